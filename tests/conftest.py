@@ -1,0 +1,79 @@
+"""What every test shares: no network, no user's cache, and commands run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transfer_cli.cli import main
+
+# The smallest experiment that is one: a tiny network from scratch on made-up images, one second a run.
+TINY = [
+    "model.name=test_resnet",
+    "model.source=timm",
+    "model.weights=none",
+    "dataset=fake",
+    "dataset.num_classes=3",
+    "dataset.samples=60",
+    "image_size=32",
+    "augment=light",
+    "trainer.epochs=2",
+    "trainer.batch_size=16",
+    "trainer.device=cpu",
+    "trainer.precision=fp32",
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRANSFER_RUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@dataclass
+class Ended:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Run one command in this process."""
+
+    def run(*words: str) -> Ended:
+        capsys.readouterr()
+        code = main(list(words))
+        captured = capsys.readouterr()
+        return Ended(code, captured.out, captured.err)
+
+    return run
+
+
+def start(*words: str, **environment: str) -> subprocess.Popen[str]:
+    """Start one command in a process of its own, with two threads."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "transfer_cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2", **environment},
+    )
+
+
+def summary(run: Path | str) -> dict[str, Any]:
+    """The summary of a run directory."""
+    content = json.loads((Path(run) / "summary.json").read_text())
+    assert isinstance(content, dict)
+    return content

@@ -1,0 +1,151 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from transfer_cli.config import Augment
+from transfer_cli.data.batches import Batch, EvalBatches, TrainBatches
+from transfer_cli.data.decode import DecodeError
+from transfer_cli.data.sources import ImageSet, load
+
+STANDARD = Augment("standard", None, (0.35, 1.0), (0.75, 4 / 3), 0.5, 0.2, 0.2, 0.2)
+NONE = Augment("none", None, None, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, make_images: Callable[..., list[Path]]) -> ImageSet:
+    for name in ("a", "b"):
+        make_images(tmp_path / name, 20, size=(40, 30))
+    return loaded("folder", str(tmp_path))
+
+
+def loaded(name: str, path: str | None = None, **changes: Any) -> ImageSet:
+    values = {"val_fraction": 0.2, "test_fraction": 0.2, "train_fraction": 1.0, "shots": None, "seed": 0}
+    return load(name, path, **(values | changes))
+
+
+def train(images: ImageSet, preprocessing: Any, batch_size: int = 5, **changes: Any) -> TrainBatches:
+    values = {"augment": STANDARD, "batch_size": batch_size, "seed": 3, "workers": 0}
+    return TrainBatches(images, preprocessing=preprocessing, **(values | changes))
+
+
+def assert_equal(some: list[Batch], others: list[Batch]) -> None:
+    assert len(some) == len(others)
+    for one, other in zip(some, others, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels, other.labels)
+        assert torch.equal(one.indices, other.indices)
+
+
+def test_an_epoch_shows_each_training_image_once(photos: ImageSet, preprocessing: Any) -> None:
+    batches = list(train(photos, preprocessing).epoch(0))
+    assert [len(batch) for batch in batches] == [5, 5, 5, 5, 4]
+    indices = torch.cat([batch.indices for batch in batches]).numpy()
+    assert np.array_equal(np.sort(indices), photos.splits["train"])
+    assert np.array_equal(torch.cat([batch.labels for batch in batches]).numpy(), photos.labels[indices])
+    assert batches[0].images.shape == (5, 3, 16, 16)
+    assert batches[0].images.dtype == torch.uint8
+    assert batches[0].images.is_contiguous()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_bytes_are_the_same_for_any_number_of_workers(photos: ImageSet, preprocessing: Any, workers: int) -> None:
+    alone, helped = train(photos, preprocessing), train(photos, preprocessing, workers=workers)
+    assert_equal(list(alone.epoch(2)), list(helped.epoch(2)))
+    parts = [EvalBatches(photos, "val", preprocessing, 3, count) for count in (0, workers)]
+    assert_equal(list(parts[0]), list(parts[1]))
+
+
+def test_start_step_skips_without_decoding(photos: ImageSet, preprocessing: Any) -> None:
+    decoded: list[int] = []
+
+    def read(index: int) -> Any:
+        decoded.append(index)
+        return photos.read(index)
+
+    batches = train(replace(photos, read=read), preprocessing)
+    whole = list(batches.epoch(1))
+    decoded.clear()
+    assert_equal(list(batches.epoch(1, start_step=3)), whole[3:])
+    assert len(decoded) == 9
+
+
+def test_epochs_differ_and_views_repeat(photos: ImageSet, preprocessing: Any) -> None:
+    def by_sample(batches: TrainBatches, epoch: int) -> dict[int, bytes]:
+        shown = [pair for batch in batches.epoch(epoch) for pair in zip(batch.indices, batch.images, strict=True)]
+        return {int(index): image.numpy().tobytes() for index, image in shown}
+
+    fresh = train(photos, preprocessing)
+    assert by_sample(fresh, 0) != by_sample(fresh, 2)
+    repeating = train(photos, preprocessing, augment=replace(STANDARD, views=2))
+    assert by_sample(repeating, 0) == by_sample(repeating, 2) != by_sample(repeating, 1)
+    orders = [torch.cat([batch.indices for batch in repeating.epoch(epoch)]).tolist() for epoch in (0, 2)]
+    assert orders[0] != orders[1]
+
+
+def test_without_augmentation_training_sees_the_pixels_of_evaluation(photos: ImageSet, preprocessing: Any) -> None:
+    shown = next(iter(train(photos, preprocessing, augment=NONE).epoch(0)))
+    for index, image in zip(shown.indices, shown.images, strict=True):
+        assert torch.equal(image, preprocessing.apply(photos.read(int(index))))
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(23, 1), (24, 1), (8, 3), (7, 4), (1, 24), (30, 1)])
+def test_a_last_batch_of_one_is_dropped(photos: ImageSet, preprocessing: Any, batch_size: int, steps: int) -> None:
+    batches = train(photos, preprocessing, batch_size)
+    assert batches.steps_per_epoch == steps == len(list(batches.epoch(0)))
+
+
+def test_a_single_image_is_not_dropped(photos: ImageSet, preprocessing: Any) -> None:
+    single = replace(photos, splits={**photos.splits, "train": photos.splits["train"][:1]})
+    assert [len(batch) for batch in train(single, preprocessing).epoch(0)] == [1]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_evaluation_counts_every_image_once_in_order(photos: ImageSet, preprocessing: Any, batch_size: int) -> None:
+    batches = EvalBatches(photos, "test", preprocessing, batch_size, 0)
+    shown = list(batches)
+    assert len(batches) == len(shown)
+    assert torch.cat([batch.indices for batch in shown]).tolist() == photos.splits["test"].tolist()
+    assert torch.equal(shown[0].images[0], preprocessing.apply(photos.read(int(photos.splits["test"][0]))))
+
+
+def test_an_empty_split_has_no_batches(preprocessing: Any) -> None:
+    images = loaded("digits", test_fraction=0.0)
+    assert list(EvalBatches(images, "test", preprocessing, 4, 0)) == []
+
+
+def test_a_set_in_memory_is_decoded_once(preprocessing: Any) -> None:
+    images, decoded = loaded("digits", shots=2), []
+
+    def read(index: int) -> Any:
+        decoded.append(index)
+        return images.read(index)
+
+    batches = train(replace(images, read=read), preprocessing)
+    first, again = list(batches.epoch(0)), list(batches.epoch(0))
+    assert len(decoded) == 20
+    assert_equal(first, again)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_file_is_named_without_a_traceback(photos: ImageSet, preprocessing: Any, workers: int) -> None:
+    bad = photos.ids[photos.splits["val"][2]]
+    Path(bad).write_bytes(b"")
+    with pytest.raises(DecodeError) as caught:
+        list(EvalBatches(photos, "val", preprocessing, 2, workers))
+    assert str(caught.value).startswith(bad)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_batch_may_be_changed_without_changing_the_data(preprocessing: Any) -> None:
+    images = loaded("digits")
+    batches = EvalBatches(images, "val", preprocessing, 4, 0)
+    first = next(iter(batches))
+    before = first.images.clone()
+    for tensor in (first.images, first.labels, first.indices):
+        tensor.zero_()
+    assert torch.equal(next(iter(batches)).images, before)

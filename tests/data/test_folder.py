@@ -1,0 +1,163 @@
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transfer_cli.data.folder import scan
+from transfer_cli.data.found import Found
+from transfer_cli.errors import UserError
+
+MakeImages = Callable[..., list[Path]]
+
+
+@pytest.fixture
+def flat(tmp_path: Path, make_images: MakeImages) -> Path:
+    root = tmp_path / "pets"
+    make_images(root / "cats", 3)
+    make_images(root / "dogs", 4)
+    return root
+
+
+def shown(found: Found, split: str = "train") -> list[tuple[str, str]]:
+    return [(found.keys[index], found.classes[found.labels[index]]) for index in found.splits[split]]
+
+
+def test_flat_class_folders_are_one_pool(flat: Path) -> None:
+    found = scan(str(flat))
+    assert found.classes == ("cats", "dogs")
+    assert list(found.splits) == ["train"]
+    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert found.prefix + found.keys[0] == str(flat / "cats" / "0.png")
+    assert found.read(0).size == (20, 16)
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "validation"])
+def test_split_folders(tmp_path: Path, make_images: MakeImages, val: str) -> None:
+    for split, count in (("train", 3), (val, 2), ("test", 1)):
+        for name in ("a", "b"):
+            make_images(tmp_path / split / name, count)
+    found = scan(str(tmp_path))
+    assert {split: len(indices) for split, indices in found.splits.items()} == {"train": 6, "val": 4, "test": 2}
+    assert shown(found, "test") == [("test/a/0.png", "a"), ("test/b/0.png", "b")]
+    assert found.notes == ()
+
+
+def test_missing_splits_are_said(tmp_path: Path, make_images: MakeImages) -> None:
+    for name in ("a", "b"):
+        make_images(tmp_path / "train" / name, 3)
+    (tmp_path / "extra").mkdir()
+    found = scan(str(tmp_path))
+    assert list(found.splits) == ["train"]
+    said = "\n".join(found.notes)
+    assert "dataset.val_fraction" in said
+    assert "dataset.test_fraction" in said
+    assert "extra" in said
+
+
+def test_a_class_unknown_to_train_is_named_with_the_nearest(tmp_path: Path, make_images: MakeImages) -> None:
+    for folder in ("train/cats", "train/dogs", "val/cat"):
+        make_images(tmp_path / folder, 3)
+    with pytest.raises(UserError, match=r"val/cat.*Did you mean cats"):
+        scan(str(tmp_path))
+
+
+def test_a_class_without_val_images_is_said(tmp_path: Path, make_images: MakeImages) -> None:
+    for folder in ("train/cats", "train/dogs", "val/cats", "test/cats", "test/dogs"):
+        make_images(tmp_path / folder, 3)
+    assert "val: no images of 1 of the classes (dogs)" in scan(str(tmp_path)).notes[0]
+
+
+def test_val_without_train_is_not_taken_for_a_class(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images(tmp_path / "val" / "a", 1)
+    make_images(tmp_path / "test" / "a", 1)
+    with pytest.raises(UserError, match="no train folder"):
+        scan(str(tmp_path))
+
+
+def test_nested_hidden_foreign_and_unicode_files(flat: Path, make_images: MakeImages) -> None:
+    make_images(flat / "cats" / "more" / "größe 猫, and spaces", 1)
+    make_images(flat / ".hidden", 1)
+    make_images(flat / "dogs" / ".cache", 1)
+    (flat / "dogs" / ".DS_Store").write_text("x")
+    (flat / "dogs" / "notes.txt").write_text("x")
+    (flat / "README.md").write_text("x")
+    shutil.copy(flat / "dogs" / "0.png", flat / "dogs" / "z.PNG")
+    found = scan(str(flat))
+    assert found.classes == ("cats", "dogs")
+    assert ("cats/more/größe 猫, and spaces/0.png", "cats") in shown(found)
+    assert ("dogs/z.PNG", "dogs") in shown(found)
+    assert len(found.keys) == 9
+    assert "1 files are no images" in found.notes[0]
+    assert "dogs/notes.txt" in found.notes[0]
+
+
+def test_links_may_lead_anywhere_but_never_change_labels(flat: Path, tmp_path: Path, make_images: MakeImages) -> None:
+    make_images(tmp_path / "elsewhere", 2)
+    make_images(tmp_path / "birds", 3)
+    (flat / "birds").symlink_to(tmp_path / "birds")  # a class may be a link
+    (flat / "cats" / "linked").symlink_to(tmp_path / "elsewhere")  # and so may a folder in it
+    for name, target in {"loop": flat / "cats", "up": flat, "root": "/", "other": flat / "dogs"}.items():
+        (flat / "cats" / name).symlink_to(target)
+    (flat / "cats" / "broken.png").symlink_to(tmp_path / "gone.png")
+    found = scan(str(flat))
+    assert np.bincount(found.labels).tolist() == [3, 5, 4]
+    assert found.classes == ("birds", "cats", "dogs")
+
+
+def test_order_is_by_class_then_path(flat: Path, make_images: MakeImages) -> None:
+    make_images(flat / "ants", 2)
+    found = scan(str(flat))
+    assert found.keys[:3] == ["ants/0.png", "ants/1.png", "cats/0.png"]
+
+
+@pytest.mark.parametrize("how", ["empty", "only text"])
+def test_an_empty_class_is_named(flat: Path, how: str) -> None:
+    (flat / "eels").mkdir()
+    if how == "only text":
+        (flat / "eels" / "a.txt").write_text("x")
+    with pytest.raises(UserError, match="eels: no images"):
+        scan(str(flat))
+
+
+def test_one_class_is_refused(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images(tmp_path / "cats", 3)
+    with pytest.raises(UserError, match=r"only one class \(cats\)"):
+        scan(str(tmp_path))
+
+
+def test_images_without_class_folders_are_refused(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images(tmp_path, 3)
+    with pytest.raises(UserError, match="no class folders"):
+        scan(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("pet", "Did you mean .*pets"), ("pets/cats/0.png", "not a folder"), ("", "not set"), ("zzz/y", "nearest exist")],
+)
+def test_a_wrong_path_names_the_key(flat: Path, path: str, said: str) -> None:
+    with pytest.raises(UserError, match=rf"dataset\.path.*{said}"):
+        scan(str(flat.parent / path) if path else None)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_folder_is_named(flat: Path) -> None:
+    (flat / "cats").chmod(0)
+    with pytest.raises(UserError, match="cats: cannot be listed"):
+        scan(str(flat))
+    (flat / "cats").chmod(0o700)
+
+
+def test_equal_files_in_two_splits_are_said(tmp_path: Path, make_images: MakeImages) -> None:
+    for split in ("train", "val", "test"):
+        for name in ("a", "b"):
+            make_images(tmp_path / split / name, 3)
+    assert scan(str(tmp_path)).notes == ()
+    shutil.copy(tmp_path / "train" / "a" / "1.png", tmp_path / "test" / "a" / "copy.png")
+    (note,) = scan(str(tmp_path)).notes
+    assert "1 image(s) are in more than one split" in note
+    assert "train/a/1.png and test/a/copy.png" in note

@@ -1,0 +1,53 @@
+"""Every YAML in conf/ composes and becomes a typed experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from transfer_cli.compose import ConfigSource, compose, conf_dir, to_plain
+from transfer_cli.config import config_hash, differences, parse, to_dict
+
+SOURCE = ConfigSource(conf_dir(), "config", None)
+FILES = sorted(conf_dir().glob("*/*.yaml"))
+NEEDS_A_NAME = {"timm": ["model.name=resnet18"], "torchvision": ["model.name=resnet18"]}
+
+
+def experiment(*overrides: str):  # type: ignore[no-untyped-def]
+    return parse(to_plain(compose(SOURCE, list(overrides))))
+
+
+def test_the_options_are_counted() -> None:
+    counts: dict[str, int] = {}
+    for file in FILES:
+        counts[file.parent.name] = counts.get(file.parent.name, 0) + 1
+    assert counts == {
+        "augment": 3,
+        "dataset": 19,
+        "model": 21,
+        "optimizer": 2,
+        "scheduler": 4,
+        "strategy": 1,
+        "trainer": 1,
+    }
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}={file.stem}")
+def test_option_composes_and_validates(file: Path) -> None:
+    group, option = file.parent.name, file.stem
+    extra = NEEDS_A_NAME.get(option, []) if group == "model" else []
+    assert experiment(f"{group}={option}", *extra).seed == 0
+
+
+def test_plain_values_parse_back_to_the_same_experiment() -> None:
+    one = experiment("dataset=fake", "optimizer=sgd", "augment.views=3")
+    assert parse(to_dict(one)) == one
+
+
+def test_hash_ignores_where_and_notices_what() -> None:
+    one = experiment()
+    assert config_hash(one) == config_hash(experiment("name=x", "resume=auto", "trainer.workers=2", "quiet=true"))
+    for change in ("seed=1", "optimizer.lr=0.5", "dataset.shots=3", "image_size=96", "trainer.batch_size=8"):
+        assert config_hash(one) != config_hash(experiment(change)), change
+        assert [line.split("=")[0] for line in differences(experiment(change), one)] == [change.split("=")[0]]

@@ -1,0 +1,156 @@
+"""The entry point: command line to configuration to mode, and errors to exit codes. Never imports torch."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+from transfer_cli import __version__
+from transfer_cli.compose import ConfigSource, combinations, compose, conf_dir, to_plain
+from transfer_cli.errors import (
+    EXIT_BUG,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USER,
+    RunError,
+    Stopped,
+    UserError,
+    nearest,
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        wrong = [word for word in message.split() if word.startswith("-")]
+        near = nearest(wrong[0], flags) if wrong else []
+        raise UserError(f"{message}." + (f" Did you mean {near[0]}?" if near else " See transfer-run --help."))
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Hydra's usual flags, under Hydra's names."""
+    parser = _Parser(prog="transfer-run", add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--version", action="store_true")
+    parser.add_argument("--multirun", "-m", action="store_true")
+    parser.add_argument("--run", "-r", action="store_true")
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    parser.add_argument("--package", "-p")
+    parser.add_argument("--resolve", action="store_true")
+    parser.add_argument("--info", "-i", nargs="?", const="all")
+    parser.add_argument("--hydra-help", action="store_true")
+    parser.add_argument("--shell-completion", "-sc", action="store_true")
+    parser.add_argument("--install", action="store_true")
+    parser.add_argument("--uninstall", action="store_true")
+    parser.add_argument("--query")
+    parser.add_argument("--config-path", "-cp")
+    parser.add_argument("--config-name", "-cn")
+    parser.add_argument("--config-dir", "-cd")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _dispatch(argv)
+    except UserError as error:
+        return _complain(str(error), EXIT_USER)
+    except RunError as error:
+        return _complain(str(error), EXIT_FAILED)
+    except Stopped as stopped:
+        return _complain(str(stopped), stopped.code, heading="stopped")
+    except KeyboardInterrupt:
+        return _complain("before anything was lost", EXIT_INTERRUPTED, heading="interrupted")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except Exception:
+        traceback.print_exc()
+        return _complain(
+            "this is a bug in transfer-run; please report it with the traceback above and your command.", EXIT_BUG
+        )
+
+
+def _complain(message: str, code: int, heading: str = "error") -> int:
+    sys.stdout.flush()
+    print(f"{heading}: {message}", file=sys.stderr)
+    return code
+
+
+def _dispatch(argv: list[str]) -> int:
+    args = _parser().parse_intermixed_args(argv)
+    source = _config_source(args)
+    if args.help:
+        from transfer_cli.help import help_text
+
+        print(help_text(source))
+        return EXIT_OK
+    if args.version:
+        print(f"transfer-run {__version__}")
+        return EXIT_OK
+    if args.info or args.hydra_help or args.shell_completion or args.cfg in ("hydra", "all"):
+        return _ask_hydra(source, argv)
+    if args.multirun:
+        return _sweep(source, args)
+    config = compose(source, args.overrides)
+    if args.cfg == "job":
+        _print_config(config, args)
+        return EXIT_OK
+    from transfer_cli.config import parse
+    from transfer_cli.modes import run_mode
+
+    return run_mode(parse(to_plain(config)), args.overrides)
+
+
+def _config_source(args: argparse.Namespace) -> ConfigSource:
+    for flag in ("config_path", "config_dir"):
+        folder = getattr(args, flag)
+        if folder is not None and not Path(folder).is_dir():
+            raise UserError(f"--{flag.replace('_', '-')}={folder}: no such folder.")
+    path = Path(args.config_path).resolve() if args.config_path else conf_dir()
+    name = (args.config_name or "config").removesuffix(".yaml")
+    if not (path / f"{name}.yaml").is_file():
+        raise UserError(f"--config-name={name}: no {name}.yaml in {path}.")
+    return ConfigSource(path, name, Path(args.config_dir).resolve() if args.config_dir else None)
+
+
+def _print_config(config: object, args: argparse.Namespace) -> None:
+    from omegaconf import OmegaConf
+
+    if args.package:
+        selected = OmegaConf.select(config, args.package)  # type: ignore[arg-type]
+        if selected is None:
+            raise UserError(f"--package={args.package}: no such key.")
+        config = selected if OmegaConf.is_config(selected) else {args.package: selected}
+    print(OmegaConf.to_yaml(config, resolve=args.resolve), end="")
+
+
+def _ask_hydra(source: ConfigSource, argv: list[str]) -> int:
+    """What Hydra answers itself: --info, --hydra-help, --cfg hydra, and completion for the shell."""
+    import hydra
+
+    sys.argv = [sys.argv[0], *argv]
+    hydra.main(config_path=str(source.path), config_name=source.name, version_base="1.3")(lambda config: None)()
+    return EXIT_OK
+
+
+def _sweep(source: ConfigSource, args: argparse.Namespace) -> int:
+    from transfer_cli.config import parse
+    from transfer_cli.sweeps.sweep import run_sweep
+
+    jobs = [parse(to_plain(compose(source, overrides))) for overrides in _jobs(args.overrides)]
+    return run_sweep(source, args.overrides, jobs)
+
+
+def _jobs(overrides: list[str]) -> list[list[str]]:
+    """Each job's overrides, to be checked before the first one starts."""
+    if any(override.startswith("hydra/sweeper=") for override in overrides):
+        raise UserError("hydra/sweeper: sweeps run Hydra's own grid; leave the sweeper out.")
+    return combinations(overrides)

@@ -1,0 +1,126 @@
+"""Jobs in worker processes that cannot hang, leak errors as tracebacks, or die of a signal meant for the run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from torch.utils.data import DataLoader, Dataset
+
+from transfer_cli.errors import RunError, UserError
+
+T = TypeVar("T")
+
+TIMEOUT_SECONDS = 120
+_POLL_SECONDS = 5
+_MOST_AUTO_WORKERS = 16
+_ADVICE = "Resume the run, with trainer.workers=0 if it happens again (little shared memory is a common cause)."
+
+
+def auto_workers(files: bool, cpu_count: int) -> int:
+    """How many worker processes to use: none for images in memory, else all cores but one, up to 16."""
+    return min(_MOST_AUTO_WORKERS, max(0, cpu_count - 1)) if files else 0
+
+
+def run_jobs(job: Callable[[int], T], steps: range, workers: int) -> Iterator[T]:
+    """job(step) for each step, in order; computed ahead by worker processes if `workers` > 0.
+
+    Raises what the job raised if that is a UserError, and RunError if a worker dies or is silent for TIMEOUT_SECONDS.
+    """
+    if workers == 0 or len(steps) == 0:
+        return map(job, steps)
+    return _run_in_workers(job, steps, min(workers, len(steps)))
+
+
+class _Jobs(Dataset["T | UserError"]):
+    """What a worker computes. A user's error travels as a value: raised, it would arrive wrapped in a traceback."""
+
+    def __init__(self, job: Callable[[int], T]) -> None:
+        self._job = job
+
+    def __getitem__(self, step: int) -> T | UserError:
+        try:
+            return self._job(step)
+        except UserError as error:
+            return error
+
+
+def _run_in_workers(job: Callable[[int], T], steps: range, workers: int) -> Iterator[T]:
+    """`run_jobs` with at least one worker process."""
+    results = _start(job, steps, workers)
+    try:
+        for _ in steps:
+            result = _next(results)
+            if isinstance(result, UserError):
+                raise result
+            yield result
+    finally:
+        # Not left to the garbage collector: an error's traceback would keep the processes alive.
+        results._shutdown_workers()
+
+
+def _start(job: Callable[[int], T], steps: range, workers: int) -> Any:
+    """A DataLoader's iterator over the jobs, its workers started, without torch's SIGCHLD handler.
+
+    torch would raise from that handler in whatever the main thread does when a worker dies, the writing of a
+    checkpoint included; `_next` notices a dead worker as well, within _POLL_SECONDS.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # the user chose the number of workers
+        results = iter(
+            DataLoader(
+                _Jobs(job),
+                batch_size=None,
+                sampler=steps,
+                num_workers=workers,
+                timeout=_POLL_SECONDS,
+                worker_init_fn=_Shield(os.getpid()),
+                # Forked workers start in milliseconds and share the data set's tables; they never touch a GPU.
+                multiprocessing_context="fork",
+            )
+        )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+    return results
+
+
+def _next(results: Iterator[T | UserError]) -> T | UserError:
+    """The next result; RunError if a worker has died, or nothing comes for TIMEOUT_SECONDS."""
+    for _ in range(TIMEOUT_SECONDS // _POLL_SECONDS):
+        try:
+            return next(results)
+        except RuntimeError as error:
+            if str(error).startswith("DataLoader timed out"):
+                continue  # the poll found every worker alive: ask the queue again
+            if str(error).startswith(("DataLoader worker", "Too many open files")):
+                raise RunError(f"Reading images failed: {error}. {_ADVICE}") from error
+            raise
+    raise RunError(f"Reading images failed: the loader workers sent nothing for {TIMEOUT_SECONDS} s. {_ADVICE}")
+
+
+class _Shield:
+    """Runs first in a worker: signals meant for the run must not end it before the run has saved its state.
+
+    A terminal sends Ctrl-C to every process of the group, a scheduler SIGTERM to every process of the job. Only the
+    parent's own SIGTERM ends a worker; if the parent dies, torch's watchdog ends it.
+    """
+
+    def __init__(self, parent: int) -> None:
+        self._parent = parent
+
+    def __call__(self, worker: int) -> None:
+        for number in (signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=self._wait_for_parent, daemon=True).start()
+
+    def _wait_for_parent(self) -> None:
+        """Leave at once on the parent's SIGTERM; blocked signals are taken here, with their sender."""
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != self._parent:
+            pass
+        os._exit(0)

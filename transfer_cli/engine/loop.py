@@ -1,0 +1,189 @@
+"""The training loop and the evaluation loop. Neither knows a strategy, a data set or a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from transfer_cli.data.batches import Batch
+from transfer_cli.engine.device import Compute, Normalize
+from transfer_cli.engine.optimizers import set_rate
+from transfer_cli.errors import RunError
+from transfer_cli.strategies.base import StepResult, Strategy
+
+# Loss scaling overflows now and then, by design; more in a row than this is divergence.
+MAX_SKIPPED_STEPS = 25
+
+
+@dataclass
+class Cursor:
+    """Where training stands: all that order, augmentation, schedule and freezing depend on."""
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+
+
+@dataclass
+class Totals:
+    """Running sums of one epoch, on the device: loss [], correct [], and images seen."""
+
+    loss: Tensor
+    correct: Tensor
+    seen: int = 0
+
+    @classmethod
+    def zeros(cls, device: torch.device) -> Totals:
+        """Sums of nothing. MPS has no float64."""
+        precise = torch.float32 if device.type == "mps" else torch.float64
+        return cls(torch.zeros((), dtype=precise, device=device), torch.zeros((), dtype=torch.int64, device=device))
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Count one batch; `loss` is its mean."""
+        self.loss += loss.to(self.loss.dtype) * len(labels)
+        self.correct += (logits.argmax(1) == labels).sum()
+        self.seen += len(labels)
+
+    def means(self) -> tuple[float, float]:
+        """(loss, accuracy); the device synchronises here."""
+        seen = max(self.seen, 1)
+        return float(self.loss) / seen, float(self.correct) / seen
+
+
+@dataclass
+class Trainer:
+    """What one optimizer step needs, and what it has used up."""
+
+    strategy: Strategy
+    step: Callable[[Tensor, Tensor], StepResult]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    compute: Compute
+    normalize: Normalize
+    rate: Callable[[int], float]
+    micro_batch: int
+    clip_grad: float | None
+    warn: Callable[[str], None]
+    skipped: int = 0
+    last_losses: list[float] = field(default_factory=list)
+
+
+def train_epoch(
+    trainer: Trainer,
+    batches: Iterable[Batch],
+    cursor: Cursor,
+    totals: Totals,
+    *,
+    stop: Callable[[], bool],
+    progress: Callable[[int, Totals], None],
+) -> bool:
+    """Train from the cursor to the end of the epoch; False if `stop` asked for an end at a step boundary.
+
+    `progress` gets the images of each step and the sums so far. Raises RunError for a loss or gradient that is not
+    finite, before the weights move.
+    """
+    trainer.strategy.train_mode()
+    for batch in batches:
+        if stop():
+            return False
+        set_rate(trainer.optimizer, trainer.rate(cursor.step))
+        labels = batch.labels.to(trainer.compute.device, non_blocking=True)
+        loss, logits = _forward_backward(trainer, batch.images, labels)
+        if _is_finite(trainer, loss, cursor):
+            trainer.scaler.step(trainer.optimizer)
+            totals.add(loss, logits, labels)
+        trainer.scaler.update()
+        cursor.step += 1
+        cursor.step_in_epoch += 1
+        progress(len(labels), totals)
+    return True
+
+
+def _forward_backward(trainer: Trainer, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of the mean loss of one batch, in micro-batches; halves these when memory runs out.
+
+    Returns the loss [] and the logits [B, K], detached.
+    """
+    while True:
+        trainer.optimizer.zero_grad(set_to_none=True)
+        losses, logits = [], []
+        try:
+            for part, part_labels in zip(
+                images.split(trainer.micro_batch), labels.split(trainer.micro_batch), strict=True
+            ):
+                with trainer.compute.autocast():
+                    result = trainer.step(trainer.normalize(part), part_labels)
+                share = len(part_labels) / len(labels)
+                trainer.scaler.scale(result.loss * share).backward()
+                losses.append(result.loss.detach() * share)
+                logits.append(result.logits.detach())
+            return torch.stack(losses).sum(), torch.cat(logits)
+        except torch.OutOfMemoryError as error:
+            _halve_micro_batch(trainer, len(labels), error)
+
+
+def _halve_micro_batch(trainer: Trainer, batch: int, error: Exception) -> None:
+    size = min(trainer.micro_batch, batch)
+    if size <= 1:
+        raise RunError(
+            f"out of memory with one image at a time ({error}). Free the device, or choose a smaller model or image_size."
+        ) from error
+    trainer.micro_batch = math.ceil(size / 2)
+    if trainer.compute.device.type == "cuda":
+        torch.cuda.empty_cache()
+    trainer.warn(
+        f"out of memory: going on with {trainer.micro_batch} images at a time; the step still averages the whole "
+        "batch, but BatchNorm now normalises over fewer images"
+    )
+
+
+def _is_finite(trainer: Trainer, loss: Tensor, cursor: Cursor) -> bool:
+    """Clip, and look at loss and gradient norm before the weights move: the one place where a step synchronises."""
+    trainer.scaler.unscale_(trainer.optimizer)
+    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    norm = nn.utils.clip_grad_norm_(parameters, trainer.clip_grad or math.inf)
+    value, norm_value = torch.stack([loss.float(), norm.float()]).tolist()
+    if math.isfinite(value) and math.isfinite(norm_value):
+        trainer.skipped = 0
+        trainer.last_losses = [*trainer.last_losses[-4:], value]
+        return True
+    trainer.skipped += 1
+    if trainer.scaler.is_enabled() and trainer.skipped <= MAX_SKIPPED_STEPS:
+        return False
+    rate = trainer.rate(cursor.step)
+    history = ", ".join(f"{past:.4g}" for past in trainer.last_losses) or "none"
+    raise RunError(
+        f"the loss or its gradient is not finite at step {cursor.step} (epoch {cursor.epoch + 1}): loss {value:g}, "
+        f"gradient norm {norm_value:g}, learning rate {rate:.3g}, last finite losses {history}. Lower optimizer.lr, "
+        "raise scheduler.warmup, or set trainer.clip_grad=1; the last good state is kept."
+    )
+
+
+@torch.no_grad()
+def predict_logits(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    compute: Compute,
+    normalize: Normalize,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Logits [N, K] float32 and labels [N] in the order of `batches`, in eval mode; None if `stop` asked for an end."""
+    network.eval()
+    logits, labels = [], []
+    for batch in batches:
+        if stop():
+            return None
+        images = batch.images
+        # A single image takes other kernels than a batch, with other rounding; a pair does not.
+        padded = images.repeat(2, 1, 1, 1) if len(images) == 1 else images
+        with compute.autocast():
+            output = network(normalize(padded))
+        logits.append(output[: len(images)].float().cpu().numpy())
+        labels.append(batch.labels.numpy())
+    return np.concatenate(logits), np.concatenate(labels)

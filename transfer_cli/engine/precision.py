@@ -1,0 +1,126 @@
+"""The fastest precision for a network on this machine: measured once, remembered in the cache folder.
+
+A GPU that knows bf16 takes bf16. On a CPU it depends on the model: dense convolutions gain threefold, depthwise ones
+lose, so a few training steps of each are timed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transfer_cli.engine.device import Compute
+from transfer_cli.records.files import atomic_write_text
+from transfer_cli.strategies.base import Strategy
+
+# bf16 must win clearly, so that a noisy machine does not choose by chance.
+CLEAR_GAIN = 1.25
+TIMED_STEPS = 3
+TIMED_IMAGES = 8
+
+
+@dataclass
+class PrecisionMemory:
+    """What was measured before, a file for each network, size and machine; counts its hits and misses."""
+
+    folder: Path
+    hits: int = 0
+    misses: int = 0
+
+    def get(self, key: dict[str, Any], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """Seconds of a training step by precision, remembered or measured now."""
+        file = self.folder / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.json"
+        seconds = _read(file)
+        self.hits += seconds is not None
+        self.misses += seconds is None
+        if seconds is None:
+            seconds = measure()
+            _remember(file, {"seconds": seconds, **key})
+        return seconds
+
+
+def choose_precision(
+    wanted: str, device: torch.device, strategy: Strategy, image_size: int, memory: PrecisionMemory
+) -> tuple[str, str]:
+    """(precision, why) for training `strategy`; measures on the CPU, where its network must still be."""
+    if wanted != "auto":
+        return wanted, f"precision {wanted}"
+    if device.type == "cuda":
+        best = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return best, f"precision {best} (the fastest of this GPU)"
+    if device.type != "cpu" or not _cpu_has_bf16():
+        return "fp32", f"precision fp32 (this {device.type} has no fast bf16)"
+    seconds = memory.get(_key(strategy, image_size), lambda: _measure(strategy, image_size))
+    ratio = seconds["fp32"] / seconds["bf16"]
+    best = "bf16" if ratio > CLEAR_GAIN else "fp32"
+    return best, f"precision {best} (measured here: bf16 runs at {ratio:.2f} times the speed of fp32)"
+
+
+def _key(strategy: Strategy, image_size: int) -> dict[str, Any]:
+    """All that the choice depends on: the tensors of the network, which of them train, and the machine."""
+    shapes = [(name, list(p.shape), p.requires_grad) for name, p in strategy.network.named_parameters()]
+    return {
+        "network": hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16],
+        "image_size": image_size,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu": _cpu_name(),
+    }
+
+
+def _measure(strategy: Strategy, image_size: int) -> dict[str, float]:
+    """Median seconds of a training step in each precision, alternating; all that it moves is put back."""
+    generator = torch.get_rng_state()
+    before = {name: tensor.clone() for name, tensor in strategy.network.state_dict().items()}
+    strategy.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    strategy.train_mode()
+    images = torch.rand(TIMED_IMAGES, 3, image_size, image_size).to(memory_format=torch.channels_last)
+    labels = torch.zeros(TIMED_IMAGES, dtype=torch.int64)
+    seconds: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    for _ in range(TIMED_STEPS + 1):
+        for precision, times in seconds.items():
+            start = time.perf_counter()
+            with Compute(torch.device("cpu"), precision).autocast():
+                loss = strategy.step(images, labels).loss
+            loss.backward()
+            times.append(time.perf_counter() - start)
+    strategy.network.zero_grad(set_to_none=True)
+    strategy.network.load_state_dict(before)
+    torch.set_rng_state(generator)
+    return {precision: sorted(times[1:])[TIMED_STEPS // 2] for precision, times in seconds.items()}
+
+
+def _read(file: Path) -> dict[str, float] | None:
+    try:
+        seconds = json.loads(file.read_text(encoding="utf-8"))["seconds"]
+        return {precision: float(seconds[precision]) for precision in ("fp32", "bf16") if seconds[precision] > 0}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(file: Path, content: dict[str, Any]) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(file, json.dumps(content, indent=1) + "\n")
+    except OSError:
+        pass  # A memory that cannot be written costs a measurement next time, nothing else.
+
+
+def _cpu_has_bf16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

@@ -1,0 +1,52 @@
+"""What can end a run, and with which exit code. Everything else that escapes is a bug of ours (exit code 1)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_OK = 0
+EXIT_BUG = 1
+EXIT_USER = 2
+EXIT_FAILED = 3
+EXIT_PREEMPTED = 75
+EXIT_INTERRUPTED = 130
+
+_LIST_ALL_UP_TO = 30
+
+
+class UserError(Exception):
+    """The user's input is wrong: one message, exit code 2, nothing written."""
+
+
+class RunError(Exception):
+    """The run failed while running (exit code 3); the message says where and what to do."""
+
+
+class Stopped(BaseException):
+    """A signal ended the run after its state was saved; `code` is 75 (SIGTERM, SIGUSR1) or 130 (Ctrl-C).
+
+    Like KeyboardInterrupt no Exception, so that nothing between the loop and `main` goes on after it.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def nearest(found: str, valid: Iterable[str]) -> list[str]:
+    """Up to three of `valid` that look like `found`, nearest first."""
+    names = {name.lower(): name for name in valid}
+    return [names[match] for match in difflib.get_close_matches(found.lower(), names, n=3, cutoff=0.5)]
+
+
+def unknown(key: str, found: str, valid: Iterable[str]) -> UserError:
+    """The error for a name that is not in a table: says the key, what was found, what is near and what is allowed."""
+    valid = sorted(valid)
+    message = f"{key}={found}: no such choice."
+    near = nearest(found, valid)
+    if near:
+        message += f" Did you mean {' or '.join(near)}?"
+    if len(valid) <= _LIST_ALL_UP_TO:
+        message += f" Choices: {', '.join(valid)}."
+    return UserError(message)

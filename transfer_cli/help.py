@@ -1,0 +1,107 @@
+"""The text of `transfer-run --help`: made from the YAML files themselves, without importing Hydra or torch."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from pathlib import Path
+
+from transfer_cli.compose import ConfigSource, options
+
+GROUPS = {
+    "model": "the pretrained backbone",
+    "dataset": "the images and how they are split",
+    "strategy": "what is trained, and against which loss",
+    "optimizer": "how weights move",
+    "scheduler": "the learning rate at each step",
+    "augment": "how training images vary",
+    "trainer": "how long, how much at once, on what",
+    "experiment": "whole recipes that set several groups at once",
+}
+
+KEYS = {
+    "mode": "train (default), evaluate, predict",
+    "model.name": "any classification model of torchvision or timm",
+    "model.weights": "auto, none, a torchvision enum name, a timm tag, a file, or a run directory",
+    "dataset.path": "folder of the images",
+    "dataset.val_fraction, .test_fraction": "share of images to validate and test on, where the set has no such split",
+    "dataset.train_fraction, .shots": "train on a share, or on this many images of each class",
+    "image_size": "auto (the weights' own) or pixels",
+    "strategy.unfreeze": "all, head",
+    "optimizer.lr, .weight_decay": "learning rate and weight decay",
+    "scheduler.warmup": "a fraction of the run, or a number of steps",
+    "augment.views": "K views that repeat (default: a fresh view every epoch)",
+    "trainer.epochs, .batch_size": "how long, and images a step",
+    "trainer.device": "auto, cpu, cuda, cuda:1, mps",
+    "trainer.precision": "auto, fp32, bf16, fp16",
+    "run, input, output": "for evaluate and predict: a run directory; a file or folder; a CSV file",
+    "split": "for evaluate: test (default), val, train",
+    "seed": "every random choice follows from it",
+    "name, resume": "outputs/runs/<name>; resume=auto continues it if it exists, resume=<run directory> that one",
+    "output_dir, cache_dir": "where runs go (outputs), where caches go (auto)",
+    "quiet": "print only the run directory",
+}
+
+EXAMPLES = [
+    ("the default experiment, offline", "transfer-run"),
+    ("a head on your own folders of images", "transfer-run dataset=folder dataset.path=photos strategy.unfreeze=head"),
+    ("a sweep", "transfer-run -m optimizer.lr=1e-3,1e-4 seed=0,1,2"),
+    ("survive a kill: the same command goes on", "transfer-run name=flowers resume=auto trainer.epochs=20"),
+    ("use what was trained", "transfer-run mode=predict run=outputs/runs/flowers input=photos/new"),
+]
+
+FLAGS = {
+    "-m, --multirun": "sweep over comma-separated values",
+    "--cfg job": "print the composed configuration and stop",
+    "--config-dir DIR": "add your own YAML options (DIR/model/mine.yaml: model=mine)",
+    "--config-path DIR": "run from another configuration, such as a run directory",
+    "--info, --hydra-help, --shell-completion": "Hydra's own",
+    "--version": "the version",
+}
+
+
+def help_text(source: ConfigSource) -> str:
+    """Usage, examples, every group with its options, the fixed keys and the flags."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    parts = [
+        "transfer-run: transfer learning from the command line",
+        "",
+        "usage: transfer-run [mode=train] [group=option ...] [key=value ...] [-m]",
+        "",
+        "Examples",
+        *(f"  {command}\n      {meaning}" for meaning, command in EXAMPLES),
+    ]
+    for group, names in options(source).items():
+        parts += ["", f"{group}=<option>: {GROUPS.get(group, 'your own group')}"]
+        parts += _columns({name: _meaning(source, group, name) for name in names}, width)
+    parts += ["", "Keys (key=value)", *_columns(KEYS, width), "", "Flags", *_columns(FLAGS, width), ""]
+    parts += [
+        "Exit codes: 0 done, 2 wrong input (nothing written), 3 failed while running, 75 preempted, 130 interrupted."
+    ]
+    return "\n".join(parts)
+
+
+def _columns(rows: dict[str, str], width: int) -> list[str]:
+    """Two aligned columns; a long first column takes a line of its own."""
+    left = min(max((len(name) for name in rows), default=0), 24) + 4
+    lines = []
+    for name, meaning in rows.items():
+        wrapped = textwrap.wrap(meaning, max(width - left, 24)) or [""]
+        if len(name) + 3 > left:
+            lines.append(f"  {name}")
+        else:
+            lines.append(f"{'  ' + name:<{left}}{wrapped.pop(0)}")
+        lines += [" " * left + line for line in wrapped]
+    return lines
+
+
+def _meaning(source: ConfigSource, group: str, name: str) -> str:
+    """The first comment of an option's YAML that is not Hydra's package directive."""
+    for folder in reversed(source.group_folders()):
+        file: Path = folder / group / f"{name}.yaml"
+        if file.is_file():
+            for line in file.read_text(encoding="utf-8").splitlines():
+                if line.startswith("#") and not line.startswith("# @package"):
+                    return line.removeprefix("#").strip()
+            return ""
+    return ""

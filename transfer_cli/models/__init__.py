@@ -1,0 +1,1 @@
+"""Backbones of torchvision and timm: built, cut into stages, filled with weights."""

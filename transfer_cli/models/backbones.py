@@ -1,0 +1,118 @@
+"""Every classification model of torchvision and timm by name, with a head for the data set's classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from transfer_cli.errors import UserError, nearest
+from transfer_cli.models import stages_timm, stages_torchvision
+from transfer_cli.models.network import Network
+
+# Our names for models whose weights come with a pip package, and timm's names for them.
+ALIASES = {
+    "efficientnet_lite0": "tf_efficientnet_lite0",
+    "efficientnet_lite1": "tf_efficientnet_lite1",
+    "efficientnet_lite2": "tf_efficientnet_lite2",
+}
+
+
+def torchvision_names() -> list[str]:
+    """Classification models of torchvision."""
+    import torchvision.models
+
+    return list(torchvision.models.list_models(module=torchvision.models))
+
+
+def timm_names() -> list[str]:
+    """Models of timm."""
+    import timm
+
+    return list(timm.list_models())
+
+
+def library(name: str, source: str) -> str:
+    """Where a model comes from: "torchvision" or "timm"; with source "auto" torchvision first.
+
+    Raises UserError with the nearest names for one that neither has.
+    """
+    if name in ALIASES and source != "torchvision":
+        return "timm"
+    if source != "timm" and name in torchvision_names():
+        return "torchvision"
+    if source != "torchvision":
+        import timm
+
+        if timm.is_model(name):
+            return "timm"
+    known = {"torchvision": torchvision_names, "timm": timm_names}
+    names = [n for where, list_names in known.items() if source in ("auto", where) for n in list_names()]
+    where = "torchvision or timm" if source == "auto" else source
+    near = nearest(name, names)
+    hint = f" Did you mean {' or '.join(near)}?" if near else " timm.list_models() lists them."
+    raise UserError(f"model.name={name}: no such model in {where}.{hint}")
+
+
+def build(name: str, source: str, num_classes: int, image_size: int) -> Network:
+    """The network with random weights, for images of `image_size` pixels and `num_classes` K.
+
+    Raises UserError for an unknown name, or a size that the model cannot take.
+    """
+    where = library(name, source)
+    try:
+        network = (
+            _torchvision(name, num_classes, image_size)
+            if where == "torchvision"
+            else _timm(name, num_classes, image_size)
+        )
+        _try_size(network, image_size)
+    except (ValueError, AssertionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"image_size={image_size}: {name} cannot take images of this size ({reason}). "
+            "image_size=auto takes the size of its weights; multiples of 32 work with most models, of 224 with the rest."
+        ) from error
+    return network
+
+
+def _torchvision(name: str, num_classes: int, image_size: int) -> Network:
+    import torchvision.models
+
+    arguments: dict[str, Any] = {}
+    if name.startswith("vit_"):
+        arguments = {"image_size": image_size}
+    elif name.startswith("maxvit"):
+        arguments = {"input_size": (image_size, image_size)}
+    elif name in ("googlenet", "inception_v3"):
+        arguments = {"aux_logits": False, "transform_input": True, "init_weights": True}
+    module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **arguments)
+    stages = stages_torchvision.stages(module)
+    widths = [
+        layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+        for layer in module.modules()
+        if isinstance(layer, (nn.Linear, nn.Conv2d))
+    ]
+    return Network(module, stages, widths[-1])
+
+
+def _timm(name: str, num_classes: int, image_size: int) -> Network:
+    import timm
+
+    timm_name = ALIASES.get(name, name)
+    config = timm.get_pretrained_cfg(timm_name, allow_unregistered=True)
+    fixed = config is not None and config.fixed_input_size and image_size != config.input_size[-1]
+    arguments = {"img_size": image_size} if fixed else {}
+    module = timm.create_model(timm_name, pretrained=False, num_classes=num_classes, **arguments)
+    width = getattr(module, "head_hidden_size", None) or module.num_features
+    return Network(module, stages_timm.stages(module), int(width))
+
+
+@torch.no_grad()
+def _try_size(network: Network, image_size: int) -> None:
+    """One black image through the network: a size that does not fit fails here and not in the middle of a run."""
+    generator = torch.get_rng_state()
+    network.eval()
+    network(torch.zeros(2, 3, image_size, image_size))
+    torch.set_rng_state(generator)

@@ -1,0 +1,65 @@
+"""How weights want their images: the evaluation transform as five numbers and a name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize the short side to `resize_pixels`, crop the centre to `crop_pixels`, scale by mean and std (of 0 to 1)."""
+
+    crop_pixels: int
+    resize_pixels: int
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def at(self, image_size: int) -> Preprocessing:
+        """The same for another size, cropping the same share."""
+        resize = round(image_size * self.resize_pixels / self.crop_pixels)
+        return replace(self, crop_pixels=image_size, resize_pixels=max(resize, image_size))
+
+    def apply(self, image: Image.Image) -> Tensor:
+        """Pixels of an RGB image, uint8 [3, crop, crop]: byte for byte those of torchvision's own transform."""
+        width, height = image.size
+        short, long = min(width, height), max(width, height)
+        if short != self.resize_pixels:
+            longer = int(self.resize_pixels * long / short)
+            size = (self.resize_pixels, longer) if width <= height else (longer, self.resize_pixels)
+            image = image.resize(size, RESAMPLING[self.interpolation])
+        left = round((image.width - self.crop_pixels) / 2.0)
+        top = round((image.height - self.crop_pixels) / 2.0)
+        image = image.crop((left, top, left + self.crop_pixels, top + self.crop_pixels))
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+        """From plain values. Raises ValueError, KeyError or TypeError for anything but what `to_dict` gives."""
+        crop, resize = int(values["crop_pixels"]), int(values["resize_pixels"])
+        mean, std = ([float(number) for number in values[key]] for key in ("mean", "std"))
+        if not 0 < crop <= resize <= 16384 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError("preprocessing out of range")
+        if values["interpolation"] not in RESAMPLING:
+            raise ValueError(f"interpolation {values['interpolation']!r}")
+        return cls(crop, resize, str(values["interpolation"]), (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+
+
+IMAGENET = Preprocessing(224, 256, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

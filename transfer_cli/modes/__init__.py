@@ -1,0 +1,22 @@
+"""Modes: what one command does. Each module here offers `run(experiment, overrides) -> exit code`."""
+
+from __future__ import annotations
+
+import importlib
+
+from transfer_cli.config import Experiment
+from transfer_cli.preflight import preflight
+
+MODULES = {
+    "train": "transfer_cli.modes.train",
+    "evaluate": "transfer_cli.modes.evaluate",
+    "predict": "transfer_cli.modes.predict",
+}
+
+
+def run_mode(experiment: Experiment, overrides: list[str]) -> int:
+    """Check what can be checked without torch, then load and run the mode; returns the exit code."""
+    preflight(experiment)
+    code = importlib.import_module(MODULES[experiment.mode]).run(experiment, overrides)
+    assert isinstance(code, int)
+    return code

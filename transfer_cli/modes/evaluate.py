@@ -1,0 +1,72 @@
+"""mode=evaluate: a trained model on a split of its own data set, or of another with the same classes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transfer_cli.config import Dataset, Experiment
+from transfer_cli.data.batches import EvalBatches
+from transfer_cli.data.sources import ImageSet
+from transfer_cli.engine.loop import predict_logits
+from transfer_cli.errors import EXIT_OK, UserError, nearest
+from transfer_cli.modes import building
+from transfer_cli.modes.train import saved_experiment
+from transfer_cli.modes.trained import load_trained
+from transfer_cli.records.files import write_json
+from transfer_cli.records.scores import scores
+from transfer_cli.records.terminal import Reporter
+
+
+def run(experiment: Experiment, overrides: list[str]) -> int:
+    """Print the scores of one split and write them to `evaluation.json` in the run directory."""
+    assert experiment.run is not None
+    directory = Path(experiment.run)
+    saved = saved_experiment(directory)
+    dataset = _dataset(experiment.dataset, saved.dataset, overrides)
+    seed = experiment.seed if any(word.startswith("seed=") for word in overrides) else saved.seed
+    trained = load_trained(directory, experiment)
+    images = building.load_images(dataset, seed)
+    indices = images.splits[experiment.split]
+    if len(indices) == 0:
+        raise UserError(f"split={experiment.split}: {images.name} has no such images.")
+    batches = EvalBatches(
+        images,
+        experiment.split,
+        preprocessing=trained.preprocessing,
+        batch_size=experiment.trainer.batch_size,
+        workers=building.resolve_workers(experiment, images),
+    )
+    result = predict_logits(trained.network, batches, trained.compute, trained.normalize)
+    assert result is not None
+    values = scores(result[0], _as_trained(images, trained.classes)[result[1]])
+    report = {"dataset": asdict(dataset), "split": experiment.split, "images": len(indices), **values}
+    write_json(directory / "evaluation.json", report)
+    reporter = Reporter(quiet=experiment.quiet)
+    title = f"{directory.name} on {images.name}, split {experiment.split}, {len(indices):,} images"
+    reporter.table(title, ["metric", "value"], [[name, repr(value)] for name, value in values.items()])
+    reporter.result(directory)
+    return EXIT_OK
+
+
+def _dataset(composed: Dataset, saved: Dataset, overrides: list[str]) -> Dataset:
+    """The run's own data set; another one where the command names it, or single keys of its own changed."""
+    words = [override.split("=", 1)[0] for override in overrides]
+    if "dataset" in words:
+        return composed
+    keys = [word.removeprefix("dataset.") for word in words if word.startswith("dataset.")]
+    return replace(saved, **{key: getattr(composed, key) for key in keys})
+
+
+def _as_trained(images: ImageSet, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """For each class of the data set, its index in the model. Raises UserError for a class the model does not know."""
+    positions = {name: index for index, name in enumerate(classes)}
+    strangers = [name for name in images.classes if name not in positions]
+    if strangers:
+        near = nearest(strangers[0], classes)
+        hint = f" Nearest of the model's: {', '.join(near)}." if near else ""
+        raise UserError(f"dataset: the model was not trained on class {', '.join(strangers[:5])}.{hint}")
+    return np.array([positions[name] for name in images.classes], dtype=np.int64)

@@ -1,0 +1,98 @@
+"""mode=predict: a trained model on a file or a folder of images; a CSV of path, label and probability."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from transfer_cli.config import Experiment
+from transfer_cli.data.batches import Batch
+from transfer_cli.data.decode import DecodeError, open_image
+from transfer_cli.data.folder import image_files
+from transfer_cli.engine.loop import predict_logits
+from transfer_cli.errors import EXIT_OK, UserError
+from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.modes.trained import load_trained
+from transfer_cli.records.tables import write_csv
+from transfer_cli.records.scores import softmax
+from transfer_cli.records.terminal import Reporter
+
+SHOWN_ROWS = 10
+
+
+class Images:
+    """Batches of the readable images among `files`; what cannot be read is warned of and left out."""
+
+    def __init__(self, files: list[Path], preprocessing: Preprocessing, batch_size: int, reporter: Reporter) -> None:
+        self.files, self.preprocessing, self.batch_size, self.reporter = files, preprocessing, batch_size, reporter
+        self.read: list[Path] = []
+
+    def __iter__(self) -> Iterator[Batch]:
+        pixels: list[torch.Tensor] = []
+        for file in self.files:
+            try:
+                pixels.append(self.preprocessing.apply(open_image(file)))
+            except DecodeError as error:
+                self.reporter.warn(f"left out: {error}")
+                continue
+            self.read.append(file)
+            if len(pixels) == self.batch_size:
+                yield _batch(pixels)
+                pixels = []
+        if pixels:
+            yield _batch(pixels)
+
+
+def run(experiment: Experiment, overrides: list[str]) -> int:
+    """Predict each image, write the CSV and show its first rows."""
+    assert experiment.run is not None and experiment.input is not None
+    reporter = Reporter(quiet=experiment.quiet)
+    source, directory = Path(experiment.input), Path(experiment.run)
+    files = image_files(source) if source.is_dir() else [source]
+    if not files:
+        raise UserError(f"input={source}: no image files in this folder.")
+    trained = load_trained(directory, experiment)
+    images = Images(files, trained.preprocessing, experiment.trainer.batch_size, reporter)
+    # Nothing readable must be found before the network sees an empty list.
+    batches = iter(images)
+    first = next(batches, None)
+    if first is None:
+        raise UserError(f"input={source}: none of {len(files)} files is a readable image.")
+    result = predict_logits(trained.network, _chain(first, batches), trained.compute, trained.normalize)
+    assert result is not None
+    probabilities = softmax(result[0])
+    best = probabilities.argmax(1)
+    rows = [
+        (str(file), trained.classes[label], float(probabilities[row, label]))
+        for row, (file, label) in enumerate(zip(images.read, best, strict=True))
+    ]
+    target = Path(experiment.output) if experiment.output else directory / "predict" / f"{source.resolve().stem}.csv"
+    _write_csv(target, rows)
+    shown = [[path, label, f"{probability:.4f}"] for path, label, probability in rows[:SHOWN_ROWS]]
+    left_out = len(files) - len(rows)
+    title = f"{len(rows):,} images predicted" + (f", {left_out} left out" if left_out else "")
+    reporter.table(title, ["path", "label", "probability"], shown)
+    if len(rows) > SHOWN_ROWS:
+        reporter.say(f"... and {len(rows) - SHOWN_ROWS:,} more rows in the file")
+    reporter.result(target)
+    return EXIT_OK
+
+
+def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
+    yield first
+    yield from rest
+
+
+def _batch(pixels: list[torch.Tensor]) -> Batch:
+    unknown = torch.full((len(pixels),), -1, dtype=torch.int64)
+    return Batch(torch.stack(pixels), unknown, unknown)
+
+
+def _write_csv(target: Path, rows: list[tuple[str, str, float]]) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(target, ("path", "label", "probability"), rows)
+    except OSError as error:
+        raise UserError(f"output={target}: cannot be written ({error.strerror}).") from error

@@ -1,0 +1,230 @@
+"""mode=train: one experiment, from its configuration to a complete run directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from transfer_cli import rundir
+from transfer_cli.config import Experiment, config_hash, differences, parse, to_dict
+from transfer_cli.data.batches import TrainBatches
+from transfer_cli.engine import device as devices
+from transfer_cli.engine import states
+from transfer_cli.engine.fit import Fit, Scores
+from transfer_cli.engine.loop import Trainer
+from transfer_cli.engine.optimizers import build_optimizer
+from transfer_cli.engine.schedule import rate_multiplier
+from transfer_cli.engine.signals import StopRequest
+from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, RunError, Stopped, UserError
+from transfer_cli.modes import building
+from transfer_cli.modes.building import Setup
+from transfer_cli.modes.finishing import finish
+from transfer_cli.records.files import atomic_write_text, write_json
+from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.records.scores import scores
+from transfer_cli.records.summary import environment, write_summary
+from transfer_cli.records.terminal import Reporter
+
+StopCode = Callable[[], int | None]
+
+
+def run(experiment: Experiment, overrides: list[str]) -> int:
+    """Train one experiment in the directory its name asks for."""
+    if experiment.resume not in ("never", "auto"):
+        experiment = _saved_with_overrides(experiment, overrides)
+    train(experiment, rundir.planned(experiment), Reporter(quiet=experiment.quiet))
+    return EXIT_OK
+
+
+def train(experiment: Experiment, path: Path, reporter: Reporter, *, may_exist: bool = False) -> dict[str, Any]:
+    """Train in `path`, or go on there; returns the summary. Wrong input shows before a file is written.
+
+    `may_exist`: the directory is ours already, as a sweep's job directory is.
+    """
+    resuming = experiment.resume != "never" and (path / rundir.CONFIG).is_file()
+    if resuming:
+        _check_same(experiment, path)
+        done = completed_summary(path)
+        if done is not None:
+            reporter.say("this run is complete; nothing to do")
+            reporter.result(path)
+            return done
+    state = _newest_state(experiment, path, reporter) if resuming else None
+    setup = building.prepare(experiment, reporter, state.values["precision"] if state else experiment.trainer.precision)
+    may_exist |= experiment.resume != "never"
+    with (
+        rundir.claim(path, named=experiment.name is not None, may_exist=may_exist) as directory,
+        StopRequest() as stop,
+        _recorded(directory, setup),
+    ):
+        reporter.open_log(directory / "run.log")
+        _write_config(directory, setup)
+        fit = _fit(setup, directory, reporter, lambda: stop.code, state)
+        best = fit.run()
+        summary = finish(setup, fit, best, directory, reporter)
+    reporter.result(directory)
+    return summary
+
+
+def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode, state: states.State | None) -> Fit:
+    e = setup.experiment
+    batches = TrainBatches(
+        setup.images,
+        preprocessing=setup.preprocessing,
+        augment=e.augment,
+        batch_size=e.trainer.batch_size * e.trainer.accumulate,
+        seed=e.seed,
+        workers=setup.workers,
+    )
+    total_steps = e.trainer.epochs * batches.steps_per_epoch
+    shape = {"warmup": e.scheduler.warmup, "start": e.scheduler.start, "final": e.scheduler.final}
+    step = setup.strategy.step
+    trainer = Trainer(
+        strategy=setup.strategy,
+        step=torch.compile(step) if e.trainer.compile else step,
+        optimizer=build_optimizer(setup.strategy.parameter_groups(), e.optimizer, setup.compute.device),
+        scaler=setup.compute.grad_scaler(),
+        compute=setup.compute,
+        normalize=setup.normalize,
+        rate=lambda step: e.optimizer.lr * rate_multiplier(e.scheduler.name, step, total_steps, **shape),
+        micro_batch=e.trainer.batch_size,
+        clip_grad=e.trainer.clip_grad,
+        warn=reporter.warn,
+    )
+    metrics = directory / "metrics.jsonl"
+    fit = Fit(
+        trainer=trainer,
+        batches=batches,
+        validate=lambda: _validate(setup, lambda: stop_code() is not None),
+        epochs=e.trainer.epochs,
+        checkpoints=directory / rundir.CHECKPOINTS,
+        log=MetricsLog.resume(metrics, state.values["metrics_offset"] if state else 0),
+        reporter=reporter,
+        stop_code=stop_code,
+        identity={"config_hash": config_hash(e), "precision": setup.compute.precision},
+    )
+    if state is not None:
+        fit.restore(state)
+        reporter.say(f"resuming at epoch {fit.progress.cursor.epoch + 1}, step {fit.progress.cursor.step}")
+    return fit
+
+
+def _validate(setup: Setup, stop: Callable[[], bool]) -> Scores | None:
+    result = building.split_logits(setup, "val", stop)
+    return scores(*result) if result is not None else None
+
+
+def _write_config(directory: Path, setup: Setup) -> None:
+    e = setup.experiment
+    (directory / rundir.SUMMARY).unlink(missing_ok=True)
+    atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(to_dict(e), sort_keys=False, allow_unicode=True))
+    write_json(directory / "environment.json", environment(e.seed, devices.device_name(setup.compute.device)))
+
+
+@contextmanager
+def _recorded(directory: Path, setup: Setup) -> Iterator[None]:
+    """Whatever ends the run early leaves a summary that says so."""
+    try:
+        yield
+    except Stopped as stopped:
+        status = "interrupted" if stopped.code == EXIT_INTERRUPTED else "preempted"
+        _write_unfinished(directory, setup, status, str(stopped))
+        raise
+    except KeyboardInterrupt:
+        _write_unfinished(directory, setup, "interrupted", "interrupted twice: stopped at once")
+        raise
+    except UserError as error:
+        # Found only while running (a damaged image, say), when there is a directory already.
+        _write_unfinished(directory, setup, "failed", str(error))
+        raise RunError(str(error)) from error
+    except Exception as error:
+        _write_unfinished(directory, setup, "failed", str(error) or type(error).__name__)
+        raise
+
+
+def _write_unfinished(directory: Path, setup: Setup, status: str, reason: str) -> None:
+    e = setup.experiment
+    # A full disk may be what ended the run; the reason goes to the terminal all the same.
+    with suppress(OSError):
+        write_summary(
+            directory,
+            status=status,
+            error=reason,
+            strategy=e.strategy.name,
+            model=e.model.name,
+            dataset=e.dataset.name,
+            seed=e.seed,
+            epochs=e.trainer.epochs,
+            device=devices.device_name(setup.compute.device),
+            precision=setup.compute.precision,
+            config_hash=config_hash(e),
+        )
+
+
+def completed_summary(path: Path) -> dict[str, Any] | None:
+    """The summary of a run that is done, else None."""
+    try:
+        summary = json.loads((path / rundir.SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return summary if isinstance(summary, dict) and summary.get("status") == "completed" else None
+
+
+def saved_experiment(path: Path) -> Experiment:
+    """The configuration that a run directory was made with. Raises UserError for a damaged one."""
+    try:
+        values = yaml.safe_load((path / rundir.CONFIG).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path / rundir.CONFIG} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path / rundir.CONFIG} holds no configuration.")
+    try:
+        return parse(values)
+    except UserError as error:
+        raise UserError(f"{path / rundir.CONFIG}: {error}") from error
+
+
+def _check_same(experiment: Experiment, path: Path) -> None:
+    """A run goes on only with the settings it began with."""
+    different = differences(experiment, saved_experiment(path))
+    if different:
+        more = f" and {len(different) - 5} more" if len(different) > 5 else ""
+        raise UserError(
+            f"{path} was made with other settings: {'; '.join(different[:5])}{more}. "
+            "Use the same settings to go on with it, or another name."
+        )
+
+
+def _saved_with_overrides(experiment: Experiment, overrides: list[str]) -> Experiment:
+    """For resume=<run directory>: that run's own settings; what the command repeats must agree with them."""
+    path = Path(experiment.resume)
+    saved = saved_experiment(path)
+    named = tuple(override.split("=")[0].lstrip("+~") for override in overrides)
+    wrong = [line for line in differences(experiment, saved) if line.split("=")[0].startswith(named)] if named else []
+    if wrong:
+        raise UserError(f"resume={path}: that run was made with other settings: {'; '.join(wrong[:5])}.")
+    machine = replace(saved.trainer, workers=experiment.trainer.workers)
+    return replace(
+        saved,
+        trainer=machine,
+        resume=experiment.resume,
+        quiet=experiment.quiet,
+        cache_dir=experiment.cache_dir,
+        output_dir=experiment.output_dir,
+    )
+
+
+def _newest_state(experiment: Experiment, path: Path, reporter: Reporter) -> states.State | None:
+    state, warnings = states.newest_valid(path / rundir.CHECKPOINTS)
+    if state is None and warnings and experiment.resume != "auto":
+        raise UserError(f"resume={path}: no usable state. {'; '.join(warnings)}.")
+    for warning in warnings:
+        reporter.warn(warning)
+    return state

@@ -1,0 +1,81 @@
+"""A trained model on disk: `model.safetensors` and `model.json`, all that using it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from transfer_cli.config import Experiment
+from transfer_cli.engine import device as devices
+from transfer_cli.engine.device import Compute, Normalize
+from transfer_cli.errors import UserError
+from transfer_cli.models import backbones, weights
+from transfer_cli.models.network import Network
+from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.modes.building import Setup
+from transfer_cli.records.files import fsync_directory, write_json
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, ready to predict."""
+
+    network: Network
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    compute: Compute
+
+    @property
+    def normalize(self) -> Normalize:
+        """Pixels to network inputs."""
+        return Normalize(self.preprocessing.mean, self.preprocessing.std, self.compute.device)
+
+
+def save_trained(directory: Path, setup: Setup) -> None:
+    """Write weights and description, each atomically."""
+    tensors = {name: t.detach().contiguous().cpu() for name, t in setup.network.module.state_dict().items()}
+    temporary = directory / f".{WEIGHTS}.writing"
+    save_file(tensors, temporary)
+    os.replace(temporary, directory / WEIGHTS)
+    fsync_directory(directory)
+    model = setup.experiment.model
+    description = {
+        "model": {"name": model.name, "source": model.source},
+        "classes": list(setup.images.classes),
+        "preprocessing": setup.preprocessing.to_dict(),
+        "precision": setup.compute.precision,
+    }
+    write_json(directory / DESCRIPTION, description)
+
+
+def load_trained(run: Path, experiment: Experiment) -> Trained:
+    """The trained model of a run directory, on the device `experiment` asks for, at the precision of its training.
+
+    Raises UserError for a damaged description, or weights that do not fit it.
+    """
+    device = devices.select_device(experiment.trainer.device)
+    devices.prepare(device, experiment.seed)
+    try:
+        description = json.loads((run / DESCRIPTION).read_text(encoding="utf-8"))
+        name, source = str(description["model"]["name"]), str(description["model"]["source"])
+        classes = tuple(str(label) for label in description["classes"])
+        preprocessing = Preprocessing.from_dict(description["preprocessing"])
+        trained_in = str(description["precision"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"run={run}: {DESCRIPTION} is damaged or of another program ({error}).") from error
+    precision = trained_in if experiment.trainer.precision == "auto" else experiment.trainer.precision
+    if precision not in devices.DTYPES or (precision == "fp16" and device.type == "cpu"):
+        precision = "fp32"
+    network = backbones.build(name, source, len(classes), image_size=preprocessing.crop_pixels)
+    weights.load(network, weights.resolve(name, source, str(run)), preprocessing.crop_pixels)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval()
+    return Trained(network, classes, preprocessing, Compute(device, precision))

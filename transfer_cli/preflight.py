@@ -1,0 +1,90 @@
+"""Checks against this machine's files that need neither torch nor a second: before anything is imported or written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from transfer_cli import rundir
+from transfer_cli.config import Experiment
+from transfer_cli.errors import UserError, nearest
+
+
+def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
+    """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
+    checks = [_device, _weights, _run, _input, _output]
+    if experiment.mode == "train":
+        checks += [_dataset_path] if in_sweep else [_dataset_path, _run_directory]
+    problems = [problem for check in checks if (problem := check(experiment))]
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _device(experiment: Experiment) -> str | None:
+    name = experiment.trainer.device
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        return None
+    near = nearest(name, ["auto", "cpu", "cuda", "mps"])
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"trainer.device={name}: expected auto, cpu, cuda, cuda:<number> or mps.{hint}"
+
+
+def _weights(experiment: Experiment) -> str | None:
+    weights = experiment.model.weights
+    looks_like_a_path = "/" in weights or weights.endswith((".pt", ".pth", ".safetensors", ".bin"))
+    return _missing("model.weights", weights) if looks_like_a_path else None
+
+
+def _dataset_path(experiment: Experiment) -> str | None:
+    name, path = experiment.dataset.name, experiment.dataset.path
+    if name in ("digits", "fake"):
+        return f"dataset.path={path}: dataset={name} reads no files; leave dataset.path out." if path else None
+    if path is None:
+        return "dataset.path: dataset=folder needs dataset.path=<folder of images>." if name == "folder" else None
+    if experiment.dataset.download:
+        return None
+    problem = _missing("dataset.path", path)
+    return problem or (f"dataset.path={path}: expected a folder, found a file." if not Path(path).is_dir() else None)
+
+
+def _run(experiment: Experiment) -> str | None:
+    if experiment.run is None:
+        return None
+    problem = _missing("run", experiment.run)
+    if problem is None and not (Path(experiment.run) / "model.json").is_file():
+        return f"run={experiment.run}: no finished run (it has no model.json)."
+    return problem
+
+
+def _input(experiment: Experiment) -> str | None:
+    return _missing("input", experiment.input) if experiment.input else None
+
+
+def _output(experiment: Experiment) -> str | None:
+    if experiment.output is None:
+        return None
+    path = Path(experiment.output)
+    if path.is_dir():
+        return f"output={path}: expected a CSV file, found a folder."
+    return _missing("output", str(path.parent))
+
+
+def _run_directory(experiment: Experiment) -> str | None:
+    try:
+        rundir.planned(experiment)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _missing(key: str, text: str) -> str | None:
+    """Says that a path does not exist, and which sibling of its first missing part looks like it."""
+    path = Path(text)
+    if path.exists():
+        return None
+    first_missing = path
+    while not first_missing.parent.exists():
+        first_missing = first_missing.parent
+    siblings = [str(sibling) for sibling in first_missing.parent.iterdir()] if first_missing.parent.is_dir() else []
+    near = nearest(str(first_missing), siblings)
+    return f"{key}={text}: no such file or folder." + (f" Did you mean {near[0]}?" if near else "")

@@ -1,0 +1,1 @@
+"""What a run tells: metrics, scores, summary, predictions, plots, and the words on the terminal."""

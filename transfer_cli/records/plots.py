@@ -1,0 +1,122 @@
+"""Pictures of a run. Matplotlib without pyplot, whose import alone takes 0.6 s and which holds global state."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transfer_cli.records.files import atomic_write_bytes
+from transfer_cli.records.metrics import Event
+from transfer_cli.records.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Blue and vermilion of Okabe and Ito (2008): told apart with any kind of colour vision, and in grey.
+COLOURS = {"train": "#0072B2", "val": "#D55E00"}
+MARKERS = {"train": "o", "val": "s"}
+_NUMBERS_UP_TO = 20
+_LABELS_UP_TO = 60
+_LABEL_CHARACTERS = 24
+_DOTS_PER_INCH = 120
+
+
+def curves(events: Sequence[Event], path: Path) -> None:
+    """Loss and accuracy of each epoch, train and val, the best epoch marked; from the events of a metrics log."""
+    from matplotlib.figure import Figure
+
+    series = {split: [event for event in events if event.get("split") == split] for split in COLOURS}
+    best = _best_epoch(series["val"])
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        _curve(axes, name, series, best)
+    _save(figure, path)
+
+
+def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
+    """Counts [K, K] (row = true, column = predicted) in shades of each true class's share."""
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
+    count = len(classes)
+    side = min(max(4.5, 2.5 + 0.4 * count), 11)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    # The square root: mistakes are rare, and would be white on white.
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
+    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.045)
+    accuracy = matrix.trace() / max(matrix.sum(), 1)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{matrix.sum():,} images, accuracy {100 * accuracy:.2f} %")
+    _label_classes(axes, classes)
+    if count <= _NUMBERS_UP_TO:
+        _write_numbers(axes, matrix, shares)
+    _save(figure, path)
+
+
+def _best_epoch(val: Sequence[Event]) -> Event | None:
+    """The first epoch of highest validation accuracy; among equal ones the lowest loss, as training chooses."""
+    finite = [event for event in val if event["accuracy"] is not None and event["loss"] is not None]
+    return max(finite, key=lambda event: (event["accuracy"], -event["loss"]), default=None)
+
+
+def _curve(axes: Axes, name: str, series: dict[str, list[Event]], best: Event | None) -> None:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    if best is not None:
+        axes.axvline(best["epoch"], color="0.6", linestyle=":", label=f"best epoch ({best['epoch']})")
+    for split, events in series.items():
+        if not events:
+            continue
+        epochs = [event["epoch"] for event in events]
+        values = [np.nan if event[name] is None else event[name] for event in events]
+        marker = MARKERS[split] if len(events) <= 40 else ""
+        axes.plot(epochs, values, color=COLOURS[split], marker=marker, markersize=4, label=split)
+    axes.set(xlabel="epoch", ylabel=name, title=name.capitalize())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.margins(x=0.02)
+    if name == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.lines:
+        axes.legend(frameon=False)
+
+
+def _label_classes(axes: Axes, classes: Sequence[str]) -> None:
+    """Name every class, or every n-th where names would overlap."""
+    every = -(-len(classes) // _LABELS_UP_TO)
+    positions = range(0, len(classes), every)
+    names = [_short(classes[position]) for position in positions]
+    size = 9 if len(classes) <= 30 else 7
+    # A dollar sign in a class name is no formula.
+    axes.set_xticks(positions, names, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(positions, names, fontsize=size, parse_math=False)
+
+
+def _short(name: str) -> str:
+    name = printable(name.replace("\n", " "))
+    return name if len(name) <= _LABEL_CHARACTERS else f"{name[: _LABEL_CHARACTERS - 3]}..."
+
+
+def _write_numbers(axes: Axes, matrix: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
+    for row, column in zip(*matrix.nonzero(), strict=True):
+        colour = "white" if shares[row, column] > 0.3 else "black"
+        axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour, fontsize=8)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    picture = io.BytesIO()
+    with warnings.catch_warnings():
+        # A class name may hold characters that matplotlib's font lacks; the picture shows boxes for them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(picture, dpi=_DOTS_PER_INCH)
+    atomic_write_bytes(path, picture.getvalue())

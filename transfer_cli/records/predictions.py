@@ -1,0 +1,38 @@
+"""`predictions.csv`: one row an image, what it is and what the network says."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transfer_cli.records.files import atomic_write_text
+
+COLUMNS = ("path", "label", "predicted", "confidence")
+
+
+def write_predictions(
+    path: Path,
+    ids: Sequence[str],
+    labels: NDArray[np.int64] | None,
+    classes: Sequence[str],
+    probabilities: NDArray[np.float32] | NDArray[np.float64],
+) -> None:
+    """Write N rows atomically, in the order of `ids`; labels [N], probabilities [N, K].
+
+    The label is empty where it is unknown (no labels, or -1). Raises OSError.
+    """
+    predicted = probabilities.argmax(1)
+    known = labels if labels is not None else np.full(len(ids), -1)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row, (name, label, guess) in enumerate(zip(ids, known, predicted, strict=True)):
+        writer.writerow(
+            [name, classes[label] if label >= 0 else "", classes[guess], f"{probabilities[row, guess]:.6f}"]
+        )
+    atomic_write_text(path, text.getvalue())

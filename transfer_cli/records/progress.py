@@ -1,0 +1,138 @@
+"""Progress of a training: a bar on a terminal, and a line now and then for logs and pipes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from transfer_cli.records.text import duration, fit, percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+BAR_SECONDS = 0.25
+LINE_SECONDS = 10.0
+_BAR_COLUMNS = (10, 40)
+# Room for the terminal's own ^C behind the line: if it wrapped, the line could not be taken away.
+_ECHO_COLUMNS = 3
+
+Parts = list[tuple[int, str]]
+
+
+class Progress:
+    """Counts steps. Draws at most every 0.25 s on a terminal, and hands a line to `say` at most every 10 s."""
+
+    def __init__(self, epochs: int, steps_per_epoch: int, say: Callable[[str], None], bar: Bar | None) -> None:
+        self._epochs, self._steps_per_epoch = epochs, steps_per_epoch
+        self._say, self._bar = say, bar
+        self._epoch, self._step, self._steps_here, self._images = 1, 0, 0, 0
+        self._scores: Parts = []
+        self._started = self._epoch_started = self._drawn = self._said = monotonic()
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def start_epoch(self, epoch: int, step: int = 0) -> None:
+        """Epoch `epoch` (from 1) begins; `step` of its steps were done before, by a run that was stopped."""
+        self._epoch, self._step, self._images = epoch, step, 0
+        self._epoch_started = self._said = monotonic()
+
+    def wants_update(self) -> bool:
+        """Whether the next step will be shown: fetch loss and accuracy from the device only then."""
+        now = monotonic()
+        return self._bar_is_due(now) or self._line_is_due(now)
+
+    def step(self, images: int, loss: float | None = None, accuracy: float | None = None) -> None:
+        """One step over `images` images is done. Loss and accuracy are the epoch's so far; None keeps the last ones."""
+        self._step += 1
+        self._steps_here += 1
+        self._images += images
+        if loss is not None:
+            self._scores = [(2, f"loss {loss:.4f}")]
+            self._scores += [(3, f"accuracy {percent(accuracy).strip()}")] if accuracy is not None else []
+        now = monotonic()
+        if self._bar is not None and self._bar_is_due(now):
+            self._drawn = now
+            self._bar.draw(self._parts(now), self._step / self._steps_per_epoch)
+        if self._line_is_due(now):
+            self._said = now
+            self._say("  ".join(text for _, text in self._parts(now)))
+
+    def _bar_is_due(self, now: float) -> bool:
+        return self._bar is not None and now - self._drawn >= BAR_SECONDS
+
+    def _line_is_due(self, now: float) -> bool:
+        return now - self._said >= LINE_SECONDS
+
+    def _parts(self, now: float) -> Parts:
+        speed = self._images / max(now - self._epoch_started, 1e-9)
+        steps_left = (self._epochs - self._epoch + 1) * self._steps_per_epoch - self._step
+        seconds_left = (now - self._started) / self._steps_here * steps_left
+        width = len(str(self._steps_per_epoch))
+        return [
+            (0, f"epoch {self._epoch}/{self._epochs}"),
+            (5, f"step {self._step:{width}}/{self._steps_per_epoch}"),
+            *self._scores,
+            (4, f"{speed:,.0f} images/s"),
+            (1, f"{duration(seconds_left)} left"),
+        ]
+
+
+class Bar:
+    """One line at the bottom of a terminal, redrawn in place; what else is printed appears above it."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.live import Live
+
+        # No refresh thread: loader workers are forked while the bar is up. Warnings on the same terminal go above the
+        # bar; where stderr is a file, they go to that file.
+        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stderr=sys.stderr.isatty())
+
+    def start(self) -> None:
+        """Show the line, empty."""
+        self._live.start()
+
+    def stop(self) -> None:
+        """Take the line away."""
+        self._live.stop()
+
+    def draw(self, parts: Parts, fraction: float) -> None:
+        """Show a bar as far as there is room, and those of `parts` that fit."""
+        self._live.update(_line(parts, fraction, self._live.console.width - _ECHO_COLUMNS), refresh=True)
+
+
+def _line(parts: Parts, fraction: float, width: int) -> Table:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    text = Text(fit(parts, width), no_wrap=True, overflow="ellipsis")
+    line = Table.grid(padding=(0, 2, 0, 0))
+    shortest, longest = _BAR_COLUMNS
+    room = width - len(text) - 2
+    if room < shortest:
+        line.add_row(text)
+    else:
+        line.add_row(
+            ProgressBar(
+                total=1.0,
+                completed=min(fraction, 1.0),
+                width=min(room, longest),
+                complete_style="cyan",
+                finished_style="cyan",
+            ),
+            text,
+        )
+    return line

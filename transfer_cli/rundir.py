@@ -1,0 +1,106 @@
+"""Run directories: where a run goes, who owns it, and that two never share one."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transfer_cli.config import Experiment
+from transfer_cli.errors import UserError
+
+CONFIG = "config.yaml"
+SUMMARY = "summary.json"
+CHECKPOINTS = "checkpoints"
+_HOLDER = ".holder.json"
+_LOCK = ".lock"
+
+
+def planned(experiment: Experiment) -> Path:
+    """Where this run goes. Raises UserError for a taken name, no run to resume, a folder that cannot be written."""
+    if experiment.resume not in ("never", "auto"):
+        path = Path(experiment.resume)
+        if not (path / CONFIG).is_file():
+            raise UserError(f"resume={path}: expected never, auto, or a run directory (a folder with {CONFIG}).")
+        return path
+    name = experiment.name or _automatic_name(experiment)
+    path = Path(experiment.output_dir) / "runs" / name
+    if path.exists() and experiment.name and experiment.resume == "never":
+        raise UserError(
+            f"name={name}: {path} exists{_held_by(path)}. Choose another name, or go on with it by resume=auto."
+        )
+    check_writable(path.parent)
+    return path
+
+
+def check_writable(folder: Path) -> None:
+    """Raises UserError if nothing can be written in `folder`, or in its nearest existing parent."""
+    existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
+    if not existing.is_dir():
+        raise UserError(f"output_dir: {existing} is a file, not a folder.")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"output_dir: nothing can be written in {existing} ({error.strerror}).") from error
+
+
+@contextmanager
+def claim(path: Path, *, named: bool, may_exist: bool) -> Iterator[Path]:
+    """Own a run directory until the block ends; of two processes one wins and the other gets UserError.
+
+    An automatic name that was taken in the same second gets a number behind it.
+    """
+    from filelock import FileLock, Timeout
+
+    path = _make(path, named, may_exist)
+    lock = FileLock(path / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"{path} is in use{_held_by(path)}. Wait for that run to end, or choose another name."
+        ) from error
+    try:
+        holder = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        (path / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+        yield path
+    finally:
+        (path / _HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _make(path: Path, named: bool, may_exist: bool) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in range(2, 1000):
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError as error:
+            if may_exist:
+                return path
+            if named:
+                raise UserError(
+                    f"{path} exists{_held_by(path)}. Choose another name, or go on with it by resume=auto."
+                ) from error
+            path = path.with_name(f"{path.name.removesuffix(f'-{number - 1}')}-{number}")
+    raise UserError(f"{path}: a thousand runs began in this second.")
+
+
+def _automatic_name(experiment: Experiment) -> str:
+    parts = [experiment.strategy.name, experiment.model.name, experiment.dataset.name]
+    words = "_".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in parts)
+    return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{words}"
+
+
+def _held_by(path: Path) -> str:
+    try:
+        holder = json.loads((path / _HOLDER).read_text(encoding="utf-8"))
+        return f", held by process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

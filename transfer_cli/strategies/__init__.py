@@ -1,0 +1,1 @@
+"""Strategies: what is trained, from what, against which loss. The loop never names one."""

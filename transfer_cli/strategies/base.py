@@ -1,0 +1,45 @@
+"""What the loop knows of a strategy: its parameter groups, its modes, and the loss of one batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from transfer_cli.models.network import Network
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters of one stage that share a rate and a decay."""
+
+    stage: str
+    parameters: dict[str, nn.Parameter]
+    lr_multiplier: float
+    decay: bool
+
+
+class StepResult(NamedTuple):
+    """`loss` is a scalar; `logits` [B, K] are for the running accuracy."""
+
+    loss: Tensor
+    logits: Tensor
+
+
+class Strategy(Protocol):
+    """One way to transfer. `network` is what is trained, evaluated and exported."""
+
+    network: Network
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """All groups that will ever train, from the start."""
+        ...
+
+    def train_mode(self) -> None:
+        """Training mode for what trains, eval mode for what is frozen."""
+        ...
+
+    def step(self, images: Tensor, labels: Tensor) -> StepResult:
+        """The loss of one batch: images [B, 3, H, W] normalised, labels [B] int64."""
+        ...

@@ -1,0 +1,41 @@
+"""Finetune: adapt the pretrained network from a stage boundary on; what lies before stays exactly as it was."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from transfer_cli.models.network import Network
+from transfer_cli.strategies.base import ParameterGroup, StepResult
+from transfer_cli.strategies.freezing import freeze, set_modes, stage_groups
+
+
+class Finetune:
+    """Cross-entropy with label smoothing (Szegedy 2016) on the stages from `unfreeze` on: `all` or `head`."""
+
+    def __init__(self, network: Network, unfreeze: str, label_smoothing: float) -> None:
+        self.network = network
+        self.boundary = {"all": 0, "head": len(network.stages) - 1}[unfreeze]
+        self.label_smoothing = label_smoothing
+        freeze(network, self.boundary)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Groups by stage; nothing decays on biases and norms."""
+        return stage_groups(self.network, self.boundary)
+
+    def train_mode(self) -> None:
+        """Frozen stages in eval mode, the others in training mode."""
+        set_modes(self.network, self.boundary)
+
+    def step(self, images: Tensor, labels: Tensor) -> StepResult:
+        """Cross-entropy of one batch; nothing is kept for the backward pass of frozen stages."""
+        logits = self._logits(images)
+        return StepResult(F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing), logits)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        if self.boundary == 0:
+            return self.network(images)
+        with torch.no_grad():
+            activations = self.network.forward_to(self.boundary, images)
+        return self.network.forward_from(self.boundary, activations)

@@ -1,0 +1,1 @@
+"""Sweeps: many jobs from one command, and the leaderboard that compares them."""

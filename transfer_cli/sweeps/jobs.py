@@ -1,0 +1,60 @@
+"""One job of a sweep. It never raises for its own failure, so that the other jobs go on; a signal ends the sweep."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transfer_cli.compose import to_plain
+from transfer_cli.config import Experiment, parse
+from transfer_cli.errors import EXIT_BUG, EXIT_FAILED, EXIT_OK, EXIT_USER, RunError, UserError
+from transfer_cli.records.files import write_json
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.sweeps import leaderboard
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+JOB = "job.json"
+
+
+def run_job(config: DictConfig) -> int:
+    """Train one job in its own directory and record how it ended; returns its exit code."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    directory = Path(hydra.runtime.output_dir)
+    overrides = list(hydra.overrides.task)
+    experiment = parse(to_plain(config))
+    reporter = Reporter(quiet=experiment.quiet, prints_result=False)
+    reporter.say(f"job {hydra.job.num}: {' '.join(overrides) or 'no overrides'}")
+    started = time.perf_counter()
+    code, error = _ended(lambda: _train(experiment, directory, reporter, may_exist=True))
+    record = {"overrides": overrides, "exit_code": code, "error": error, "seconds": time.perf_counter() - started}
+    write_json(directory / JOB, record)
+    leaderboard.write(directory.parent)
+    return code
+
+
+def _train(experiment: Experiment, directory: Path, reporter: Reporter) -> None:
+    from transfer_cli.modes.train import train
+
+    train(experiment, directory, reporter, may_exist=True)
+
+
+def _ended(work: Callable[[], None]) -> tuple[int, str | None]:
+    """The exit code and the message of one job. Stopped and KeyboardInterrupt go through: they end the sweep."""
+    try:
+        work()
+        return EXIT_OK, None
+    except (UserError, RunError) as error:
+        code, message = EXIT_USER if isinstance(error, UserError) else EXIT_FAILED, str(error)
+    except Exception as error:
+        traceback.print_exc()
+        code, message = EXIT_BUG, f"{type(error).__name__}: {error}"
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return code, message

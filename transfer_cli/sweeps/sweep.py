@@ -1,0 +1,67 @@
+"""One sweep: every job checked before the first starts, Hydra's grid run in this process, a leaderboard at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from transfer_cli import rundir
+from transfer_cli.compose import ConfigSource
+from transfer_cli.config import Experiment
+from transfer_cli.errors import EXIT_FAILED, EXIT_OK, UserError
+from transfer_cli.preflight import preflight
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.sweeps import leaderboard
+from transfer_cli.sweeps.jobs import run_job
+
+
+def run_sweep(source: ConfigSource, overrides: list[str], jobs: list[Experiment]) -> int:
+    """Run all jobs under outputs/sweeps; 0 if every one completed. `jobs` are the checked configurations."""
+    first = jobs[0]
+    folder = _folder(jobs)
+    for job in jobs:
+        preflight(job, in_sweep=True)
+    reporter = Reporter(quiet=first.quiet)
+    with rundir.claim(folder, named=first.name is not None, may_exist=first.resume == "auto") as claimed:
+        folder = claimed.resolve()
+        reporter.say(f"sweep of {len(jobs)} jobs in {claimed}")
+        try:
+            _hand_to_hydra(source, overrides, folder)
+        finally:
+            # Also when a signal ends the sweep in the middle: what is done is ranked.
+            rows = leaderboard.write(folder)
+    leaderboard.show(rows, reporter)
+    reporter.result(claimed)
+    return EXIT_OK if all(row["status"] == "completed" for row in rows) else EXIT_FAILED
+
+
+def _folder(jobs: list[Experiment]) -> Path:
+    first = jobs[0]
+    for key in ("name", "output_dir", "resume", "quiet"):
+        if any(getattr(job, key) != getattr(first, key) for job in jobs):
+            raise UserError(f"{key}: belongs to the whole sweep and cannot be swept over.")
+    for job in jobs:
+        if job.mode != "train":
+            raise UserError(f"mode={job.mode}: a sweep trains; leave -m out to {job.mode}.")
+        if job.resume not in ("never", "auto"):
+            raise UserError(f"resume={job.resume}: a sweep goes on by its name, with name=<name> resume=auto.")
+    folder = Path(first.output_dir) / "sweeps" / (first.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
+    if first.name and first.resume == "never" and folder.exists():
+        raise UserError(f"name={first.name}: {folder} exists. Choose another name, or go on with it by resume=auto.")
+    rundir.check_writable(folder.parent)
+    return folder
+
+
+def _hand_to_hydra(source: ConfigSource, overrides: list[str], folder: Path) -> None:
+    """Hydra's own multirun, so that its launchers work as well. Jobs never raise but to end the sweep."""
+    import hydra
+
+    extra = ["--config-dir", str(source.extra)] if source.extra else []
+    own = [f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=${hydra.job.num}"]
+    before = sys.argv
+    sys.argv = [before[0], "--multirun", *extra, *overrides, *own]
+    try:
+        hydra.main(config_path=str(source.path), config_name=source.name, version_base="1.3")(run_job)()
+    finally:
+        sys.argv = before
