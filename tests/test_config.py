@@ -25,7 +25,7 @@ def test_the_options_are_counted() -> None:
     assert counts == {
         "augment": 3,
         "dataset": 19,
-        "model": 21,
+        "model": 22,
         "optimizer": 2,
         "scheduler": 4,
         "strategy": 1,

@@ -68,7 +68,7 @@ def test_the_best_epoch_is_the_one_training_chose() -> None:
 
 @pytest.mark.parametrize("count", [2, 20, 21, 130])
 def test_confusion_matrix_of_many_classes_with_any_names(tmp_path: Path, count: int) -> None:
-    names = ["_a$x$", "花", "tab\tnew\nline", "n" * 300, "$\\frac{"]
+    names = ["_a$x$", "花", "tab\tnew\nline", "n" * 300, "$\\frac{$"]
     matrix = np.eye(count, dtype=np.int64) * 12
     matrix[0] = 0
     confusion_matrix(matrix, [f"{names[i % 5]}{i}" for i in range(count)], tmp_path / "m.png")

@@ -21,7 +21,7 @@ def made(samples: int, classes: int, seed: int = 0) -> tuple[NDArray[np.float32]
     return logits.astype(np.float32), labels
 
 
-@pytest.mark.parametrize(("samples", "classes"), [(500, 2), (500, 4), (1000, 37), (40, 102)])
+@pytest.mark.parametrize(("samples", "classes"), [(500, 2), (500, 4), (1000, 37), (40, 102), (65, 3)])
 def test_agrees_with_scikit_learn(samples: int, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn import metrics
 
@@ -55,6 +55,12 @@ def test_calibration_error_is_guos() -> None:
             expected += abs(correct[inside].mean() - confidence[inside].mean()) * inside.mean()
     assert expected > 0.01
     assert scores(logits, labels)["ece"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_calibration_bins_are_closed_above() -> None:
+    edge = float(np.linspace(0, 1, 16)[9])
+    found = module._calibration_error(np.array([edge, edge + 0.01]), np.array([True, False]))
+    assert found == pytest.approx((1 - edge + edge + 0.01) / 2, abs=1e-12)
 
 
 def test_certain_and_always_wrong_is_calibrated_worst() -> None:

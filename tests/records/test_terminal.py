@@ -107,6 +107,17 @@ def test_a_terminal_gets_a_bar_and_the_run_directory_last(tmp_path: Path, monkey
     assert text.endswith("\noutputs/runs/flowers\n")
 
 
+def test_lines_of_a_long_epoch_go_to_the_log_where_a_terminal_has_its_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    for terminal in (True, False):
+        screen = Screen(terminal)
+        everything(Reporter(False, screen), tmp_path / f"{terminal}.log")
+        assert (tmp_path / f"{terminal}.log").read_text(encoding="utf-8").count("step 2/3") == 2
+        assert screen.text().count("step 2/3") == (0 if terminal else 2)
+
+
 def test_no_color_means_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(progress, "BAR_SECONDS", 0.0)

@@ -76,7 +76,7 @@ def _curve(axes: Axes, name: str, series: dict[str, list[Event]], best: Event | 
         if not events:
             continue
         epochs = [event["epoch"] for event in events]
-        values = [np.nan if event[name] is None else event[name] for event in events]
+        values = [event[name] for event in events]  # None, what was not finite, leaves a gap
         marker = MARKERS[split] if len(events) <= 40 else ""
         axes.plot(epochs, values, color=COLOURS[split], marker=marker, markersize=4, label=split)
     axes.set(xlabel="epoch", ylabel=name, title=name.capitalize())

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.records.files import atomic_write_text
+from transfer_cli.records.tables import write_csv
 
 COLUMNS = ("path", "label", "predicted", "confidence")
 
@@ -28,11 +26,8 @@ def write_predictions(
     """
     predicted = probabilities.argmax(1)
     known = labels if labels is not None else np.full(len(ids), -1)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row, (name, label, guess) in enumerate(zip(ids, known, predicted, strict=True)):
-        writer.writerow(
-            [name, classes[label] if label >= 0 else "", classes[guess], f"{probabilities[row, guess]:.6f}"]
-        )
-    atomic_write_text(path, text.getvalue())
+    rows = [
+        [name, classes[label] if label >= 0 else None, classes[guess], f"{probabilities[row, guess]:.6f}"]
+        for row, (name, label, guess) in enumerate(zip(ids, known, predicted, strict=True))
+    ]
+    write_csv(path, COLUMNS, rows)

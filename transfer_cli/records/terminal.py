@@ -117,7 +117,7 @@ def _console(stream: TextIO) -> Console | None:
         return None
     from rich.console import Console
 
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
+    return Console(file=stream)
 
 
 def _printable_table(
