@@ -74,7 +74,7 @@ def combinations(overrides: list[str]) -> list[list[str]]:
     """The overrides of each job of a sweep, in Hydra's order; of a very large grid, each swept value once."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    parsed = _parse(overrides)
+    parsed = parse_overrides(overrides)
     count = 1
     for override in parsed:
         if override.is_sweep_override():
@@ -101,7 +101,8 @@ def _search_path(source: ConfigSource) -> list[str]:
     return [f"hydra.searchpath=['file://{source.extra}']"] if source.extra else []
 
 
-def _parse(overrides: list[str]) -> list[Override]:
+def parse_overrides(overrides: list[str]) -> list[Override]:
+    """Overrides in Hydra's grammar. Raises UserError with every one that is not."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
 
@@ -124,7 +125,7 @@ def _parse(overrides: list[str]) -> list[Override]:
 def _diagnose(source: ConfigSource, overrides: list[str]) -> list[str]:
     """One sentence for every override that Hydra cannot take."""
     try:
-        parsed = _parse(overrides)
+        parsed = parse_overrides(overrides)
     except UserError as error:
         return [str(error)]
     groups = options(source)
@@ -137,17 +138,19 @@ def _diagnose(source: ConfigSource, overrides: list[str]) -> list[str]:
 
 
 def _group_problem(override: Override, groups: dict[str, list[str]]) -> str | None:
-    key, value = override.key_or_group, override.value()
+    key = override.key_or_group
+    value: Any = override.value()
+    shown = str(value)
     if override.is_sweep_override() and not key.startswith("hydra"):
         return f"{override.input_line}: several values for one run; add -m to sweep over them."
     if key not in groups or override.is_delete() or isinstance(value, (dict, list)) or value is None:
         return None
-    if str(value) in groups[key]:
+    if shown in groups[key]:
         return None
-    near = nearest(str(value), groups[key])
+    near = nearest(shown, groups[key])
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     more = " Any other torchvision or timm model works by name: model.name=<name>." if key == "model" else ""
-    return f"{key}={value}: no such option.{hint} Options: {', '.join(groups[key])}.{more}"
+    return f"{key}={shown}: no such option.{hint} Options: {', '.join(groups[key])}.{more}"
 
 
 def _key_problem(override: Override, groups: dict[str, list[str]], keys: list[str]) -> str | None:
@@ -184,7 +187,7 @@ def _dotted(config: DictConfig, prefix: str = "") -> list[str]:
 
     keys = []
     for name in config:
-        key = f"{prefix}{name}"
+        key = prefix + str(name)
         keys.append(key)
         child = (
             None

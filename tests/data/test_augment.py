@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.data import augment
 from transfer_cli.config import Augment
+from transfer_cli.data import augment
 from transfer_cli.errors import UserError
 
 OFF = Augment("none", None, None, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0)

@@ -147,8 +147,8 @@ class Fit:
             states.save_state(self.checkpoints, sequence, tensors, values)
         except OSError as error:
             raise RunError(
-                f"the state at step {self.progress.cursor.step} cannot be written to {self.checkpoints} ({error.strerror or error}). "
-                "The last good state is kept; make room, then go on with resume=auto."
+                f"the state at step {self.progress.cursor.step} cannot be written to {self.checkpoints} "
+                f"({error.strerror or error}). The last good state is kept; make room, then go on with resume=auto."
             ) from error
         states.prune(self.checkpoints)
 

@@ -131,7 +131,7 @@ def _halve_micro_batch(trainer: Trainer, batch: int, error: Exception) -> None:
     size = min(trainer.micro_batch, batch)
     if size <= 1:
         raise RunError(
-            f"out of memory with one image at a time ({error}). Free the device, or choose a smaller model or image_size."
+            f"out of memory with one image at a time ({error}). Free the device, or take a smaller model or image_size."
         ) from error
     trainer.micro_batch = math.ceil(size / 2)
     if trainer.compute.device.type == "cuda":

@@ -48,10 +48,14 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def pack_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The optimizer's state as flat named tensors and plain scalars, both under `<parameter index>/<key>`."""
-    tensors, scalars = {}, {}
+    tensors: dict[str, torch.Tensor] = {}
+    scalars: dict[str, Any] = {}
     for index, entries in optimizer.state_dict()["state"].items():
         for key, value in entries.items():
-            (tensors if isinstance(value, torch.Tensor) else scalars)[f"{index}/{key}"] = value
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}/{key}"] = value
+            else:
+                scalars[f"{index}/{key}"] = value
     return tensors, scalars
 
 

@@ -80,7 +80,7 @@ def _measure(strategy: Strategy, image_size: int) -> dict[str, float]:
     """Median seconds of a training step in each precision, alternating; all that it moves is put back."""
     generator = torch.get_rng_state()
     before = {name: tensor.clone() for name, tensor in strategy.network.state_dict().items()}
-    strategy.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    strategy.network.to(memory_format=torch.channels_last)
     strategy.train_mode()
     images = torch.rand(TIMED_IMAGES, 3, image_size, image_size).to(memory_format=torch.channels_last)
     labels = torch.zeros(TIMED_IMAGES, dtype=torch.int64)

@@ -68,7 +68,7 @@ def save_state(folder: Path, name: str, tensors: dict[str, Tensors], values: dic
 
 def newest_valid(folder: Path) -> tuple[State | None, list[str]]:
     """The newest state whose manifest verifies, and a warning for each newer one that does not."""
-    warnings = []
+    warnings: list[str] = []
     for path in sorted(folder.glob("state-*"), reverse=True):
         problem = damage(path)
         if problem is None:

@@ -22,8 +22,9 @@ ALIASES = {
 def torchvision_names() -> list[str]:
     """Classification models of torchvision."""
     import torchvision.models
+    from torchvision.models._api import list_models
 
-    return list(torchvision.models.list_models(module=torchvision.models))
+    return list(list_models(module=torchvision.models))
 
 
 def timm_names() -> list[str]:
@@ -62,23 +63,20 @@ def build(name: str, source: str, num_classes: int, image_size: int) -> Network:
     """
     where = library(name, source)
     try:
-        network = (
-            _torchvision(name, num_classes, image_size)
-            if where == "torchvision"
-            else _timm(name, num_classes, image_size)
-        )
+        builder = _torchvision if where == "torchvision" else _timm
+        network = builder(name, num_classes, image_size)
         _try_size(network, image_size)
     except (ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"image_size={image_size}: {name} cannot take images of this size ({reason}). "
-            "image_size=auto takes the size of its weights; multiples of 32 work with most models, of 224 with the rest."
+            "image_size=auto takes the size of its weights; most models take multiples of 32, the rest of 224."
         ) from error
     return network
 
 
 def _torchvision(name: str, num_classes: int, image_size: int) -> Network:
-    import torchvision.models
+    from torchvision.models._api import get_model
 
     arguments: dict[str, Any] = {}
     if name.startswith("vit_"):
@@ -87,14 +85,11 @@ def _torchvision(name: str, num_classes: int, image_size: int) -> Network:
         arguments = {"input_size": (image_size, image_size)}
     elif name in ("googlenet", "inception_v3"):
         arguments = {"aux_logits": False, "transform_input": True, "init_weights": True}
-    module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **arguments)
+    module = get_model(name, weights=None, num_classes=num_classes, **arguments)
     stages = stages_torchvision.stages(module)
-    widths = [
-        layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
-        for layer in module.modules()
-        if isinstance(layer, (nn.Linear, nn.Conv2d))
-    ]
-    return Network(module, stages, widths[-1])
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    last = layers[-1]
+    return Network(module, stages, last.in_features if isinstance(last, nn.Linear) else last.in_channels)
 
 
 def _timm(name: str, num_classes: int, image_size: int) -> Network:
@@ -102,10 +97,11 @@ def _timm(name: str, num_classes: int, image_size: int) -> Network:
 
     timm_name = ALIASES.get(name, name)
     config = timm.get_pretrained_cfg(timm_name, allow_unregistered=True)
-    fixed = config is not None and config.fixed_input_size and image_size != config.input_size[-1]
-    arguments = {"img_size": image_size} if fixed else {}
+    assert config is not None
+    fixed = config.fixed_input_size and image_size != config.input_size[-1]
+    arguments: dict[str, Any] = {"img_size": image_size} if fixed else {}
     module = timm.create_model(timm_name, pretrained=False, num_classes=num_classes, **arguments)
-    width = getattr(module, "head_hidden_size", None) or module.num_features
+    width: Any = getattr(module, "head_hidden_size", None) or module.num_features
     return Network(module, stages_timm.stages(module), int(width))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -84,9 +85,10 @@ def _densenet(module: nn.Module) -> tuple[Stage, ...]:
 
 def _whole(module: nn.Module) -> tuple[Stage, ...]:
     """Any other model: all of `forward_features` in front of the classifier's own module."""
-    classifier = module.pretrained_cfg.get("classifier") or "head"  # type: ignore[union-attr,operator]
-    paths = (classifier,) if isinstance(classifier, str) else tuple(classifier)  # type: ignore[arg-type]
-    top = {str(path).split(".")[0] for path in paths}
+    config: Any = module.pretrained_cfg
+    classifier = config.get("classifier") or "head"
+    paths = [classifier] if isinstance(classifier, str) else classifier
+    top = {path.split(".")[0] for path in paths}
     body = [name for name, _ in [*module.named_children(), *module.named_parameters(recurse=False)] if name not in top]
 
     def features(module: nn.Module, x: Tensor) -> Tensor:

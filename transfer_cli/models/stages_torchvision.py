@@ -17,8 +17,8 @@ def _pooled(classifier: str, pool: str | None = "avgpool") -> Callable[[nn.Modul
     """Pool, flatten, classify."""
 
     def run(module: nn.Module, x: Tensor) -> Tensor:
-        x = module.get_submodule(pool)(x) if pool else x.mean([2, 3], keepdim=True)
-        return module.get_submodule(classifier)(torch.flatten(x, 1))
+        x = chain(pool)(module, x) if pool else x.mean([2, 3], keepdim=True)
+        return chain(classifier)(module, torch.flatten(x, 1))
 
     return run
 
@@ -34,7 +34,7 @@ def _resnet(module: nn.Module) -> Stages:
 def _densenet(module: nn.Module) -> Stages:
     def head(module: nn.Module, x: Tensor) -> Tensor:
         x = F.relu(x, inplace=True)
-        return module.get_submodule("classifier")(torch.flatten(F.adaptive_avg_pool2d(x, (1, 1)), 1))
+        return chain("classifier")(module, torch.flatten(F.adaptive_avg_pool2d(x, (1, 1)), 1))
 
     return [*densenet_features(module.get_submodule("features")), Stage("head", ("classifier",), head)]
 
@@ -128,11 +128,12 @@ def _regnet(module: nn.Module) -> Stages:
 def _vit(module: nn.Module) -> Stages:
     def stem(module: nn.Module, x: Tensor) -> Tensor:
         x = module._process_input(x)  # type: ignore[operator]
-        x = torch.cat([module.class_token.expand(len(x), -1, -1), x], dim=1)  # type: ignore[operator,list-item]
-        return torch.Tensor(module.encoder.dropout(x + module.encoder.pos_embedding))  # type: ignore[operator,union-attr]
+        token = module.get_parameter("class_token").expand(len(x), -1, -1)
+        positions = module.get_parameter("encoder.pos_embedding")
+        return chain("encoder.dropout")(module, torch.cat([token, x], dim=1) + positions)
 
     def head(module: nn.Module, x: Tensor) -> Tensor:
-        return module.get_submodule("heads")(module.get_submodule("encoder.ln")(x)[:, 0])
+        return chain("heads")(module, chain("encoder.ln")(module, x)[:, 0])
 
     return [
         Stage("stem", ("conv_proj", "class_token", "encoder.pos_embedding"), stem),
@@ -163,9 +164,7 @@ def _inception(module: nn.Module) -> Stages:
         return chain(*first)(module, module._transform_input(x))  # type: ignore[operator]
 
     def head(module: nn.Module, x: Tensor) -> Tensor:
-        return module.get_submodule("fc")(
-            module.get_submodule("dropout")(torch.flatten(module.get_submodule("avgpool")(x), 1))
-        )
+        return chain("dropout", "fc")(module, torch.flatten(chain("avgpool")(module, x), 1))
 
     return [
         Stage("stem", tuple(first), stem),

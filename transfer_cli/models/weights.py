@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 from transfer_cli.errors import UserError, unknown
 from transfer_cli.models import backbones, fetching
 from transfer_cli.models.network import Network
-from transfer_cli.models.preprocessing import IMAGENET, Preprocessing
+from transfer_cli.models.preprocessing import Preprocessing
 
 # Packages that bring ImageNet weights: module, and the preprocessing they were trained with.
 PIP_WEIGHTS = {
@@ -47,7 +47,7 @@ class WeightsSource:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was loaded: a label for people, the file's sha256 (None for random weights), and whether the head was kept."""
+    """What was loaded: a label for people, the file's sha256 (None for random weights), whether the head was kept."""
 
     label: str
     sha256: str | None
@@ -55,7 +55,7 @@ class LoadReport:
 
 
 def resolve(name: str, source: str, weights: str) -> WeightsSource:
-    """Which weights `weights` means for a model: auto, none, a torchvision enum name, a timm tag, a file or a run directory.
+    """Which weights are meant: auto, none, a torchvision enum name, a timm tag, a file or a run directory.
 
     Raises UserError naming model.weights for anything else.
     """
@@ -100,7 +100,7 @@ def load(network: Network, source: WeightsSource, image_size: int) -> LoadReport
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a .safetensors file or a torch checkpoint. Raises UserError; never falls back to full unpickling."""
+    """The state dict in a .safetensors file or a torch checkpoint. Raises UserError; never unpickles objects."""
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -114,7 +114,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         # Unpickling damaged or hostile bytes can raise anything; whatever it was, the file is not weights.
         raise UserError(
-            f"{path}: no weights that can be loaded safely ({_first_line(error)}). Save a plain state_dict, best as .safetensors."
+            f"{path}: no weights that can be loaded safely ({_first_line(error)}). "
+            "Save a plain state_dict, best as .safetensors."
         ) from error
     return _state_dict(path, content)
 
@@ -210,9 +211,9 @@ def _packaged(name: str) -> WeightsSource | None:
 
 
 def _torchvision(name: str, weights: str) -> WeightsSource:
-    import torchvision.models
+    from torchvision.models._api import get_model_weights
 
-    enum = torchvision.models.get_model_weights(name)
+    enum = get_model_weights(name)
     chosen = weights.rsplit(".", 1)[-1]
     if chosen not in enum.__members__ or (weights != chosen and not weights.startswith(f"{enum.__name__}.")):
         raise unknown("model.weights", weights, ["auto", "none", *enum.__members__])
@@ -239,10 +240,10 @@ def _timm(name: str, tag: str | None) -> WeightsSource:
         raise unknown("model.weights", tag, ["auto", "none", *tags])
     full = f"{architecture}.{tag}" if tag else backbones.ALIASES.get(name, name)
     config = timm.get_pretrained_cfg(full)
+    assert config is not None
     size = config.input_size[-1]
-    preprocessing = Preprocessing(
-        size, max(size, int(size / config.crop_pct)), config.interpolation, tuple(config.mean), tuple(config.std)
-    )
+    mean, std = (cast(tuple[float, float, float], tuple(values)) for values in (config.mean, config.std))
+    preprocessing = Preprocessing(size, max(size, int(size / config.crop_pct)), config.interpolation, mean, std)
     if not tags:
         return WeightsSource("none", "random weights (none are published)", preprocessing)
     remote = fetching.Remote.from_timm(config)

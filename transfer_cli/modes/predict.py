@@ -15,8 +15,8 @@ from transfer_cli.engine.loop import predict_logits
 from transfer_cli.errors import EXIT_OK, UserError
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.modes.trained import load_trained
-from transfer_cli.records.tables import write_csv
 from transfer_cli.records.scores import softmax
+from transfer_cli.records.tables import write_csv
 from transfer_cli.records.terminal import Reporter
 
 SHOWN_ROWS = 10

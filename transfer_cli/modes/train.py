@@ -144,6 +144,10 @@ def _recorded(directory: Path, setup: Setup) -> Iterator[None]:
         # Found only while running (a damaged image, say), when there is a directory already.
         _write_unfinished(directory, setup, "failed", str(error))
         raise RunError(str(error)) from error
+    except OSError as error:
+        reason = f"{error.filename or directory}: {error.strerror or error}"
+        _write_unfinished(directory, setup, "failed", reason)
+        raise RunError(f"{reason}. The last good state is kept; mend this, then go on with resume=auto.") from error
     except Exception as error:
         _write_unfinished(directory, setup, "failed", str(error) or type(error).__name__)
         raise

@@ -35,7 +35,7 @@ class Finetune:
 
     def _logits(self, images: Tensor) -> Tensor:
         if self.boundary == 0:
-            return self.network(images)
+            return self.network.forward(images)
         with torch.no_grad():
             activations = self.network.forward_to(self.boundary, images)
         return self.network.forward_from(self.boundary, activations)

@@ -31,9 +31,9 @@ def run_job(config: DictConfig) -> int:
     overrides = list(hydra.overrides.task)
     experiment = parse(to_plain(config))
     reporter = Reporter(quiet=experiment.quiet, prints_result=False)
-    reporter.say(f"job {hydra.job.num}: {' '.join(overrides) or 'no overrides'}")
+    reporter.say(f"job {hydra.job.num}: {hydra.job.override_dirname or 'no overrides'}")
     started = time.perf_counter()
-    code, error = _ended(lambda: _train(experiment, directory, reporter, may_exist=True))
+    code, error = _ended(lambda: _train(experiment, directory, reporter))
     record = {"overrides": overrides, "exit_code": code, "error": error, "seconds": time.perf_counter() - started}
     write_json(directory / JOB, record)
     leaderboard.write(directory.parent)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from transfer_cli import rundir
-from transfer_cli.compose import ConfigSource
+from transfer_cli.compose import ConfigSource, parse_overrides
 from transfer_cli.config import Experiment
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, UserError
 from transfer_cli.preflight import preflight
@@ -53,12 +53,24 @@ def _folder(jobs: list[Experiment]) -> Path:
     return folder
 
 
+def _shared_keys(overrides: list[str]) -> str:
+    """The keys that all jobs have one value for, as a list in Hydra's grammar."""
+    keys = [override.get_key_element() for override in parse_overrides(overrides) if not override.is_sweep_override()]
+    return "[" + ",".join(f"'{key}'" for key in keys) + "]"
+
+
 def _hand_to_hydra(source: ConfigSource, overrides: list[str], folder: Path) -> None:
     """Hydra's own multirun, so that its launchers work as well. Jobs never raise but to end the sweep."""
     import hydra
 
     extra = ["--config-dir", str(source.extra)] if source.extra else []
-    own = [f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=${hydra.job.num}"]
+    own = [
+        f"hydra.sweep.dir='{folder}'",
+        "hydra.sweep.subdir=${hydra.job.num}",
+        # What Hydra calls a job by: its swept overrides alone.
+        "hydra.job.config.override_dirname.item_sep=' '",
+        f"hydra.job.config.override_dirname.exclude_keys={_shared_keys(overrides)}",
+    ]
     before = sys.argv
     sys.argv = [before[0], "--multirun", *extra, *overrides, *own]
     try:

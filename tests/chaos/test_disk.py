@@ -1,0 +1,47 @@
+"""Disks that are full or read-only: no traceback, no torn file, the last good state kept."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY, Ended, summary
+from transfer_cli.engine import states
+
+
+def test_a_full_disk_while_running_keeps_the_last_state(
+    command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = states.save_file, []
+
+    def filling(tensors: object, path: Path) -> None:
+        calls.append(path)
+        if len(calls) > 4:  # three files a state: the second state does not fit
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(tensors, path)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(states, "save_file", filling)
+    ended = command(*TINY, "name=full")
+    assert ended.code == 3
+    assert "No space left" in ended.err
+    assert "Traceback" not in ended.err
+    run = Path("outputs/runs/full")
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["state-000001"]
+    assert states.damage(run / "checkpoints" / "state-000001") is None
+    assert summary(run)["status"] == "failed"
+    monkeypatch.setattr(states, "save_file", real)
+    assert command(*TINY, "name=full", "resume=auto").code == 0
+    assert command(*TINY, "name=whole").code == 0
+    assert (run / "model.safetensors").read_bytes() == Path("outputs/runs/whole/model.safetensors").read_bytes()
+
+
+def test_outputs_that_are_a_file_are_refused_before_anything(command: Callable[..., Ended]) -> None:
+    Path("outputs").write_text("mine")
+    ended = command(*TINY)
+    assert ended.code == 2
+    assert "output_dir" in ended.err
+    assert Path("outputs").read_text() == "mine"

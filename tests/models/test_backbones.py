@@ -1,0 +1,145 @@
+"""Backbones: the twenty of conf/model and one of each other family build, report stages, and learn."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+import yaml
+from torch.nn import functional as F
+
+from transfer_cli.compose import conf_dir
+from transfer_cli.errors import UserError
+from transfer_cli.models import backbones
+from transfer_cli.models.network import Network
+
+NAMED = {
+    file.stem: yaml.safe_load(file.read_text())["name"]
+    for file in sorted((conf_dir() / "model").glob("*.yaml"))
+    if file.stem not in ("torchvision", "timm")
+}
+WIDTHS = {
+    "convnext_base": 1024,
+    "convnext_tiny": 768,
+    "densenet121": 1024,
+    "efficientnet_b0": 1280,
+    "efficientnet_b3": 1536,
+    "efficientnet_lite0": 1280,
+    "efficientnet_v2_s": 1280,
+    "maxvit_t": 512,
+    "mobilenet_v3_large": 1280,
+    "mobilenet_v3_small": 1024,
+    "regnet_y_400mf": 440,
+    "resnet101": 2048,
+    "resnet18": 512,
+    "resnet34": 512,
+    "resnet50": 2048,
+    "resnext50": 2048,
+    "swin_t": 768,
+    "vit_b_16": 768,
+    "vit_s_16": 384,
+    "wide_resnet50_2": 2048,
+}
+OTHERS = [
+    ("torchvision", "alexnet", 64),
+    ("torchvision", "googlenet", 64),
+    ("torchvision", "inception_v3", 96),
+    ("torchvision", "mnasnet0_5", 64),
+    ("torchvision", "mobilenet_v2", 64),
+    ("torchvision", "shufflenet_v2_x0_5", 64),
+    ("torchvision", "squeezenet1_1", 64),
+    ("timm", "test_resnet", 64),
+    ("timm", "test_efficientnet", 64),
+    ("timm", "test_vit", 160),
+    ("timm", "test_vit", 64),
+    ("timm", "test_convnext", 64),
+    ("timm", "test_nfnet", 64),
+    ("timm", "mobilenetv3_small_050", 64),
+    ("timm", "regnety_002", 64),
+    ("timm", "densenet121", 64),
+    ("timm", "swin_tiny_patch4_window7_224", 224),
+    ("timm", "edgenext_xx_small", 64),
+]
+
+
+def stages_compose(network: Network, size: int) -> None:
+    """Stages give exactly the plain model's logits, at any boundary, and own every tensor once."""
+    network.eval()
+    images = torch.rand(2, 3, size, size)
+    with torch.no_grad():
+        whole = network(images)
+        for boundary in (1, len(network.stages) // 2, len(network.stages) - 1):
+            assert torch.equal(network.forward_from(boundary, network.forward_to(boundary, images)), whole)
+    assert network.stages[-1].name == "head"
+    assert len({stage.name for stage in network.stages}) == len(network.stages)
+    owners = [network.stage_of(name) for name in network.module.state_dict()]
+    assert set(owners) >= {0, len(network.stages) - 1}
+
+
+def test_there_are_twenty() -> None:
+    assert sorted(NAMED) == sorted(WIDTHS)
+    assert len(NAMED) == 20
+
+
+@pytest.mark.parametrize("option", sorted(WIDTHS))
+def test_named_backbone_builds_and_does_one_step(option: str) -> None:
+    size = 224 if option == "maxvit_t" else 32
+    network = backbones.build(NAMED[option], "auto", 7, size)
+    assert network.feature_width == WIDTHS[option]
+    assert len(network.stages) >= 6
+    stages_compose(network, size)
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    before = [p.detach().clone() for p in network.parameters()]
+    # Two steps: torchvision's ViT starts from a head of zeros, which lets no gradient through to the backbone.
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(network(torch.rand(2, 3, size, size)), torch.tensor([0, 6]))
+        loss.backward()
+        optimizer.step()
+    assert torch.isfinite(loss)
+    moved = [not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True)]
+    assert sum(moved) > 0.8 * len(moved)
+
+
+@pytest.mark.parametrize(("source", "name", "size"), OTHERS)
+def test_other_families_compose(source: str, name: str, size: int) -> None:
+    network = backbones.build(name, source, 5, size)
+    assert network(torch.rand(2, 3, size, size)).shape == (2, 5)
+    stages_compose(network, size)
+
+
+def test_the_state_dict_is_the_plain_architectures() -> None:
+    import torchvision.models
+
+    plain = torchvision.models.resnet18(num_classes=5)
+    assert list(backbones.build("resnet18", "auto", 5, 64).module.state_dict()) == list(plain.state_dict())
+
+
+def test_auto_prefers_torchvision_and_timm_can_be_asked_for() -> None:
+    assert backbones.library("resnet18", "auto") == "torchvision"
+    assert backbones.library("resnet18", "timm") == "timm"
+    assert backbones.library("convnext_atto", "auto") == "timm"
+    with pytest.raises(UserError, match=r"model.name=vit_b_61.*vit_b_16"):
+        backbones.library("vit_b_61", "torchvision")
+
+
+@pytest.mark.parametrize(("name", "size"), [("vit_b_16", 100), ("maxvit_t", 96), ("vgg11", 8)])
+def test_a_size_the_model_cannot_take(name: str, size: int) -> None:
+    with pytest.raises(UserError, match=f"image_size={size}: {name}"):
+        backbones.build(name, "auto", 3, size)
+
+
+def test_every_torchvision_model_has_a_family() -> None:
+    """Each of torchvision's model files defines a class that we know how to cut."""
+    from torchvision.models._api import get_model_builder
+
+    from transfer_cli.models.stages_torchvision import FAMILIES
+
+    files = {sys.modules[get_model_builder(name).__module__] for name in backbones.torchvision_names()}
+    assert len(files) >= 17
+    for file in files:
+        assert any(getattr(getattr(file, family, None), "__module__", None) == file.__name__ for family in FAMILIES), (
+            file
+        )

@@ -1,0 +1,198 @@
+"""mode=train, as a user runs it: the run directory, repeatability, resuming, odd images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.conftest import TINY, Ended, summary
+from transfer_cli.records import metrics
+from transfer_cli.records.summary import KEYS
+
+Command = Callable[..., Ended]
+
+
+def same_result(one: Path, other: Path) -> bool:
+    """Weights and metrics are equal byte for byte."""
+    files = ("model.safetensors", "metrics.jsonl", "predictions.csv")
+    return all((one / file).read_bytes() == (other / file).read_bytes() for file in files)
+
+
+def test_a_run_leaves_a_complete_directory(command: Command) -> None:
+    ended = command(*TINY, "name=tiny")
+    assert ended.code == 0, ended.err
+    run = Path("outputs/runs/tiny")
+    assert ended.out.splitlines()[-1] == str(run)
+    there = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert there >= {
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "summary.json",
+        "model.safetensors",
+        "model.json",
+        "predictions.csv",
+        "run.log",
+        "plots/curves.png",
+        "plots/confusion_matrix.png",
+    }
+    result = summary(run)
+    assert set(KEYS) <= set(result)
+    assert result["status"] == "completed"
+    assert all(result[key] is not None for key in KEYS if key != "weights_sha256")
+    events = metrics.read(run / "metrics.jsonl")
+    assert [(e["epoch"], e["split"]) for e in events[:-1]] == [(1, "train"), (1, "val"), (2, "train"), (2, "val")]
+    assert events[-1]["split"] == "test"
+    best = max((e for e in events if e["split"] == "val"), key=lambda e: (e["accuracy"], -e["loss"]))
+    assert result["best_epoch"] == best["epoch"]
+    assert {key: best[key] for key in result["val"]} == result["val"]
+    with (run / "predictions.csv").open() as file:
+        lines = file.read().splitlines()
+    right = sum(line.split(",")[1] == line.split(",")[2] for line in lines[1:])
+    assert right / (len(lines) - 1) == result["test"]["accuracy"]
+    assert result["parameters"]["total"] == sum(
+        t.numel()
+        for name, t in load_file(run / "model.safetensors").items()
+        if "running" not in name and "num_" not in name
+    )
+    log = (run / "run.log").read_text()
+    assert "epoch 2/2" in log
+    assert "\x1b" not in log
+
+
+def test_quiet_prints_the_directory_alone(command: Command) -> None:
+    assert command(*TINY, "name=tiny", "quiet=true").out == "outputs/runs/tiny\n"
+
+
+def test_without_a_name_runs_of_one_second_do_not_collide(command: Command) -> None:
+    for _ in range(2):
+        assert command(*TINY, "trainer.epochs=1").code == 0
+    runs = list(Path("outputs/runs").iterdir())
+    assert len(runs) == 2
+    assert all(run.name.split("_", 2)[2].startswith("finetune_test_resnet_fake") for run in runs)
+
+
+@pytest.mark.parametrize("change", [[], ["trainer.workers=2"]], ids=["same", "workers"])
+def test_same_command_same_bytes(command: Command, change: list[str]) -> None:
+    assert command(*TINY, "name=one", "augment=standard").code == 0
+    assert command(*TINY, "name=two", "augment=standard", *change).code == 0
+    assert same_result(Path("outputs/runs/one"), Path("outputs/runs/two"))
+
+
+def test_another_seed_is_another_run(command: Command) -> None:
+    command(*TINY, "name=one")
+    command(*TINY, "name=two", "seed=1")
+    assert not same_result(Path("outputs/runs/one"), Path("outputs/runs/two"))
+
+
+def test_the_documented_command_repeats_a_run_from_its_config(command: Command) -> None:
+    command(*TINY, "name=one", "optimizer=sgd", "augment.views=2")
+    ended = command("--config-path", "outputs/runs/one", "name=two")
+    assert ended.code == 0, ended.err
+    assert same_result(Path("outputs/runs/one"), Path("outputs/runs/two"))
+
+
+def test_accumulation_is_the_large_batch(command: Command) -> None:
+    """Without BatchNorm, four micro-batches of four make the step of one batch of sixteen, to rounding."""
+    convnext = [*TINY, "model.name=test_convnext", "strategy.label_smoothing=0"]
+    command(*convnext, "name=large", "trainer.batch_size=16")
+    command(*convnext, "name=small", "trainer.batch_size=4", "trainer.accumulate=4")
+    large, small = (metrics.read(Path(f"outputs/runs/{name}/metrics.jsonl")) for name in ("large", "small"))
+    assert [e["step"] for e in large] == [e["step"] for e in small]
+    for one, other in zip(large, small, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
+
+
+def test_head_only_leaves_the_backbone_byte_equal(command: Command) -> None:
+    """Weights and BatchNorm statistics of frozen stages are those it started from."""
+    command(*TINY, "name=start")
+    ended = command(*TINY, "name=head", "model.weights=outputs/runs/start", "strategy.unfreeze=head")
+    assert ended.code == 0, ended.err
+    start, head = (load_file(f"outputs/runs/{name}/model.safetensors") for name in ("start", "head"))
+    assert all(start[name].equal(head[name]) for name in start if not name.startswith("fc."))
+    assert not start["fc.weight"].equal(head["fc.weight"])
+    parameters = summary("outputs/runs/head")["parameters"]
+    assert parameters["trainable"] == sum(t.numel() for name, t in head.items() if name.startswith("fc."))
+
+
+def test_a_broken_loss_stops_before_the_weights_move(command: Command) -> None:
+    ended = command(*TINY, "name=wild", "optimizer.lr=1e30", "trainer.epochs=3")
+    assert ended.code == 3
+    assert "not finite at step" in ended.err
+    assert "optimizer.lr" in ended.err
+    assert summary("outputs/runs/wild")["status"] == "failed"
+    assert not Path("outputs/runs/wild/model.safetensors").exists()
+
+
+def test_a_complete_run_is_not_trained_again(command: Command) -> None:
+    command(*TINY, "name=one", "resume=auto")
+    before = Path("outputs/runs/one/summary.json").stat().st_mtime_ns
+    ended = command(*TINY, "name=one", "resume=auto")
+    assert ended.code == 0
+    assert "complete" in ended.out
+    assert Path("outputs/runs/one/summary.json").stat().st_mtime_ns == before
+
+
+def test_resuming_with_other_settings_is_refused(command: Command) -> None:
+    command(*TINY, "name=one")
+    for words in (["name=one", "resume=auto"], ["resume=outputs/runs/one"]):
+        ended = command(*TINY, *words, "optimizer.lr=0.5")
+        assert ended.code == 2
+        assert "optimizer.lr=0.5" in ended.err
+
+
+def test_resume_names_a_directory_and_takes_its_settings(command: Command) -> None:
+    command(*TINY, "name=one")
+    ended = command("resume=outputs/runs/one")
+    assert ended.code == 0, ended.err
+    assert "complete" in ended.out
+
+
+def test_the_configuration_in_a_run_is_complete(command: Command) -> None:
+    command(*TINY, "name=one")
+    values = yaml.safe_load(Path("outputs/runs/one/config.yaml").read_text())
+    assert values["optimizer"]["name"] == "adamw"
+    assert values["seed"] == 0
+    environment = json.loads(Path("outputs/runs/one/environment.json").read_text())
+    assert environment["seed"] == 0
+
+
+def picture(path: Path, mode: str, tone: int, number: int) -> None:
+    """A 20 x 16 picture in an unusual mode, brighter for the second class."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.full((16, 20), tone, dtype=np.uint8)
+    values[number % 16] = 255 - tone
+    grey = Image.fromarray(values)
+    if mode == "I;16":
+        Image.fromarray(values.astype(np.uint16) * 257).save(path)
+    elif mode == "P":
+        grey.convert("RGB").quantize(8).save(path)
+    else:
+        grey.convert(mode).save(path)
+
+
+MODES = ["RGB", "RGBA", "L", "P", "I;16"]
+
+
+@pytest.mark.parametrize("layout", ["split", "train only", "flat"])
+def test_folders_in_three_layouts_with_odd_images(command: Command, tmp_path: Path, layout: str) -> None:
+    tops = {"split": ["train", "val", "test"], "train only": ["train"], "flat": ["."]}[layout]
+    for top in tops:
+        for label, tone in (("dark", 40), ("light é", 210)):
+            for number in range(10):
+                picture(tmp_path / "photos" / top / label / f"{number} a.png", MODES[number % 5], tone, number)
+    ended = command(
+        *[w for w in TINY if "dataset." not in w], "dataset=folder", "dataset.path=photos", "name=f", "seed=3"
+    )
+    assert ended.code == 0, ended.err
+    run = Path("outputs/runs/f")
+    assert json.loads((run / "model.json").read_text())["classes"] == ["dark", "light é"]
+    counts = {"split": (20, 20, 20)}.get(layout, (14, 3, 3))
+    assert f"{counts[0]} train, {counts[1]} val, {counts[2]} test" in ended.out.replace(",  ", ", ")

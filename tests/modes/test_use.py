@@ -1,0 +1,120 @@
+"""mode=evaluate and mode=predict: what was trained is of use at once."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import TINY, Ended, summary
+from transfer_cli.config import Dataset
+from transfer_cli.modes.building import load_images
+
+Command = Callable[..., Ended]
+FAKE = Dataset("fake", None, 0.15, 0.15, 1.0, None, num_classes=3, samples=60)
+
+
+@pytest.fixture
+def run(command: Command) -> Path:
+    assert command(*TINY, "name=tiny").code == 0
+    return Path("outputs/runs/tiny")
+
+
+def test_evaluate_gives_the_summarys_numbers_to_the_last_digit(command: Command, run: Path) -> None:
+    ended = command("mode=evaluate", f"run={run}", "trainer.device=cpu")
+    assert ended.code == 0, ended.err
+    expected = summary(run)["test"]
+    report = json.loads((run / "evaluation.json").read_text())
+    assert {key: report[key] for key in expected} == expected
+    assert all(repr(value) in ended.out for value in expected.values())
+
+
+def test_evaluate_another_split_batch_size_and_workers(command: Command, run: Path) -> None:
+    words = [
+        "mode=evaluate",
+        f"run={run}",
+        "split=val",
+        "trainer.batch_size=4",
+        "trainer.workers=2",
+        "trainer.device=cpu",
+    ]
+    assert command(*words).code == 0
+    report = json.loads((run / "evaluation.json").read_text())
+    expected = summary(run)["val"]
+    assert {key: report[key] for key in expected} == expected
+
+
+def test_evaluate_another_data_set_matches_classes_by_name(command: Command, run: Path) -> None:
+    """The same images as a folder, whose class folders sort otherwise, score the same."""
+    images = load_images(FAKE, 0)
+    for split, indices in images.splits.items():
+        for index in indices:
+            path = Path("copy") / split / images.classes[images.labels[index]] / f"{index:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            images.read(int(index)).save(path)
+    ended = command("mode=evaluate", f"run={run}", "dataset=folder", "dataset.path=copy", "trainer.device=cpu")
+    assert ended.code == 0, ended.err
+    report = json.loads((run / "evaluation.json").read_text())
+    assert report["accuracy"] == summary(run)["test"]["accuracy"]
+    Path("copy/train/stranger").mkdir()
+    Image.new("RGB", (8, 8)).save("copy/train/stranger/1.png")
+    strange = command("mode=evaluate", f"run={run}", "dataset=folder", "dataset.path=copy")
+    assert strange.code == 2
+    assert "stranger" in strange.err
+
+
+def folder_of_test_images(run: Path) -> dict[str, str]:
+    """The run's test images as files, with what predictions.csv says of each."""
+    images = load_images(FAKE, 0)
+    Path("new/deep").mkdir(parents=True)
+    expected = {}
+    with (run / "predictions.csv").open() as file:
+        for row, index in zip(csv.DictReader(file), images.splits["test"], strict=True):
+            path = Path("new/deep") / f"{index}.png"
+            images.read(int(index)).save(path)
+            expected[str(path)] = row["predicted"]
+    return expected
+
+
+def test_predict_agrees_with_the_test_predictions_and_survives_a_broken_image(command: Command, run: Path) -> None:
+    expected = folder_of_test_images(run)
+    Path("new/broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    ended = command("mode=predict", f"run={run}", "input=new", "output=labels.csv", "trainer.device=cpu")
+    assert ended.code == 0, ended.err
+    assert "broken.jpg" in ended.out
+    assert ended.out.splitlines()[-1] == "labels.csv"
+    with open("labels.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["path", "label", "probability"]
+    assert {row["path"]: row["label"] for row in rows} == expected
+    assert all(1 / 3 <= float(row["probability"]) <= 1 for row in rows)
+
+
+def test_predict_one_file_goes_into_the_run(command: Command, run: Path) -> None:
+    Image.fromarray(np.zeros((9, 70), dtype=np.uint8)).save("one.png")
+    ended = command("mode=predict", f"run={run}", "input=one.png", "quiet=true")
+    assert ended.code == 0
+    with open(ended.out.strip()) as file:
+        assert [row["path"] for row in csv.DictReader(file)] == ["one.png"]
+
+
+def test_predict_with_nothing_readable_is_an_error(command: Command, run: Path) -> None:
+    Path("new").mkdir()
+    assert command("mode=predict", f"run={run}", "input=new").code == 2
+    Path("new/broken.png").write_bytes(b"")
+    ended = command("mode=predict", f"run={run}", "input=new")
+    assert ended.code == 2
+    assert "none of 1" in ended.err
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"model": {"name": "os.system", "source": "timm"}}'])
+def test_a_damaged_description_is_refused(command: Command, run: Path, damage: str) -> None:
+    (run / "model.json").write_text(damage)
+    ended = command("mode=predict", f"run={run}", f"input={run}")
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
