@@ -1,11 +1,12 @@
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.config import Augment
+from transfer_cli.compose import ConfigSource, compose, conf_dir, to_plain
+from transfer_cli.config import Augment, parse
 from transfer_cli.data import augment
 from transfer_cli.errors import UserError
 
@@ -126,5 +127,7 @@ def test_views_repeat_after_k_epochs() -> None:
     ],
 )
 def test_impossible_values_name_their_key(key: str, value: object) -> None:
+    composed = to_plain(compose(ConfigSource(conf_dir(), "config", None), []))
+    composed["augment"] = {**asdict(OFF), key: value}
     with pytest.raises(UserError, match=rf"augment\.{key}="):
-        replace(OFF, **{key: value})
+        parse(composed)

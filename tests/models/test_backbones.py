@@ -84,18 +84,20 @@ def test_there_are_twenty() -> None:
 
 @pytest.mark.parametrize("option", sorted(WIDTHS))
 def test_named_backbone_builds_and_does_one_step(option: str) -> None:
-    size = 224 if option == "maxvit_t" else 32
+    # BatchNorm over two samples of one pixel has gradients without bounds.
+    size, batch = (224, 2) if option == "maxvit_t" else (32, 8)
+    torch.manual_seed(0)
     network = backbones.build(NAMED[option], "auto", 7, size)
     assert network.feature_width == WIDTHS[option]
     assert len(network.stages) >= 6
     stages_compose(network, size)
     network.train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     before = [p.detach().clone() for p in network.parameters()]
     # Two steps: torchvision's ViT starts from a head of zeros, which lets no gradient through to the backbone.
     for _ in range(2):
         optimizer.zero_grad()
-        loss = F.cross_entropy(network(torch.rand(2, 3, size, size)), torch.tensor([0, 6]))
+        loss = F.cross_entropy(network(torch.rand(batch, 3, size, size)), torch.arange(batch) % 7)
         loss.backward()
         optimizer.step()
     assert torch.isfinite(loss)
