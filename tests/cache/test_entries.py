@@ -1,0 +1,114 @@
+"""Entries are whole or absent, shared, capped, and never found under another key."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from transfer_cli.cache.entries import Cache, damage, digest
+
+LARGE = 10**9
+
+
+def builder(content: bytes) -> object:
+    return lambda folder: (folder / "data.bin").write_bytes(content)
+
+
+def test_an_entry_is_built_once_and_found_by_its_key_alone(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", LARGE)
+    assert cache.get("pixels", {"size": 32}) is None
+    path = cache.fill("pixels", {"size": 32}, builder(b"one"))
+    assert cache.fill("pixels", {"size": 32}, builder(b"two")) == path
+    assert (cache.get("pixels", {"size": 32}) / "data.bin").read_bytes() == b"one"
+    assert cache.get("pixels", {"size": 33}) is None
+    assert cache.get("activations", {"size": 32}) is None
+    assert (cache.hits, cache.misses) == (1, 3)
+
+
+def test_the_order_of_a_key_does_not_matter_and_types_do() -> None:
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest({"a": 1}) != digest({"a": "1"})
+
+
+def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", LARGE)
+
+    def fail(folder: Path) -> None:
+        (folder / "data.bin").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        cache.fill("pixels", {}, fail)
+    assert list((tmp_path / "cache" / "pixels").iterdir()) == []
+    assert cache.get("pixels", {}) is None
+
+
+@pytest.mark.parametrize("spoil", ["cut", "gone", "undescribed"])
+def test_a_damaged_entry_is_built_again(tmp_path: Path, spoil: str) -> None:
+    cache = Cache(tmp_path / "cache", LARGE)
+    path = cache.fill("pixels", {}, builder(b"whole"))
+    if spoil == "cut":
+        (path / "data.bin").write_bytes(b"who")
+    else:
+        (path / ("data.bin" if spoil == "gone" else "entry.json")).unlink()
+    assert cache.get("pixels", {}) is None
+    cache.fill("pixels", {}, builder(b"again"))
+    assert (path / "data.bin").read_bytes() == b"again"
+
+
+def test_damage_names_a_file_whose_bytes_changed(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", LARGE)
+    path = cache.fill("pixels", {}, builder(b"whole"))
+    assert damage(cache.entries()[0]) is None
+    (path / "data.bin").write_bytes(b"whale")
+    assert damage(cache.entries()[0]) == "data.bin has changed"
+
+
+def test_the_least_recently_used_goes_first_and_the_newest_stays(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", 250)
+    paths = [cache.fill("pixels", {"n": n}, builder(bytes(100))) for n in range(2)]
+    for age, path in zip((10, 5), paths, strict=True):
+        os.utime(path / "entry.json", (time.time() - age,) * 2)
+    cache.get("pixels", {"n": 0})
+    cache.fill("pixels", {"n": 2}, builder(bytes(100)))
+    assert [cache.get("pixels", {"n": n}) is not None for n in range(3)] == [True, False, True]
+    cache.fill("pixels", {"n": 3}, builder(bytes(1000)))
+    assert [entry.key["n"] for entry in cache.entries()] == [3]
+
+
+def test_what_a_killed_process_left_goes_after_an_hour(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", LARGE)
+    left = tmp_path / "cache" / "pixels" / ".filling-abc"
+    left.mkdir(parents=True)
+    cache.evict()
+    assert left.exists()
+    os.utime(left, (time.time() - 7200,) * 2)
+    cache.evict()
+    assert not left.exists()
+
+
+def _fill_slowly(root: Path, name: str, built: Path) -> None:
+    def build(folder: Path) -> None:
+        (built / name).touch()
+        time.sleep(0.3)
+        (folder / "data.bin").write_bytes(b"shared")
+
+    path = Cache(root, LARGE).fill("pixels", {}, build)
+    assert (path / "data.bin").read_bytes() == b"shared"
+
+
+def test_two_processes_fill_once(tmp_path: Path) -> None:
+    built = tmp_path / "built"
+    built.mkdir()
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=_fill_slowly, args=(tmp_path / "cache", name, built)) for name in "ab"]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+        assert process.exitcode == 0
+    assert len(list(built.iterdir())) == 1
