@@ -71,6 +71,9 @@ def stages_compose(network: Network, size: int) -> None:
         whole = network(images)
         for boundary in (1, len(network.stages) // 2, len(network.stages) - 1):
             assert torch.equal(network.forward_from(boundary, network.forward_to(boundary, images)), whole)
+        if network.has_features:
+            features = network.forward_to(len(network.stages) - 1, images)
+            assert features.shape == (2, network.feature_width)
     assert network.stages[-1].name == "head"
     assert len({stage.name for stage in network.stages}) == len(network.stages)
     owners = [network.stage_of(name) for name in network.module.state_dict()]
@@ -103,6 +106,11 @@ def test_named_backbone_builds_and_does_one_step(option: str) -> None:
     assert torch.isfinite(loss)
     moved = [not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True)]
     assert sum(moved) > 0.8 * len(moved)
+
+
+def test_all_but_squeezenet_have_features() -> None:
+    without = [name for source, name, size in OTHERS if not backbones.build(name, source, 5, size).has_features]
+    assert without == ["squeezenet1_1"]
 
 
 @pytest.mark.parametrize(("source", "name", "size"), OTHERS)

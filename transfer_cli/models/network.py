@@ -32,6 +32,11 @@ class Network(nn.Module):
         names = [*dict(module.named_parameters()), *dict(module.named_buffers())]
         self._stage_of = {name: _owner(name, stages) for name in names}
 
+    @property
+    def has_features(self) -> bool:
+        """Whether the head is one linear layer on features [B, D], the output of a stage `pool`."""
+        return len(self.stages) > 1 and self.stages[-2].name == "pool"
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images [B, 3, H, W]."""
         logits = self.module(images)

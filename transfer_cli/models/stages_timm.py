@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,23 +14,35 @@ from transfer_cli.models.stages_torchvision import densenet_features
 Stages = list[Stage]
 
 
-def _head(module: nn.Module, *before: str) -> Stage:
-    """Modules `before` the pooling, then timm's own pooling and classifier: whatever no earlier stage owns."""
+def _with_top(module: nn.Module, body: Stages, *before: str) -> tuple[Stage, ...]:
+    """`body`, then `pool` with whatever no other stage owns, then `head`: the layer that the classes replace.
 
-    def run(module: nn.Module, x: Tensor) -> Tensor:
-        logits = module.forward_head(chain(*before)(module, x))  # type: ignore[operator]
-        assert isinstance(logits, Tensor)
-        return logits
-
-    return Stage("head", before, run)
-
-
-def _with_rest(module: nn.Module, body: Stages, head: Stage) -> tuple[Stage, ...]:
-    """All stages; the head owns every parameter and buffer that the body does not."""
-    owned = {prefix for stage in body for prefix in stage.modules}
+    `pool` runs the modules `before`, and timm's own pooling, up to the features [B, D]. A model whose classifier is
+    more than one linear layer keeps both in `head`.
+    """
+    classifier = _classifier(module)
+    owned = {prefix for stage in body for prefix in stage.modules} | ({classifier} if classifier else set())
     names = [*dict(module.named_parameters()), *dict(module.named_buffers())]
-    rest = [name for name in names if not any(name == p or name.startswith(f"{p}.") for p in owned)]
-    return (*body, Stage(head.name, tuple(rest), head.run))
+    rest = tuple(name for name in names if not any(name == p or name.startswith(f"{p}.") for p in owned))
+
+    def logits(module: nn.Module, x: Tensor) -> Tensor:
+        return module.forward_head(chain(*before)(module, x))  # type: ignore[operator,no-any-return]
+
+    def features(module: nn.Module, x: Tensor) -> Tensor:
+        return module.forward_head(chain(*before)(module, x), pre_logits=True)  # type: ignore[operator,no-any-return]
+
+    if classifier is None:
+        return (*body, Stage("head", rest, logits))
+    return (*body, Stage("pool", rest, features), Stage("head", (classifier,), chain(classifier)))
+
+
+def _classifier(module: nn.Module) -> str | None:
+    """The path of the one linear layer that makes logits [B, K] of features [B, D]; None if there is no such layer."""
+    found: Any = module.get_classifier()  # type: ignore[operator]
+    takes_it = "pre_logits" in inspect.signature(module.forward_head).parameters  # type: ignore[arg-type]
+    if not takes_it or not isinstance(found, nn.Linear):
+        return None
+    return str(next(path for path, part in module.named_modules() if part is found))
 
 
 def _children(module: nn.Module, container: str, word: str) -> Stages:
@@ -40,18 +53,18 @@ def _children(module: nn.Module, container: str, word: str) -> Stages:
 def _resnet(module: nn.Module) -> tuple[Stage, ...]:
     stem = Stage("stem", ("conv1", "bn1"), chain("conv1", "bn1", "act1", "maxpool"))
     layers = [Stage(name, (name,), chain(name)) for name in ("layer1", "layer2", "layer3", "layer4")]
-    return _with_rest(module, [stem, *layers], _head(module))
+    return _with_top(module, [stem, *layers])
 
 
 def _efficientnet(module: nn.Module) -> tuple[Stage, ...]:
     stem = Stage("stem", ("conv_stem", "bn1"), chain("conv_stem", "bn1"))
     last = Stage("conv_head", ("conv_head", "bn2"), chain("conv_head", "bn2"))
-    return _with_rest(module, [stem, *_children(module, "blocks", "block"), last], _head(module))
+    return _with_top(module, [stem, *_children(module, "blocks", "block"), last])
 
 
 def _mobilenetv3(module: nn.Module) -> tuple[Stage, ...]:
     stem = Stage("stem", ("conv_stem", "bn1"), chain("conv_stem", "bn1"))
-    return _with_rest(module, [stem, *_children(module, "blocks", "block")], _head(module))
+    return _with_top(module, [stem, *_children(module, "blocks", "block")])
 
 
 def _vit(module: nn.Module) -> tuple[Stage, ...]:
@@ -61,26 +74,26 @@ def _vit(module: nn.Module) -> tuple[Stage, ...]:
 
     tokens = [name for name, _ in module.named_parameters(recurse=False)]
     stem = Stage("stem", ("patch_embed", "norm_pre", *tokens), embed)
-    return _with_rest(module, [stem, *_children(module, "blocks", "block")], _head(module, "norm"))
+    return _with_top(module, [stem, *_children(module, "blocks", "block")], "norm")
 
 
 def _swin(module: nn.Module) -> tuple[Stage, ...]:
     stem = Stage("stem", ("patch_embed",), chain("patch_embed"))
-    return _with_rest(module, [stem, *_children(module, "layers", "stage")], _head(module, "norm"))
+    return _with_top(module, [stem, *_children(module, "layers", "stage")], "norm")
 
 
 def _convnext(module: nn.Module) -> tuple[Stage, ...]:
     stem = Stage("stem", ("stem",), chain("stem"))
-    return _with_rest(module, [stem, *_children(module, "stages", "stage")], _head(module, "norm_pre"))
+    return _with_top(module, [stem, *_children(module, "stages", "stage")], "norm_pre")
 
 
 def _regnet(module: nn.Module) -> tuple[Stage, ...]:
     body = [Stage(name, (name,), chain(name)) for name in ("stem", "s1", "s2", "s3", "s4")]
-    return _with_rest(module, body, _head(module, "final_conv"))
+    return _with_top(module, body, "final_conv")
 
 
 def _densenet(module: nn.Module) -> tuple[Stage, ...]:
-    return _with_rest(module, densenet_features(module.get_submodule("features")), _head(module))
+    return _with_top(module, densenet_features(module.get_submodule("features")))
 
 
 def _whole(module: nn.Module) -> tuple[Stage, ...]:
@@ -94,7 +107,7 @@ def _whole(module: nn.Module) -> tuple[Stage, ...]:
     def features(module: nn.Module, x: Tensor) -> Tensor:
         return module.forward_features(x)  # type: ignore[operator,no-any-return]
 
-    return _with_rest(module, [Stage("backbone", tuple(body), features)], _head(module))
+    return _with_top(module, [Stage("backbone", tuple(body), features)])
 
 
 FAMILIES: dict[str, Callable[[nn.Module], tuple[Stage, ...]]] = {

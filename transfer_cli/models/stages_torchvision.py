@@ -11,32 +11,50 @@ from torch.nn import functional as F
 from transfer_cli.models.network import Stage, chain
 
 Stages = list[Stage]
+Run = Callable[[nn.Module, Tensor], Tensor]
 
 
-def _pooled(classifier: str, pool: str | None = "avgpool") -> Callable[[nn.Module, Tensor], Tensor]:
-    """Pool, flatten, classify."""
+def _pooled(pool: str | None = "avgpool") -> Run:
+    """Pool and flatten."""
 
     def run(module: nn.Module, x: Tensor) -> Tensor:
-        x = chain(pool)(module, x) if pool else x.mean([2, 3], keepdim=True)
-        return chain(classifier)(module, torch.flatten(x, 1))
+        return torch.flatten(chain(pool)(module, x) if pool else x.mean([2, 3], keepdim=True), 1)
 
     return run
+
+
+def _top(module: nn.Module, pool: Run, classifier: str, owned: tuple[str, ...] = ()) -> Stages:
+    """The last two stages: `pool` ends with the features [B, D], `head` is the layer that the classes replace.
+
+    Of a classifier of several layers, all but the last linear one and the dropout before it belong to `pool`.
+    """
+    paths = [classifier]
+    if isinstance(layers := module.get_submodule(classifier), nn.Sequential):
+        paths = [f"{classifier}.{name}" for name, _ in layers.named_children()]
+    split = len(paths) - 1
+    while split > 0 and isinstance(module.get_submodule(paths[split - 1]), nn.Dropout):
+        split -= 1
+
+    def features(module: nn.Module, x: Tensor) -> Tensor:
+        return chain(*paths[:split])(module, pool(module, x))
+
+    before, last = tuple(paths[:split]), tuple(paths[split:])
+    return [Stage("pool", (*owned, *before), features), Stage("head", last, chain(*last))]
 
 
 def _resnet(module: nn.Module) -> Stages:
     return [
         Stage("stem", ("conv1", "bn1"), chain("conv1", "bn1", "relu", "maxpool")),
         *(Stage(name, (name,), chain(name)) for name in ("layer1", "layer2", "layer3", "layer4")),
-        Stage("head", ("fc",), _pooled("fc")),
+        *_top(module, _pooled(), "fc"),
     ]
 
 
 def _densenet(module: nn.Module) -> Stages:
-    def head(module: nn.Module, x: Tensor) -> Tensor:
-        x = F.relu(x, inplace=True)
-        return chain("classifier")(module, torch.flatten(F.adaptive_avg_pool2d(x, (1, 1)), 1))
+    def pool(module: nn.Module, x: Tensor) -> Tensor:
+        return torch.flatten(F.adaptive_avg_pool2d(F.relu(x), (1, 1)), 1)
 
-    return [*densenet_features(module.get_submodule("features")), Stage("head", ("classifier",), head)]
+    return [*densenet_features(module.get_submodule("features")), *_top(module, pool, "classifier")]
 
 
 def densenet_features(features: nn.Module) -> Stages:
@@ -61,7 +79,7 @@ def _blocks(module: nn.Module) -> Stages:
         Stage("stem", (stem,), chain(stem)),
         *(Stage(f"block{number}", (path,), chain(path)) for number, path in enumerate(blocks, 1)),
         Stage("conv_head", (last,), chain(last)),
-        Stage("head", ("classifier",), _pooled("classifier", pool)),
+        *_top(module, _pooled(pool), "classifier"),
     ]
 
 
@@ -76,13 +94,13 @@ def _pairs(module: nn.Module, stem: str, paths: list[str]) -> Stages:
 
 def _convnext(module: nn.Module) -> Stages:
     stem, *paths = _numbered(module, "features")
-    return [*_pairs(module, stem, paths), Stage("head", ("classifier",), chain("avgpool", "classifier"))]
+    return [*_pairs(module, stem, paths), *_top(module, chain("avgpool"), "classifier")]
 
 
 def _swin(module: nn.Module) -> Stages:
     stem, *paths = _numbered(module, "features")
-    head = Stage("head", ("norm", "head"), chain("norm", "permute", "avgpool", "flatten", "head"))
-    return [*_pairs(module, stem, paths), head]
+    top = _top(module, chain("norm", "permute", "avgpool", "flatten"), "head", owned=("norm",))
+    return [*_pairs(module, stem, paths), *top]
 
 
 def _until_pooling(module: nn.Module) -> Stages:
@@ -94,7 +112,8 @@ def _until_pooling(module: nn.Module) -> Stages:
             groups.append([])
     stages = [Stage(f"stage{number}", tuple(g), chain(*g)) for number, g in enumerate(groups, 1) if g]
     if hasattr(module, "avgpool"):
-        return [*stages, Stage("head", ("classifier",), _pooled("classifier"))]
+        return [*stages, *_top(module, _pooled(), "classifier")]
+    # SqueezeNet classifies every place and pools afterwards: it has no features [B, D].
     return [*stages, Stage("head", ("classifier",), lambda m, x: torch.flatten(m.get_submodule("classifier")(x), 1))]
 
 
@@ -105,7 +124,7 @@ def _mnasnet(module: nn.Module) -> Stages:
         Stage("stem", tuple(stem), chain(*stem)),
         *(Stage(f"block{number}", (path,), chain(path)) for number, path in enumerate(blocks, 1)),
         Stage("conv_head", tuple(last), chain(*last)),
-        Stage("head", ("classifier",), _pooled("classifier", None)),
+        *_top(module, _pooled(None), "classifier"),
     ]
 
 
@@ -113,7 +132,7 @@ def _shufflenet(module: nn.Module) -> Stages:
     return [
         Stage("stem", ("conv1",), chain("conv1", "maxpool")),
         *(Stage(name, (name,), chain(name)) for name in ("stage2", "stage3", "stage4", "conv5")),
-        Stage("head", ("fc",), _pooled("fc", None)),
+        *_top(module, _pooled(None), "fc"),
     ]
 
 
@@ -121,7 +140,7 @@ def _regnet(module: nn.Module) -> Stages:
     return [
         Stage("stem", ("stem",), chain("stem")),
         *(Stage(path.split(".")[1], (path,), chain(path)) for path in _numbered(module, "trunk_output")),
-        Stage("head", ("fc",), _pooled("fc")),
+        *_top(module, _pooled(), "fc"),
     ]
 
 
@@ -132,13 +151,13 @@ def _vit(module: nn.Module) -> Stages:
         positions = module.get_parameter("encoder.pos_embedding")
         return chain("encoder.dropout")(module, torch.cat([token, x], dim=1) + positions)
 
-    def head(module: nn.Module, x: Tensor) -> Tensor:
-        return chain("heads")(module, chain("encoder.ln")(module, x)[:, 0])
+    def token(module: nn.Module, x: Tensor) -> Tensor:
+        return chain("encoder.ln")(module, x)[:, 0]
 
     return [
         Stage("stem", ("conv_proj", "class_token", "encoder.pos_embedding"), stem),
         *(Stage(f"block{n}", (path,), chain(path)) for n, path in enumerate(_numbered(module, "encoder.layers"), 1)),
-        Stage("head", ("encoder.ln", "heads"), head),
+        *_top(module, token, "heads", owned=("encoder.ln",)),
     ]
 
 
@@ -146,7 +165,7 @@ def _maxvit(module: nn.Module) -> Stages:
     return [
         Stage("stem", ("stem",), chain("stem")),
         *(Stage(f"block{number}", (path,), chain(path)) for number, path in enumerate(_numbered(module, "blocks"), 1)),
-        Stage("head", ("classifier",), chain("classifier")),
+        *_top(module, lambda module, x: x, "classifier"),
     ]
 
 
@@ -163,13 +182,10 @@ def _inception(module: nn.Module) -> Stages:
     def stem(module: nn.Module, x: Tensor) -> Tensor:
         return chain(*first)(module, module._transform_input(x))  # type: ignore[operator]
 
-    def head(module: nn.Module, x: Tensor) -> Tensor:
-        return chain("dropout", "fc")(module, torch.flatten(chain("avgpool")(module, x), 1))
-
     return [
         Stage("stem", tuple(first), stem),
         *(Stage(f"stage{number}", tuple(group), chain(*group)) for number, group in enumerate(others, 1)),
-        Stage("head", ("fc",), head),
+        *_top(module, _pooled(), "fc"),
     ]
 
 
