@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 
@@ -18,19 +19,78 @@ class Stage:
     run: Callable[[nn.Module, Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class Readout:
+    """Features made of stage outputs: pooled and concatenated, in place of the network's own pooling.
+
+    `pooling`: `average` over places or tokens, `token` (the class token), `auto`: the class token where there is one.
+    Without `stages` the last one before the network's own pooling is read.
+    """
+
+    pooling: str
+    stages: tuple[str, ...]
+
+    def __call__(self, network: Network, images: Tensor) -> Tensor:
+        """Features [B, D], D the sum of the stages' widths, of images [B, 3, H, W]."""
+        names = self.stages or (network.stages[-3].name,)
+        found: dict[str, Tensor] = {}
+        for stage in network.stages[:-1]:
+            images = stage.run(network.module, images)
+            if stage.name in names:
+                found[stage.name] = self._pool(network.module, images)
+            if len(found) == len(names):
+                break
+        return torch.cat([found[name] for name in names], dim=1)
+
+    def _pool(self, module: nn.Module, x: Tensor) -> Tensor:
+        if x.ndim == 2:
+            return x
+        if x.ndim == 3:
+            prefix = prefix_tokens(module)
+            take_token = prefix > 0 and self.pooling != "average"
+            return x[:, 0] if take_token else x[:, prefix:].mean(1)
+        return x.mean((1, 2)) if has_channels_last(module) else x.mean((2, 3))
+
+
+def prefix_tokens(module: nn.Module) -> int:
+    """How many tokens (class, registers) stand before those of the image's patches."""
+    own = getattr(module, "num_prefix_tokens", None)
+    return int(own) if isinstance(own, int) else int(hasattr(module, "class_token"))
+
+
+def has_channels_last(module: nn.Module) -> bool:
+    """Whether stages give [B, H, W, C], as Swin's do, and not [B, C, H, W]."""
+    return type(module).__name__ == "SwinTransformer" or str(getattr(module, "output_fmt", "")) == "NHWC"
+
+
 class Network(nn.Module):
     """`module` is the plain torchvision or timm model; `stages` compose to its forward pass, the last is `head`.
 
-    Shapes: images [B, 3, H, W] to logits [B, K]; `feature_width` D is the classifier's input width.
+    Shapes: images [B, 3, H, W] to logits [B, K]; `feature_width` D is the classifier's input width. With a `readout`
+    the features come from there.
     """
 
-    def __init__(self, module: nn.Module, stages: tuple[Stage, ...], feature_width: int) -> None:
+    def __init__(
+        self, module: nn.Module, stages: tuple[Stage, ...], feature_width: int, readout: Readout | None = None
+    ) -> None:
         super().__init__()
         self.module = module
         self.stages = stages
         self.feature_width = feature_width
+        self.readout = readout
         names = [*dict(module.named_parameters()), *dict(module.named_buffers())]
         self._stage_of = {name: _owner(name, stages) for name in names}
+
+    def with_head(self, head: nn.Module, feature_width: int, readout: Readout | None) -> Network:
+        """The same backbone with `head` as its classifier, on features of another width or readout."""
+        path = self.classifier
+        self.module.set_submodule(path, head)
+        return Network(self.module, (*self.stages[:-1], Stage("head", (path,), chain(path))), feature_width, readout)
+
+    @property
+    def classifier(self) -> str:
+        """The path of the layer that makes logits of features; only where `has_features`."""
+        return self.stages[-1].modules[-1]
 
     @property
     def has_features(self) -> bool:
@@ -39,12 +99,16 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images [B, 3, H, W]."""
+        if self.readout is not None:
+            return self.forward_from(len(self.stages) - 1, self.readout(self, images))
         logits = self.module(images)
         assert isinstance(logits, Tensor)
         return logits
 
     def forward_to(self, boundary: int, images: Tensor) -> Tensor:
         """What stages before `boundary` make of images: the activations that stage number `boundary` takes."""
+        if self.readout is not None and boundary == len(self.stages) - 1:
+            return self.readout(self, images)
         for stage in self.stages[:boundary]:
             images = stage.run(self.module, images)
         return images

@@ -1,0 +1,136 @@
+"""What can stand on frozen features in place of a network's classifier, described by plain values in `model.json`.
+
+Legend: B batch, D feature width, K classes, N stored samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transfer_cli.errors import UserError
+from transfer_cli.models.network import Network, Readout
+
+VOTE_TEMPERATURE = 0.07
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """The shape of a head, and which features it reads: `kind` is a key of `BUILDERS`."""
+
+    kind: str = "linear"
+    width: int = 0
+    """D; 0: that of the network's own classifier."""
+    hidden: int = 0
+    """Units of the hidden layer (mlp)."""
+    samples: int = 0
+    """Stored training samples N (neighbours)."""
+    neighbours: int = 0
+    """How many of them vote."""
+    pooling: str = "auto"
+    stages: tuple[str, ...] = ()
+    """Stages whose pooled outputs are concatenated; none: the network's own features."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "stages": list(self.stages)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> HeadSpec:
+        """From plain values. Raises ValueError, KeyError or TypeError for anything but what `to_dict` gives."""
+        numbers = {key: int(values[key]) for key in ("width", "hidden", "samples", "neighbours")}
+        if str(values["kind"]) not in BUILDERS or min(numbers.values()) < 0 or max(numbers.values()) > 2**31:
+            raise ValueError(f"head {values['kind']!r}")
+        stages = tuple(str(name) for name in values["stages"])
+        return cls(kind=str(values["kind"]), pooling=str(values["pooling"]), stages=stages, **numbers)
+
+
+class Cosine(nn.Module):
+    """Cosine similarity of features [B, D] with one vector a class [K, D]: logits [B, K]."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(classes, width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits [B, K]."""
+        return F.linear(F.normalize(features, dim=-1), self.weight)
+
+
+class Neighbours(nn.Module):
+    """Votes of the nearest stored samples, weighted exp(cosine / 0.07) (Wu 2018; DINO protocol, Caron 2021)."""
+
+    def __init__(self, width: int, samples: int, neighbours: int, classes: int) -> None:
+        super().__init__()
+        self.neighbours, self.classes = neighbours, classes
+        self.mean: Tensor
+        self.scale: Tensor
+        self.stored: Tensor
+        self.labels: Tensor
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.register_buffer("stored", torch.zeros(samples, width))
+        self.register_buffer("labels", torch.zeros(samples, dtype=torch.int64))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logarithms of the shares of the votes, [B, K]; `stored` holds features of unit length."""
+        queries = F.normalize((features.float() - self.mean) / self.scale, dim=-1)
+        nearest, positions = (queries @ self.stored.T).topk(self.neighbours, dim=1)
+        votes = torch.zeros(len(features), self.classes, device=features.device)
+        votes.scatter_add_(1, self.labels[positions], (nearest / VOTE_TEMPERATURE).softmax(1))
+        return votes.clamp_min(1e-12).log()
+
+
+def _linear(spec: HeadSpec, classes: int) -> nn.Module:
+    return nn.Linear(spec.width, classes)
+
+
+def _mlp(spec: HeadSpec, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(spec.width, spec.hidden), nn.ReLU(), nn.Linear(spec.hidden, classes))
+
+
+def _cosine(spec: HeadSpec, classes: int) -> nn.Module:
+    return nn.Sequential(Shift(spec.width), Cosine(spec.width, classes))
+
+
+def _neighbours(spec: HeadSpec, classes: int) -> nn.Module:
+    return Neighbours(spec.width, spec.samples, spec.neighbours, classes)
+
+
+class Shift(nn.Module):
+    """Features [B, D] standardised by stored mean and scale."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.scale: Tensor
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(features - mean) / scale."""
+        return (features - self.mean) / self.scale
+
+
+BUILDERS: dict[str, Callable[[HeadSpec, int], nn.Module]] = {
+    "linear": _linear,
+    "mlp": _mlp,
+    "cosine": _cosine,
+    "neighbours": _neighbours,
+}
+
+
+def attach(network: Network, spec: HeadSpec, classes: int) -> Network:
+    """The network with the head of `spec` in place of its classifier. Raises UserError where it has no features."""
+    if not network.has_features:
+        raise UserError(
+            "strategy: this model classifies every place of the image and pools afterwards; it has no features for a "
+            "head. Take another model, or strategy=finetune."
+        )
+    readout = Readout(spec.pooling, spec.stages) if spec.stages or spec.pooling != "auto" else None
+    return network.with_head(BUILDERS[spec.kind](spec, classes), spec.width, readout)
