@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -164,7 +164,6 @@ def _is_finite(trainer: Trainer, loss: Tensor, cursor: Cursor) -> bool:
     )
 
 
-@torch.no_grad()
 def predict_logits(
     network: nn.Module,
     batches: Iterable[Batch],
@@ -176,14 +175,21 @@ def predict_logits(
     """Logits [N, K] float32 and labels [N] in the order of `batches`, in eval mode; None if `stop` asked for an end."""
     network.eval()
     logits, labels = [], []
-    for batch in batches:
+    for batch, output in outputs(network, batches, compute, normalize):
         if stop():
             return None
-        images = batch.images
-        # A single image takes other kernels than a batch, with other rounding; a pair does not.
-        padded = images.repeat(2, 1, 1, 1) if len(images) == 1 else images
-        with compute.autocast():
-            output = network(normalize(padded))
-        logits.append(output[: len(images)].float().cpu().numpy())
+        logits.append(output.float().cpu().numpy())
         labels.append(batch.labels.numpy())
     return np.concatenate(logits), np.concatenate(labels)
+
+
+def outputs(
+    forward: Callable[[Tensor], Tensor], batches: Iterable[Batch], compute: Compute, normalize: Normalize
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Each batch with what `forward` makes of its images [B, 3, H, W], on the device; nothing kept for a backward."""
+    for batch in batches:
+        # A single image takes other kernels than a batch, with other rounding; a pair does not.
+        padded = batch.images.repeat(2, 1, 1, 1) if len(batch) == 1 else batch.images
+        with torch.inference_mode(), compute.autocast():
+            output = forward(normalize(padded))
+        yield batch, output[: len(batch)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from transfer_cli.engine.device import Compute
 from transfer_cli.records.files import atomic_write_text
@@ -48,9 +49,13 @@ class PrecisionMemory:
 
 
 def choose_precision(
-    wanted: str, device: torch.device, strategy: Strategy, image_size: int, memory: PrecisionMemory
+    wanted: str,
+    device: torch.device,
+    memory: PrecisionMemory,
+    work: dict[str, Any],
+    measure: Callable[[], dict[str, float]],
 ) -> tuple[str, str]:
-    """(precision, why) for training `strategy`; measures on the CPU, where its network must still be."""
+    """(precision, why). `work` names what is computed; on a CPU that has both, `measure` tells which is faster."""
     if wanted != "auto":
         return wanted, f"precision {wanted}"
     if device.type == "cuda":
@@ -58,43 +63,65 @@ def choose_precision(
         return best, f"precision {best} (the fastest of this GPU)"
     if device.type != "cpu" or not _cpu_has_bf16():
         return "fp32", f"precision fp32 (this {device.type} has no fast bf16)"
-    seconds = memory.get(_key(strategy, image_size), lambda: _measure(strategy, image_size))
+    machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cpu": cpu_name()}
+    seconds = memory.get({**work, **machine}, measure)
     ratio = seconds["fp32"] / seconds["bf16"]
     best = "bf16" if ratio > CLEAR_GAIN else "fp32"
     return best, f"precision {best} (measured here: bf16 runs at {ratio:.2f} times the speed of fp32)"
 
 
-def _key(strategy: Strategy, image_size: int) -> dict[str, Any]:
-    """All that the choice depends on: the tensors of the network, which of them train, and the machine."""
+def training_work(strategy: Strategy, image_size: int) -> dict[str, Any]:
+    """What a training step depends on: the tensors of the network, and which of them train."""
     shapes = [(name, list(p.shape), p.requires_grad) for name, p in strategy.network.named_parameters()]
-    return {
-        "network": hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16],
-        "image_size": image_size,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "cpu": _cpu_name(),
-    }
+    digest = hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]
+    return {"work": "training step", "network": digest, "image_size": image_size}
 
 
-def _measure(strategy: Strategy, image_size: int) -> dict[str, float]:
-    """Median seconds of a training step in each precision, alternating; all that it moves is put back."""
+def time_training(strategy: Strategy, image_size: int) -> dict[str, float]:
+    """Median seconds of a training step in each precision; all that it moves is put back."""
     generator = torch.get_rng_state()
     before = {name: tensor.clone() for name, tensor in strategy.network.state_dict().items()}
     strategy.network.to(memory_format=torch.channels_last)
     strategy.train_mode()
-    images = torch.rand(TIMED_IMAGES, 3, image_size, image_size).to(memory_format=torch.channels_last)
+    images = _images(image_size)
     labels = torch.zeros(TIMED_IMAGES, dtype=torch.int64)
+
+    def step(compute: Compute) -> None:
+        with compute.autocast():
+            loss = strategy.step(images, labels).loss
+        loss.backward()
+
+    seconds = _time(step)
+    strategy.network.zero_grad(set_to_none=True)
+    strategy.network.load_state_dict(before)
+    torch.set_rng_state(generator)
+    return seconds
+
+
+@torch.inference_mode()
+def time_inference(forward: Callable[[Tensor], Tensor], image_size: int) -> dict[str, float]:
+    """Median seconds of a forward pass in each precision."""
+    images = _images(image_size)
+
+    def run(compute: Compute) -> None:
+        with compute.autocast():
+            forward(images)
+
+    return _time(run)
+
+
+def _images(image_size: int) -> Tensor:
+    return torch.rand(TIMED_IMAGES, 3, image_size, image_size).to(memory_format=torch.channels_last)
+
+
+def _time(work: Callable[[Compute], None]) -> dict[str, float]:
+    """Median seconds of `work` on the CPU in each precision, alternating; the first round warms up."""
     seconds: dict[str, list[float]] = {"fp32": [], "bf16": []}
     for _ in range(TIMED_STEPS + 1):
         for precision, times in seconds.items():
             start = time.perf_counter()
-            with Compute(torch.device("cpu"), precision).autocast():
-                loss = strategy.step(images, labels).loss
-            loss.backward()
+            work(Compute(torch.device("cpu"), precision))
             times.append(time.perf_counter() - start)
-    strategy.network.zero_grad(set_to_none=True)
-    strategy.network.load_state_dict(before)
-    torch.set_rng_state(generator)
     return {precision: sorted(times[1:])[TIMED_STEPS // 2] for precision, times in seconds.items()}
 
 
@@ -118,7 +145,8 @@ def _cpu_has_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's model, as the system names it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

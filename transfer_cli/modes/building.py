@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from transfer_cli.data.workers import auto_workers
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.device import Compute, Normalize
 from transfer_cli.engine.loop import predict_logits
-from transfer_cli.engine.precision import PrecisionMemory, choose_precision
+from transfer_cli.engine.precision import PrecisionMemory, choose_precision, time_training, training_work
 from transfer_cli.models import backbones, weights
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
@@ -62,7 +63,9 @@ def prepare(experiment: Experiment, reporter: Reporter, precision: str) -> Setup
     network, report = _network(experiment, source, preprocessing.crop_pixels, len(images.classes))
     strategy = Finetune(network, experiment.strategy.unfreeze, experiment.strategy.label_smoothing)
     memory = PrecisionMemory(cache_folder(experiment.cache_dir) / "precision")
-    chosen, reason = choose_precision(precision, device, strategy, preprocessing.crop_pixels, memory)
+    size = preprocessing.crop_pixels
+    work, measure = training_work(strategy, size), partial(time_training, strategy, size)
+    chosen, reason = choose_precision(precision, device, memory, work, measure)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     setup = Setup(
         experiment=experiment,
