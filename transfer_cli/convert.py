@@ -108,7 +108,11 @@ def _fit(value: Any, wanted: Any) -> tuple[Any, bool]:
                 return fitted, True
         return None, False
     if origin is tuple:
-        if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
+        if not isinstance(value, (list, tuple)):
+            return None, False
+        if arguments[-1] is Ellipsis:
+            arguments = arguments[:1] * len(value)
+        if len(value) != len(arguments):
             return None, False
         pairs = [_fit(item, argument) for item, argument in zip(value, arguments, strict=True)]
         return tuple(item for item, _ in pairs), all(fits for _, fits in pairs)
@@ -146,6 +150,8 @@ def describe(wanted: Any) -> str:
         return ("one of " if len(arguments) > 1 else "") + ", ".join(str(choice) for choice in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join(describe(option) for option in arguments)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return f"a list, each {describe(arguments[0])}"
     if origin is tuple:
         return f"a list [{', '.join(describe(item) for item in arguments)}]"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}

@@ -57,6 +57,10 @@ class Cache:
             _touch(path)
         return path if found else None
 
+    def has(self, kind: str, key: Key) -> bool:
+        """Whether an entry is there; neither counted nor marked as used."""
+        return _is_whole(self._path(kind, key))
+
     def fill(self, kind: str, key: Key, build: Callable[[Path], None]) -> Path:
         """The folder of an entry; if it is not there, `build` makes its files in an empty folder.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -63,6 +65,20 @@ def prepare(device: torch.device, seed: int) -> None:
 def device_name(device: torch.device) -> str:
     """What summary.json calls the device: its type, and the GPU's name where it has one."""
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
+
+
+def machine(device: torch.device) -> str:
+    """What the rounding of a computation may depend on: the GPU, or the processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {cpu_name()}"
+
+
+def cpu_name() -> str:
+    """The processor's model, as the system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
 
 
 def peak_memory_bytes(device: torch.device) -> int:

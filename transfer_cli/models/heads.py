@@ -50,16 +50,30 @@ class HeadSpec:
         return cls(kind=str(values["kind"]), pooling=str(values["pooling"]), stages=stages, **numbers)
 
 
+class Probe(nn.Linear):
+    """A linear layer in fp32 whatever the backbone runs in: bf16 would round what standardising was folded into."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, D] to [B, K]."""
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.float())
+
+
 class Cosine(nn.Module):
-    """Cosine similarity of features [B, D] with one vector a class [K, D]: logits [B, K]."""
+    """Cosine similarity of standardised features [B, D] with one vector a class [K, D]: logits [B, K]."""
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.scale: Tensor
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
         self.weight = nn.Parameter(torch.zeros(classes, width))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits [B, K]."""
-        return F.linear(F.normalize(features, dim=-1), self.weight)
+        """Logits [B, K], in fp32."""
+        with torch.autocast(features.device.type, enabled=False):
+            return F.linear(F.normalize((features.float() - self.mean) / self.scale, dim=-1), self.weight)
 
 
 class Neighbours(nn.Module):
@@ -79,8 +93,9 @@ class Neighbours(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logarithms of the shares of the votes, [B, K]; `stored` holds features of unit length."""
-        queries = F.normalize((features.float() - self.mean) / self.scale, dim=-1)
-        nearest, positions = (queries @ self.stored.T).topk(self.neighbours, dim=1)
+        with torch.autocast(features.device.type, enabled=False):
+            queries = F.normalize((features.float() - self.mean) / self.scale, dim=-1)
+            nearest, positions = (queries @ self.stored.T).topk(self.neighbours, dim=1)
         votes = torch.zeros(len(features), self.classes, device=features.device)
         votes.scatter_add_(1, self.labels[positions], (nearest / VOTE_TEMPERATURE).softmax(1))
         return votes.clamp_min(1e-12).log()
@@ -90,35 +105,25 @@ def _linear(spec: HeadSpec, classes: int) -> nn.Module:
     return nn.Linear(spec.width, classes)
 
 
+def _probe(spec: HeadSpec, classes: int) -> nn.Module:
+    return Probe(spec.width, classes)
+
+
 def _mlp(spec: HeadSpec, classes: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(spec.width, spec.hidden), nn.ReLU(), nn.Linear(spec.hidden, classes))
+    return nn.Sequential(Probe(spec.width, spec.hidden), nn.ReLU(), Probe(spec.hidden, classes))
 
 
 def _cosine(spec: HeadSpec, classes: int) -> nn.Module:
-    return nn.Sequential(Shift(spec.width), Cosine(spec.width, classes))
+    return Cosine(spec.width, classes)
 
 
 def _neighbours(spec: HeadSpec, classes: int) -> nn.Module:
     return Neighbours(spec.width, spec.samples, spec.neighbours, classes)
 
 
-class Shift(nn.Module):
-    """Features [B, D] standardised by stored mean and scale."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(features - mean) / scale."""
-        return (features - self.mean) / self.scale
-
-
 BUILDERS: dict[str, Callable[[HeadSpec, int], nn.Module]] = {
     "linear": _linear,
+    "probe": _probe,
     "mlp": _mlp,
     "cosine": _cosine,
     "neighbours": _neighbours,

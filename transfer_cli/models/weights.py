@@ -7,8 +7,9 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.errors import UserError, unknown
-from transfer_cli.models import backbones, fetching
+from transfer_cli.models import backbones, fetching, known
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 
@@ -54,22 +55,23 @@ class LoadReport:
     head_kept: bool
 
 
-def resolve(name: str, source: str, weights: str) -> WeightsSource:
+def resolve(name: str, source: str, weights: str, memory: Path | None = None) -> WeightsSource:
     """Which weights are meant: auto, none, a torchvision enum name, a timm tag, a file or a run directory.
 
-    Raises UserError naming model.weights for anything else.
+    What the libraries say is remembered in the folder `memory`. Raises UserError naming model.weights for anything
+    else.
     """
     path = Path(weights)
     if path.is_dir():
         return _run_directory(path)
-    automatic = _automatic(name, source)
+    automatic = partial(_published, name, source, None, memory)
     if weights == "auto":
         return automatic()
     if weights == "none":
-        return WeightsSource("none", "random weights", _preprocessing(name, source))
+        return WeightsSource("none", "random weights", automatic().preprocessing)
     if path.is_file():
-        return WeightsSource("file", f"weights {path}", _preprocessing(name, source), location=path)
-    return _published(name, source, weights)
+        return WeightsSource("file", f"weights {path}", automatic().preprocessing, location=path)
+    return _published(name, source, weights, memory)
 
 
 def fetch(source: WeightsSource) -> Path:
@@ -179,24 +181,19 @@ def _classifier_names(network: Network) -> list[str]:
     return [name for name in names if name.rsplit(".", 1)[0] == owner]
 
 
-def _automatic(name: str, source: str) -> Callable[[], WeightsSource]:
-    """The model's best published weights."""
-    if name in PIP_WEIGHTS and source != "torchvision":
+def _published(name: str, source: str, weights: str | None, memory: Path | None) -> WeightsSource:
+    """The weights of that name; None: the model's best."""
+    if weights is None and name in PIP_WEIGHTS and source != "torchvision":
         packaged = _packaged(name)
         if packaged is not None:
-            return lambda: packaged
-    where = backbones.library(name, source)
-    return (lambda: _torchvision(name, "DEFAULT")) if where == "torchvision" else (lambda: _timm(name, None))
+            return packaged
 
+    def look_up() -> WeightsSource:
+        if backbones.library(name, source) == "torchvision":
+            return _torchvision(name, weights or "DEFAULT")
+        return _timm(name, weights)
 
-def _published(name: str, source: str, weights: str) -> WeightsSource:
-    where = backbones.library(name, source)
-    return _torchvision(name, weights) if where == "torchvision" else _timm(name, weights)
-
-
-def _preprocessing(name: str, source: str) -> Preprocessing:
-    """That of the model's best weights, also where these are not loaded."""
-    return _automatic(name, source)().preprocessing
+    return known.remembered(memory, name, source, weights, look_up) if memory else look_up()
 
 
 def _packaged(name: str) -> WeightsSource | None:

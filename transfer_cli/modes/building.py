@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from transfer_cli.config import Dataset, Experiment
+from transfer_cli.cache.entries import Cache
+from transfer_cli.config import Augment, Dataset, Experiment
+from transfer_cli.config import Finetune as FinetuneConfig
 from transfer_cli.data import sources
-from transfer_cli.data.batches import EvalBatches
+from transfer_cli.data.batches import EvalBatches, TrainBatches
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.workers import auto_workers
 from transfer_cli.engine import device as devices
@@ -29,57 +31,107 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.strategies.base import Strategy
 from transfer_cli.strategies.finetune import Finetune
 
+CACHE_BYTES = 50 * 2**30
+
 
 @dataclass(frozen=True)
-class Setup:
-    """All parts of a training run, ready to train."""
+class Materials:
+    """What every training starts from, before there is a network."""
 
     experiment: Experiment
-    compute: Compute
+    device: torch.device
     images: ImageSet
     workers: int
     preprocessing: Preprocessing
-    network: Network
-    weights: LoadReport
-    strategy: Strategy
+    source: WeightsSource
+    folder: Path
+    """Where caches and memories are."""
+    cache: Cache
     precision_memory: PrecisionMemory
 
     @property
     def normalize(self) -> Normalize:
         """Pixels to network inputs."""
-        return Normalize(self.preprocessing.mean, self.preprocessing.std, self.compute.device)
+        return Normalize(self.preprocessing.mean, self.preprocessing.std, self.device)
+
+    def eval_batches(self, split: str, batch_size: int) -> EvalBatches:
+        """The images of a split as evaluation sees them."""
+        return EvalBatches(
+            self.images, split, preprocessing=self.preprocessing, batch_size=batch_size, workers=self.workers
+        )
+
+    def train_batches(self, batch_size: int, augment: Augment) -> TrainBatches:
+        """The training images, shuffled and augmented."""
+        return TrainBatches(
+            self.images,
+            preprocessing=self.preprocessing,
+            augment=augment,
+            batch_size=batch_size,
+            seed=self.experiment.seed,
+            workers=self.workers,
+        )
 
 
-def prepare(experiment: Experiment, reporter: Reporter, precision: str) -> Setup:
-    """Build every part. Raises UserError for whatever the user's input makes impossible; fast failures first."""
+@dataclass(frozen=True)
+class Setup:
+    """A network and a strategy, ready for the loop."""
+
+    materials: Materials
+    compute: Compute
+    network: Network
+    weights: LoadReport
+    strategy: Strategy
+
+
+def gather(experiment: Experiment, reporter: Reporter) -> Materials:
+    """Device, weights and images. Raises UserError for whatever the user's input makes impossible."""
     device = devices.select_device(experiment.trainer.device)
     devices.prepare(device, experiment.seed)
-    source = weights.resolve(experiment.model.name, experiment.model.source, experiment.model.weights)
-    source = _fetched(source, reporter)
+    folder = cache_folder(experiment.cache_dir)
+    model = experiment.model
+    source = _fetched(weights.resolve(model.name, model.source, model.weights, folder / "known"), reporter)
     images = load_images(experiment.dataset, experiment.seed)
     preprocessing = source.preprocessing
     if experiment.image_size != "auto":
         preprocessing = preprocessing.at(experiment.image_size)
-    network, report = _network(experiment, source, preprocessing.crop_pixels, len(images.classes))
-    strategy = Finetune(network, experiment.strategy.unfreeze, experiment.strategy.label_smoothing)
-    memory = PrecisionMemory(cache_folder(experiment.cache_dir) / "precision")
-    size = preprocessing.crop_pixels
-    work, measure = training_work(strategy, size), partial(time_training, strategy, size)
-    chosen, reason = choose_precision(precision, device, memory, work, measure)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    setup = Setup(
+    counts = ", ".join(f"{len(images.splits[split]):,} {split}" for split in ("train", "val", "test"))
+    reporter.say(f"dataset   {images.name}: {counts} images, {len(images.classes)} classes")
+    for note in images.notes:
+        reporter.warn(note)
+    return Materials(
         experiment=experiment,
-        compute=Compute(device, chosen),
+        device=device,
         images=images,
         workers=resolve_workers(experiment, images),
         preprocessing=preprocessing,
-        network=network,
-        weights=report,
-        strategy=strategy,
-        precision_memory=memory,
+        source=source,
+        folder=folder,
+        cache=Cache(folder, CACHE_BYTES),
+        precision_memory=PrecisionMemory(folder / "precision"),
     )
-    _introduce(setup, reason, reporter)
-    return setup
+
+
+def build(materials: Materials, reporter: Reporter, precision: str) -> Setup:
+    """The network and its strategy, on the device at the fastest precision."""
+    m, e = materials, materials.experiment
+    assert isinstance(e.strategy, FinetuneConfig)
+    network, report = build_network(m)
+    strategy = Finetune(network, e.strategy.unfreeze, e.strategy.label_smoothing)
+    size = m.preprocessing.crop_pixels
+    work, measure = training_work(strategy, size), partial(time_training, strategy, size)
+    chosen, reason = choose_precision(precision, m.device, m.precision_memory, work, measure)
+    network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    total, trainable = parameter_counts(network)
+    reporter.say(f"model     {e.model.name}: {report.label}, {size} px, {trainable:,} of {total:,} parameters train")
+    say_device(m, reason, reporter)
+    return Setup(m, Compute(m.device, chosen), network, report, strategy)
+
+
+def say_device(materials: Materials, precision_reason: str, reporter: Reporter) -> None:
+    """One line that says on what, and at which precision."""
+    device = materials.device
+    threads = f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else ""
+    reporter.say(f"device    {devices.device_name(device)}{threads}, {precision_reason}")
 
 
 def load_images(dataset: Dataset, seed: int) -> ImageSet:
@@ -118,34 +170,16 @@ def _fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:
     return replace(source, location=weights.fetch(source))
 
 
-def _network(
-    experiment: Experiment, source: WeightsSource, image_size: int, num_classes: int
-) -> tuple[Network, LoadReport]:
-    model = experiment.model
+def build_network(materials: Materials) -> tuple[Network, LoadReport]:
+    """The pretrained network with a head for the data set's classes."""
+    m, e = materials, materials.experiment
     # The head starts the same whatever was drawn before it, so that a run can be repeated in any process.
-    torch.manual_seed(experiment.seed)
-    network = backbones.build(model.name, model.source, num_classes, image_size=image_size)
-    report = weights.load(network, source, image_size)
-    torch.manual_seed(experiment.seed)
+    torch.manual_seed(e.seed)
+    size = m.preprocessing.crop_pixels
+    network = backbones.build(e.model.name, e.model.source, len(m.images.classes), image_size=size)
+    report = weights.load(network, m.source, size)
+    torch.manual_seed(e.seed)
     return network, report
-
-
-def _introduce(setup: Setup, precision_reason: str, reporter: Reporter) -> None:
-    """Three lines that say what will be trained, from what, on what."""
-    images, network = setup.images, setup.network
-    counts = ", ".join(f"{len(images.splits[split]):,} {split}" for split in ("train", "val", "test"))
-    reporter.say(f"dataset   {images.name}: {counts} images, {len(images.classes)} classes")
-    for note in images.notes:
-        reporter.warn(note)
-    total, trainable = parameter_counts(network)
-    size = setup.preprocessing.crop_pixels
-    reporter.say(
-        f"model     {setup.experiment.model.name}: {setup.weights.label}, {size} px, "
-        f"{trainable:,} of {total:,} parameters train"
-    )
-    device = setup.compute.device
-    threads = f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else ""
-    reporter.say(f"device    {devices.device_name(device)}{threads}, {precision_reason}")
 
 
 def parameter_counts(network: Network) -> tuple[int, int]:
@@ -158,10 +192,8 @@ def split_logits(
     setup: Setup, split: str, stop: Callable[[], bool] = lambda: False
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
     """Logits [N, K] and labels [N] of a split in its order; None if it has no images or `stop` asked for an end."""
-    if len(setup.images.splits[split]) == 0:
+    m = setup.materials
+    if len(m.images.splits[split]) == 0:
         return None
-    batch_size = setup.experiment.trainer.batch_size
-    batches = EvalBatches(
-        setup.images, split, preprocessing=setup.preprocessing, batch_size=batch_size, workers=setup.workers
-    )
-    return predict_logits(setup.network, batches, setup.compute, setup.normalize, stop=stop)
+    batches = m.eval_batches(split, m.experiment.trainer.batch_size)
+    return predict_logits(setup.network, batches, setup.compute, m.normalize, stop=stop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,61 +11,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.config import config_hash
+from transfer_cli.data.sources import ImageSet
 from transfer_cli.engine import device as devices
-from transfer_cli.engine import states
-from transfer_cli.engine.fit import Best, Fit, Scores
-from transfer_cli.errors import RunError, Stopped
-from transfer_cli.modes import building
-from transfer_cli.modes.building import Setup
-from transfer_cli.modes.trained import save_trained
+from transfer_cli.engine.fit import Scores
+from transfer_cli.errors import Stopped
+from transfer_cli.modes.building import Materials
 from transfer_cli.records import plots
+from transfer_cli.records.metrics import MetricsLog
 from transfer_cli.records.metrics import read as read_metrics
 from transfer_cli.records.predictions import write_predictions
 from transfer_cli.records.scores import confusion, scores, softmax
 from transfer_cli.records.summary import write_summary
 from transfer_cli.records.terminal import Reporter
 
+Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 
-def finish(setup: Setup, fit: Fit, best: Best, directory: Path, reporter: Reporter) -> dict[str, Any]:
-    """Evaluate the best weights on test, write the remaining files, summary last; returns the summary."""
-    _load_best(setup, directory / "checkpoints" / best.state)
-    save_trained(directory, setup)
-    test = _test(setup, fit, best, directory)
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training leaves, whatever trained: its best weights are chosen, nothing has seen the test split."""
+
+    best_epoch: int
+    val: Scores | None
+    step: int
+    log: MetricsLog
+    precision: str
+    save_model: Callable[[Path], None]
+    """Writes the trained model into the run directory."""
+    test_logits: Callable[[], Labelled | None]
+    """Logits [N, K] and labels [N] of the test split; None if it has no images."""
+    parameters: tuple[int, int]
+    """All, and those that train."""
+    weights: tuple[str, str | None]
+    """What it started from: a label and the file's sha256."""
+    train_seconds: float
+    images: int
+    cache: tuple[int, int] = (0, 0)
+    """Hits and misses."""
+    more: dict[str, Any] = field(default_factory=dict)
+    """Entries of the summary that only this kind of training has."""
+
+
+def finish(
+    outcome: Outcome, materials: Materials, directory: Path, reporter: Reporter, stop_code: Callable[[], int | None]
+) -> dict[str, Any]:
+    """Save the model, evaluate it on test, write the remaining files, summary last; returns the summary."""
+    outcome.save_model(directory)
+    result = outcome.test_logits()
+    code = stop_code()
+    if code is not None:
+        raise Stopped(code, "after the last epoch, state saved; the same command with resume=auto finishes the run")
+    test = None if result is None else _test(*result, outcome, materials.images, directory)
     plots.curves(read_metrics(directory / "metrics.jsonl"), _plot(directory, "curves"))
-    summary = _summary(setup, fit, best, test)
+    summary = _summary(outcome, materials, test)
     write_summary(directory, **summary)
     _show(summary, reporter)
     return summary
 
 
-def _load_best(setup: Setup, state: Path) -> None:
-    problem = states.damage(state)
-    if problem is not None:
-        raise RunError(f"the best weights cannot be read back: {state}: {problem}.")
-    setup.network.module.load_state_dict(states.load_weights(state))
-
-
-def _test(setup: Setup, fit: Fit, best: Best, directory: Path) -> Scores | None:
-    result = building.split_logits(setup, "test", lambda: fit.stop_code() is not None)
-    code = fit.stop_code()
-    if code is not None:
-        raise Stopped(code, "after the last epoch, state saved; the same command with resume=auto finishes the run")
-    if result is None:
-        return None
-    logits, labels = result
+def _test(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], outcome: Outcome, images: ImageSet, directory: Path
+) -> Scores:
     test = scores(logits, labels)
-    fit.log.write(step=fit.progress.cursor.step, epoch=best.epoch, split="test", **test)
-    fit.log.flush()
-    _record_predictions(setup, logits, labels, directory)
-    return test
-
-
-def _record_predictions(setup: Setup, logits: NDArray[np.float32], labels: NDArray[np.int64], directory: Path) -> None:
-    images = setup.images
+    outcome.log.write(step=outcome.step, epoch=outcome.best_epoch, split="test", **test)
+    outcome.log.flush()
     ids = [images.ids[index] for index in images.splits["test"]]
     write_predictions(directory / "predictions.csv", ids, labels, images.classes, softmax(logits))
     matrix = confusion(labels, logits.argmax(1), len(images.classes))
     plots.confusion_matrix(matrix, images.classes, _plot(directory, "confusion_matrix"))
+    return test
 
 
 def _plot(directory: Path, name: str) -> Path:
@@ -72,9 +88,8 @@ def _plot(directory: Path, name: str) -> Path:
     return folder / f"{name}.png"
 
 
-def _summary(setup: Setup, fit: Fit, best: Best, test: Scores | None) -> dict[str, Any]:
-    e, progress = setup.experiment, fit.progress
-    total, trainable = building.parameter_counts(setup.network)
+def _summary(outcome: Outcome, materials: Materials, test: Scores | None) -> dict[str, Any]:
+    e, memory = materials.experiment, materials.precision_memory
     return {
         "status": "completed",
         "strategy": e.strategy.name,
@@ -82,19 +97,20 @@ def _summary(setup: Setup, fit: Fit, best: Best, test: Scores | None) -> dict[st
         "dataset": e.dataset.name,
         "seed": e.seed,
         "epochs": e.trainer.epochs,
-        "best_epoch": best.epoch,
-        "val": best.val,
+        "best_epoch": outcome.best_epoch,
+        "val": outcome.val,
         "test": test,
-        "parameters": {"total": total, "trainable": trainable},
-        "train_seconds": progress.train_seconds,
-        "images_per_second": progress.images / max(progress.train_seconds, 1e-9),
-        "peak_memory_bytes": devices.peak_memory_bytes(setup.compute.device),
-        "device": devices.device_name(setup.compute.device),
-        "precision": setup.compute.precision,
-        "weights": setup.weights.label,
-        "weights_sha256": setup.weights.sha256,
-        "cache": {"hits": setup.precision_memory.hits, "misses": setup.precision_memory.misses},
+        "parameters": dict(zip(("total", "trainable"), outcome.parameters, strict=True)),
+        "train_seconds": outcome.train_seconds,
+        "images_per_second": outcome.images / max(outcome.train_seconds, 1e-9),
+        "peak_memory_bytes": devices.peak_memory_bytes(materials.device),
+        "device": devices.device_name(materials.device),
+        "precision": outcome.precision,
+        "weights": outcome.weights[0],
+        "weights_sha256": outcome.weights[1],
+        "cache": {"hits": outcome.cache[0] + memory.hits, "misses": outcome.cache[1] + memory.misses},
         "config_hash": config_hash(e),
+        **outcome.more,
     }
 
 

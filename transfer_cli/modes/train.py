@@ -7,32 +7,45 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import torch
 import yaml
 
 from transfer_cli import rundir
 from transfer_cli.config import Experiment, config_hash, differences, parse, to_dict
-from transfer_cli.data.batches import TrainBatches
 from transfer_cli.engine import device as devices
 from transfer_cli.engine import states
-from transfer_cli.engine.fit import Fit, Scores
-from transfer_cli.engine.loop import Trainer
-from transfer_cli.engine.optimizers import build_optimizer
-from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, RunError, Stopped, UserError
-from transfer_cli.modes import building
-from transfer_cli.modes.building import Setup
-from transfer_cli.modes.finishing import finish
+from transfer_cli.modes import building, looped
+from transfer_cli.modes.building import Materials
+from transfer_cli.modes.finishing import Outcome, finish
 from transfer_cli.records.files import atomic_write_text, write_json
-from transfer_cli.records.metrics import MetricsLog
-from transfer_cli.records.scores import scores
 from transfer_cli.records.summary import environment, write_summary
 from transfer_cli.records.terminal import Reporter
 
-StopCode = Callable[[], int | None]
+
+class Job(Protocol):
+    """A training that is ready to run: how strategies differ once everything is gathered."""
+
+    @property
+    def materials(self) -> Materials:
+        """What it starts from."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """At which it computes."""
+        ...
+
+    def run(self, directory: Path, reporter: Reporter, stop_code: Callable[[], int | None]) -> Outcome:
+        """Train in the run directory. Raises Stopped where a signal asked for an end, its state saved."""
+        ...
+
+
+PREPARE: dict[str, Callable[[Materials, Reporter, states.State | None], Job]] = {
+    "finetune": looped.prepare,
+}
 
 
 def run(experiment: Experiment, overrides: list[str]) -> int:
@@ -57,104 +70,55 @@ def train(experiment: Experiment, path: Path, reporter: Reporter, *, may_exist: 
             reporter.result(path)
             return done
     state = _newest_state(experiment, path, reporter) if resuming else None
-    setup = building.prepare(experiment, reporter, state.values["precision"] if state else experiment.trainer.precision)
+    job = PREPARE[experiment.strategy.name](building.gather(experiment, reporter), reporter, state)
     may_exist |= experiment.resume != "never"
     with (
         rundir.claim(path, named=experiment.name is not None, may_exist=may_exist) as directory,
         StopRequest() as stop,
-        _recorded(directory, setup),
+        _recorded(directory, job),
     ):
         reporter.open_log(directory / "run.log")
-        _write_config(directory, setup)
-        fit = _fit(setup, directory, reporter, lambda: stop.code, state)
-        best = fit.run()
-        summary = finish(setup, fit, best, directory, reporter)
+        _write_config(directory, job.materials)
+        outcome = job.run(directory, reporter, lambda: stop.code)
+        summary = finish(outcome, job.materials, directory, reporter, lambda: stop.code)
     reporter.result(directory)
     return summary
 
 
-def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode, state: states.State | None) -> Fit:
-    e = setup.experiment
-    batches = TrainBatches(
-        setup.images,
-        preprocessing=setup.preprocessing,
-        augment=e.augment,
-        batch_size=e.trainer.batch_size * e.trainer.accumulate,
-        seed=e.seed,
-        workers=setup.workers,
-    )
-    total_steps = e.trainer.epochs * batches.steps_per_epoch
-    shape = {"warmup": e.scheduler.warmup, "start": e.scheduler.start, "final": e.scheduler.final}
-    step = setup.strategy.step
-    trainer = Trainer(
-        strategy=setup.strategy,
-        step=torch.compile(step) if e.trainer.compile else step,
-        optimizer=build_optimizer(setup.strategy.parameter_groups(), e.optimizer, setup.compute.device),
-        scaler=setup.compute.grad_scaler(),
-        compute=setup.compute,
-        normalize=setup.normalize,
-        rate=lambda step: e.optimizer.lr * rate_multiplier(e.scheduler.name, step, total_steps, **shape),
-        micro_batch=e.trainer.batch_size,
-        clip_grad=e.trainer.clip_grad,
-        warn=reporter.warn,
-    )
-    metrics = directory / "metrics.jsonl"
-    fit = Fit(
-        trainer=trainer,
-        batches=batches,
-        validate=lambda: _validate(setup, lambda: stop_code() is not None),
-        epochs=e.trainer.epochs,
-        checkpoints=directory / rundir.CHECKPOINTS,
-        log=MetricsLog.resume(metrics, state.values["metrics_offset"] if state else 0),
-        reporter=reporter,
-        stop_code=stop_code,
-        identity={"config_hash": config_hash(e), "precision": setup.compute.precision},
-    )
-    if state is not None:
-        fit.restore(state)
-        reporter.say(f"resuming at epoch {fit.progress.cursor.epoch + 1}, step {fit.progress.cursor.step}")
-    return fit
-
-
-def _validate(setup: Setup, stop: Callable[[], bool]) -> Scores | None:
-    result = building.split_logits(setup, "val", stop)
-    return scores(*result) if result is not None else None
-
-
-def _write_config(directory: Path, setup: Setup) -> None:
-    e = setup.experiment
+def _write_config(directory: Path, materials: Materials) -> None:
+    e = materials.experiment
     (directory / rundir.SUMMARY).unlink(missing_ok=True)
     atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(to_dict(e), sort_keys=False, allow_unicode=True))
-    write_json(directory / "environment.json", environment(e.seed, devices.device_name(setup.compute.device)))
+    write_json(directory / "environment.json", environment(e.seed, devices.device_name(materials.device)))
 
 
 @contextmanager
-def _recorded(directory: Path, setup: Setup) -> Iterator[None]:
+def _recorded(directory: Path, job: Job) -> Iterator[None]:
     """Whatever ends the run early leaves a summary that says so."""
     try:
         yield
     except Stopped as stopped:
         status = "interrupted" if stopped.code == EXIT_INTERRUPTED else "preempted"
-        _write_unfinished(directory, setup, status, str(stopped))
+        _write_unfinished(directory, job, status, str(stopped))
         raise
     except KeyboardInterrupt:
-        _write_unfinished(directory, setup, "interrupted", "interrupted twice: stopped at once")
+        _write_unfinished(directory, job, "interrupted", "interrupted twice: stopped at once")
         raise
     except UserError as error:
         # Found only while running (a damaged image, say), when there is a directory already.
-        _write_unfinished(directory, setup, "failed", str(error))
+        _write_unfinished(directory, job, "failed", str(error))
         raise RunError(str(error)) from error
     except OSError as error:
         reason = f"{error.filename or directory}: {error.strerror or error}"
-        _write_unfinished(directory, setup, "failed", reason)
+        _write_unfinished(directory, job, "failed", reason)
         raise RunError(f"{reason}. The last good state is kept; mend this, then go on with resume=auto.") from error
     except Exception as error:
-        _write_unfinished(directory, setup, "failed", str(error) or type(error).__name__)
+        _write_unfinished(directory, job, "failed", str(error) or type(error).__name__)
         raise
 
 
-def _write_unfinished(directory: Path, setup: Setup, status: str, reason: str) -> None:
-    e = setup.experiment
+def _write_unfinished(directory: Path, job: Job, status: str, reason: str) -> None:
+    e = job.materials.experiment
     # A full disk may be what ended the run; the reason goes to the terminal all the same.
     with suppress(OSError):
         write_summary(
@@ -166,8 +130,8 @@ def _write_unfinished(directory: Path, setup: Setup, status: str, reason: str) -
             dataset=e.dataset.name,
             seed=e.seed,
             epochs=e.trainer.epochs,
-            device=devices.device_name(setup.compute.device),
-            precision=setup.compute.precision,
+            device=devices.device_name(job.materials.device),
+            precision=job.precision,
             config_hash=config_hash(e),
         )
 

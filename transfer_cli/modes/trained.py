@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from transfer_cli.config import Experiment
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.device import Compute, Normalize
 from transfer_cli.errors import UserError
 from transfer_cli.models import backbones, weights
+from transfer_cli.models.heads import HeadSpec, attach
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
-from transfer_cli.modes.building import Setup
+from transfer_cli.modes.building import Materials
 from transfer_cli.records.files import fsync_directory, write_json
 
 WEIGHTS = "model.safetensors"
@@ -39,19 +42,21 @@ class Trained:
         return Normalize(self.preprocessing.mean, self.preprocessing.std, self.compute.device)
 
 
-def save_trained(directory: Path, setup: Setup) -> None:
-    """Write weights and description, each atomically."""
-    tensors = {name: t.detach().contiguous().cpu() for name, t in setup.network.module.state_dict().items()}
+def save_trained(
+    directory: Path, materials: Materials, tensors: Mapping[str, Tensor], head: HeadSpec, precision: str
+) -> None:
+    """Write weights (the plain architecture's, with `head` as its classifier) and description, each atomically."""
     temporary = directory / f".{WEIGHTS}.writing"
-    save_file(tensors, temporary)
+    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary)
     os.replace(temporary, directory / WEIGHTS)
     fsync_directory(directory)
-    model = setup.experiment.model
+    model = materials.experiment.model
     description = {
         "model": {"name": model.name, "source": model.source},
-        "classes": list(setup.images.classes),
-        "preprocessing": setup.preprocessing.to_dict(),
-        "precision": setup.compute.precision,
+        "classes": list(materials.images.classes),
+        "preprocessing": materials.preprocessing.to_dict(),
+        "precision": precision,
+        "head": head.to_dict(),
     }
     write_json(directory / DESCRIPTION, description)
 
@@ -69,12 +74,15 @@ def load_trained(run: Path, experiment: Experiment) -> Trained:
         classes = tuple(str(label) for label in description["classes"])
         preprocessing = Preprocessing.from_dict(description["preprocessing"])
         trained_in = str(description["precision"])
+        head = HeadSpec.from_dict(description["head"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"run={run}: {DESCRIPTION} is damaged or of another program ({error}).") from error
     precision = trained_in if experiment.trainer.precision == "auto" else experiment.trainer.precision
     if precision not in devices.DTYPES or (precision == "fp16" and device.type == "cpu"):
         precision = "fp32"
     network = backbones.build(name, source, len(classes), image_size=preprocessing.crop_pixels)
+    if head != HeadSpec(width=network.feature_width):
+        network = attach(network, head, len(classes))
     weights.load(network, weights.resolve(name, source, str(run)), preprocessing.crop_pixels)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.eval()

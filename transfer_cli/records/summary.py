@@ -69,12 +69,12 @@ def environment(seed: int, device: str) -> dict[str, Any]:
         "seed": seed,
         "versions": {
             "python": platform.python_version(),
-            **{name: _version(name) for name in ("transfer-run", *_PACKAGES)},
+            **{name: version(name) for name in ("transfer-run", *_PACKAGES)},
         },
     }
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
     """A package's version without importing it; None if it is not installed."""
     try:
         return metadata.version(package)

@@ -1,0 +1,62 @@
+"""What the libraries publish for a model, remembered: to ask them is to import them, which takes seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transfer_cli.models import fetching
+from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.records.files import write_json
+
+if TYPE_CHECKING:
+    from transfer_cli.models.weights import WeightsSource
+
+
+def remembered(
+    folder: Path, name: str, source: str, weights: str | None, look_up: Callable[[], WeightsSource]
+) -> WeightsSource:
+    """What `look_up` says, or said before with the same versions of torchvision and timm."""
+    versions = {package: metadata.version(package) for package in ("torchvision", "timm", "transfer-run")}
+    key = {"name": name, "source": source, "weights": weights, **versions}
+    file = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
+    try:
+        return _from_plain(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        found = look_up()
+    # A memory that cannot be written costs the question again, nothing else.
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(file, {**_to_plain(found), "asked": key})
+    return found
+
+
+def _to_plain(source: WeightsSource) -> dict[str, Any]:
+    return {
+        "kind": source.kind,
+        "label": source.label,
+        "preprocessing": source.preprocessing.to_dict(),
+        "remote": asdict(source.remote) if source.remote else None,
+        "classes": list(source.classes) if source.classes else None,
+    }
+
+
+def _from_plain(values: dict[str, Any]) -> WeightsSource:
+    from transfer_cli.models.weights import WeightsSource
+
+    remote = fetching.Remote(**values["remote"]) if values["remote"] else None
+    return WeightsSource(
+        str(values["kind"]),
+        str(values["label"]),
+        Preprocessing.from_dict(values["preprocessing"]),
+        # Whether the file has come meanwhile is asked anew each time.
+        fetching.cached(remote) if remote else None,
+        remote,
+        tuple(str(name) for name in values["classes"]) if values["classes"] else None,
+    )

@@ -1,0 +1,121 @@
+"""Strategies that train the network itself, epoch by epoch, in the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from transfer_cli import rundir
+from transfer_cli.config import config_hash
+from transfer_cli.engine import states
+from transfer_cli.engine.fit import Fit, Scores
+from transfer_cli.engine.loop import Trainer
+from transfer_cli.engine.optimizers import build_optimizer
+from transfer_cli.engine.schedule import rate_multiplier
+from transfer_cli.errors import RunError
+from transfer_cli.models.heads import HeadSpec
+from transfer_cli.modes import building
+from transfer_cli.modes.building import Materials, Setup
+from transfer_cli.modes.finishing import Outcome
+from transfer_cli.modes.trained import save_trained
+from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.records.scores import scores
+from transfer_cli.records.terminal import Reporter
+
+StopCode = Callable[[], int | None]
+
+
+@dataclass(frozen=True)
+class Looped:
+    """A training in the loop, ready to start, or to go on from `state`."""
+
+    materials: Materials
+    setup: Setup
+    state: states.State | None
+
+    @property
+    def precision(self) -> str:
+        """At which it trains."""
+        return self.setup.compute.precision
+
+    def run(self, directory: Path, reporter: Reporter, stop_code: StopCode) -> Outcome:
+        """Train to the last epoch and load the best weights."""
+        fit = _fit(self.setup, directory, reporter, stop_code, self.state)
+        best = fit.run()
+        _load_best(self.setup, directory / rundir.CHECKPOINTS / best.state)
+        return Outcome(
+            best_epoch=best.epoch,
+            val=best.val,
+            step=fit.progress.cursor.step,
+            log=fit.log,
+            precision=self.precision,
+            save_model=lambda run: _save(run, self.setup),
+            test_logits=lambda: building.split_logits(self.setup, "test", lambda: stop_code() is not None),
+            parameters=building.parameter_counts(self.setup.network),
+            weights=(self.setup.weights.label, self.setup.weights.sha256),
+            train_seconds=fit.progress.train_seconds,
+            images=fit.progress.images,
+        )
+
+
+def prepare(materials: Materials, reporter: Reporter, state: states.State | None) -> Looped:
+    """Build network and strategy. Raises UserError for what the user's input makes impossible."""
+    wanted = state.values["precision"] if state else materials.experiment.trainer.precision
+    return Looped(materials, building.build(materials, reporter, wanted), state)
+
+
+def _save(directory: Path, setup: Setup) -> None:
+    m, network = setup.materials, setup.network
+    head = HeadSpec(width=network.feature_width)
+    save_trained(directory, m, network.module.state_dict(), head, setup.compute.precision)
+
+
+def _load_best(setup: Setup, state: Path) -> None:
+    problem = states.damage(state)
+    if problem is not None:
+        raise RunError(f"the best weights cannot be read back: {state}: {problem}.")
+    setup.network.module.load_state_dict(states.load_weights(state))
+
+
+def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode, state: states.State | None) -> Fit:
+    m, e = setup.materials, setup.materials.experiment
+    batches = m.train_batches(e.trainer.batch_size * e.trainer.accumulate, e.augment)
+    total_steps = e.trainer.epochs * batches.steps_per_epoch
+    shape = {"warmup": e.scheduler.warmup, "start": e.scheduler.start, "final": e.scheduler.final}
+    step = setup.strategy.step
+    trainer = Trainer(
+        strategy=setup.strategy,
+        step=torch.compile(step) if e.trainer.compile else step,
+        optimizer=build_optimizer(setup.strategy.parameter_groups(), e.optimizer, setup.compute.device),
+        scaler=setup.compute.grad_scaler(),
+        compute=setup.compute,
+        normalize=m.normalize,
+        rate=lambda step: e.optimizer.lr * rate_multiplier(e.scheduler.name, step, total_steps, **shape),
+        micro_batch=e.trainer.batch_size,
+        clip_grad=e.trainer.clip_grad,
+        warn=reporter.warn,
+    )
+    metrics = directory / "metrics.jsonl"
+    fit = Fit(
+        trainer=trainer,
+        batches=batches,
+        validate=lambda: _validate(setup, lambda: stop_code() is not None),
+        epochs=e.trainer.epochs,
+        checkpoints=directory / rundir.CHECKPOINTS,
+        log=MetricsLog.resume(metrics, state.values["metrics_offset"] if state else 0),
+        reporter=reporter,
+        stop_code=stop_code,
+        identity={"config_hash": config_hash(e), "precision": setup.compute.precision},
+    )
+    if state is not None:
+        fit.restore(state)
+        reporter.say(f"resuming at epoch {fit.progress.cursor.epoch + 1}, step {fit.progress.cursor.step}")
+    return fit
+
+
+def _validate(setup: Setup, stop: Callable[[], bool]) -> Scores | None:
+    result = building.split_logits(setup, "val", stop)
+    return scores(*result) if result is not None else None
