@@ -93,7 +93,7 @@ def train_epoch(
             return False
         set_rate(trainer.optimizer, trainer.rate(cursor.step))
         labels = batch.labels.to(trainer.compute.device, non_blocking=True)
-        loss, logits = _forward_backward(trainer, batch.images, labels)
+        loss, logits = _forward_backward(trainer, batch.inputs, labels)
         if _is_finite(trainer, loss, cursor):
             trainer.scaler.step(trainer.optimizer)
             totals.add(loss, logits, labels)
@@ -179,7 +179,7 @@ def predict_logits(
     for batch in batches:
         if stop():
             return None
-        images = batch.images
+        images = batch.inputs
         # A single image takes other kernels than a batch, with other rounding; a pair does not.
         padded = images.repeat(2, 1, 1, 1) if len(images) == 1 else images
         with compute.autocast():

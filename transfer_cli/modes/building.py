@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,15 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from transfer_cli.cache.entries import Cache
 from transfer_cli.config import Dataset, Experiment
-from transfer_cli.data import sources
-from transfer_cli.data.batches import EvalBatches
+from transfer_cli.data import forms, room, sources
+from transfer_cli.data.batches import OrderedBatches, Samples
+from transfer_cli.data.forms import Want
 from transfer_cli.data.sources import ImageSet
-from transfer_cli.data.workers import auto_workers
+from transfer_cli.data.store import Opened, Store, Wish, open_store
+from transfer_cli.data.workers import auto_workers, cpus
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.device import Compute, Normalize
 from transfer_cli.engine.loop import predict_logits
 from transfer_cli.engine.precision import PrecisionMemory, choose_precision
+from transfer_cli.engine.signals import StopRequest
+from transfer_cli.errors import Stopped
 from transfer_cli.models import backbones, weights
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
@@ -36,6 +40,9 @@ class Setup:
     experiment: Experiment
     compute: Compute
     images: ImageSet
+    """Without what `opened` leaves out."""
+    opened: Opened
+    cache: Cache
     workers: int
     preprocessing: Preprocessing
     network: Network
@@ -47,6 +54,12 @@ class Setup:
     def normalize(self) -> Normalize:
         """Pixels to network inputs."""
         return Normalize(self.preprocessing.mean, self.preprocessing.std, self.compute.device)
+
+    @property
+    def samples(self) -> Samples:
+        """What batches are made from."""
+        e = self.experiment
+        return Samples(self.images, self.opened.store, self.preprocessing, e.augment, e.seed)
 
 
 def prepare(experiment: Experiment, reporter: Reporter, precision: str) -> Setup:
@@ -63,12 +76,17 @@ def prepare(experiment: Experiment, reporter: Reporter, precision: str) -> Setup
     strategy = Finetune(network, experiment.strategy.unfreeze, experiment.strategy.label_smoothing)
     memory = PrecisionMemory(cache_folder(experiment.cache_dir) / "precision")
     chosen, reason = choose_precision(precision, device, strategy, preprocessing.crop_pixels, memory)
+    cache = open_cache(experiment)
+    wants = training_wants(experiment, images, preprocessing)
+    opened = open_pixels(experiment, images, wants, cache, reporter)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     setup = Setup(
         experiment=experiment,
         compute=Compute(device, chosen),
-        images=images,
-        workers=resolve_workers(experiment, images),
+        images=opened.images,
+        opened=opened,
+        cache=cache,
+        workers=resolve_workers(experiment, opened.store),
         preprocessing=preprocessing,
         network=network,
         weights=report,
@@ -95,10 +113,40 @@ def load_images(dataset: Dataset, seed: int) -> ImageSet:
     )
 
 
-def resolve_workers(experiment: Experiment, images: ImageSet) -> int:
-    """The number of decoding processes; `auto` knows whether there is anything to decode."""
+def training_wants(experiment: Experiment, images: ImageSet, preprocessing: Preprocessing) -> list[Want]:
+    """Which pixels a training needs: sources to crop views from, and evaluation pixels of the other splits."""
+    splits = images.splits
+    held_out = np.union1d(splits["val"], splits["test"])
+    if experiment.augment.crop_scale is None:
+        return [Want(forms.evaluation(preprocessing), np.union1d(held_out, splits["train"]))]
+    training = forms.training(preprocessing, experiment.dataset.source_factor)
+    return [Want(training, splits["train"]), Want(forms.evaluation(preprocessing), held_out)]
+
+
+def open_pixels(
+    experiment: Experiment, images: ImageSet, wants: list[Want], cache: Cache, reporter: Reporter
+) -> Opened:
+    """The store of all that is wanted; a signal ends its first pass between two images."""
+    wish = Wish(experiment.dataset.store, experiment.dataset.on_bad)
+    with StopRequest() as stop:
+
+        def check_stop() -> None:
+            if stop.code is not None:
+                raise Stopped(stop.code, "while images were decoded; the same command goes on from there")
+
+        return open_store(images, wants, wish, cache, reporter, check_stop)
+
+
+def resolve_workers(experiment: Experiment, store: Store) -> int:
+    """The number of threads or decoding processes that make batches."""
     workers = experiment.trainer.workers
-    return auto_workers(images.files, os.cpu_count() or 1) if workers == "auto" else workers
+    return auto_workers(threads=not store.decodes, cpu_count=cpus()) if workers == "auto" else workers
+
+
+def open_cache(experiment: Experiment) -> Cache:
+    """The content-addressed cache of this user, within its size."""
+    root = cache_folder(experiment.cache_dir)
+    return Cache(root, room.cache_bytes(experiment.cache_size, root))
 
 
 def cache_folder(cache_dir: str) -> Path:
@@ -134,6 +182,7 @@ def _introduce(setup: Setup, precision_reason: str, reporter: Reporter) -> None:
     reporter.say(f"dataset   {images.name}: {counts} images, {len(images.classes)} classes")
     for note in images.notes:
         reporter.warn(note)
+    reporter.say(f"store     {setup.opened.summary}")
     total, trainable = parameter_counts(network)
     size = setup.preprocessing.crop_pixels
     reporter.say(
@@ -155,10 +204,9 @@ def split_logits(
     setup: Setup, split: str, stop: Callable[[], bool] = lambda: False
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
     """Logits [N, K] and labels [N] of a split in its order; None if it has no images or `stop` asked for an end."""
-    if len(setup.images.splits[split]) == 0:
+    indices = setup.images.splits[split]
+    if len(indices) == 0:
         return None
     batch_size = setup.experiment.trainer.batch_size
-    batches = EvalBatches(
-        setup.images, split, preprocessing=setup.preprocessing, batch_size=batch_size, workers=setup.workers
-    )
+    batches = OrderedBatches(setup.samples, indices, batch_size=batch_size, workers=setup.workers)
     return predict_logits(setup.network, batches, setup.compute, setup.normalize, stop=stop)

@@ -93,7 +93,8 @@ def _summary(setup: Setup, fit: Fit, best: Best, test: Scores | None) -> dict[st
         "precision": setup.compute.precision,
         "weights": setup.weights.label,
         "weights_sha256": setup.weights.sha256,
-        "cache": {"hits": setup.precision_memory.hits, "misses": setup.precision_memory.misses},
+        "cache": {"hits": setup.cache.hits, "misses": setup.cache.misses},
+        "images_decoded": setup.opened.store.images_decoded,
         "config_hash": config_hash(e),
     }
 

@@ -15,6 +15,7 @@ import yaml
 from transfer_cli import rundir
 from transfer_cli.config import Experiment, config_hash, differences, parse, to_dict
 from transfer_cli.data.batches import TrainBatches
+from transfer_cli.data.describe import describe
 from transfer_cli.engine import device as devices
 from transfer_cli.engine import states
 from transfer_cli.engine.fit import Fit, Scores
@@ -75,14 +76,8 @@ def train(experiment: Experiment, path: Path, reporter: Reporter, *, may_exist: 
 
 def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode, state: states.State | None) -> Fit:
     e = setup.experiment
-    batches = TrainBatches(
-        setup.images,
-        preprocessing=setup.preprocessing,
-        augment=e.augment,
-        batch_size=e.trainer.batch_size * e.trainer.accumulate,
-        seed=e.seed,
-        workers=setup.workers,
-    )
+    batch_size = e.trainer.batch_size * e.trainer.accumulate
+    batches = TrainBatches(setup.samples, batch_size=batch_size, workers=setup.workers)
     total_steps = e.trainer.epochs * batches.steps_per_epoch
     shape = {"warmup": e.scheduler.warmup, "start": e.scheduler.start, "final": e.scheduler.final}
     step = setup.strategy.step
@@ -126,6 +121,7 @@ def _write_config(directory: Path, setup: Setup) -> None:
     (directory / rundir.SUMMARY).unlink(missing_ok=True)
     atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(to_dict(e), sort_keys=False, allow_unicode=True))
     write_json(directory / "environment.json", environment(e.seed, devices.device_name(setup.compute.device)))
+    write_json(directory / "dataset.json", describe(setup.opened))
 
 
 @contextmanager
