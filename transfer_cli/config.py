@@ -32,7 +32,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Where the images come from and how they are split. The last three belong to single data sets."""
+    """Where the images come from, how they are split, where their pixels are kept. The last three are for some sets."""
 
     name: str
     path: str | None
@@ -40,6 +40,12 @@ class Dataset:
     test_fraction: Annotated[float, Between(0, 0.9)]
     train_fraction: Share
     shots: Count | None
+    store: Literal["auto", "device", "ram", "disk", "stream"]
+    """Where decoded pixels are kept; stream decodes every epoch."""
+    source_factor: Annotated[float, Between(1, 8)]
+    """Short side of a training image before cropping, as a multiple of the training size; never enlarged."""
+    on_bad: Literal["error", "skip"]
+    """What to do about images that cannot be decoded."""
     download: bool = False
     num_classes: Annotated[int, Between(2)] | None = None
     samples: Count | None = None
@@ -138,6 +144,8 @@ class Experiment:
     name: str | None
     resume: str
     cache_dir: str
+    cache_size: Literal["auto"] | Positive
+    """GiB that the cache may take."""
     output_dir: str
     quiet: bool
     model: Model
@@ -153,7 +161,11 @@ OPTIMIZERS: dict[str, type] = {"sgd": Sgd, "adamw": AdamW}
 STRATEGIES: dict[str, type] = {"finetune": Finetune}
 
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
-_NOT_IN_HASH = ("mode", "run", "input", "output", "split", "name", "resume", "cache_dir", "output_dir", "quiet")
+_NOT_IN_HASH = (
+    *("mode", "run", "input", "output", "split", "name", "resume"),
+    *("cache_dir", "cache_size", "output_dir", "quiet"),
+)
+_NOT_IN_HASH_OF_GROUP = {"trainer": ("workers",), "dataset": ("store",)}
 
 
 def parse(values: dict[str, Any]) -> Experiment:
@@ -246,7 +258,8 @@ def to_dict(experiment: Experiment) -> dict[str, Any]:
 def config_hash(experiment: Experiment) -> str:
     """Sha256 (first 16 hex digits) of everything that determines the result of a run."""
     values = {key: value for key, value in to_dict(experiment).items() if key not in _NOT_IN_HASH}
-    values["trainer"] = {key: value for key, value in values["trainer"].items() if key != "workers"}
+    for group, keys in _NOT_IN_HASH_OF_GROUP.items():
+        values[group] = {key: value for key, value in values[group].items() if key not in keys}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -260,6 +273,6 @@ def differences(ours: Experiment, theirs: Experiment) -> list[str]:
         return result
 
     left, right = flat(to_dict(ours)), flat(to_dict(theirs))
-    ignored = {*_NOT_IN_HASH, "trainer.workers"}
+    ignored = {*_NOT_IN_HASH, *(f"{group}.{key}" for group, keys in _NOT_IN_HASH_OF_GROUP.items() for key in keys)}
     keys = [key for key in sorted(left.keys() | right.keys()) if key not in ignored]
     return [f"{key}={left.get(key)} (there {right.get(key)})" for key in keys if left.get(key) != right.get(key)]

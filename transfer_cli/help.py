@@ -26,6 +26,9 @@ KEYS = {
     "dataset.path": "folder of the images",
     "dataset.val_fraction, .test_fraction": "share of images to validate and test on, where the set has no such split",
     "dataset.train_fraction, .shots": "train on a share, or on this many images of each class",
+    "dataset.store": "decoded pixels: auto, disk, ram, device (GPU memory), stream (decode every epoch)",
+    "dataset.source_factor": "training images are kept at this multiple of the training size (1.5), never enlarged",
+    "dataset.on_bad": "images that cannot be decoded: error (default), skip",
     "image_size": "auto (the weights' own) or pixels",
     "strategy.unfreeze": "all, head",
     "optimizer.lr, .weight_decay": "learning rate and weight decay",
@@ -39,6 +42,7 @@ KEYS = {
     "seed": "every random choice follows from it",
     "name, resume": "outputs/runs/<name>; resume=auto continues it if it exists, resume=<run directory> that one",
     "output_dir, cache_dir": "where runs go (outputs), where caches go (auto)",
+    "cache_size": "GiB that the cache may take; auto: half of what is free, up to 100. The least recently used goes",
     "quiet": "print only the run directory",
 }
 

@@ -55,7 +55,7 @@ def test_whole_square_image_is_the_crop_of_scale_one() -> None:
 
 @pytest.mark.parametrize(("size", "expected"), [((400, 300), (32, 24)), ((300, 600), (24, 48)), ((23, 99), (23, 99))])
 def test_source_keeps_aspect_and_is_never_enlarged(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    source = augment.train_source(Image.new("RGB", size), 16, BILINEAR)
+    source = augment.train_source(Image.new("RGB", size), 16, BILINEAR, 1.5)
     assert source.shape == (expected[1], expected[0], 3)
 
 

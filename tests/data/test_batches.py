@@ -8,9 +8,13 @@ import pytest
 import torch
 
 from transfer_cli.config import Augment
-from transfer_cli.data.batches import Batch, EvalBatches, TrainBatches
+from transfer_cli.data import forms
+from transfer_cli.data.batches import Batch, OrderedBatches, Samples, Shard, TrainBatches
 from transfer_cli.data.decode import DecodeError
+from transfer_cli.data.decoding import Contents, MemoryStore, StreamStore
+from transfer_cli.data.forms import Want
 from transfer_cli.data.sources import ImageSet, load
+from transfer_cli.models.preprocessing import Preprocessing
 
 STANDARD = Augment("standard", None, (0.35, 1.0), (0.75, 4 / 3), 0.5, 0.2, 0.2, 0.2)
 NONE = Augment("none", None, None, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0)
@@ -28,15 +32,32 @@ def loaded(name: str, path: str | None = None, **changes: Any) -> ImageSet:
     return load(name, path, **(values | changes))
 
 
-def train(images: ImageSet, preprocessing: Any, batch_size: int = 5, **changes: Any) -> TrainBatches:
-    values = {"augment": STANDARD, "batch_size": batch_size, "seed": 3, "workers": 0}
-    return TrainBatches(images, preprocessing=preprocessing, **(values | changes))
+def samples(images: ImageSet, preprocessing: Preprocessing, augment: Augment = STANDARD) -> Samples:
+    everything = np.arange(len(images.ids))
+    made = [forms.evaluation(preprocessing), forms.training(preprocessing, 1.5)]
+    if images.files:
+        store: Any = StreamStore(images, {form.name: form for form in made}, Contents(np.empty((0, 32), np.uint8)))
+    else:
+        store = MemoryStore(images, [Want(form, everything) for form in made])
+    return Samples(images, store, preprocessing, augment, seed=3)
+
+
+def train(
+    images: ImageSet, preprocessing: Any, batch_size: int = 5, augment: Augment = STANDARD, **changes: Any
+) -> TrainBatches:
+    values = {"batch_size": batch_size, "workers": 0}
+    return TrainBatches(samples(images, preprocessing, augment), **(values | changes))
+
+
+def ordered(images: ImageSet, split: str, preprocessing: Any, batch_size: int, workers: int) -> OrderedBatches:
+    shown = samples(images, preprocessing)
+    return OrderedBatches(shown, images.splits[split], batch_size=batch_size, workers=workers)
 
 
 def assert_equal(some: list[Batch], others: list[Batch]) -> None:
     assert len(some) == len(others)
     for one, other in zip(some, others, strict=True):
-        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.inputs, other.inputs)
         assert torch.equal(one.labels, other.labels)
         assert torch.equal(one.indices, other.indices)
 
@@ -47,16 +68,16 @@ def test_an_epoch_shows_each_training_image_once(photos: ImageSet, preprocessing
     indices = torch.cat([batch.indices for batch in batches]).numpy()
     assert np.array_equal(np.sort(indices), photos.splits["train"])
     assert np.array_equal(torch.cat([batch.labels for batch in batches]).numpy(), photos.labels[indices])
-    assert batches[0].images.shape == (5, 3, 16, 16)
-    assert batches[0].images.dtype == torch.uint8
-    assert batches[0].images.is_contiguous()
+    assert batches[0].inputs.shape == (5, 3, 16, 16)
+    assert batches[0].inputs.dtype == torch.uint8
+    assert batches[0].inputs.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_bytes_are_the_same_for_any_number_of_workers(photos: ImageSet, preprocessing: Any, workers: int) -> None:
     alone, helped = train(photos, preprocessing), train(photos, preprocessing, workers=workers)
     assert_equal(list(alone.epoch(2)), list(helped.epoch(2)))
-    parts = [EvalBatches(photos, "val", preprocessing, 3, count) for count in (0, workers)]
+    parts = [ordered(photos, "val", preprocessing, 3, count) for count in (0, workers)]
     assert_equal(list(parts[0]), list(parts[1]))
 
 
@@ -76,7 +97,7 @@ def test_start_step_skips_without_decoding(photos: ImageSet, preprocessing: Any)
 
 def test_epochs_differ_and_views_repeat(photos: ImageSet, preprocessing: Any) -> None:
     def by_sample(batches: TrainBatches, epoch: int) -> dict[int, bytes]:
-        shown = [pair for batch in batches.epoch(epoch) for pair in zip(batch.indices, batch.images, strict=True)]
+        shown = [pair for batch in batches.epoch(epoch) for pair in zip(batch.indices, batch.inputs, strict=True)]
         return {int(index): image.numpy().tobytes() for index, image in shown}
 
     fresh = train(photos, preprocessing)
@@ -89,7 +110,7 @@ def test_epochs_differ_and_views_repeat(photos: ImageSet, preprocessing: Any) ->
 
 def test_without_augmentation_training_sees_the_pixels_of_evaluation(photos: ImageSet, preprocessing: Any) -> None:
     shown = next(iter(train(photos, preprocessing, augment=NONE).epoch(0)))
-    for index, image in zip(shown.indices, shown.images, strict=True):
+    for index, image in zip(shown.indices, shown.inputs, strict=True):
         assert torch.equal(image, preprocessing.apply(photos.read(int(index))))
 
 
@@ -106,16 +127,16 @@ def test_a_single_image_is_not_dropped(photos: ImageSet, preprocessing: Any) -> 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_evaluation_counts_every_image_once_in_order(photos: ImageSet, preprocessing: Any, batch_size: int) -> None:
-    batches = EvalBatches(photos, "test", preprocessing, batch_size, 0)
+    batches = ordered(photos, "test", preprocessing, batch_size, 0)
     shown = list(batches)
     assert len(batches) == len(shown)
     assert torch.cat([batch.indices for batch in shown]).tolist() == photos.splits["test"].tolist()
-    assert torch.equal(shown[0].images[0], preprocessing.apply(photos.read(int(photos.splits["test"][0]))))
+    assert torch.equal(shown[0].inputs[0], preprocessing.apply(photos.read(int(photos.splits["test"][0]))))
 
 
 def test_an_empty_split_has_no_batches(preprocessing: Any) -> None:
     images = loaded("digits", test_fraction=0.0)
-    assert list(EvalBatches(images, "test", preprocessing, 4, 0)) == []
+    assert list(ordered(images, "test", preprocessing, 4, 0)) == []
 
 
 def test_a_set_in_memory_is_decoded_once(preprocessing: Any) -> None:
@@ -136,16 +157,62 @@ def test_a_damaged_file_is_named_without_a_traceback(photos: ImageSet, preproces
     bad = photos.ids[photos.splits["val"][2]]
     Path(bad).write_bytes(b"")
     with pytest.raises(DecodeError) as caught:
-        list(EvalBatches(photos, "val", preprocessing, 2, workers))
+        list(ordered(photos, "val", preprocessing, 2, workers))
     assert str(caught.value).startswith(bad)
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.parametrize("world", range(1, 9))
+def test_shards_cover_every_sample_once(photos: ImageSet, preprocessing: Any, world: int) -> None:
+    shown = samples(photos, preprocessing)
+    for split in ("val", "test", "train"):
+        parts = [Shard(rank, world).of(photos.splits[split]) for rank in range(world)]
+        seen = [
+            int(index)
+            for part in parts
+            for batch in OrderedBatches(shown, part, batch_size=3, workers=0)
+            for index in batch.indices
+        ]
+        assert sorted(seen) == photos.splits[split].tolist()
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("world", range(1, 9))
+def test_shards_of_a_step_are_the_step_of_one_process(photos: ImageSet, preprocessing: Any, world: int) -> None:
+    whole = list(train(photos, preprocessing, 16).epoch(1))
+    shards = [list(train(photos, preprocessing, 16, shard=Shard(rank, world)).epoch(1)) for rank in range(world)]
+    assert len({len(shard) for shard in shards}) == 1
+    for step, parts in enumerate(zip(*shards, strict=True)):
+        assert all(len(part) > 0 for part in parts)
+        rows = [
+            (int(index), image.numpy().tobytes())
+            for part in parts
+            for index, image in zip(part.indices, part.inputs, strict=True)
+        ]
+        expected = zip(whole[step].indices.tolist(), whole[step].inputs, strict=True)
+        assert sorted(rows) == sorted((index, image.numpy().tobytes()) for index, image in expected)
+
+
+def test_a_view_of_samples_in_order_is_what_training_saw(photos: ImageSet, preprocessing: Any) -> None:
+    shown = samples(photos, preprocessing)
+    seen = {
+        int(index): image
+        for batch in train(photos, preprocessing).epoch(4)
+        for index, image in zip(batch.indices, batch.inputs, strict=True)
+    }
+    indices = photos.splits["train"][3:11]
+    batches = OrderedBatches(shown, indices, view=4, batch_size=3, workers=2)
+    assert torch.cat([batch.indices for batch in batches]).tolist() == indices.tolist()
+    for batch in batches:
+        for index, image in zip(batch.indices, batch.inputs, strict=True):
+            assert torch.equal(image, seen[int(index)])
+
+
 def test_a_batch_may_be_changed_without_changing_the_data(preprocessing: Any) -> None:
     images = loaded("digits")
-    batches = EvalBatches(images, "val", preprocessing, 4, 0)
+    batches = ordered(images, "val", preprocessing, 4, 0)
     first = next(iter(batches))
-    before = first.images.clone()
-    for tensor in (first.images, first.labels, first.indices):
+    before = first.inputs.clone()
+    for tensor in (first.inputs, first.labels, first.indices):
         tensor.zero_()
-    assert torch.equal(next(iter(batches)).images, before)
+    assert torch.equal(next(iter(batches)).inputs, before)

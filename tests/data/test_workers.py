@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -17,11 +18,12 @@ def test_results_come_in_order(count: int) -> None:
         time.sleep(0.05 if step == 2 else 0)
         return step * step
 
-    assert list(run_jobs(slow_at_first, range(2, 9), count)) == [4, 9, 16, 25, 36, 49, 64]
+    for threads in (False, True):
+        assert list(run_jobs(slow_at_first, range(2, 9), count, threads=threads)) == [4, 9, 16, 25, 36, 49, 64]
 
 
 def test_no_work_starts_no_process() -> None:
-    assert list(run_jobs(str, range(3, 3), 2)) == []
+    assert list(run_jobs(str, range(3, 3), 2, threads=False)) == []
     assert not multiprocessing.active_children()
 
 
@@ -34,29 +36,31 @@ def test_a_dead_worker_is_a_run_error_and_leaves_nothing_behind(monkeypatch: pyt
         return step
 
     with pytest.raises(RunError, match=r"exited unexpectedly.*trainer\.workers=0"):
-        list(run_jobs(die, range(6), 2))
+        list(run_jobs(die, range(6), 2, threads=False))
     assert not multiprocessing.active_children()
 
 
-def test_a_hung_worker_is_a_run_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_hung_worker_is_a_run_error(monkeypatch: pytest.MonkeyPatch, threads: bool) -> None:
     monkeypatch.setattr(workers, "_POLL_SECONDS", 1)
     monkeypatch.setattr(workers, "TIMEOUT_SECONDS", 2)
-    with pytest.raises(RunError, match="sent nothing for 2 s"):
-        list(run_jobs(lambda step: time.sleep(600), range(1), 1))
+    with pytest.raises(RunError, match=r"nothing .*for 2 s"):
+        list(run_jobs(lambda step: time.sleep(4 if threads else 600), range(1), 1, threads=threads))
 
 
 def test_a_slow_worker_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than a poll, shorter than the timeout."""
     monkeypatch.setattr(workers, "_POLL_SECONDS", 1)
-    assert list(run_jobs(lambda step: time.sleep(1.5) or step, range(1), 1)) == [0]
+    assert list(run_jobs(lambda step: time.sleep(1.5) or step, range(1), 1, threads=False)) == [0]
 
 
-def test_an_error_of_ours_keeps_its_traceback() -> None:
+@pytest.mark.parametrize("threads", [False, True])
+def test_an_error_of_ours_keeps_its_traceback(threads: bool) -> None:
     def broken(step: int) -> int:
         raise KeyError("a bug")
 
     with pytest.raises(KeyError, match="a bug"):
-        list(run_jobs(broken, range(2), 1))
+        list(run_jobs(broken, range(2), 1, threads=threads))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
@@ -67,27 +71,38 @@ def test_signals_meant_for_the_run_do_not_end_workers(number: signal.Signals) ->
         time.sleep(0.02)
         return os.getpid()
 
-    results = run_jobs(job, range(40), 1)
+    results = run_jobs(job, range(40), 1, threads=False)
     worker = next(results)
     subprocess.run(["kill", f"-{number.name.removeprefix('SIG')}", str(worker)], check=True)
     assert list(results) == [worker] * 39
 
 
-def test_leaving_an_epoch_early_ends_its_workers() -> None:
-    results = run_jobs(lambda step: step, range(100), 2)
+@pytest.mark.parametrize("threads", [False, True])
+def test_leaving_an_epoch_early_ends_its_workers(threads: bool) -> None:
+    results = run_jobs(lambda step: step, range(100), 2, threads=threads)
     next(results)
     del results
     assert not multiprocessing.active_children()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("images")]
+
+
+def test_threads_run_a_few_jobs_ahead_and_no_more() -> None:
+    """Results wait in memory until they are used."""
+    started: list[int] = []
+    results = run_jobs(lambda step: started.append(step), range(100), 2, threads=True)
+    next(results)
+    time.sleep(0.2)
+    assert 2 <= len(started) <= 5
 
 
 def test_no_sigchld_handler_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch's would raise in the middle of whatever runs when a worker dies. It is set once a process."""
     monkeypatch.setattr("torch.utils.data._utils.signal_handling._SIGCHLD_handler_set", False)
     before = signal.getsignal(signal.SIGCHLD)
-    list(run_jobs(str, range(2), 1))
+    list(run_jobs(str, range(2), 1, threads=False))
     assert signal.getsignal(signal.SIGCHLD) == before
 
 
 def test_auto_workers() -> None:
-    assert auto_workers(files=False, cpu_count=64) == 0
-    assert [auto_workers(files=True, cpu_count=count) for count in (1, 4, 64)] == [0, 3, 16]
+    assert [auto_workers(threads=False, cpu_count=count) for count in (1, 4, 64)] == [0, 3, 16]
+    assert [auto_workers(threads=True, cpu_count=count) for count in (1, 4, 64)] == [1, 3, 16]

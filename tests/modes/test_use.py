@@ -16,7 +16,7 @@ from transfer_cli.config import Dataset
 from transfer_cli.modes.building import load_images
 
 Command = Callable[..., Ended]
-FAKE = Dataset("fake", None, 0.15, 0.15, 1.0, None, num_classes=3, samples=60)
+FAKE = Dataset("fake", None, 0.15, 0.15, 1.0, None, "auto", 1.5, "error", num_classes=3, samples=60)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from PIL import Image
 from transfer_cli.config import Augment
 from transfer_cli.data import views
 
-SOURCE_FACTOR = 1.5
 _CROP_TRIES = 10
 
 Pixels = NDArray[np.uint8]
@@ -27,9 +26,9 @@ def view_of(epoch: int, params: Augment) -> int:
     return epoch if params.views is None else epoch % params.views
 
 
-def train_source(image: Image.Image, crop_pixels: int, resample: Image.Resampling) -> Pixels:
-    """`image` with its short side at 1.5 * crop_pixels, never enlarged: uint8 [H, W, 3]."""
-    scale = SOURCE_FACTOR * crop_pixels / min(image.size)
+def train_source(image: Image.Image, crop_pixels: int, resample: Image.Resampling, factor: float) -> Pixels:
+    """`image` with its short side at `factor` * crop_pixels, never enlarged: uint8 [H, W, 3]."""
+    scale = factor * crop_pixels / min(image.size)
     if scale < 1:
         width, height = (max(1, round(side * scale)) for side in image.size)
         image = image.resize((width, height), resample)

@@ -11,6 +11,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from transfer_cli.errors import UserError
 
+VERSION = 1
+"""Goes up when the same file would decode to other pixels: what caches hold is then made again."""
 MAX_PIXELS = 178_956_970  # Pillow's own limit for an error; a larger header is a mistake or an attack
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}

@@ -1,4 +1,7 @@
-"""Jobs in worker processes that cannot hang, leak errors as tracebacks, or die of a signal meant for the run."""
+"""Jobs ahead of their use: in threads where the work releases Python's lock, else in worker processes.
+
+Neither can hang the run; processes leak no errors as tracebacks and do not die of a signal meant for the run.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import os
 import signal
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import islice
 from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
@@ -21,19 +27,44 @@ _MOST_AUTO_WORKERS = 16
 _ADVICE = "Resume the run, with trainer.workers=0 if it happens again (little shared memory is a common cause)."
 
 
-def auto_workers(files: bool, cpu_count: int) -> int:
-    """How many worker processes to use: none for images in memory, else all cores but one, up to 16."""
-    return min(_MOST_AUTO_WORKERS, max(0, cpu_count - 1)) if files else 0
+def cpus() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_jobs(job: Callable[[int], T], steps: range, workers: int) -> Iterator[T]:
-    """job(step) for each step, in order; computed ahead by worker processes if `workers` > 0.
+def auto_workers(threads: bool, cpu_count: int) -> int:
+    """How many workers to use: all cores but one, up to 16; at least one thread, for it costs next to nothing."""
+    return min(_MOST_AUTO_WORKERS, max(int(threads), cpu_count - 1))
 
-    Raises what the job raised if that is a UserError, and RunError if a worker dies or is silent for TIMEOUT_SECONDS.
+
+def run_jobs(job: Callable[[int], T], steps: range, workers: int, *, threads: bool) -> Iterator[T]:
+    """job(step) for each step, in order; computed ahead by worker threads or processes if `workers` > 0.
+
+    Raises what the job raised (from a process only if that is a UserError), and RunError if a worker dies or is
+    silent for TIMEOUT_SECONDS.
     """
     if workers == 0 or len(steps) == 0:
         return map(job, steps)
-    return _run_in_workers(job, steps, min(workers, len(steps)))
+    run = _run_in_threads if threads else _run_in_processes
+    return run(job, steps, min(workers, len(steps)))
+
+
+def _run_in_threads(job: Callable[[int], T], steps: range, workers: int) -> Iterator[T]:
+    """`run_jobs` with at least one thread; twice as many results as threads are under way or wait."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
+    ahead = iter(steps)
+    results = deque(pool.submit(job, step) for step in islice(ahead, 2 * workers))
+    hangs = False
+    try:
+        while results:
+            hangs = not wait([results[0]], TIMEOUT_SECONDS).done
+            if hangs:
+                raise RunError(f"Reading images failed: nothing came for {TIMEOUT_SECONDS} s. Is the disk there?")
+            result = results.popleft().result()
+            results.extend(pool.submit(job, step) for step in islice(ahead, 1))
+            yield result
+    finally:
+        pool.shutdown(wait=not hangs, cancel_futures=True)
 
 
 class _Jobs(Dataset["T | UserError"]):
@@ -49,7 +80,7 @@ class _Jobs(Dataset["T | UserError"]):
             return error
 
 
-def _run_in_workers(job: Callable[[int], T], steps: range, workers: int) -> Iterator[T]:
+def _run_in_processes(job: Callable[[int], T], steps: range, workers: int) -> Iterator[T]:
     """`run_jobs` with at least one worker process."""
     results = _start(job, steps, workers)
     try:

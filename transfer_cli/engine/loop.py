@@ -93,7 +93,7 @@ def train_epoch(
             return False
         set_rate(trainer.optimizer, trainer.rate(cursor.step))
         labels = batch.labels.to(trainer.compute.device, non_blocking=True)
-        loss, logits = _forward_backward(trainer, batch.images, labels)
+        loss, logits = _forward_backward(trainer, batch.inputs, labels)
         if _is_finite(trainer, loss, cursor):
             trainer.scaler.step(trainer.optimizer)
             totals.add(loss, logits, labels)
@@ -189,7 +189,7 @@ def outputs(
     """Each batch with what `forward` makes of its images [B, 3, H, W], on the device; nothing kept for a backward."""
     for batch in batches:
         # A single image takes other kernels than a batch, with other rounding; a pair does not.
-        padded = batch.images.repeat(2, 1, 1, 1) if len(batch) == 1 else batch.images
+        padded = batch.inputs.repeat(2, 1, 1, 1) if len(batch) == 1 else batch.inputs
         with torch.inference_mode(), compute.autocast():
             output = forward(normalize(padded))
         yield batch, output[: len(batch)]

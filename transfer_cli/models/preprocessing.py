@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -35,6 +36,10 @@ class Preprocessing:
 
     def apply(self, image: Image.Image) -> Tensor:
         """Pixels of an RGB image, uint8 [3, crop, crop]: byte for byte those of torchvision's own transform."""
+        return torch.from_numpy(self.pixels(image)).permute(2, 0, 1).contiguous()
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The same as uint8 [crop, crop, 3]."""
         width, height = image.size
         short, long = min(width, height), max(width, height)
         if short != self.resize_pixels:
@@ -44,7 +49,7 @@ class Preprocessing:
         left = round((image.width - self.crop_pixels) / 2.0)
         top = round((image.height - self.crop_pixels) / 2.0)
         image = image.crop((left, top, left + self.crop_pixels, top + self.crop_pixels))
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        return np.array(image)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,14 +14,18 @@ from numpy.typing import NDArray
 from transfer_cli.cache.entries import Cache
 from transfer_cli.config import Augment, Dataset, Experiment
 from transfer_cli.config import Finetune as FinetuneConfig
-from transfer_cli.data import sources
-from transfer_cli.data.batches import EvalBatches, TrainBatches
+from transfer_cli.data import forms, room, sources
+from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
+from transfer_cli.data.forms import Want
 from transfer_cli.data.sources import ImageSet
-from transfer_cli.data.workers import auto_workers
+from transfer_cli.data.store import Opened, Store, Wish, open_store
+from transfer_cli.data.workers import auto_workers, cpus
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.device import Compute, Normalize
 from transfer_cli.engine.loop import predict_logits
 from transfer_cli.engine.precision import PrecisionMemory, choose_precision, time_training, training_work
+from transfer_cli.engine.signals import StopRequest
+from transfer_cli.errors import Stopped
 from transfer_cli.models import backbones, weights
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
@@ -31,45 +34,51 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.strategies.base import Strategy
 from transfer_cli.strategies.finetune import Finetune
 
-CACHE_BYTES = 50 * 2**30
-
 
 @dataclass(frozen=True)
 class Materials:
     """What every training starts from, before there is a network."""
 
     experiment: Experiment
+    augment: Augment
     device: torch.device
     images: ImageSet
-    workers: int
+    """Without what `pixels` leaves out."""
     preprocessing: Preprocessing
     source: WeightsSource
-    folder: Path
-    """Where caches and memories are."""
     cache: Cache
     precision_memory: PrecisionMemory
+    opened: Opened | None = None
+
+    @property
+    def pixels(self) -> Opened:
+        """The decoded images, once they are open."""
+        assert self.opened is not None
+        return self.opened
+
+    @property
+    def workers(self) -> int:
+        """Threads or processes that make batches."""
+        return resolve_workers(self.experiment, self.pixels.store)
 
     @property
     def normalize(self) -> Normalize:
         """Pixels to network inputs."""
         return Normalize(self.preprocessing.mean, self.preprocessing.std, self.device)
 
-    def eval_batches(self, split: str, batch_size: int) -> EvalBatches:
-        """The images of a split as evaluation sees them."""
-        return EvalBatches(
-            self.images, split, preprocessing=self.preprocessing, batch_size=batch_size, workers=self.workers
-        )
+    @property
+    def samples(self) -> Samples:
+        """What batches are made from."""
+        return Samples(self.images, self.pixels.store, self.preprocessing, self.augment, self.experiment.seed)
 
-    def train_batches(self, batch_size: int, augment: Augment) -> TrainBatches:
-        """The training images, shuffled and augmented."""
-        return TrainBatches(
-            self.images,
-            preprocessing=self.preprocessing,
-            augment=augment,
-            batch_size=batch_size,
-            seed=self.experiment.seed,
-            workers=self.workers,
-        )
+    def ordered(self, split: str, batch_size: int, view: int | None = None) -> OrderedBatches:
+        """The images of a split in data set order: as evaluation sees them, or in a view."""
+        indices = self.images.splits[split]
+        return OrderedBatches(self.samples, indices, batch_size=batch_size, workers=self.workers, view=view)
+
+    def shuffled(self, batch_size: int) -> TrainBatches:
+        """The training images, shuffled and augmented, epoch by epoch."""
+        return TrainBatches(self.samples, batch_size=batch_size, workers=self.workers)
 
 
 @dataclass(frozen=True)
@@ -83,36 +92,44 @@ class Setup:
     strategy: Strategy
 
 
-def gather(experiment: Experiment, reporter: Reporter) -> Materials:
-    """Device, weights and images. Raises UserError for whatever the user's input makes impossible."""
+def gather(experiment: Experiment, augment: Augment, reporter: Reporter) -> Materials:
+    """Device, weights and the list of images. Raises UserError for whatever the user's input makes impossible."""
     device = devices.select_device(experiment.trainer.device)
     devices.prepare(device, experiment.seed)
-    folder = cache_folder(experiment.cache_dir)
+    cache = open_cache(experiment)
     model = experiment.model
-    source = _fetched(weights.resolve(model.name, model.source, model.weights, folder / "known"), reporter)
+    source = _fetched(weights.resolve(model.name, model.source, model.weights, cache.root / "known"), reporter)
     images = load_images(experiment.dataset, experiment.seed)
     preprocessing = source.preprocessing
     if experiment.image_size != "auto":
         preprocessing = preprocessing.at(experiment.image_size)
+    return Materials(
+        experiment=experiment,
+        augment=augment,
+        device=device,
+        images=images,
+        preprocessing=preprocessing,
+        source=source,
+        cache=cache,
+        precision_memory=PrecisionMemory(cache.root / "precision"),
+    )
+
+
+def with_pixels(materials: Materials, reporter: Reporter) -> Materials:
+    """The same with its images decoded, which may take a while: what can fail fast has been tried before."""
+    m = materials
+    opened = open_pixels(m.experiment, m.images, training_wants(m), m.cache, reporter)
+    images = opened.images
     counts = ", ".join(f"{len(images.splits[split]):,} {split}" for split in ("train", "val", "test"))
     reporter.say(f"dataset   {images.name}: {counts} images, {len(images.classes)} classes")
     for note in images.notes:
         reporter.warn(note)
-    return Materials(
-        experiment=experiment,
-        device=device,
-        images=images,
-        workers=resolve_workers(experiment, images),
-        preprocessing=preprocessing,
-        source=source,
-        folder=folder,
-        cache=Cache(folder, CACHE_BYTES),
-        precision_memory=PrecisionMemory(folder / "precision"),
-    )
+    reporter.say(f"store     {opened.summary}")
+    return replace(m, images=images, opened=opened)
 
 
 def build(materials: Materials, reporter: Reporter, precision: str) -> Setup:
-    """The network and its strategy, on the device at the fastest precision."""
+    """The network and its strategy, on the device at the fastest precision; then the pixels."""
     m, e = materials, materials.experiment
     assert isinstance(e.strategy, FinetuneConfig)
     network, report = build_network(m)
@@ -120,6 +137,7 @@ def build(materials: Materials, reporter: Reporter, precision: str) -> Setup:
     size = m.preprocessing.crop_pixels
     work, measure = training_work(strategy, size), partial(time_training, strategy, size)
     chosen, reason = choose_precision(precision, m.device, m.precision_memory, work, measure)
+    m = with_pixels(m, reporter)
     network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     total, trainable = parameter_counts(network)
     reporter.say(f"model     {e.model.name}: {report.label}, {size} px, {trainable:,} of {total:,} parameters train")
@@ -150,10 +168,40 @@ def load_images(dataset: Dataset, seed: int) -> ImageSet:
     )
 
 
-def resolve_workers(experiment: Experiment, images: ImageSet) -> int:
-    """The number of decoding processes; `auto` knows whether there is anything to decode."""
+def training_wants(materials: Materials) -> list[Want]:
+    """Which pixels a training needs: sources to crop views from, and evaluation pixels of the other splits."""
+    splits, preprocessing = materials.images.splits, materials.preprocessing
+    held_out = np.union1d(splits["val"], splits["test"])
+    if materials.augment.crop_scale is None:
+        return [Want(forms.evaluation(preprocessing), np.union1d(held_out, splits["train"]))]
+    training = forms.training(preprocessing, materials.experiment.dataset.source_factor)
+    return [Want(training, splits["train"]), Want(forms.evaluation(preprocessing), held_out)]
+
+
+def open_pixels(
+    experiment: Experiment, images: ImageSet, wants: list[Want], cache: Cache, reporter: Reporter
+) -> Opened:
+    """The store of all that is wanted; a signal ends its first pass between two images."""
+    wish = Wish(experiment.dataset.store, experiment.dataset.on_bad)
+    with StopRequest() as stop:
+
+        def check_stop() -> None:
+            if stop.code is not None:
+                raise Stopped(stop.code, "while images were decoded; the same command goes on from there")
+
+        return open_store(images, wants, wish, cache, reporter, check_stop)
+
+
+def resolve_workers(experiment: Experiment, store: Store) -> int:
+    """The number of threads or decoding processes that make batches."""
     workers = experiment.trainer.workers
-    return auto_workers(images.files, os.cpu_count() or 1) if workers == "auto" else workers
+    return auto_workers(threads=not store.decodes, cpu_count=cpus()) if workers == "auto" else workers
+
+
+def open_cache(experiment: Experiment) -> Cache:
+    """The content-addressed cache of this user, within its size."""
+    root = cache_folder(experiment.cache_dir)
+    return Cache(root, room.cache_bytes(experiment.cache_size, root))
 
 
 def cache_folder(cache_dir: str) -> Path:
@@ -195,5 +243,5 @@ def split_logits(
     m = setup.materials
     if len(m.images.splits[split]) == 0:
         return None
-    batches = m.eval_batches(split, m.experiment.trainer.batch_size)
+    batches = m.ordered(split, m.experiment.trainer.batch_size)
     return predict_logits(setup.network, batches, setup.compute, m.normalize, stop=stop)

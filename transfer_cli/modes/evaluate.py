@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.config import Dataset, Experiment
-from transfer_cli.data.batches import EvalBatches
+from transfer_cli.data import forms
+from transfer_cli.data.batches import OrderedBatches, Samples
+from transfer_cli.data.forms import Want
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.engine.loop import predict_logits
 from transfer_cli.errors import EXIT_OK, UserError, nearest
@@ -33,19 +35,24 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
     indices = images.splits[experiment.split]
     if len(indices) == 0:
         raise UserError(f"split={experiment.split}: {images.name} has no such images.")
-    batches = EvalBatches(
-        images,
-        experiment.split,
-        preprocessing=trained.preprocessing,
+    reporter = Reporter(quiet=experiment.quiet)
+    experiment = replace(experiment, dataset=dataset)
+    wants = [Want(forms.evaluation(trained.preprocessing), indices)]
+    opened = building.open_pixels(experiment, images, wants, building.open_cache(experiment), reporter)
+    images, indices = opened.images, opened.images.splits[experiment.split]
+    if len(indices) == 0:
+        raise UserError(f"split={experiment.split}: none of the images of {images.name} can be decoded.")
+    batches = OrderedBatches(
+        Samples(images, opened.store, trained.preprocessing, experiment.augment, seed),
+        indices,
         batch_size=experiment.trainer.batch_size,
-        workers=building.resolve_workers(experiment, images),
+        workers=building.resolve_workers(experiment, opened.store),
     )
     result = predict_logits(trained.network, batches, trained.compute, trained.normalize)
     assert result is not None
     values = scores(result[0], _as_trained(images, trained.classes)[result[1]])
     report = {"dataset": asdict(dataset), "split": experiment.split, "images": len(indices), **values}
     write_json(directory / "evaluation.json", report)
-    reporter = Reporter(quiet=experiment.quiet)
     title = f"{directory.name} on {images.name}, split {experiment.split}, {len(indices):,} images"
     reporter.table(title, ["metric", "value"], [[name, repr(value)] for name, value in values.items()])
     reporter.result(directory)

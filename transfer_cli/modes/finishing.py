@@ -46,8 +46,6 @@ class Outcome:
     """What it started from: a label and the file's sha256."""
     train_seconds: float
     images: int
-    cache: tuple[int, int] = (0, 0)
-    """Hits and misses."""
     more: dict[str, Any] = field(default_factory=dict)
     """Entries of the summary that only this kind of training has."""
 
@@ -89,7 +87,7 @@ def _plot(directory: Path, name: str) -> Path:
 
 
 def _summary(outcome: Outcome, materials: Materials, test: Scores | None) -> dict[str, Any]:
-    e, memory = materials.experiment, materials.precision_memory
+    e = materials.experiment
     return {
         "status": "completed",
         "strategy": e.strategy.name,
@@ -108,7 +106,8 @@ def _summary(outcome: Outcome, materials: Materials, test: Scores | None) -> dic
         "precision": outcome.precision,
         "weights": outcome.weights[0],
         "weights_sha256": outcome.weights[1],
-        "cache": {"hits": outcome.cache[0] + memory.hits, "misses": outcome.cache[1] + memory.misses},
+        "cache": {"hits": materials.cache.hits, "misses": materials.cache.misses},
+        "images_decoded": materials.pixels.store.images_decoded,
         "config_hash": config_hash(e),
         **outcome.more,
     }

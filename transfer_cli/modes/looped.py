@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from transfer_cli import rundir
-from transfer_cli.config import config_hash
+from transfer_cli.config import Experiment, config_hash
 from transfer_cli.engine import states
 from transfer_cli.engine.fit import Fit, Scores
 from transfer_cli.engine.loop import Trainer
@@ -32,9 +32,13 @@ StopCode = Callable[[], int | None]
 class Looped:
     """A training in the loop, ready to start, or to go on from `state`."""
 
-    materials: Materials
     setup: Setup
     state: states.State | None
+
+    @property
+    def materials(self) -> Materials:
+        """What it starts from."""
+        return self.setup.materials
 
     @property
     def precision(self) -> str:
@@ -61,10 +65,11 @@ class Looped:
         )
 
 
-def prepare(materials: Materials, reporter: Reporter, state: states.State | None) -> Looped:
-    """Build network and strategy. Raises UserError for what the user's input makes impossible."""
-    wanted = state.values["precision"] if state else materials.experiment.trainer.precision
-    return Looped(materials, building.build(materials, reporter, wanted), state)
+def prepare(experiment: Experiment, reporter: Reporter, state: states.State | None) -> Looped:
+    """Build network and strategy, decode the images. Raises UserError for what the user's input makes impossible."""
+    wanted = state.values["precision"] if state else experiment.trainer.precision
+    materials = building.gather(experiment, experiment.augment, reporter)
+    return Looped(building.build(materials, reporter, wanted), state)
 
 
 def _save(directory: Path, setup: Setup) -> None:
@@ -82,7 +87,7 @@ def _load_best(setup: Setup, state: Path) -> None:
 
 def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode, state: states.State | None) -> Fit:
     m, e = setup.materials, setup.materials.experiment
-    batches = m.train_batches(e.trainer.batch_size * e.trainer.accumulate, e.augment)
+    batches = m.shuffled(e.trainer.batch_size * e.trainer.accumulate)
     total_steps = e.trainer.epochs * batches.steps_per_epoch
     shape = {"warmup": e.scheduler.warmup, "start": e.scheduler.start, "final": e.scheduler.final}
     step = setup.strategy.step

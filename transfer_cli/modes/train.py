@@ -13,11 +13,12 @@ import yaml
 
 from transfer_cli import rundir
 from transfer_cli.config import Experiment, config_hash, differences, parse, to_dict
+from transfer_cli.data.describe import describe
 from transfer_cli.engine import device as devices
 from transfer_cli.engine import states
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, RunError, Stopped, UserError
-from transfer_cli.modes import building, looped
+from transfer_cli.modes import looped
 from transfer_cli.modes.building import Materials
 from transfer_cli.modes.finishing import Outcome, finish
 from transfer_cli.records.files import atomic_write_text, write_json
@@ -43,7 +44,7 @@ class Job(Protocol):
         ...
 
 
-PREPARE: dict[str, Callable[[Materials, Reporter, states.State | None], Job]] = {
+PREPARE: dict[str, Callable[[Experiment, Reporter, states.State | None], Job]] = {
     "finetune": looped.prepare,
 }
 
@@ -70,7 +71,7 @@ def train(experiment: Experiment, path: Path, reporter: Reporter, *, may_exist: 
             reporter.result(path)
             return done
     state = _newest_state(experiment, path, reporter) if resuming else None
-    job = PREPARE[experiment.strategy.name](building.gather(experiment, reporter), reporter, state)
+    job = PREPARE[experiment.strategy.name](experiment, reporter, state)
     may_exist |= experiment.resume != "never"
     with (
         rundir.claim(path, named=experiment.name is not None, may_exist=may_exist) as directory,
@@ -90,6 +91,7 @@ def _write_config(directory: Path, materials: Materials) -> None:
     (directory / rundir.SUMMARY).unlink(missing_ok=True)
     atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(to_dict(e), sort_keys=False, allow_unicode=True))
     write_json(directory / "environment.json", environment(e.seed, devices.device_name(materials.device)))
+    write_json(directory / "dataset.json", describe(materials.pixels))
 
 
 @contextmanager

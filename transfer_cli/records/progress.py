@@ -1,4 +1,4 @@
-"""Progress of a training: a bar on a terminal, and a line now and then for logs and pipes."""
+"""Progress of a training, or of anything that counts: a bar on a terminal, a line now and then for logs and pipes."""
 
 from __future__ import annotations
 
@@ -86,6 +86,47 @@ class Progress:
             (5, f"step {self._step:{width}}/{self._steps_per_epoch}"),
             *self._scores,
             (4, f"{speed:,.0f} images/s"),
+            (1, f"{duration(seconds_left)} left"),
+        ]
+
+
+class Count:
+    """Counts things up to a total that is known. Shown as often as Progress is."""
+
+    def __init__(self, doing: str, total: int, things: str, say: Callable[[str], None], bar: Bar | None) -> None:
+        self._doing, self._total, self._things = doing, total, things
+        self._say, self._bar = say, bar
+        self._done = 0
+        self._started = self._drawn = self._said = monotonic()
+
+    def __enter__(self) -> Count:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self, count: int) -> None:
+        """So many more are done."""
+        self._done += count
+        now = monotonic()
+        if self._bar is not None and now - self._drawn >= BAR_SECONDS:
+            self._drawn = now
+            self._bar.draw(self._parts(now), self._done / self._total)
+        if now - self._said >= LINE_SECONDS:
+            self._said = now
+            self._say("  ".join(text for _, text in self._parts(now)))
+
+    def _parts(self, now: float) -> Parts:
+        speed = self._done / max(now - self._started, 1e-9)
+        seconds_left = (self._total - self._done) / max(speed, 1e-9)
+        return [
+            (0, f"{self._doing} {self._done:,}/{self._total:,}"),
+            (2, f"{speed:,.0f} {self._things}/s"),
             (1, f"{duration(seconds_left)} left"),
         ]
 

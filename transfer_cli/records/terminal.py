@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from transfer_cli.records.progress import Bar, Progress
+from transfer_cli.records.progress import Bar, Count, Progress
 from transfer_cli.records.text import fit, is_numeric, percent, plain_table, printable, stacked_table, table_width
 
 if TYPE_CHECKING:
@@ -68,6 +68,11 @@ class Reporter:
         bar = Bar(self._console) if self._console is not None else None
         # A terminal has its bar; the log gets the lines all the same.
         return Progress(epochs, steps_per_epoch, self._record if bar is not None else self.say, bar)
+
+    def count(self, doing: str, total: int, things: str) -> Count:
+        """A context whose `step` shows how far something is that takes long before training begins."""
+        bar = Bar(self._console) if self._console is not None else None
+        return Count(doing, total, things, self._record if bar is not None else self.say, bar)
 
     def epoch_line(
         self, epoch: int, epochs: int, train: Scores, val: Scores | None, *, images_per_second: float, best: bool

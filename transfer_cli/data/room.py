@@ -1,0 +1,79 @@
+"""Whether decoded pixels fit: estimated from the headers of some files before the first is decoded."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from transfer_cli.cache.entries import Cache
+from transfer_cli.data.forms import Want
+from transfer_cli.data.found import Indices
+from transfer_cli.data.sources import ImageSet
+from transfer_cli.data.table import Table
+
+SAMPLED_FILES = 64
+SPARE_BYTES = 2**30
+"""Left free on the disk, for the run's own files."""
+MOST_AUTO_BYTES = 100 * 2**30
+
+
+def cache_bytes(cache_size: float | str, root: Path) -> int:
+    """`cache_size` (GiB) in bytes; `auto` is half of what is free or already the cache's, up to 100 GiB."""
+    if not isinstance(cache_size, str):
+        return int(cache_size * 2**30)
+    used = sum(entry.bytes for entry in Cache(root, 0).entries())
+    return min(MOST_AUTO_BYTES, (free_bytes(root) + used) // 2)
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space where `folder` is, or will be."""
+    existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
+    return shutil.disk_usage(existing).free
+
+
+def too_large(images: ImageSet, wants: list[Want], tables: list[Table], cache: Cache) -> str | None:
+    """Why the pixels of all that is wanted cannot be kept on disk, or None."""
+    missing = sum(_estimate(images, want, table.missing()) for want, table in zip(wants, tables, strict=True))
+    if missing == 0:
+        return None
+    total = missing + sum(table.bytes() for table in tables)
+    if total > cache.max_bytes:
+        return f"about {in_words(total)} would not fit into cache_size ({in_words(cache.max_bytes)})"
+    free = free_bytes(cache.root)
+    if missing + SPARE_BYTES > free:
+        return f"about {in_words(missing)} would not fit on the disk of {cache.root} ({in_words(free)} free)"
+    return None
+
+
+def _estimate(images: ImageSet, want: Want, missing: Indices) -> int:
+    """Bytes that `missing` samples will take in a form."""
+    if len(missing) == 0:
+        return 0
+    rows = np.unique(np.linspace(0, len(missing) - 1, SAMPLED_FILES).astype(int))
+    sizes = [size for index in missing[rows] if (size := _image_size(images.ids[index])) is not None]
+    return round(3 * len(missing) * float(np.mean([want.form.pixels_of(*size) for size in sizes]))) if sizes else 0
+
+
+def _image_size(path: str) -> tuple[int, int] | None:
+    """Width and height from a file's header; None where that cannot be read, which the first pass will tell."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return image.size
+    except Exception:
+        return None
+
+
+def in_words(size: int) -> str:
+    """Bytes in the unit that suits them."""
+    value = float(size)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:,.1f} GB"

@@ -1,0 +1,202 @@
+"""Decoded pixels for a run: where they are kept, how they got there, and what is left out.
+
+Decoding costs more than anything else that a loader does, so it is done once. Files are decoded in a first pass that
+all later epochs, runs and sweep jobs share; only sets too large to store are decoded every epoch.
+"""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from transfer_cli.cache.entries import Cache
+from transfer_cli.data import forms, room
+from transfer_cli.data.augment import Pixels
+from transfer_cli.data.decoding import Contents, MemoryStore, StreamStore
+from transfer_cli.data.firstpass import KIND, Pass
+from transfer_cli.data.forms import Want
+from transfer_cli.data.found import Indices
+from transfer_cli.data.sources import ImageSet
+from transfer_cli.data.stored import DiskStore, RamStore
+from transfer_cli.data.table import Table, contents_of
+from transfer_cli.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from transfer_cli.records.terminal import Reporter
+
+LISTED_FILES = 10
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+
+
+class Store(Protocol):
+    """Decoded pixels of the samples that were wanted. Batches cannot tell one store from another but by speed."""
+
+    where: str
+    decodes: bool
+    """Whether every use decodes files: worth worker processes instead of threads."""
+    images_decoded: int
+
+    def fingerprint(self, indices: Indices) -> str:
+        """A digest of what the files of samples hold, in this order: what later caches are keyed by."""
+
+    def evaluation(self, indices: Indices) -> Pixels:
+        """Evaluation pixels, uint8 [B, S, S, 3], the caller's own."""
+
+    def sources(self, indices: Indices) -> list[Pixels]:
+        """Training sources, each uint8 [h, w, 3]; not to be changed."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A store, and the data set that it serves."""
+
+    store: Store
+    images: ImageSet
+    """Without the images that are left out."""
+    skipped: dict[int, str]
+    """Why samples were left out, by index."""
+    summary: str
+    """Where the pixels are and why, for people."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """`dataset.store` and `dataset.on_bad`."""
+
+    where: str
+    on_bad: str
+
+
+def open_store(
+    images: ImageSet,
+    wants: list[Want],
+    wish: Wish,
+    cache: Cache,
+    reporter: Reporter,
+    check_stop: Callable[[], None] = lambda: None,
+) -> Opened:
+    """The pixels of all that is wanted, decoded now where no earlier run has.
+
+    Raises UserError for images that cannot be decoded and settings that cannot work, RunError for a full disk or files
+    that cannot be read.
+    """
+    if not images.files:
+        return _in_memory(images, wants, wish, reporter)
+    run = Pass(images, cache, step=lambda images: None, say=reporter.say, check_stop=check_stop)
+    if wish.where != "stream":
+        tables = [run.look_up(want) for want in wants]
+        reason = room.too_large(images, wants, tables, cache)
+        if reason is None:
+            opened = _stored(run, wants, tables, wish, reporter)
+            if opened is not None:
+                return opened
+            reason = "the store cannot be written"
+        elif wish.where != "auto":
+            raise UserError(f"dataset.store={wish.where}: {reason}. Set dataset.store=stream, or make room.")
+    else:
+        reason = "as dataset.store asks"
+    return _streamed(run, wants, wish, reporter, reason)
+
+
+def _in_memory(images: ImageSet, wants: list[Want], wish: Wish, reporter: Reporter) -> Opened:
+    if wish.where in ("disk", "stream"):
+        reporter.warn(f"dataset.store={wish.where} is ignored: {images.name} has no files to decode")
+    return Opened(MemoryStore(images, wants), images, {}, f"memory: {images.name} has no files to decode")
+
+
+def _stored(run: Pass, wants: list[Want], tables: list[Table], wish: Wish, reporter: Reporter) -> Opened | None:
+    """A store on disk, or read from there; None where the disk refuses and `auto` may stream instead."""
+    try:
+        _complete(run, wants, tables, reporter)
+    except OSError as error:
+        problem = f"{error.filename or run.cache.root}: {error.strerror or error}"
+        if wish.where == "auto":
+            reporter.warn(f"decoded pixels cannot be kept ({problem}); images are decoded every epoch instead")
+            return None
+        if error.errno in _NOT_OURS:
+            raise UserError(f"cache_dir: {problem}. Choose another folder, or dataset.store=stream.") from error
+        raise RunError(f"decoded pixels cannot be kept: {problem}. Make room, or set dataset.store=stream.") from error
+    images, skipped = leave_out(run.images, wants, tables, wish.on_bad, reporter)
+    disk = DiskStore(_by_form(wants, tables), Contents(contents_of(tables)), run.images_decoded)
+    store: Store = RamStore(disk, _without(wants, skipped)) if wish.where == "ram" else disk
+    size = room.in_words(sum(table.bytes() for table in tables))
+    total = sum(len(want.indices) for want in wants)
+    kept = f"{size} in {run.cache.root / KIND}"
+    return Opened(
+        store, images, skipped, f"{store.where}: {total:,} images, {run.images_decoded:,} decoded now, {kept}"
+    )
+
+
+def _streamed(run: Pass, wants: list[Want], wish: Wish, reporter: Reporter, reason: str) -> Opened:
+    """Every image is decoded once to check it, which is remembered, and then again whenever it is used."""
+    everything = np.unique(np.concatenate([want.indices for want in wants]))
+    check = [Want(forms.checked(wants[0].form), everything)]
+    tables = [run.look_up(check[0])]
+    try:
+        _complete(run, check, tables, reporter)
+    except OSError as error:
+        reporter.warn(f"that all images can be decoded cannot be remembered ({error.strerror or error})")
+        with tempfile.TemporaryDirectory(prefix="transfer-run-") as folder:
+            run = replace(run, cache=Cache(Path(folder), max_bytes=2**62))
+            _complete(run, check, tables, reporter)
+    images, skipped = leave_out(run.images, check, tables, wish.on_bad, reporter)
+    store = StreamStore(images, {want.form.name: want.form for want in wants}, Contents(contents_of(tables)))
+    store.images_decoded = run.images_decoded
+    return Opened(store, images, skipped, f"stream: images are decoded every epoch, {reason}")
+
+
+def _complete(run: Pass, wants: list[Want], tables: list[Table], reporter: Reporter) -> None:
+    missing = sum(len(table.missing()) for table in tables)
+    if missing == 0:
+        return
+    with reporter.count("decoding", missing, "images") as progress:
+        counted = replace(run, step=progress.step)
+        try:
+            for want, table in zip(wants, tables, strict=True):
+                counted.complete(want, table)
+        finally:
+            run.images_decoded += counted.images_decoded
+
+
+def leave_out(
+    images: ImageSet, wants: list[Want], tables: list[Table], on_bad: str, reporter: Reporter
+) -> tuple[ImageSet, dict[int, str]]:
+    """The set without images that cannot be decoded, and which these are. UserError unless they may be skipped."""
+    bad: dict[int, str] = {}
+    for table in tables:
+        bad |= table.bad
+    if not bad:
+        return images, {}
+    bad = dict(sorted(bad.items()))
+    lines = [f"  {images.ids[index]}: {reason}" for index, reason in list(bad.items())[:LISTED_FILES]]
+    lines += [f"  ... and {len(bad) - LISTED_FILES:,} more"] if len(bad) > LISTED_FILES else []
+    count = f"{len(bad):,} image{'s' if len(bad) > 1 else ''} cannot be decoded"
+    listing = "\n".join(lines)
+    if on_bad == "error":
+        raise UserError(
+            f"{count}:\n{listing}\nMend or remove them, or set dataset.on_bad=skip to leave them out. "
+            "Nothing was changed."
+        )
+    reporter.warn(f"{count} and left out:\n{listing}")
+    gone = np.array(list(bad))
+    splits = {name: indices[~np.isin(indices, gone)] for name, indices in images.splits.items()}
+    for label in np.setdiff1d(images.labels[images.splits["train"]], images.labels[splits["train"]]):
+        raise UserError(
+            f"dataset: no image of class {images.classes[label]!r} that is to be trained on can be decoded."
+        )
+    return replace(images, splits=splits), bad
+
+
+def _by_form(wants: list[Want], tables: list[Table]) -> dict[str, Table]:
+    return {want.form.name: table for want, table in zip(wants, tables, strict=True)}
+
+
+def _without(wants: list[Want], skipped: dict[int, str]) -> list[Want]:
+    gone = np.array(list(skipped), np.int64)
+    return [replace(want, indices=want.indices[~np.isin(want.indices, gone)]) for want in wants]
