@@ -61,6 +61,35 @@ class Finetune:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Heads that are trained together: every combination of these; an empty list is the run's own value alone."""
+
+    lr: tuple[Positive, ...]
+    weight_decay: tuple[NotNegative, ...]
+    seed: tuple[Annotated[int, Between(0, 2**31 - 1)], ...]
+
+
+@dataclass(frozen=True)
+class Extract:
+    """`strategy=extract`: a head on the features of a backbone that never changes."""
+
+    name: Literal["extract"]
+    solver: Literal["optimizer", "lbfgs", "ridge", "ncm", "knn"]
+    head: Literal["linear", "mlp"]
+    hidden: Count
+    """Units of the hidden layer of `head=mlp`."""
+    pooling: Literal["auto", "average", "token"]
+    stages: tuple[str, ...]
+    """Stages whose pooled outputs are concatenated; none: the network's own features."""
+    standardize: bool
+    label_smoothing: Annotated[float, Between(0, 0.99)]
+    neighbours: tuple[Count, ...]
+    """Numbers of neighbours that `solver=knn` tries on validation."""
+    cache: bool
+    grid: Grid
+
+
+@dataclass(frozen=True)
 class Sgd:
     """`optimizer=sgd`."""
 
@@ -83,6 +112,7 @@ class AdamW:
 
 
 Optimizer = Sgd | AdamW
+Strategy = Finetune | Extract
 
 
 @dataclass(frozen=True)
@@ -150,7 +180,7 @@ class Experiment:
     quiet: bool
     model: Model
     dataset: Dataset
-    strategy: Finetune
+    strategy: Strategy
     optimizer: Optimizer
     scheduler: Scheduler
     augment: Augment
@@ -158,7 +188,7 @@ class Experiment:
 
 
 OPTIMIZERS: dict[str, type] = {"sgd": Sgd, "adamw": AdamW}
-STRATEGIES: dict[str, type] = {"finetune": Finetune}
+STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract}
 
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
 _NOT_IN_HASH = (

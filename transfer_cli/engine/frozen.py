@@ -1,0 +1,103 @@
+"""The frozen prefix: what a network's unchanging part makes of each (sample, view), computed once and kept.
+
+Extract is a prefix that ends at the head, finetuning the last stage one that ends a stage earlier, a frozen teacher
+one that ends at its output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from transfer_cli.cache import activations
+from transfer_cli.cache.activations import Activations
+from transfer_cli.cache.entries import Cache, Key
+from transfer_cli.data.batches import Batch
+from transfer_cli.engine.device import Compute, Normalize, machine
+from transfer_cli.engine.loop import outputs
+from transfer_cli.errors import Stopped
+from transfer_cli.records.progress import Count
+
+KIND = "activations"
+Forward = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some samples in one view: what a prefix is run on."""
+
+    split: str
+    view: int | None
+    """None: the pixels of evaluation."""
+    count: int
+    key: Key
+    """Content of the samples, and how their view is made."""
+    batches: Callable[[int], Iterable[Batch]]
+    """Their pixels in data set order, in batches of the given size."""
+
+
+@dataclass
+class Frozen:
+    """One frozen prefix on one device. `identity` names its weights, architecture, boundary and image pipeline."""
+
+    identity: Key
+    forward: Callable[[], Forward]
+    """Builds the network on first need and gives its frozen part, images [B, 3, H, W] to activations [B, ...]."""
+    compute: Compute
+    normalize: Normalize
+    batch_size: int
+    cache: Cache
+    count: Callable[[str, int, str], AbstractContextManager[Count]]
+    """From what is done, how many and what things, to a context that is told of each batch."""
+    stop_code: Callable[[], int | None] = lambda: None
+    images_computed: int = field(default=0, init=False)
+
+    def of(self, part: Part) -> Activations:
+        """Activations of a part, one row a sample in its order: from the cache, filled now where they are missing.
+
+        Raises Stopped where a signal asked for an end, with nothing half written.
+        """
+        key = self._key(part)
+        found = self.cache.get(KIND, key)
+        if found is None:
+            found = self.cache.fill(KIND, key, lambda folder: self._fill(folder, part))
+        return activations.read(found)
+
+    def is_cached(self, part: Part) -> bool:
+        """Whether `of` would find this part without running the network."""
+        return self.cache.has(KIND, self._key(part))
+
+    def now(self, batch: Batch) -> Tensor:
+        """Activations of one batch, computed now and kept nowhere."""
+        self.images_computed += len(batch)
+        forward = self.forward()
+        return next(output for _, output in outputs(forward, [batch], self.compute, self.normalize))
+
+    def _key(self, part: Part) -> Key:
+        numerics = {
+            "precision": self.compute.precision,
+            "batch_size": self.batch_size,
+            "torch": torch.__version__,
+            "machine": machine(self.compute.device),
+        }
+        return {**self.identity, **part.key, **numerics, "view": part.view}
+
+    def _fill(self, folder: Path, part: Part) -> None:
+        activations.write(folder, self._rows(part))
+
+    def _rows(self, part: Part) -> Iterator[Tensor]:
+        title = f"{part.split}: {self.identity['boundary']}" + ("" if part.view is None else f" of view {part.view}")
+        forward, batches = self.forward(), part.batches(self.batch_size)
+        with self.count(title, part.count, "images") as bar:
+            for batch, output in outputs(forward, batches, self.compute, self.normalize):
+                code = self.stop_code()
+                if code is not None:
+                    raise Stopped(code, "while the frozen part ran; the same command starts this pass again")
+                self.images_computed += len(batch)
+                yield output
+                bar.step(len(batch))

@@ -1,0 +1,165 @@
+"""strategy=extract: features of a frozen backbone, each computed once, and a head fitted to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transfer_cli.config import Experiment, Extract
+from transfer_cli.engine import states
+from transfer_cli.engine.device import Compute
+from transfer_cli.engine.frozen import Forward, Frozen
+from transfer_cli.engine.precision import choose_precision, time_inference
+from transfer_cli.errors import UserError, nearest
+from transfer_cli.models.network import Network, Readout
+from transfer_cli.modes import building
+from transfer_cli.modes.backbone import Backbone
+from transfer_cli.modes.building import Materials
+from transfer_cli.modes.features import PLAIN, CachedFeatures, LiveFeatures, shows_evaluation_pixels
+from transfer_cli.modes.finishing import Labelled, Outcome
+from transfer_cli.modes.trained import save_trained
+from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.strategies import solvers
+from transfer_cli.strategies.extract import Features, Fitted
+
+BATCH_SIZE = {"cpu": 64, "cuda": 256, "mps": 64}
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """A head to be fitted to the features of a backbone, which is built only if some are missing."""
+
+    materials: Materials
+    config: Extract
+    backbone: Backbone
+    readout: Readout | None
+    compute: Compute
+
+    @property
+    def precision(self) -> str:
+        """Of the backbone; the head is fitted in fp32."""
+        return self.compute.precision
+
+    def run(self, directory: Path, reporter: Reporter, stop_code: Callable[[], int | None]) -> Outcome:
+        """Compute the features that are missing, fit the head, keep the best."""
+        m, e = self.materials, self.materials.experiment
+        log = MetricsLog.resume(directory / "metrics.jsonl", 0)
+        frozen = self.frozen(reporter, stop_code)
+        features = self._features(frozen)
+        started = time.perf_counter()
+        fitted = solvers.SOLVERS[self.config.solver](features, e, log, reporter, stop_code)
+        seconds = time.perf_counter() - started
+        facts = self.backbone.facts()
+        own = sum(tensor.numel() for tensor in fitted.trainable())
+        return Outcome(
+            best_epoch=fitted.best_epoch,
+            val=fitted.val,
+            step=fitted.steps,
+            log=log,
+            precision=self.precision,
+            save_model=lambda run: self._save(run, fitted, str(facts["classifier"])),
+            test_logits=lambda: _logits(features, fitted, "test", m.device),
+            parameters=(int(facts["parameters"]) + own, own),
+            weights=(m.source.label, self.backbone.weights_sha256),
+            train_seconds=seconds,
+            images=fitted.images,
+            more={"backbone_images": frozen.images_computed, **fitted.more(directory)},
+        )
+
+    def frozen(self, reporter: Reporter, stop_code: Callable[[], int | None] = lambda: None) -> Frozen:
+        """The backbone up to the features [B, D]."""
+        m, config = self.materials, self.config
+        features = {"pooling": config.pooling, "stages": list(config.stages)} if self.readout else "network's own"
+        return Frozen(
+            identity={**self.backbone.identity, "boundary": "features", "features": features},
+            forward=lambda: forward_features(self.backbone.network, self.readout),
+            compute=self.compute,
+            normalize=m.normalize,
+            batch_size=BATCH_SIZE[m.device.type],
+            cache=m.cache,
+            count=reporter.count,
+            stop_code=stop_code,
+        )
+
+    def _features(self, frozen: Frozen) -> Features:
+        batch_size = self.materials.experiment.trainer.batch_size
+        if not self.config.cache:
+            return LiveFeatures(self.materials, frozen, batch_size)
+        cached = CachedFeatures(self.materials, frozen, batch_size)
+        cached.compute()
+        return cached
+
+    def _save(self, run: Path, fitted: Fitted, classifier: str) -> None:
+        head = {f"{classifier}.{name}": tensor for name, tensor in fitted.tensors.items()}
+        spec = replace(fitted.spec, pooling=self.config.pooling, stages=self.config.stages)
+        save_trained(run, self.materials, {**self.backbone.tensors(), **head}, spec, self.precision)
+
+
+def prepare(experiment: Experiment, reporter: Reporter, state: states.State | None) -> Extracted:
+    """Choose the precision and check what can be checked; builds the backbone unless all its features are cached."""
+    e, config = experiment, experiment.strategy
+    assert isinstance(config, Extract)
+    augment = e.augment if e.augment.views else PLAIN
+    if not e.augment.views and not shows_evaluation_pixels(e.augment):
+        reporter.say(
+            "augment   off: features are of the pixels of evaluation; augment.views=<K> gives K augmented views"
+        )
+    m = building.gather(e, augment, reporter)
+    readout = Readout(config.pooling, config.stages) if config.stages or config.pooling != "auto" else None
+    backbone = Backbone(m)
+    size = m.preprocessing.crop_pixels
+    work = {"work": "features", "model": e.model.name, "source": e.model.source, "image_size": size}
+
+    def measure() -> dict[str, float]:
+        return time_inference(forward_features(backbone.network, readout), size)
+
+    if not backbone.is_known() or readout is not None:
+        _check(backbone.network, config)
+    chosen, reason = choose_precision(e.trainer.precision, m.device, m.precision_memory, work, measure)
+    reporter.say(f"model     {e.model.name}: {m.source.label}, {size} px, frozen; a head trains on its features")
+    building.say_device(m, reason, reporter)
+    m = building.with_pixels(m, reporter)
+    return Extracted(m, config, backbone, readout, Compute(m.device, chosen))
+
+
+def forward_features(network: Network, readout: Readout | None) -> Forward:
+    """Images [B, 3, H, W] to features [B, D]."""
+    if readout is not None:
+        return lambda images: readout(network, images)
+    return lambda images: network.forward_to(len(network.stages) - 1, images)
+
+
+def _check(network: Network, config: Extract) -> None:
+    """Raises UserError for a network without features, or stages that it does not have."""
+    if not network.has_features:
+        raise UserError(
+            "strategy=extract: this model classifies every place of the image and pools afterwards; it has no features "
+            "for a head. Take another model, or strategy=finetune."
+        )
+    names = [stage.name for stage in network.stages[:-1]]
+    for name in config.stages:
+        if name not in names:
+            near = nearest(name, names)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise UserError(f"strategy.stages={name}: no such stage.{hint} Stages: {', '.join(names)}.")
+
+
+@torch.no_grad()
+def _logits(features: Features, fitted: Fitted, split: str, device: torch.device) -> Labelled | None:
+    """Logits [N, K] and labels [N] of a split."""
+    head = fitted.module(features.classes).to(device)
+    logits: list[Tensor] = []
+    labels: list[Tensor] = []
+    for rows, classes in features.split(split):
+        logits.append(head(rows).cpu())
+        labels.append(classes.cpu())
+    if not labels:
+        return None
+    return np.asarray(torch.cat(logits)), np.asarray(torch.cat(labels))
