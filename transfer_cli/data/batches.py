@@ -7,7 +7,7 @@ same for any number of workers and training resumes at any step without decoding
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from transfer_cli.config import Augment
 from transfer_cli.data import views
-from transfer_cli.data.augment import Pixels, make_views, train_source, view_of
+from transfer_cli.data.augment import make_views, train_source, view_of
+from transfer_cli.data.geometry import Pixels
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.workers import run_jobs
 from transfer_cli.models.preprocessing import RESAMPLING, Preprocessing
@@ -30,11 +31,13 @@ class Batch:
     """B samples: pixels, classes, and their indices in the data set."""
 
     images: Tensor
-    """uint8 [B, 3, S, S], contiguous."""
+    """uint8 [B, 3, S, S]; views are channels last."""
     labels: Tensor
     """int64 [B]."""
     indices: Tensor
     """int64 [B]."""
+    extras: dict[str, Tensor] = field(default_factory=dict)
+    """More of each sample, [B, ...]: `colour` float32 [B, 3, 4], a map of RGB values that the normalisation applies."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,8 +83,11 @@ class TrainBatches:
         """The given samples in the given view."""
         sources = [self._source(int(index)) for index in indices]
         size = self._preprocessing.crop_pixels
-        pixels = make_views(sources, self._augment, self._seed, view, indices, size, self._resample)
-        return _batch(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), self._images, indices)
+        made = make_views(sources, self._augment, self._seed, view, indices, size, self._resample)
+        batch = _batch(torch.from_numpy(made.pixels).permute(0, 3, 1, 2), self._images, indices)
+        if made.colour is not None:
+            batch.extras["colour"] = torch.from_numpy(made.colour)
+        return batch
 
     def _decode(self, index: int) -> Pixels:
         """Source pixels of a sample, uint8 [H, W, 3]; without random crops, the pixels of evaluation."""

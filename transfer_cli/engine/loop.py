@@ -93,7 +93,7 @@ def train_epoch(
             return False
         set_rate(trainer.optimizer, trainer.rate(cursor.step))
         labels = batch.labels.to(trainer.compute.device, non_blocking=True)
-        loss, logits = _forward_backward(trainer, batch.images, labels)
+        loss, logits = _forward_backward(trainer, batch, labels)
         if _is_finite(trainer, loss, cursor):
             trainer.scaler.step(trainer.optimizer)
             totals.add(loss, logits, labels)
@@ -104,7 +104,7 @@ def train_epoch(
     return True
 
 
-def _forward_backward(trainer: Trainer, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _forward_backward(trainer: Trainer, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of the mean loss of one batch, in micro-batches; halves these when memory runs out.
 
     Returns the loss [] and the logits [B, K], detached.
@@ -113,11 +113,13 @@ def _forward_backward(trainer: Trainer, images: Tensor, labels: Tensor) -> tuple
         trainer.optimizer.zero_grad(set_to_none=True)
         losses, logits = [], []
         try:
-            for part, part_labels in zip(
-                images.split(trainer.micro_batch), labels.split(trainer.micro_batch), strict=True
-            ):
+            for start in range(0, len(labels), trainer.micro_batch):
+                part = slice(start, start + trainer.micro_batch)
+                colour = batch.extras.get("colour")
+                inputs = trainer.normalize(batch.images[part], None if colour is None else colour[part])
+                part_labels = labels[part]
                 with trainer.compute.autocast():
-                    result = trainer.step(trainer.normalize(part), part_labels)
+                    result = trainer.step(inputs, part_labels)
                 share = len(part_labels) / len(labels)
                 trainer.scaler.scale(result.loss * share).backward()
                 losses.append(result.loss.detach() * share)
