@@ -19,6 +19,7 @@ NotNegative = Annotated[float, Between(0)]
 Fraction = Annotated[float, Between(0, 1)]
 Share = Annotated[float, MoreThan(0), Between(0, 1)]
 Count = Annotated[int, Between(1)]
+Alpha = Annotated[float, Between(0, 8)]
 
 
 @dataclass(frozen=True)
@@ -130,20 +131,39 @@ class Scheduler:
 
 @dataclass(frozen=True)
 class Augment:
-    """How training images vary. A jitter of strength s scales by a factor from [1 - s, 1 + s]; 0 is off."""
+    """How training images vary; off where a recipe says nothing. A jitter of strength s scales by [1 - s, 1 + s]."""
 
     name: str
-    views: Count | None
+    views: Count | None = None
     """K views that repeat; null: a fresh view every epoch."""
-    crop_scale: tuple[Share, Share] | None
+    crop_scale: tuple[Share, Share] | None = None
     """Share of the image's area in a random crop; null: the crop of evaluation."""
-    crop_ratio: tuple[Positive, Positive]
+    crop_ratio: tuple[Positive, Positive] = (1.0, 1.0)
     """Width over height of a random crop."""
-    flip: Fraction
+    flip: Fraction = 0.0
     """Probability of a horizontal flip."""
-    brightness: Fraction
-    contrast: Fraction
-    saturation: Fraction
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
+    hue: Annotated[float, Between(0, 0.5)] = 0.0
+    """Largest turn of the hue, as a share of the colour circle."""
+    grayscale: Fraction = 0.0
+    """Probability of losing all colour."""
+    vertical_flip: Fraction = 0.0
+    rotate: Annotated[float, Between(0, 180)] = 0.0
+    """Degrees to either side."""
+    shear: Annotated[float, Between(0, 45)] = 0.0
+    """Degrees to either side, horizontally."""
+    randaugment: tuple[Annotated[int, Between(1, 10)], Annotated[int, Between(0, 30)]] | None = None
+    """Operations an image and their magnitude, or null."""
+    trivialaugment: bool = False
+    erase: Fraction = 0.0
+    """Probability of a rectangle of noise."""
+    erase_scale: tuple[Share, Share] = (0.02, 0.33)
+    """The rectangle's share of the area."""
+    mixup: Alpha = 0.0
+    """Alpha of the Beta distribution that images and labels are mixed with; 0: off."""
+    cutmix: Alpha = 0.0
 
 
 @dataclass(frozen=True)
@@ -217,7 +237,7 @@ def parse(values: dict[str, Any]) -> Experiment:
 
 def combination_problems(experiment: Experiment) -> list[str]:
     """Settings that are each valid but make no sense together."""
-    e, scale = experiment, experiment.augment.crop_scale
+    e = experiment
     checks = [
         (
             e.mode == "train" and e.run is not None,
@@ -242,14 +262,7 @@ def combination_problems(experiment: Experiment) -> list[str]:
             e.trainer.precision == "fp16" and e.trainer.device == "cpu",
             "trainer.precision=fp16: a CPU trains in fp32 or bf16; use one of these with trainer.device=cpu.",
         ),
-        (
-            scale is not None and scale[0] > scale[1],
-            f"augment.crop_scale={list(scale or ())}: the first must not exceed the second.",
-        ),
-        (
-            e.augment.crop_ratio[0] > e.augment.crop_ratio[1],
-            f"augment.crop_ratio={list(e.augment.crop_ratio)}: the first must not exceed the second.",
-        ),
+        *_augment_problems(e.augment),
         (
             isinstance(e.optimizer, Sgd) and e.optimizer.nesterov and e.optimizer.momentum == 0,
             "optimizer.nesterov=true: Nesterov momentum needs optimizer.momentum above 0.",
@@ -264,6 +277,17 @@ def combination_problems(experiment: Experiment) -> list[str]:
         ),
     ]
     return [message for wrong, message in checks if wrong]
+
+
+def _augment_problems(augment: Augment) -> list[tuple[bool, str]]:
+    """Ranges the wrong way round, and two policies at once: (whether it is so, what to say)."""
+    ranges = {key: getattr(augment, key) or (0, 0) for key in ("crop_scale", "crop_ratio", "erase_scale")}
+    checks = [
+        (low > high, f"augment.{key}={[low, high]}: the first must not exceed the second.")
+        for key, (low, high) in ranges.items()
+    ]
+    both = augment.randaugment is not None and augment.trivialaugment
+    return [*checks, (both, "augment.randaugment and augment.trivialaugment: use one of them.")]
 
 
 def is_label(name: str) -> bool:

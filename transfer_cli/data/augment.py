@@ -1,24 +1,35 @@
-"""Training views: crop, flip and colour of a sample as pure functions of (seed, view, index).
+"""Training views: a recipe applied to samples as a pure function of (seed, view, index).
 
 A decoded image first becomes its source pixels (aspect kept, moderate size: what a pixel store holds), and a view is
-cut from those. Parameters and pixels are apart, so that the pixel work can move to another device unchanged.
+cut from those. Everything random is drawn for the batch before a pixel is touched. What acts on pixels runs here, on
+the host, in this order: crop with rotation and shear, flips, policy, hue, erasing. What is affine in colour is only
+described here, and applied on the device with the normalisation.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from concurrent.futures import Executor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from transfer_cli.config import Augment
-from transfer_cli.data import views
+from transfer_cli.data import colour, erasing, geometry, policies
+from transfer_cli.data.geometry import Doubles, Pixels
 
-_CROP_TRIES = 10
+_ROWS_AT_ONCE = 8
 
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+
+@dataclass(frozen=True)
+class Views:
+    """B views."""
+
+    pixels: Pixels
+    """[B, S, S, 3], contiguous."""
+    colour: NDArray[np.float32] | None
+    """Affine maps of RGB values (0..255) still to be applied, [B, 3, 4]; None where the recipe has none."""
 
 
 def view_of(epoch: int, params: Augment) -> int:
@@ -35,63 +46,6 @@ def train_source(image: Image.Image, crop_pixels: int, resample: Image.Resamplin
     return np.array(image)
 
 
-def crop_boxes(
-    params: Augment, seed: int, view: int, indices: NDArray[np.int64], widths: NDArray[Any], heights: NDArray[Any]
-) -> NDArray[np.float64]:
-    """Random resized crops (Szegedy 2015, as in torchvision): left, top, right, bottom in source pixels, [N, 4].
-
-    Ten tries of area and aspect ratio, the first that fits is taken; else the largest centred crop of an allowed
-    ratio. Edges are not rounded: small sources keep all their positions.
-    """
-    assert params.crop_scale is not None
-    (low, high), ratios = params.crop_scale, np.log(params.crop_ratio)
-    draws = views.uniforms(seed, view, indices, 2 * _CROP_TRIES + 2, "crop")
-    areas = (widths * heights)[:, None] * (low + (high - low) * draws[:, :_CROP_TRIES])
-    aspects = np.exp(ratios[0] + (ratios[1] - ratios[0]) * draws[:, _CROP_TRIES : 2 * _CROP_TRIES])
-    tried_w, tried_h = np.sqrt(areas * aspects), np.sqrt(areas / aspects)
-    fits = (tried_w <= widths[:, None]) & (tried_h <= heights[:, None])
-    first, rows = fits.argmax(axis=1), np.arange(len(indices))
-    aspect = np.clip(widths / heights, *params.crop_ratio)
-    crop_w = np.where(fits.any(axis=1), tried_w[rows, first], np.minimum(widths, heights * aspect))
-    crop_h = np.where(fits.any(axis=1), tried_h[rows, first], np.minimum(heights, widths / aspect))
-    at = np.where(fits.any(axis=1)[:, None], draws[:, -2:], 0.5)
-    left, top = at[:, 0] * (widths - crop_w), at[:, 1] * (heights - crop_h)
-    right, bottom = np.minimum(left + crop_w, widths), np.minimum(top + crop_h, heights)
-    return np.stack([left, top, right, bottom], axis=1)
-
-
-def flips(params: Augment, seed: int, view: int, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which samples are mirrored in this view, [N]."""
-    return views.uniforms(seed, view, indices, 1, "flip")[:, 0] < params.flip
-
-
-def colour_factors(params: Augment, seed: int, view: int, indices: NDArray[np.int64]) -> Floats | None:
-    """Brightness, contrast and saturation factors, [N, 3]; None where the recipe has all three off."""
-    strengths = np.array([params.brightness, params.contrast, params.saturation])
-    if not strengths.any():
-        return None
-    draws = views.uniforms(seed, view, indices, 3, "colour")
-    return (1 + strengths * (2 * draws - 1)).astype(np.float32)
-
-
-def jitter(pixels: Pixels, factors: Floats) -> Pixels:
-    """`pixels` [H, W, 3] with brightness, contrast and saturation scaled by `factors` [3], in this order."""
-    brightness, contrast, saturation = factors
-    values = np.clip(pixels * brightness, 0, 255)
-    grey = np.float32(_luma(values).mean(dtype=np.float64))
-    values = np.clip((values - grey) * contrast + grey, 0, 255)
-    luma = _luma(values)[..., None]
-    out: Pixels = np.rint(np.clip((values - luma) * saturation + luma, 0, 255)).astype(np.uint8)
-    return out
-
-
-def _luma(pixels: Floats) -> Floats:
-    """The grey [H, W] of RGB pixels [H, W, 3] (ITU-R BT.601). Elementwise: a dot product may round by thread count."""
-    grey: Floats = pixels[..., 0] * np.float32(0.299) + pixels[..., 1] * np.float32(0.587)
-    grey += pixels[..., 2] * np.float32(0.114)
-    return grey
-
-
 def make_views(
     sources: list[Pixels],
     params: Augment,
@@ -100,19 +54,79 @@ def make_views(
     indices: NDArray[np.int64],
     size: int,
     resample: Image.Resampling,
-) -> Pixels:
-    """The views of a batch of source pixels, each [h, w, 3]: uint8 [B, size, size, 3]."""
+    executor: Executor | None = None,
+) -> Views:
+    """The views of a batch of source pixels, each [h, w, 3]; without random crops a source has `size` pixels already.
+
+    `executor` (of threads) shares the work; the bytes do not depend on it.
+    """
+    recipe = _draw(params, sources, seed, view, indices, size)
     out = np.empty((len(sources), size, size, 3), dtype=np.uint8)
+    sums = np.zeros((len(sources), 3), dtype=np.int64)
+
+    def make(first: int) -> None:
+        for row in range(first, min(first + _ROWS_AT_ONCE, len(sources))):
+            _make(sources[row], recipe, row, resample, out[row])
+            if recipe.factors is not None:
+                sums[row] = colour.channel_sums(out[row])
+
+    parts = range(0, len(sources), _ROWS_AT_ONCE)
+    for _ in map(make, parts) if executor is None else executor.map(make, parts):
+        pass
+    return Views(out, colour.maps(recipe.factors, sums, size * size) if recipe.factors is not None else None)
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What happens to each of N samples; None: nothing of the kind."""
+
+    seed: int
+    view: int
+    indices: NDArray[np.int64]
+    boxes: Doubles | None
+    turns: Doubles | None
+    flips: NDArray[np.bool_]
+    policy: policies.Chosen | None
+    hues: NDArray[np.int64] | None
+    erased: NDArray[np.int64] | None
+    factors: Doubles | None
+
+
+def _draw(
+    params: Augment, sources: list[Pixels], seed: int, view: int, indices: NDArray[np.int64], size: int
+) -> _Recipe:
+    at = seed, view, indices
     widths = np.array([source.shape[1] for source in sources])
     heights = np.array([source.shape[0] for source in sources])
-    boxes = crop_boxes(params, seed, view, indices, widths, heights) if params.crop_scale is not None else None
-    mirrored = flips(params, seed, view, indices)
-    factors = colour_factors(params, seed, view, indices)
-    for row, source in enumerate(sources):
-        pixels = source
-        if boxes is not None:
-            pixels = np.asarray(Image.fromarray(source).resize((size, size), resample, box=tuple(boxes[row])))
-        if factors is not None:
-            pixels = jitter(pixels, factors[row])
-        out[row] = pixels[:, ::-1] if mirrored[row] else pixels
-    return out
+    turns = geometry.turns(params, *at)
+    boxes = None
+    if params.crop_scale is not None:
+        boxes = geometry.crop_boxes(params, *at, widths, heights)
+    elif turns is not None:
+        boxes = np.stack([0 * widths, 0 * heights, widths, heights], axis=1).astype(np.float64)
+    return _Recipe(
+        *at,
+        boxes,
+        turns,
+        geometry.flips(params, *at),
+        policies.choose(params, *at, size),
+        colour.hue_shifts(params, *at),
+        erasing.rectangles(params, *at, size) if params.erase > 0 else None,
+        colour.factors(params, *at),
+    )
+
+
+def _make(source: Pixels, recipe: _Recipe, row: int, resample: Image.Resampling, out: Pixels) -> None:
+    """Write the view of one sample into `out` [S, S, 3]."""
+    pixels = source
+    if recipe.boxes is not None and recipe.turns is not None:
+        pixels = geometry.cut_turned(source, recipe.boxes[row], recipe.turns[row], len(out), resample)
+    elif recipe.boxes is not None:
+        pixels = geometry.cut(source, recipe.boxes[row], len(out), resample)
+    geometry.write_flipped(pixels, recipe.flips[row], out)
+    if recipe.policy is not None:
+        out[...] = policies.apply(out, recipe.policy, row)
+    if recipe.hues is not None:
+        out[...] = colour.shift_hue(out, int(recipe.hues[row]))
+    if recipe.erased is not None:
+        erasing.erase(out, recipe.erased[row], recipe.seed, recipe.view, int(recipe.indices[row]))

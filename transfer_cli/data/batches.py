@@ -14,8 +14,9 @@ from torch import Tensor
 
 from transfer_cli.config import Augment
 from transfer_cli.data import views
-from transfer_cli.data.augment import Pixels, make_views, view_of
+from transfer_cli.data.augment import make_views, view_of
 from transfer_cli.data.found import Indices
+from transfer_cli.data.geometry import Pixels
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.store import Store
 from transfer_cli.data.workers import run_jobs
@@ -27,16 +28,31 @@ class Batch:
     """B samples: pixels, classes, and their indices in the data set."""
 
     inputs: Tensor
-    """uint8 [B, 3, S, S], channels last in memory."""
+    """uint8 pixels [B, 3, S, S], channels last in memory; on the device what the network takes, float."""
     labels: Tensor
     """int64 [B]."""
     indices: Tensor
     """int64 [B]."""
     extras: dict[str, Tensor] = field(default_factory=dict)
-    """More about each sample, [B, ...] each."""
+    """More about each sample, [B, ...]: `colour` float32 [B, 3, 4] maps RGB values as pixels are normalised."""
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        """Some of the samples, without a copy."""
+        extras = {name: values[rows] for name, values in self.extras.items()}
+        return Batch(self.inputs[rows], self.labels[rows], self.indices[rows], extras)
+
+    def split(self, size: int) -> list[Batch]:
+        """Parts of `size` samples, the last with what is left."""
+        return [self[start : start + size] for start in range(0, len(self), size)]
+
+    def twice(self) -> Batch:
+        """All samples, and again."""
+        extras = {name: torch.cat([values, values]) for name, values in self.extras.items()}
+        inputs, labels, indices = (torch.cat([each, each]) for each in (self.inputs, self.labels, self.indices))
+        return Batch(inputs, labels, indices, extras)
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,11 @@ class Samples:
         # Without random crops, the pixels of evaluation.
         cropped = self.augment.crop_scale is not None
         sources = self.store.sources(indices) if cropped else list(self.store.evaluation(indices))
-        return self._batch(make_views(sources, self.augment, self.seed, view, indices, size, resample), indices)
+        made = make_views(sources, self.augment, self.seed, view, indices, size, resample)
+        batch = self._batch(made.pixels, indices)
+        if made.colour is not None:
+            batch.extras["colour"] = torch.from_numpy(made.colour)
+        return batch
 
     def _batch(self, pixels: Pixels, indices: Indices) -> Batch:
         """Pixels [B, S, S, 3] with the labels of their samples."""

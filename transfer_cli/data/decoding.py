@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.data import forms
-from transfer_cli.data.augment import Pixels
 from transfer_cli.data.forms import EVALUATION, TRAINING, Form
 from transfer_cli.data.found import Indices
+from transfer_cli.data.geometry import Pixels
 from transfer_cli.data.sources import ImageSet
 
 KEEP_BYTES = 512 * 2**20

@@ -11,8 +11,9 @@ import PIL
 from PIL import Image
 
 from transfer_cli.data import decode
-from transfer_cli.data.augment import Pixels, train_source
+from transfer_cli.data.augment import train_source
 from transfer_cli.data.found import Indices
+from transfer_cli.data.geometry import Pixels
 from transfer_cli.models.preprocessing import RESAMPLING, Preprocessing
 
 EVALUATION = "evaluation"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.augment import Pixels
+from transfer_cli.data.geometry import Pixels
 from transfer_cli.data.stamps import CONTENT_BYTES, Digests
 from transfer_cli.errors import RunError
 

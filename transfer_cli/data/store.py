@@ -17,11 +17,11 @@ import numpy as np
 
 from transfer_cli.cache.entries import Cache
 from transfer_cli.data import forms, room
-from transfer_cli.data.augment import Pixels
 from transfer_cli.data.decoding import Contents, MemoryStore, StreamStore
 from transfer_cli.data.firstpass import KIND, Pass
 from transfer_cli.data.forms import Want
 from transfer_cli.data.found import Indices
+from transfer_cli.data.geometry import Pixels
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.stored import DiskStore, RamStore
 from transfer_cli.data.table import Table, contents_of

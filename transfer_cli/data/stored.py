@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.augment import Pixels
 from transfer_cli.data.decoding import Contents
 from transfer_cli.data.forms import EVALUATION, TRAINING, Want
 from transfer_cli.data.found import Indices
+from transfer_cli.data.geometry import Pixels
 from transfer_cli.data.table import Table
 
 if TYPE_CHECKING:

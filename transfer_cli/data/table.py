@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from transfer_cli.data.augment import Pixels
 from transfer_cli.data.found import Indices
+from transfer_cli.data.geometry import Pixels
 from transfer_cli.data.packs import Pack
 from transfer_cli.data.stamps import CONTENT_BYTES, Digests, find
 

@@ -22,6 +22,12 @@ def uniforms(seed: int, view: int, indices: NDArray[np.int64], count: int, strea
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def noise(seed: int, view: int, index: int, count: int, stream: str) -> NDArray[np.uint8]:
+    """`count` random bytes that depend on (seed, view, index, stream) alone."""
+    words = _hash_bits(seed, view, np.array([index]), -(-count // 8), f"{stream} noise")
+    return words.astype("<u8").view(np.uint8)[0, :count]
+
+
 def order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     """The permutation of range(n) in which epoch `epoch` visits its samples, shape [n]."""
     keys = _hash_bits(seed, epoch, np.arange(n, dtype=np.int64), 1, "order")[:, 0]

@@ -18,7 +18,7 @@ from transfer_cli.cache import activations
 from transfer_cli.cache.activations import Activations
 from transfer_cli.cache.entries import Cache, Key
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Compute, Normalize, machine
+from transfer_cli.engine.device import Compute, Place, machine
 from transfer_cli.engine.loop import outputs
 from transfer_cli.errors import Stopped
 from transfer_cli.records.progress import Count
@@ -49,7 +49,7 @@ class Frozen:
     forward: Callable[[], Forward]
     """Builds the network on first need and gives its frozen part, images [B, 3, H, W] to activations [B, ...]."""
     compute: Compute
-    normalize: Normalize
+    place: Place
     batch_size: int
     cache: Cache
     count: Callable[[str, int, str], AbstractContextManager[Count]]
@@ -76,7 +76,7 @@ class Frozen:
         """Activations of one batch, computed now and kept nowhere."""
         self.images_computed += len(batch)
         forward = self.forward()
-        return next(output for _, output in outputs(forward, [batch], self.compute, self.normalize))
+        return next(output for _, output in outputs(forward, [batch], self.compute, self.place))
 
     def _key(self, part: Part) -> Key:
         numerics = {
@@ -94,7 +94,7 @@ class Frozen:
         title = f"{part.split}: {self.identity['boundary']}" + ("" if part.view is None else f" of view {part.view}")
         forward, batches = self.forward(), part.batches(self.batch_size)
         with self.count(title, part.count, "images") as bar:
-            for batch, output in outputs(forward, batches, self.compute, self.normalize):
+            for batch, output in outputs(forward, batches, self.compute, self.place):
                 code = self.stop_code()
                 if code is not None:
                     raise Stopped(code, "while the frozen part ran; the same command starts this pass again")

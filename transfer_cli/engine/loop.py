@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Compute, Normalize
+from transfer_cli.engine.device import Compute, Place
 from transfer_cli.engine.optimizers import set_rate
 from transfer_cli.errors import RunError
 from transfer_cli.strategies.base import StepResult, Strategy
@@ -60,11 +60,11 @@ class Trainer:
     """What one optimizer step needs, and what it has used up."""
 
     strategy: Strategy
-    step: Callable[[Tensor, Tensor], StepResult]
+    step: Callable[[Batch], StepResult]
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     compute: Compute
-    normalize: Normalize
+    place: Place
     rate: Callable[[int], float]
     micro_batch: int
     clip_grad: float | None
@@ -92,19 +92,19 @@ def train_epoch(
         if stop():
             return False
         set_rate(trainer.optimizer, trainer.rate(cursor.step))
-        labels = batch.labels.to(trainer.compute.device, non_blocking=True)
-        loss, logits = _forward_backward(trainer, batch.inputs, labels)
+        placed = trainer.place(batch)
+        loss, logits = _forward_backward(trainer, placed)
         if _is_finite(trainer, loss, cursor):
             trainer.scaler.step(trainer.optimizer)
-            totals.add(loss, logits, labels)
+            totals.add(loss, logits, placed.labels)
         trainer.scaler.update()
         cursor.step += 1
         cursor.step_in_epoch += 1
-        progress(len(labels), totals)
+        progress(len(batch), totals)
     return True
 
 
-def _forward_backward(trainer: Trainer, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _forward_backward(trainer: Trainer, batch: Batch) -> tuple[Tensor, Tensor]:
     """Gradients of the mean loss of one batch, in micro-batches; halves these when memory runs out.
 
     Returns the loss [] and the logits [B, K], detached.
@@ -113,18 +113,16 @@ def _forward_backward(trainer: Trainer, images: Tensor, labels: Tensor) -> tuple
         trainer.optimizer.zero_grad(set_to_none=True)
         losses, logits = [], []
         try:
-            for part, part_labels in zip(
-                images.split(trainer.micro_batch), labels.split(trainer.micro_batch), strict=True
-            ):
+            for part in batch.split(trainer.micro_batch):
                 with trainer.compute.autocast():
-                    result = trainer.step(trainer.normalize(part), part_labels)
-                share = len(part_labels) / len(labels)
+                    result = trainer.step(part)
+                share = len(part) / len(batch)
                 trainer.scaler.scale(result.loss * share).backward()
                 losses.append(result.loss.detach() * share)
                 logits.append(result.logits.detach())
             return torch.stack(losses).sum(), torch.cat(logits)
         except torch.OutOfMemoryError as error:
-            _halve_micro_batch(trainer, len(labels), error)
+            _halve_micro_batch(trainer, len(batch), error)
 
 
 def _halve_micro_batch(trainer: Trainer, batch: int, error: Exception) -> None:
@@ -168,14 +166,14 @@ def predict_logits(
     network: nn.Module,
     batches: Iterable[Batch],
     compute: Compute,
-    normalize: Normalize,
+    place: Place,
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Logits [N, K] float32 and labels [N] in the order of `batches`, in eval mode; None if `stop` asked for an end."""
     network.eval()
     logits, labels = [], []
-    for batch, output in outputs(network, batches, compute, normalize):
+    for batch, output in outputs(network, batches, compute, place):
         if stop():
             return None
         logits.append(output.float().cpu().numpy())
@@ -184,12 +182,12 @@ def predict_logits(
 
 
 def outputs(
-    forward: Callable[[Tensor], Tensor], batches: Iterable[Batch], compute: Compute, normalize: Normalize
+    forward: Callable[[Tensor], Tensor], batches: Iterable[Batch], compute: Compute, place: Place
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """Each batch with what `forward` makes of its images [B, 3, H, W], on the device; nothing kept for a backward."""
+    """Each batch with what `forward` makes of its inputs, on the device; nothing is kept for a backward pass."""
     for batch in batches:
         # A single image takes other kernels than a batch, with other rounding; a pair does not.
-        padded = batch.inputs.repeat(2, 1, 1, 1) if len(batch) == 1 else batch.inputs
+        placed = place(batch if len(batch) > 1 else batch.twice())
         with torch.inference_mode(), compute.autocast():
-            output = forward(normalize(padded))
+            output = forward(placed.inputs)
         yield batch, output[: len(batch)]

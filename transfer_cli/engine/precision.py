@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute, cpu_name
 from transfer_cli.records.files import atomic_write_text
 from transfer_cli.strategies.base import Strategy
@@ -82,12 +83,12 @@ def time_training(strategy: Strategy, image_size: int) -> dict[str, float]:
     before = {name: tensor.clone() for name, tensor in strategy.network.state_dict().items()}
     strategy.network.to(memory_format=torch.channels_last)
     strategy.train_mode()
-    images = _images(image_size)
-    labels = torch.zeros(TIMED_IMAGES, dtype=torch.int64)
+    zeros = torch.zeros(TIMED_IMAGES, dtype=torch.int64)
+    batch = Batch(_images(image_size), zeros, zeros)
 
     def step(compute: Compute) -> None:
         with compute.autocast():
-            loss = strategy.step(images, labels).loss
+            loss = strategy.step(batch).loss
         loss.backward()
 
     seconds = _time(step)

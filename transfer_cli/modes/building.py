@@ -21,7 +21,7 @@ from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.store import Opened, Store, Wish, open_store
 from transfer_cli.data.workers import auto_workers, cpus
 from transfer_cli.engine import device as devices
-from transfer_cli.engine.device import Compute, Normalize
+from transfer_cli.engine.device import Compute, Normalize, Place, PlacePixels
 from transfer_cli.engine.loop import predict_logits
 from transfer_cli.engine.precision import PrecisionMemory, choose_precision, time_training, training_work
 from transfer_cli.engine.signals import StopRequest
@@ -62,9 +62,9 @@ class Materials:
         return resolve_workers(self.experiment, self.pixels.store)
 
     @property
-    def normalize(self) -> Normalize:
-        """Pixels to network inputs."""
-        return Normalize(self.preprocessing.mean, self.preprocessing.std, self.device)
+    def place(self) -> Place:
+        """Batches of pixels to network inputs on the device."""
+        return PlacePixels(Normalize(self.preprocessing.mean, self.preprocessing.std, self.device))
 
     @property
     def samples(self) -> Samples:
@@ -244,4 +244,4 @@ def split_logits(
     if len(m.images.splits[split]) == 0:
         return None
     batches = m.ordered(split, m.experiment.trainer.batch_size)
-    return predict_logits(setup.network, batches, setup.compute, m.normalize, stop=stop)
+    return predict_logits(setup.network, batches, setup.compute, m.place, stop=stop)

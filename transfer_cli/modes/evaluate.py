@@ -48,7 +48,7 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
         batch_size=experiment.trainer.batch_size,
         workers=building.resolve_workers(experiment, opened.store),
     )
-    result = predict_logits(trained.network, batches, trained.compute, trained.normalize)
+    result = predict_logits(trained.network, batches, trained.compute, trained.place)
     assert result is not None
     values = scores(result[0], _as_trained(images, trained.classes)[result[1]])
     report = {"dataset": asdict(dataset), "split": experiment.split, "images": len(indices), **values}

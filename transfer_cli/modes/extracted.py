@@ -81,7 +81,7 @@ class Extracted:
             identity={**self.backbone.identity, "boundary": "features", "features": features},
             forward=lambda: forward_features(self.backbone.network, self.readout),
             compute=self.compute,
-            normalize=m.normalize,
+            place=m.place,
             batch_size=BATCH_SIZE[m.device.type],
             cache=m.cache,
             count=reporter.count,

@@ -60,7 +60,7 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
     first = next(batches, None)
     if first is None:
         raise UserError(f"input={source}: none of {len(files)} files is a readable image.")
-    result = predict_logits(trained.network, _chain(first, batches), trained.compute, trained.normalize)
+    result = predict_logits(trained.network, _chain(first, batches), trained.compute, trained.place)
     assert result is not None
     probabilities = softmax(result[0])
     best = probabilities.argmax(1)

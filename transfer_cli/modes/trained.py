@@ -14,7 +14,7 @@ from torch import Tensor
 
 from transfer_cli.config import Experiment
 from transfer_cli.engine import device as devices
-from transfer_cli.engine.device import Compute, Normalize
+from transfer_cli.engine.device import Compute, Normalize, Place, PlacePixels
 from transfer_cli.errors import UserError
 from transfer_cli.models import backbones, weights
 from transfer_cli.models.heads import HeadSpec, attach
@@ -37,9 +37,9 @@ class Trained:
     compute: Compute
 
     @property
-    def normalize(self) -> Normalize:
-        """Pixels to network inputs."""
-        return Normalize(self.preprocessing.mean, self.preprocessing.std, self.compute.device)
+    def place(self) -> Place:
+        """Batches of pixels to network inputs on the device."""
+        return PlacePixels(Normalize(self.preprocessing.mean, self.preprocessing.std, self.compute.device))
 
 
 def save_trained(

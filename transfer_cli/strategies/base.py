@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from transfer_cli.data.batches import Batch
 from transfer_cli.models.network import Network
 
 
@@ -40,6 +41,6 @@ class Strategy(Protocol):
         """Training mode for what trains, eval mode for what is frozen."""
         ...
 
-    def step(self, images: Tensor, labels: Tensor) -> StepResult:
-        """The loss of one batch: images [B, 3, H, W] normalised, labels [B] int64."""
+    def step(self, batch: Batch) -> StepResult:
+        """The loss of one batch on the device, its inputs as the network takes them."""
         ...

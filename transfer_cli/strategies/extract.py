@@ -19,7 +19,11 @@ class Features(Protocol):
     """Features of the data set's splits."""
 
     classes: int
-    width: int
+
+    @property
+    def width(self) -> int:
+        """D."""
+        ...
 
     def epoch(self, epoch: int) -> Batches:
         """The training samples of an epoch in its order and view."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from transfer_cli.data.batches import Batch
 from transfer_cli.models.network import Network
 from transfer_cli.strategies.base import ParameterGroup, StepResult
 from transfer_cli.strategies.freezing import freeze, set_modes, stage_groups
@@ -28,10 +29,10 @@ class Finetune:
         """Frozen stages in eval mode, the others in training mode."""
         set_modes(self.network, self.boundary)
 
-    def step(self, images: Tensor, labels: Tensor) -> StepResult:
+    def step(self, batch: Batch) -> StepResult:
         """Cross-entropy of one batch; nothing is kept for the backward pass of frozen stages."""
-        logits = self._logits(images)
-        return StepResult(F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing), logits)
+        logits = self._logits(batch.inputs)
+        return StepResult(F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing), logits)
 
     def _logits(self, images: Tensor) -> Tensor:
         if self.boundary == 0:
