@@ -59,6 +59,8 @@ class Finetune:
     name: Literal["finetune"]
     unfreeze: Literal["all", "head"]
     label_smoothing: Annotated[float, Between(0, 0.99)]
+    cache: Literal["auto"] | bool
+    """Whether what a frozen prefix makes of images is kept; auto: where it is smaller than the cache and saves work."""
 
 
 @dataclass(frozen=True)

@@ -30,28 +30,39 @@ class Activations:
 
     mapped: NDArray[Any]
     dtype: torch.dtype
+    channels_last: bool
+    """Whether maps [C, H, W] lie on disk as [H, W, C]: as convolutions take them, without a copy."""
 
     def __len__(self) -> int:
         return len(self.mapped)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one row."""
+        height, width, channels = self.mapped.shape[1:] if self.channels_last else (0, 0, 0)
+        return (channels, height, width) if self.channels_last else self.mapped.shape[1:]
+
     def rows(self, positions: NDArray[np.int64]) -> Tensor:
         """The rows at `positions`, a copy: [len(positions), ...]."""
-        return torch.from_numpy(self.mapped[positions]).view(self.dtype)
-
-    def all(self) -> Tensor:
-        """All rows, a copy in memory: [N, ...]."""
-        return torch.from_numpy(np.array(self.mapped)).view(self.dtype)
+        rows = torch.from_numpy(self.mapped[positions]).view(self.dtype)
+        return rows.permute(0, 3, 1, 2) if self.channels_last else rows
 
 
 def write(folder: Path, batches: Iterable[Tensor]) -> None:
     """Write the rows of `batches`, each [B, ...] of one shape and dtype, in order. Raises OSError."""
-    rows, shape, dtype = 0, None, None
+    count, about = 0, {}
     with (folder / ROWS).open("wb") as file:
         for batch in batches:
-            rows, shape, dtype = rows + len(batch), list(batch.shape[1:]), batch.dtype
-            file.write(batch.contiguous().cpu().view(_BITS[batch.dtype][0]).numpy().tobytes())
-    about = {"rows": rows, "shape": shape, "dtype": str(dtype).removeprefix("torch.")}
-    (folder / SHAPE).write_text(json.dumps(about), encoding="utf-8")
+            last = batch.ndim == 4 and batch.is_contiguous(memory_format=torch.channels_last)
+            rows = (batch.permute(0, 2, 3, 1) if last else batch).contiguous().cpu()
+            file.write(rows.view(_BITS[batch.dtype][0]).numpy().tobytes())
+            count += len(batch)
+            about = {
+                "shape": list(rows.shape[1:]),
+                "dtype": str(rows.dtype).removeprefix("torch."),
+                "channels_last": last,
+            }
+    (folder / SHAPE).write_text(json.dumps({"rows": count, **about}), encoding="utf-8")
 
 
 def read(folder: Path) -> Activations:
@@ -59,4 +70,5 @@ def read(folder: Path) -> Activations:
     about = json.loads((folder / SHAPE).read_text(encoding="utf-8"))
     dtype = _DTYPES[about["dtype"]]
     shape = (about["rows"], *about["shape"])
-    return Activations(np.memmap(folder / ROWS, dtype=_BITS[dtype][1], mode="r", shape=shape), dtype)
+    mapped = np.memmap(folder / ROWS, dtype=_BITS[dtype][1], mode="r", shape=shape)
+    return Activations(mapped, dtype, about["channels_last"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -100,6 +101,16 @@ class Samples:
         return Batch(inputs, torch.from_numpy(self.images.labels[indices]), torch.from_numpy(indices.copy()))
 
 
+class Epochs(Protocol):
+    """Shuffled batches of training samples."""
+
+    steps_per_epoch: int
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from `start_step` on."""
+        ...
+
+
 class TrainBatches:
     """Endless epochs of shuffled views. Each sample of the split is seen once an epoch."""
 
@@ -115,17 +126,21 @@ class TrainBatches:
         least = 2 * self._shard.world if full and batch_size > self._shard.world else self._shard.world
         self.steps_per_epoch = full + (rest >= least)
 
+    def visits(self, epoch: int) -> list[Indices]:
+        """The samples of each step of an epoch, as positions in the split."""
+        order = views.order(self._samples.seed, epoch, len(self._members))
+        steps = range(0, self.steps_per_epoch * self._batch_size, self._batch_size)
+        return [self._shard.of(order[first : first + self._batch_size]) for first in steps]
+
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start_step` on.
 
         Raises DecodeError for a damaged file and RunError where a worker dies or hangs.
         """
-        visited = self._members[views.order(self._samples.seed, epoch, len(self._members))]
-        view = view_of(epoch, self._samples.augment)
+        visits, view = self.visits(epoch), view_of(epoch, self._samples.augment)
 
         def make(step: int) -> Batch:
-            members = visited[step * self._batch_size : (step + 1) * self._batch_size]
-            return self._samples.view(self._shard.of(members), view)
+            return self._samples.view(self._members[visits[step]], view)
 
         return _ahead(self._samples.store, make, range(start_step, self.steps_per_epoch), self._workers)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from transfer_cli.data.batches import TrainBatches
+from transfer_cli.data.batches import Epochs
 from transfer_cli.engine import optimizers, states
 from transfer_cli.engine.loop import Cursor, Totals, Trainer, train_epoch
 from transfer_cli.errors import RunError, Stopped
@@ -50,7 +50,7 @@ class Fit:
     """One training from its first to its last epoch."""
 
     trainer: Trainer
-    batches: TrainBatches
+    batches: Epochs
     validate: Callable[[], Scores | None]
     epochs: int
     checkpoints: Path

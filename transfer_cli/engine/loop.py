@@ -163,17 +163,19 @@ def _is_finite(trainer: Trainer, loss: Tensor, cursor: Cursor) -> bool:
 
 
 def predict_logits(
-    network: nn.Module,
+    forward: Callable[[Tensor], Tensor],
     batches: Iterable[Batch],
     compute: Compute,
     place: Place,
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Logits [N, K] float32 and labels [N] in the order of `batches`, in eval mode; None if `stop` asked for an end."""
-    network.eval()
+    """Logits [N, K] float32 and labels [N] in the order of `batches`; None if `stop` asked for an end.
+
+    `forward` is a network in eval mode, or the part of it that takes the batches' inputs.
+    """
     logits, labels = [], []
-    for batch, output in outputs(network, batches, compute, place):
+    for batch, output in outputs(forward, batches, compute, place):
         if stop():
             return None
         logits.append(output.float().cpu().numpy())

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from transfer_cli.cache.entries import Cache
 from transfer_cli.config import Augment, Dataset, Experiment
-from transfer_cli.config import Finetune as FinetuneConfig
 from transfer_cli.data import forms, room, sources
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
 from transfer_cli.data.forms import Want
@@ -21,9 +17,8 @@ from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.store import Opened, Store, Wish, open_store
 from transfer_cli.data.workers import auto_workers, cpus
 from transfer_cli.engine import device as devices
-from transfer_cli.engine.device import Compute, Normalize, Place, PlacePixels
-from transfer_cli.engine.loop import predict_logits
-from transfer_cli.engine.precision import PrecisionMemory, choose_precision, time_training, training_work
+from transfer_cli.engine.device import Normalize, Place, PlacePixels
+from transfer_cli.engine.precision import PrecisionMemory
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import Stopped
 from transfer_cli.models import backbones, weights
@@ -31,8 +26,6 @@ from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.weights import LoadReport, WeightsSource
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.strategies.base import Strategy
-from transfer_cli.strategies.finetune import Finetune
 
 
 @dataclass(frozen=True)
@@ -81,17 +74,6 @@ class Materials:
         return TrainBatches(self.samples, batch_size=batch_size, workers=self.workers)
 
 
-@dataclass(frozen=True)
-class Setup:
-    """A network and a strategy, ready for the loop."""
-
-    materials: Materials
-    compute: Compute
-    network: Network
-    weights: LoadReport
-    strategy: Strategy
-
-
 def gather(experiment: Experiment, augment: Augment, reporter: Reporter) -> Materials:
     """Device, weights and the list of images. Raises UserError for whatever the user's input makes impossible."""
     device = devices.select_device(experiment.trainer.device)
@@ -126,23 +108,6 @@ def with_pixels(materials: Materials, reporter: Reporter) -> Materials:
         reporter.warn(note)
     reporter.say(f"store     {opened.summary}")
     return replace(m, images=images, opened=opened)
-
-
-def build(materials: Materials, reporter: Reporter, precision: str) -> Setup:
-    """The network and its strategy, on the device at the fastest precision; then the pixels."""
-    m, e = materials, materials.experiment
-    assert isinstance(e.strategy, FinetuneConfig)
-    network, report = build_network(m)
-    strategy = Finetune(network, e.strategy.unfreeze, e.strategy.label_smoothing)
-    size = m.preprocessing.crop_pixels
-    work, measure = training_work(strategy, size), partial(time_training, strategy, size)
-    chosen, reason = choose_precision(precision, m.device, m.precision_memory, work, measure)
-    m = with_pixels(m, reporter)
-    network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    total, trainable = parameter_counts(network)
-    reporter.say(f"model     {e.model.name}: {report.label}, {size} px, {trainable:,} of {total:,} parameters train")
-    say_device(m, reason, reporter)
-    return Setup(m, Compute(m.device, chosen), network, report, strategy)
 
 
 def say_device(materials: Materials, precision_reason: str, reporter: Reporter) -> None:
@@ -234,14 +199,3 @@ def parameter_counts(network: Network) -> tuple[int, int]:
     """(all, trainable) numbers of parameters."""
     parameters = list(network.parameters())
     return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
-
-
-def split_logits(
-    setup: Setup, split: str, stop: Callable[[], bool] = lambda: False
-) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-    """Logits [N, K] and labels [N] of a split in its order; None if it has no images or `stop` asked for an end."""
-    m = setup.materials
-    if len(m.images.splits[split]) == 0:
-        return None
-    batches = m.ordered(split, m.experiment.trainer.batch_size)
-    return predict_logits(setup.network, batches, setup.compute, m.place, stop=stop)

@@ -21,15 +21,15 @@ from transfer_cli.models.network import Network, Readout
 from transfer_cli.modes import building
 from transfer_cli.modes.backbone import Backbone
 from transfer_cli.modes.building import Materials
-from transfer_cli.modes.features import PLAIN, CachedFeatures, LiveFeatures, shows_evaluation_pixels
+from transfer_cli.modes.features import CachedFeatures, LiveFeatures
 from transfer_cli.modes.finishing import Labelled, Outcome
+from transfer_cli.modes.parts import PLAIN, shows_evaluation_pixels
+from transfer_cli.modes.prefix import BATCH_SIZE
 from transfer_cli.modes.trained import save_trained
 from transfer_cli.records.metrics import MetricsLog
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.strategies import solvers
 from transfer_cli.strategies.extract import Features, Fitted
-
-BATCH_SIZE = {"cpu": 64, "cuda": 256, "mps": 64}
 
 
 @dataclass(frozen=True)

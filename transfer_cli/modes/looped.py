@@ -4,28 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from transfer_cli import rundir
 from transfer_cli.config import Experiment, config_hash
+from transfer_cli.config import Finetune as FinetuneConfig
 from transfer_cli.engine import states
+from transfer_cli.engine.device import Compute
 from transfer_cli.engine.fit import Fit, Scores
-from transfer_cli.engine.loop import Trainer
+from transfer_cli.engine.loop import Trainer, predict_logits
 from transfer_cli.engine.optimizers import build_optimizer
+from transfer_cli.engine.precision import choose_precision, time_training, training_work
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.errors import RunError
 from transfer_cli.models.heads import HeadSpec
-from transfer_cli.modes import building
-from transfer_cli.modes.building import Materials, Setup
-from transfer_cli.modes.finishing import Outcome
+from transfer_cli.models.network import Network
+from transfer_cli.models.weights import LoadReport
+from transfer_cli.modes import building, prefix
+from transfer_cli.modes.building import Materials
+from transfer_cli.modes.finishing import Labelled, Outcome
+from transfer_cli.modes.inputs import Inputs, forward_from
 from transfer_cli.modes.trained import save_trained
 from transfer_cli.records.metrics import MetricsLog
 from transfer_cli.records.scores import scores
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.strategies.base import Strategy
+from transfer_cli.strategies.finetune import Finetune
 
 StopCode = Callable[[], int | None]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A network and a strategy, ready for the loop, and where their batches come from."""
+
+    materials: Materials
+    compute: Compute
+    network: Network
+    weights: LoadReport
+    strategy: Strategy
+    inputs: Inputs
 
 
 @dataclass(frozen=True)
@@ -47,6 +68,7 @@ class Looped:
 
     def run(self, directory: Path, reporter: Reporter, stop_code: StopCode) -> Outcome:
         """Train to the last epoch and load the best weights."""
+        self.setup.inputs.compute()
         fit = _fit(self.setup, directory, reporter, stop_code, self.state)
         best = fit.run()
         _load_best(self.setup, directory / rundir.CHECKPOINTS / best.state)
@@ -57,7 +79,7 @@ class Looped:
             log=fit.log,
             precision=self.precision,
             save_model=lambda run: _save(run, self.setup),
-            test_logits=lambda: building.split_logits(self.setup, "test", lambda: stop_code() is not None),
+            test_logits=lambda: _split_logits(self.setup, "test", lambda: stop_code() is not None),
             parameters=building.parameter_counts(self.setup.network),
             weights=(self.setup.weights.label, self.setup.weights.sha256),
             train_seconds=fit.progress.train_seconds,
@@ -67,9 +89,24 @@ class Looped:
 
 def prepare(experiment: Experiment, reporter: Reporter, state: states.State | None) -> Looped:
     """Build network and strategy, decode the images. Raises UserError for what the user's input makes impossible."""
-    wanted = state.values["precision"] if state else experiment.trainer.precision
-    materials = building.gather(experiment, experiment.augment, reporter)
-    return Looped(building.build(materials, reporter, wanted), state)
+    e, config = experiment, experiment.strategy
+    assert isinstance(config, FinetuneConfig)
+    m = building.gather(e, e.augment, reporter)
+    network, report = building.build_network(m)
+    strategy = Finetune(network, config.unfreeze, config.label_smoothing)
+    size = m.preprocessing.crop_pixels
+    wanted = state.values["precision"] if state else e.trainer.precision
+    work, measure = training_work(strategy, size), partial(time_training, strategy, size)
+    chosen, reason = choose_precision(wanted, m.device, m.precision_memory, work, measure)
+    m = building.with_pixels(m, reporter)
+    network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    total, trainable = building.parameter_counts(network)
+    reporter.say(f"model     {e.model.name}: {report.label}, {size} px, {trainable:,} of {total:,} parameters train")
+    building.say_device(m, reason, reporter)
+    compute = Compute(m.device, chosen)
+    inputs = prefix.choose(m, network, strategy.boundary, config.cache, compute, reporter)
+    strategy.start = inputs.start
+    return Looped(Setup(m, compute, network, report, strategy, inputs), state)
 
 
 def _save(directory: Path, setup: Setup) -> None:
@@ -86,8 +123,8 @@ def _load_best(setup: Setup, state: Path) -> None:
 
 
 def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode, state: states.State | None) -> Fit:
-    m, e = setup.materials, setup.materials.experiment
-    batches = m.shuffled(e.trainer.batch_size * e.trainer.accumulate)
+    e = setup.materials.experiment
+    batches = setup.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
     total_steps = e.trainer.epochs * batches.steps_per_epoch
     shape = {"warmup": e.scheduler.warmup, "start": e.scheduler.start, "final": e.scheduler.final}
     step = setup.strategy.step
@@ -97,7 +134,7 @@ def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode,
         optimizer=build_optimizer(setup.strategy.parameter_groups(), e.optimizer, setup.compute.device),
         scaler=setup.compute.grad_scaler(),
         compute=setup.compute,
-        place=m.place,
+        place=setup.inputs.place,
         rate=lambda step: e.optimizer.lr * rate_multiplier(e.scheduler.name, step, total_steps, **shape),
         micro_batch=e.trainer.batch_size,
         clip_grad=e.trainer.clip_grad,
@@ -122,5 +159,16 @@ def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode,
 
 
 def _validate(setup: Setup, stop: Callable[[], bool]) -> Scores | None:
-    result = building.split_logits(setup, "val", stop)
+    result = _split_logits(setup, "val", stop)
     return scores(*result) if result is not None else None
+
+
+def _split_logits(setup: Setup, split: str, stop: Callable[[], bool]) -> Labelled | None:
+    """Logits [N, K] and labels [N] of a split in its order; None if it has no images or `stop` asked for an end."""
+    m = setup.materials
+    if len(m.images.splits[split]) == 0:
+        return None
+    setup.network.eval()
+    batches = setup.inputs.ordered(split, m.experiment.trainer.batch_size)
+    forward = forward_from(setup.network, setup.inputs.start)
+    return predict_logits(forward, batches, setup.compute, setup.inputs.place, stop=stop)

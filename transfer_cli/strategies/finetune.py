@@ -18,6 +18,8 @@ class Finetune:
     def __init__(self, network: Network, unfreeze: str, label_smoothing: float) -> None:
         self.network = network
         self.boundary = {"all": 0, "head": len(network.stages) - 1}[unfreeze]
+        self.start = 0
+        """The stage that batches enter at: `boundary` where the activations before it are known."""
         self.label_smoothing = label_smoothing
         freeze(network, self.boundary)
 
@@ -34,9 +36,11 @@ class Finetune:
         logits = self._logits(batch.inputs)
         return StepResult(F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing), logits)
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def _logits(self, inputs: Tensor) -> Tensor:
         if self.boundary == 0:
-            return self.network.forward(images)
+            return self.network.forward(inputs)
+        if self.start == self.boundary:
+            return self.network.forward_from(self.boundary, inputs)
         with torch.no_grad():
-            activations = self.network.forward_to(self.boundary, images)
+            activations = self.network.forward_to(self.boundary, inputs)
         return self.network.forward_from(self.boundary, activations)
