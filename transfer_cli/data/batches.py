@@ -49,12 +49,6 @@ class Batch:
         """Parts of `size` samples, the last with what is left."""
         return [self[start : start + size] for start in range(0, len(self), size)]
 
-    def twice(self) -> Batch:
-        """All samples, and again."""
-        extras = {name: torch.cat([values, values]) for name, values in self.extras.items()}
-        inputs, labels, indices = (torch.cat([each, each]) for each in (self.inputs, self.labels, self.indices))
-        return Batch(inputs, labels, indices, extras)
-
 
 @dataclass(frozen=True)
 class Shard:

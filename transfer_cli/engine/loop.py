@@ -14,6 +14,7 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute, Place
 from transfer_cli.engine.optimizers import set_rate
 from transfer_cli.errors import RunError
+from transfer_cli.models.network import run_frozen
 from transfer_cli.strategies.base import StepResult, Strategy
 
 # Loss scaling overflows now and then, by design; more in a row than this is divergence.
@@ -188,8 +189,6 @@ def outputs(
 ) -> Iterator[tuple[Batch, Tensor]]:
     """Each batch with what `forward` makes of its inputs, on the device; nothing is kept for a backward pass."""
     for batch in batches:
-        # A single image takes other kernels than a batch, with other rounding; a pair does not.
-        placed = place(batch if len(batch) > 1 else batch.twice())
         with torch.inference_mode(), compute.autocast():
-            output = forward(placed.inputs)
-        yield batch, output[: len(batch)]
+            output = run_frozen(forward, place(batch).inputs)
+        yield batch, output

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+STEADY_ROWS = 32
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -122,6 +124,19 @@ class Network(nn.Module):
     def stage_of(self, name: str) -> int:
         """The number of the stage that a parameter or buffer of `module` belongs to."""
         return self._stage_of[name]
+
+
+def run_frozen(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """What `forward` makes of inputs [B, ...], each row the same bits on a CPU whatever the batch it comes in.
+
+    Measured for resnet18, efficientnet_lite0, mobilenet_v3_small, convnext_tiny and test_resnet in fp32 and bf16:
+    rows are byte-equal for any batch of 16 or more. Smaller ones of small maps take other kernels, and are padded.
+    """
+    count = len(inputs)
+    if inputs.device.type != "cpu" or count >= STEADY_ROWS:
+        return forward(inputs)
+    copies = -(-STEADY_ROWS // count)
+    return forward(inputs.repeat(copies, *[1] * (inputs.ndim - 1))[:STEADY_ROWS])[:count]
 
 
 def chain(*paths: str) -> Callable[[nn.Module, Tensor], Tensor]:

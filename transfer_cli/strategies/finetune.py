@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.models.network import Network
+from transfer_cli.models.network import Network, run_frozen
 from transfer_cli.strategies.base import ParameterGroup, StepResult
 from transfer_cli.strategies.freezing import freeze, set_modes, stage_groups
 
@@ -42,5 +44,5 @@ class Finetune:
         if self.start == self.boundary:
             return self.network.forward_from(self.boundary, inputs)
         with torch.no_grad():
-            activations = self.network.forward_to(self.boundary, inputs)
+            activations = run_frozen(partial(self.network.forward_to, self.boundary), inputs)
         return self.network.forward_from(self.boundary, activations)
