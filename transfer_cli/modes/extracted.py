@@ -7,10 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from transfer_cli.config import Experiment, Extract
 from transfer_cli.engine import states
 from transfer_cli.engine.device import Compute
@@ -22,14 +18,15 @@ from transfer_cli.modes import building
 from transfer_cli.modes.backbone import Backbone
 from transfer_cli.modes.building import Materials
 from transfer_cli.modes.features import CachedFeatures, LiveFeatures
-from transfer_cli.modes.finishing import Labelled, Outcome
+from transfer_cli.modes.finishing import Outcome
 from transfer_cli.modes.parts import PLAIN, shows_evaluation_pixels
 from transfer_cli.modes.prefix import BATCH_SIZE
 from transfer_cli.modes.trained import save_trained
 from transfer_cli.records.metrics import MetricsLog
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.strategies import solvers
-from transfer_cli.strategies.extract import Features, Fitted
+from transfer_cli.records.trials import record_trials
+from transfer_cli.strategies.extract import Features, Fitted, Fitting, head_logits
+from transfer_cli.strategies.solvers import SOLVERS
 
 
 @dataclass(frozen=True)
@@ -54,10 +51,12 @@ class Extracted:
         frozen = self.frozen(reporter, stop_code)
         features = self._features(frozen)
         started = time.perf_counter()
-        fitted = solvers.SOLVERS[self.config.solver](features, e, log, reporter, stop_code)
+        fitted = SOLVERS[self.config.solver](Fitting(features, e, self.config, log, reporter, stop_code))
         seconds = time.perf_counter() - started
+        record_trials(fitted.trials, directory)
         facts = self.backbone.facts()
-        own = sum(tensor.numel() for tensor in fitted.trainable())
+        head = fitted.module(features.classes).to(m.device)
+        own = sum(tensor.numel() for tensor in head.parameters())
         return Outcome(
             best_epoch=fitted.best_epoch,
             val=fitted.val,
@@ -65,12 +64,12 @@ class Extracted:
             log=log,
             precision=self.precision,
             save_model=lambda run: self._save(run, fitted, str(facts["classifier"])),
-            test_logits=lambda: _logits(features, fitted, "test", m.device),
+            test_logits=lambda: head_logits(features, head, "test"),
             parameters=(int(facts["parameters"]) + own, own),
             weights=(m.source.label, self.backbone.weights_sha256),
             train_seconds=seconds,
             images=fitted.images,
-            more={"backbone_images": frozen.images_computed, **fitted.more(directory)},
+            more={"backbone_images": frozen.images_computed},
         )
 
     def frozen(self, reporter: Reporter, stop_code: Callable[[], int | None] = lambda: None) -> Frozen:
@@ -149,17 +148,3 @@ def _check(network: Network, config: Extract) -> None:
             near = nearest(name, names)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise UserError(f"strategy.stages={name}: no such stage.{hint} Stages: {', '.join(names)}.")
-
-
-@torch.no_grad()
-def _logits(features: Features, fitted: Fitted, split: str, device: torch.device) -> Labelled | None:
-    """Logits [N, K] and labels [N] of a split."""
-    head = fitted.module(features.classes).to(device)
-    logits: list[Tensor] = []
-    labels: list[Tensor] = []
-    for rows, classes in features.split(split):
-        logits.append(head(rows).cpu())
-        labels.append(classes.cpu())
-    if not labels:
-        return None
-    return np.asarray(torch.cat(logits)), np.asarray(torch.cat(labels))

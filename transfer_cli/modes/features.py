@@ -22,7 +22,8 @@ class CachedFeatures:
         self._rows = Rows(frozen, materials)
         images = materials.images
         self._labels = {split: torch.from_numpy(images.labels[images.splits[split]]) for split in images.splits}
-        self._visits = materials.shuffled(batch_size).visits
+        shuffled = materials.shuffled(batch_size)
+        self._visits, self.steps_per_epoch = shuffled.visits, shuffled.steps_per_epoch
         self._device = materials.device
         self.classes = len(images.classes)
 
@@ -60,7 +61,8 @@ class LiveFeatures:
 
     def __init__(self, materials: Materials, frozen: Frozen, batch_size: int) -> None:
         self._materials, self._frozen, self._parts = materials, frozen, Parts(materials)
-        self._visits = materials.shuffled(batch_size).visits
+        shuffled = materials.shuffled(batch_size)
+        self._visits, self.steps_per_epoch = shuffled.visits, shuffled.steps_per_epoch
         self.classes = len(materials.images.classes)
 
     @property

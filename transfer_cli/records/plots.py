@@ -61,6 +61,28 @@ def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], path: Pa
     _save(figure, path)
 
 
+def grid(accuracies: NDArray[np.float64], rates: Sequence[float], decays: Sequence[float], path: Path) -> None:
+    """Validation accuracy [decays, rates] of the heads of a grid; nan, what diverged, stays white."""
+    from matplotlib.figure import Figure
+
+    rows, columns = accuracies.shape
+    figure = Figure(figsize=(2.5 + 0.65 * columns, 2.2 + 0.45 * rows), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(accuracies, cmap="Blues", aspect="auto")
+    figure.colorbar(image, ax=axes, label="validation accuracy", format=lambda value, _: f"{100 * value:.1f} %")
+    axes.set_xticks(range(columns), [f"{rate:.3g}" for rate in rates], rotation=90 if columns > 6 else 0)
+    axes.set_yticks(range(rows), [f"{decay:.3g}" for decay in decays])
+    axes.set(xlabel="learning rate", ylabel="weight decay")
+    middle = (np.nanmin(accuracies) + np.nanmax(accuracies)) / 2 if np.isfinite(accuracies).any() else 0.0
+    for row, column in np.ndindex(rows, columns) if columns <= _NUMBERS_UP_TO else ():
+        value = accuracies[row, column]
+        text, colour = (
+            ("-", "black") if np.isnan(value) else (f"{100 * value:.1f}", "white" if value > middle else "black")
+        )
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    _save(figure, path)
+
+
 def _best_epoch(val: Sequence[Event]) -> Event | None:
     """The first epoch of highest validation accuracy; among equal ones the lowest loss, as training chooses."""
     finite = [event for event in val if event["accuracy"] is not None and event["loss"] is not None]

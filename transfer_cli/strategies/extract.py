@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from transfer_cli.config import Experiment, Extract
+from transfer_cli.errors import Stopped
+from transfer_cli.methods.linear_layer import Standardiser, standardiser
 from transfer_cli.models.heads import BUILDERS, HeadSpec
+from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.records.terminal import Reporter
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 """Features [B, D] float32 and labels [B] int64, on the device."""
+Scores = dict[str, float]
 
 
 class Features(Protocol):
     """Features of the data set's splits."""
 
     classes: int
+    steps_per_epoch: int
 
     @property
     def width(self) -> int:
@@ -35,19 +44,63 @@ class Features(Protocol):
 
 
 @dataclass(frozen=True)
+class Fitting:
+    """What every solver works with."""
+
+    features: Features
+    experiment: Experiment
+    config: Extract
+    log: MetricsLog
+    reporter: Reporter
+    stop_code: Callable[[], int | None]
+
+    def check_stop(self) -> None:
+        """Raises Stopped where a signal came. Nothing is lost: features are kept, and a head is fitted in seconds."""
+        code = self.stop_code()
+        if code is not None:
+            raise Stopped(code, "while the head was fitted; the same command with resume=auto fits it again")
+
+    def table(self, split: str) -> tuple[Tensor, Tensor]:
+        """All features [N, D] and labels [N] of a split, in memory; of an empty split [0, D] and [0]."""
+        parts = list(self.features.split(split))
+        if not parts:
+            return torch.zeros(0, self.features.width), torch.zeros(0, dtype=torch.int64)
+        return torch.cat([rows for rows, _ in parts]), torch.cat([labels for _, labels in parts])
+
+    def scaler(self, train: Tensor) -> Standardiser:
+        """What standardises features, from those of the training samples [N, D]; identity where that is off."""
+        if self.config.standardize:
+            return standardiser(train)
+        width = train.shape[1]
+        zeros = torch.zeros(width, dtype=torch.float64, device=train.device)
+        return Standardiser(zeros, torch.ones_like(zeros))
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A fitted head: its shape and tensors, and how the fit went."""
 
     spec: HeadSpec
     tensors: dict[str, Tensor]
     best_epoch: int
-    val: dict[str, float] | None
+    val: Scores | None
     steps: int
-    grid: list[dict[str, Any]] = field(default_factory=list)
-    """A row for each of many heads, or for each penalty or number of neighbours that was tried."""
+    images: int
+    """Features that it trained on, counted each time."""
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    """A row for each head, penalty or number of neighbours that was tried, the chosen one marked."""
 
     def module(self, classes: int) -> torch.nn.Module:
         """The head as a module, features [B, D] to logits [B, K]."""
         head = BUILDERS[self.spec.kind](self.spec, classes)
         head.load_state_dict(self.tensors)
         return head.eval()
+
+
+@torch.no_grad()
+def head_logits(features: Features, head: torch.nn.Module, split: str) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Logits [N, K] and labels [N] of a split; None where it has no samples."""
+    parts = [(head(rows).cpu().numpy(), labels.cpu().numpy()) for rows, labels in features.split(split)]
+    if not parts:
+        return None
+    return np.concatenate([logits for logits, _ in parts]), np.concatenate([labels for _, labels in parts])
