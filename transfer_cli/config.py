@@ -10,15 +10,12 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
+from transfer_cli.config_optimizers import OPTIMIZERS, SCHEDULERS, Muon, Optimizer, Scheduler, Sgd, step_problems
 from transfer_cli.convert import Between, MoreThan, Problems, convert, convert_one_of
 from transfer_cli.errors import UserError
+from transfer_cli.limits import Count, Fraction, NotNegative, Positive, Share
 
 Mode = Literal["train", "evaluate", "predict"]
-Positive = Annotated[float, MoreThan(0)]
-NotNegative = Annotated[float, Between(0)]
-Fraction = Annotated[float, Between(0, 1)]
-Share = Annotated[float, MoreThan(0), Between(0, 1)]
-Count = Annotated[int, Between(1)]
 Alpha = Annotated[float, Between(0, 8)]
 
 
@@ -90,43 +87,7 @@ class Extract:
     grid: Grid
 
 
-@dataclass(frozen=True)
-class Sgd:
-    """`optimizer=sgd`."""
-
-    name: Literal["sgd"]
-    lr: Positive
-    weight_decay: NotNegative
-    momentum: Annotated[float, Between(0, 1)]
-    nesterov: bool
-
-
-@dataclass(frozen=True)
-class AdamW:
-    """`optimizer=adamw`."""
-
-    name: Literal["adamw"]
-    lr: Positive
-    weight_decay: NotNegative
-    betas: tuple[Fraction, Fraction]
-    eps: Positive
-
-
-Optimizer = Sgd | AdamW
 Strategy = Finetune | Extract
-
-
-@dataclass(frozen=True)
-class Scheduler:
-    """The rate at each step: up from `start` during `warmup` (a fraction below 1, else steps), then down to `final`.
-
-    `start` and `final` are multiples of `optimizer.lr`.
-    """
-
-    name: Literal["cosine", "onecycle", "linear", "constant"]
-    warmup: NotNegative
-    start: Fraction
-    final: Fraction = 1.0
 
 
 @dataclass(frozen=True)
@@ -207,7 +168,6 @@ class Experiment:
     trainer: Trainer
 
 
-OPTIMIZERS: dict[str, type] = {"sgd": Sgd, "adamw": AdamW}
 STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract}
 
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
@@ -224,6 +184,7 @@ def parse(values: dict[str, Any]) -> Experiment:
     values = {key: value for key, value in values.items() if key != "experiment"}
     variants = {
         "optimizer": convert_one_of(OPTIMIZERS, values.get("optimizer"), "optimizer", problems),
+        "scheduler": convert_one_of(SCHEDULERS, values.get("scheduler"), "scheduler", problems),
         "strategy": convert_one_of(STRATEGIES, values.get("strategy"), "strategy", problems),
     }
     experiment = convert(values, Experiment, "", problems, done=variants)
@@ -264,19 +225,15 @@ def combination_problems(experiment: Experiment) -> list[str]:
         ),
         *_augment_problems(e.augment),
         (
-            isinstance(e.optimizer, Sgd) and e.optimizer.nesterov and e.optimizer.momentum == 0,
+            isinstance(e.optimizer, Sgd | Muon) and e.optimizer.nesterov and e.optimizer.momentum == 0,
             "optimizer.nesterov=true: Nesterov momentum needs optimizer.momentum above 0.",
-        ),
-        (
-            1 < e.scheduler.warmup != int(e.scheduler.warmup),
-            f"scheduler.warmup={e.scheduler.warmup}: a fraction of the run (0 to 1) or a whole number of steps.",
         ),
         (
             e.name is not None and not is_label(e.name),
             f"name={e.name}: letters, digits, '.', '_' and '-' only, not '.' or '-' first.",
         ),
     ]
-    return [message for wrong, message in checks if wrong]
+    return [message for wrong, message in checks if wrong] + step_problems(e.scheduler)
 
 
 def _augment_problems(augment: Augment) -> list[tuple[bool, str]]:

@@ -74,9 +74,14 @@ def test_swapped_evaluates_the_average_and_gives_everything_back() -> None:
     average.update(module, 0)
     raw = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     mean = {name: tensor.clone() for name, tensor in average.tensors.items()}
-    with pytest.raises(KeyboardInterrupt), average.swapped(module):
-        assert all(torch.equal(tensor, mean[name]) for name, tensor in module.state_dict().items())
-        raise KeyboardInterrupt
+
+    def evaluation() -> None:
+        with average.swapped(module):
+            assert all(torch.equal(tensor, mean[name]) for name, tensor in module.state_dict().items())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluation()
     assert all(torch.equal(tensor, raw[name]) for name, tensor in module.state_dict().items())
     assert all(torch.equal(tensor, mean[name]) for name, tensor in average.tensors.items())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from transfer_cli.errors import UserError
@@ -15,7 +17,7 @@ def test_each_stage_learns_decay_times_as_fast_as_the_one_above() -> None:
     rates = [layer_multiplier(stage, 4, 0.75) for stage in range(5)]
     assert rates[4] == 1
     assert rates[0] == pytest.approx(0.31640625)
-    assert all(lower == pytest.approx(0.75 * upper) for lower, upper in zip(rates, rates[1:], strict=False))
+    assert all(lower == pytest.approx(0.75 * upper) for lower, upper in itertools.pairwise(rates))
     assert layer_multiplier(2, 4, 1.0) == 1
 
 

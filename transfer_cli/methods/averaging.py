@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def decay_at(step: int, decay: float) -> float:
-    """The decay after optimizer step `step` (from 0), with TensorFlow's warm-up: min(decay, (1 + step) / (10 + step))."""
+    """min(decay, (1 + step) / (10 + step)): the decay after step `step` (from 0), warmed up as in TensorFlow."""
     return min(decay, (1 + step) / (10 + step))
 
 

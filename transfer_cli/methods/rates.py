@@ -9,7 +9,7 @@ from transfer_cli.errors import UserError, nearest
 
 
 def layer_multiplier(stage: int, last: int, decay: float) -> float:
-    """decay^(last - stage): 1 for the head, stage number `last`, less below it (ULMFiT: Howard 2018; BEiT: Bao 2022)."""
+    """decay^(last - stage): 1 for stage number `last`, the head, less below (ULMFiT: Howard 2018; BEiT: Bao 2022)."""
     return decay ** (last - stage)
 
 

@@ -21,8 +21,8 @@ def l2_sp(parameters: Mapping[str, Tensor], start: Mapping[str, Tensor], alpha: 
 def delta(features: Sequence[Tensor], source: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
     """Attention-weighted distance to the source network's feature maps, for each tapped layer (Li 2019).
 
-    1/2 sum over channels j of C w_j mean((f_j - s_j)^2), with `weights` w [C] that sum to 1; added over layers, averaged
-    over the batch (the authors' code sums over it: their factor is ours divided by the batch size).
+    1/2 sum over channels j of C w_j mean((f_j - s_j)^2), with `weights` w [C] that sum to 1; added over layers,
+    averaged over the batch (the authors' code sums over it: their factor is ours divided by the batch size).
     """
     layers = []
     for ours, theirs, weight in zip(features, source, weights, strict=True):
@@ -58,7 +58,8 @@ def attention_weights(increases: Tensor) -> Tensor:
 
 def bss(features: Tensor, k: int) -> Tensor:
     """Batch spectral shrinkage: the sum of squares of the k smallest singular values of features [B, D] (Chen 2019)."""
-    return torch.linalg.svdvals(features.float())[-k:].square().sum()
+    values: Tensor = torch.linalg.svdvals(features.float())
+    return values[-k:].square().sum()
 
 
 def _total(terms: Sequence[Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Result = TypeVar("Result")
 
@@ -30,12 +30,12 @@ def sharp_gradients(module: nn.Module, rho: float, backward: Callable[[], Result
 @contextmanager
 def perturbed(module: nn.Module, rho: float) -> Iterator[None]:
     """Within, the parameters that have gradients stand `rho` further up the slope, measured over all of them."""
-    climbing = [p for p in module.parameters() if p.grad is not None]
+    climbing: list[Tensor] = [p for p in module.parameters() if p.grad is not None]
     before = [p.detach().clone() for p in climbing]
     gradients = [p.grad for p in climbing if p.grad is not None]
     with torch.no_grad():
         norm = torch.nn.utils.get_total_norm(gradients)
-        torch._foreach_add_(climbing, torch._foreach_mul(gradients, rho / (norm + 1e-12)))
+        torch._foreach_add_(climbing, list(torch._foreach_mul(gradients, rho / (norm + 1e-12))))
     try:
         yield
     finally:
