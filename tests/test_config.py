@@ -26,8 +26,8 @@ def test_the_options_are_counted() -> None:
         "augment": 3,
         "dataset": 19,
         "model": 22,
-        "optimizer": 2,
-        "scheduler": 4,
+        "optimizer": 10,
+        "scheduler": 8,
         "strategy": 1,
         "trainer": 1,
     }

@@ -10,15 +10,12 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
+from transfer_cli.config_optimizers import OPTIMIZERS, SCHEDULERS, Muon, Optimizer, Scheduler, Sgd, step_problems
 from transfer_cli.convert import Between, MoreThan, Problems, convert, convert_one_of
 from transfer_cli.errors import UserError
+from transfer_cli.limits import Count, Fraction, NotNegative, Positive, Share
 
 Mode = Literal["train", "evaluate", "predict"]
-Positive = Annotated[float, MoreThan(0)]
-NotNegative = Annotated[float, Between(0)]
-Fraction = Annotated[float, Between(0, 1)]
-Share = Annotated[float, MoreThan(0), Between(0, 1)]
-Count = Annotated[int, Between(1)]
 Alpha = Annotated[float, Between(0, 8)]
 
 
@@ -92,43 +89,7 @@ class Extract:
     grid: Grid
 
 
-@dataclass(frozen=True)
-class Sgd:
-    """`optimizer=sgd`."""
-
-    name: Literal["sgd"]
-    lr: Positive
-    weight_decay: NotNegative
-    momentum: Annotated[float, Between(0, 1)]
-    nesterov: bool
-
-
-@dataclass(frozen=True)
-class AdamW:
-    """`optimizer=adamw`."""
-
-    name: Literal["adamw"]
-    lr: Positive
-    weight_decay: NotNegative
-    betas: tuple[Fraction, Fraction]
-    eps: Positive
-
-
-Optimizer = Sgd | AdamW
 Strategy = Finetune | Extract
-
-
-@dataclass(frozen=True)
-class Scheduler:
-    """The rate at each step: up from `start` during `warmup` (a fraction below 1, else steps), then down to `final`.
-
-    `start` and `final` are multiples of `optimizer.lr`.
-    """
-
-    name: Literal["cosine", "onecycle", "linear", "constant"]
-    warmup: NotNegative
-    start: Fraction
-    final: Fraction = 1.0
 
 
 @dataclass(frozen=True)
@@ -209,7 +170,6 @@ class Experiment:
     trainer: Trainer
 
 
-OPTIMIZERS: dict[str, type] = {"sgd": Sgd, "adamw": AdamW}
 STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract}
 
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
@@ -226,6 +186,7 @@ def parse(values: dict[str, Any]) -> Experiment:
     values = {key: value for key, value in values.items() if key != "experiment"}
     variants = {
         "optimizer": convert_one_of(OPTIMIZERS, values.get("optimizer"), "optimizer", problems),
+        "scheduler": convert_one_of(SCHEDULERS, values.get("scheduler"), "scheduler", problems),
         "strategy": convert_one_of(STRATEGIES, values.get("strategy"), "strategy", problems),
     }
     experiment = convert(values, Experiment, "", problems, done=variants)
@@ -266,19 +227,16 @@ def combination_problems(experiment: Experiment) -> list[str]:
         ),
         *_augment_problems(e.augment),
         (
-            isinstance(e.optimizer, Sgd) and e.optimizer.nesterov and e.optimizer.momentum == 0,
+            isinstance(e.optimizer, Sgd | Muon) and e.optimizer.nesterov and e.optimizer.momentum == 0,
             "optimizer.nesterov=true: Nesterov momentum needs optimizer.momentum above 0.",
         ),
-        (
-            1 < e.scheduler.warmup != int(e.scheduler.warmup),
-            f"scheduler.warmup={e.scheduler.warmup}: a fraction of the run (0 to 1) or a whole number of steps.",
-        ),
+        *_extract_problems(e),
         (
             e.name is not None and not is_label(e.name),
             f"name={e.name}: letters, digits, '.', '_' and '-' only, not '.' or '-' first.",
         ),
     ]
-    return [message for wrong, message in checks if wrong]
+    return [message for wrong, message in checks if wrong] + step_problems(e.scheduler)
 
 
 def _augment_problems(augment: Augment) -> list[tuple[bool, str]]:
@@ -290,6 +248,37 @@ def _augment_problems(augment: Augment) -> list[tuple[bool, str]]:
     ]
     both = augment.randaugment is not None and augment.trivialaugment
     return [*checks, (both, "augment.randaugment and augment.trivialaugment: use one of them.")]
+
+
+def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """What a head on frozen features cannot do."""
+    config = e.strategy
+    if not isinstance(config, Extract):
+        return []
+    by_optimizer, grid = config.solver == "optimizer", config.grid
+    return [
+        (
+            by_optimizer and e.optimizer.name not in ("sgd", "adamw"),
+            f"optimizer={e.optimizer.name}: strategy=extract trains heads with sgd or adamw.",
+        ),
+        (
+            by_optimizer and e.scheduler.name == "plateau",
+            "scheduler=plateau: many heads share one schedule; strategy=extract takes any other.",
+        ),
+        (
+            not by_optimizer and bool(grid.lr or grid.weight_decay or grid.seed),
+            f"strategy.grid: strategy.solver={config.solver} has no rates or decays to try; it is for solver=optimizer.",
+        ),
+        (
+            not by_optimizer and config.head != "linear",
+            f"strategy.head={config.head}: strategy.solver={config.solver} fits a linear head; mlp needs solver=optimizer.",
+        ),
+        (
+            e.trainer.clip_grad is not None,
+            f"trainer.clip_grad={e.trainer.clip_grad}: strategy=extract does not clip; leave it out.",
+        ),
+        (e.trainer.accumulate > 1, "trainer.accumulate: strategy=extract needs none; set trainer.batch_size."),
+    ]
 
 
 def is_label(name: str) -> bool:

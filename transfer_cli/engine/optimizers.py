@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from transfer_cli.config import AdamW, Optimizer, Sgd
+from transfer_cli.config_optimizers import Adafactor, AdamFamily, Lion, Muon, Optimizer, RmsProp, Sgd
 from transfer_cli.strategies.base import ParameterGroup
 
 Groups = list[dict[str, Any]]
+
+# What an optimizer keeps by group instead of by parameter: LAMB counts its steps so.
+GROUP_STATE = ("step",)
+
+# Words in the names of tables and first layers, which Muon's authors give to AdamW beside the head.
+EMBEDDINGS = ("embed", "position", "token", "stem")
 
 
 def _sgd(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
@@ -19,25 +26,122 @@ def _sgd(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimize
 
 
 def _adamw(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
-    assert isinstance(config, AdamW)
+    assert isinstance(config, AdamFamily)
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
 
 
-BUILDERS: dict[str, Callable[[Groups, Optimizer, bool], torch.optim.Optimizer]] = {"sgd": _sgd, "adamw": _adamw}
+def _adam(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
+    assert isinstance(config, AdamFamily)
+    return torch.optim.Adam(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
+
+
+def _nadamw(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
+    from timm.optim.nadamw import NAdamW
+
+    assert isinstance(config, AdamFamily)
+    return NAdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
+
+
+def _radam(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
+    assert isinstance(config, AdamFamily)
+    return torch.optim.RAdam(
+        groups, lr=config.lr, betas=config.betas, eps=config.eps, decoupled_weight_decay=True, foreach=True
+    )
+
+
+def _rmsprop(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
+    assert isinstance(config, RmsProp)
+    return torch.optim.RMSprop(groups, lr=config.lr, alpha=config.alpha, eps=config.eps, momentum=config.momentum)
+
+
+def _lamb(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
+    from timm.optim.lamb import Lamb
+
+    assert isinstance(config, AdamFamily)
+    # Its own clipping would hide from trainer.clip_grad.
+    return Lamb(groups, lr=config.lr, betas=config.betas, eps=config.eps, max_grad_norm=None)
+
+
+def _lion(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
+    from timm.optim.lion import Lion as TimmLion
+
+    assert isinstance(config, Lion)
+    return TimmLion(groups, lr=config.lr, betas=config.betas)
+
+
+def _adafactor(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
+    assert isinstance(config, Adafactor)
+    return torch.optim.Adafactor(groups, lr=config.lr, beta2_decay=-config.decay, d=config.clip)
+
+
+def _muon(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
+    from timm.optim.muon import Muon as TimmMuon
+
+    assert isinstance(config, Muon)
+    # Scaled so (Liu 2025), a matrix moves as far as AdamW would move it: one rate serves both kinds of group.
+    return TimmMuon(
+        groups,
+        lr=config.lr,
+        momentum=config.momentum,
+        betas=config.betas,
+        eps=config.eps,
+        adjust_lr_fn="match_rms_adamw",
+        conv_mode="flatten",
+    )
+
+
+BUILDERS: dict[str, Callable[[Groups, Optimizer, bool], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adamw": _adamw,
+    "adam": _adam,
+    "nadamw": _nadamw,
+    "radam": _radam,
+    "rmsprop": _rmsprop,
+    "lamb": _lamb,
+    "lion": _lion,
+    "adafactor": _adafactor,
+    "muon": _muon,
+}
 
 
 def build_optimizer(groups: Sequence[ParameterGroup], config: Optimizer, device: torch.device) -> torch.optim.Optimizer:
     """The optimizer over all groups; each torch group carries its `lr_multiplier` for the schedule."""
-    torch_groups: Groups = [
-        {
-            "params": list(group.parameters.values()),
-            "lr": config.lr * group.lr_multiplier,
-            "lr_multiplier": group.lr_multiplier,
-            "weight_decay": config.weight_decay if group.decay else 0.0,
-        }
-        for group in groups
-    ]
+    if isinstance(config, Muon):
+        torch_groups = [
+            _torch_group(part, config) | {"use_muon": muon, "nesterov": config.nesterov and muon}
+            for part, muon in muon_split(groups)
+        ]
+    else:
+        torch_groups = [_torch_group(group, config) for group in groups]
     return BUILDERS[config.name](torch_groups, config, device.type in ("cpu", "cuda"))
+
+
+def muon_split(groups: Sequence[ParameterGroup]) -> Iterator[tuple[ParameterGroup, bool]]:
+    """Each group in up to two: hidden matrices, which Muon orthogonalises, and all else, which AdamW moves.
+
+    Matrices are linear weights and convolution kernels that mix channels, [out, in * h * w], outside the first and last
+    layers (Jordan 2024). True marks the first part.
+    """
+    for group in groups:
+        hidden = {
+            name: p
+            for name, p in group.parameters.items()
+            if group.stage not in ("stem", "head")
+            and p.ndim in (2, 4)
+            and p.shape[1] > 1
+            and not any(word in name for word in EMBEDDINGS)
+        }
+        rest = {name: p for name, p in group.parameters.items() if name not in hidden}
+        yield from ((replace(group, parameters=part), part is hidden) for part in (hidden, rest) if part)
+
+
+def _torch_group(group: ParameterGroup, config: Optimizer) -> dict[str, Any]:
+    return {
+        "params": list(group.parameters.values()),
+        "lr": config.lr * group.lr_multiplier,
+        "lr_multiplier": group.lr_multiplier,
+        "weight_decay": config.weight_decay if group.decay else 0.0,
+    }
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -47,27 +151,31 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def pack_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The optimizer's state as flat named tensors and plain scalars, both under `<parameter index>/<key>`."""
-    tensors: dict[str, torch.Tensor] = {}
-    scalars: dict[str, Any] = {}
-    for index, entries in optimizer.state_dict()["state"].items():
-        for key, value in entries.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"{index}/{key}"] = value
-            else:
-                scalars[f"{index}/{key}"] = value
-    return tensors, scalars
+    """The optimizer's state as flat named tensors and plain scalars.
+
+    Both are named `<parameter index>/<key>`, and `group<index>/<key>` for what is kept by group.
+    """
+    state = optimizer.state_dict()
+    entries = {f"{index}/{key}": value for index, own in state["state"].items() for key, value in own.items()}
+    for index, group in enumerate(state["param_groups"]):
+        entries |= {f"group{index}/{key}": group[key] for key in GROUP_STATE if key in group}
+    tensors = {name: value for name, value in entries.items() if isinstance(value, torch.Tensor)}
+    return tensors, {name: value for name, value in entries.items() if name not in tensors}
 
 
 def unpack_state(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], scalars: dict[str, Any]) -> None:
     """Give a fresh optimizer over the same groups a packed state back, bit for bit."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    groups = optimizer.state_dict()["param_groups"]
     state: dict[int, dict[str, Any]] = {}
     for name, value in {**tensors, **scalars}.items():
-        index, key = name.split("/", 1)
-        parameter = parameters[int(index)]
+        owner, key = name.split("/", 1)
+        if owner.startswith("group"):
+            groups[int(owner.removeprefix("group"))][key] = value
+            continue
+        parameter = parameters[int(owner)]
         if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
             # Moments lie in memory like their weights (channels last), or the kernels would take another path.
             value = torch.empty_like(parameter).copy_(value)
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        state.setdefault(int(owner), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,9 +1,12 @@
-"""Learning-rate schedules as pure functions of the step, so that resuming cannot get them wrong."""
+"""Learning-rate schedules as pure functions of the step and of validation so far: resuming cannot get them wrong."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from transfer_cli.config_optimizers import Constant, Plateau, Polynomial, Restarts, Scheduler, Smooth, Stairs
+from transfer_cli.engine.stopping import plateaus
 
 Shape = Callable[[float], float]
 
@@ -16,32 +19,57 @@ def _linear(progress: float) -> float:
     return 1 - progress
 
 
-def _constant(progress: float) -> float:
-    return 1.0
+# How the rate falls after the warm-up, from 1 at progress 0 to 0 at progress 1.
+SHAPES: dict[str, Shape] = {"cosine": _cosine, "linear": _linear, "onecycle": _cosine}
 
 
-# How the rate rises during the warm-up, and how it falls after it; each from 1 at progress 0 to 0 at progress 1.
-SHAPES: dict[str, tuple[Shape, Shape]] = {
-    "cosine": (_linear, _cosine),
-    "linear": (_linear, _linear),
-    "onecycle": (_cosine, _cosine),
-    "constant": (_linear, _constant),
-}
+def steps_of(length: float, total_steps: int) -> int:
+    """A fraction of the run below 1, else a number of steps."""
+    return round(length * total_steps) if length < 1 else int(length)
 
 
 def warmup_steps(warmup: float, total_steps: int) -> int:
-    """A fraction of the run below 1, else a number of steps; never the whole run."""
-    steps = round(warmup * total_steps) if warmup < 1 else int(warmup)
-    return min(steps, max(total_steps - 1, 0))
+    """The steps of the warm-up; never the whole run."""
+    return min(steps_of(warmup, total_steps), max(total_steps - 1, 0))
 
 
-def rate_multiplier(name: str, step: int, total_steps: int, *, warmup: float, start: float, final: float) -> float:
+def rate_multiplier(scheduler: Scheduler, step: int, total_steps: int, history: Sequence[float] = ()) -> float:
     """The factor on the base learning rate at `step` (from 0).
 
-    Cosine: Loshchilov & Hutter 2017 (SGDR, one period); one-cycle: Smith & Topin 2018; warm-up: Goyal et al. 2017.
+    `history` holds the validation score of each epoch that ended before `step`, higher is better; only `plateau` reads
+    it. Warm-up: Goyal 2017; cosine and restarts: Loshchilov 2017 (SGDR); one-cycle: Smith 2018.
     """
-    rise, fall = SHAPES[name]
-    rising = warmup_steps(warmup, total_steps)
+    rising = warmup_steps(scheduler.warmup, total_steps)
     if step < rising:
-        return 1 - (1 - start) * rise(step / rising)
-    return final + (1 - final) * fall((step - rising) / max(total_steps - rising, 1))
+        rise = _cosine if scheduler.name == "onecycle" else _linear
+        return 1 - (1 - scheduler.start) * rise(step / rising)
+    falling = max(total_steps - rising, 1)
+    progress = (step - rising) / falling
+    match scheduler:
+        case Smooth():
+            return _between(scheduler.final, SHAPES[scheduler.name](progress))
+        case Polynomial():
+            return _between(scheduler.final, (1 - progress) ** scheduler.power)
+        case Restarts():
+            period = _progress_in_cycle(step - rising, falling, scheduler.cycles, scheduler.growth)
+            return _between(scheduler.final, _cosine(period))
+        case Stairs():
+            # Counted from the start of the run, warm-up included, as recipes state it.
+            return scheduler.factor ** (step // max(steps_of(scheduler.every, total_steps), 1))
+        case Plateau():
+            drops = plateaus(history, scheduler.patience, scheduler.min_delta)
+            return max(scheduler.factor**drops, scheduler.final)
+        case Constant():
+            return 1.0
+
+
+def _between(final: float, share: float) -> float:
+    return final + (1 - final) * share
+
+
+def _progress_in_cycle(step: int, steps: int, cycles: int, growth: float) -> float:
+    """How far (0 to 1) the cycle that `step` lies in has come; each is `growth` times as long as the one before."""
+    lengths = [growth**cycle for cycle in range(cycles)]
+    starts = [round(steps * sum(lengths[:cycle]) / sum(lengths)) for cycle in range(cycles + 1)]
+    cycle = max(cycle for cycle in range(cycles) if starts[cycle] <= step)
+    return (step - starts[cycle]) / max(starts[cycle + 1] - starts[cycle], 1)

@@ -126,7 +126,6 @@ def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode,
     e = setup.materials.experiment
     batches = setup.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
     total_steps = e.trainer.epochs * batches.steps_per_epoch
-    shape = {"warmup": e.scheduler.warmup, "start": e.scheduler.start, "final": e.scheduler.final}
     step = setup.strategy.step
     trainer = Trainer(
         strategy=setup.strategy,
@@ -135,7 +134,7 @@ def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode,
         scaler=setup.compute.grad_scaler(),
         compute=setup.compute,
         place=setup.inputs.place,
-        rate=lambda step: e.optimizer.lr * rate_multiplier(e.scheduler.name, step, total_steps, **shape),
+        rate=lambda step: e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps),
         micro_batch=e.trainer.batch_size,
         clip_grad=e.trainer.clip_grad,
         warn=reporter.warn,

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from transfer_cli.config import AdamW, Experiment, Extract, Sgd
+from transfer_cli.config import Experiment, Extract
+from transfer_cli.config_optimizers import AdamFamily, Sgd
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.errors import RunError
 from transfer_cli.methods.linear_heads import ManyHeads
@@ -181,10 +182,9 @@ def _rule(e: Experiment) -> RowOptimizer:
     optimizer = e.optimizer
     if isinstance(optimizer, Sgd):
         return ROW_OPTIMIZERS["sgd"](optimizer.momentum, optimizer.nesterov)
-    assert isinstance(optimizer, AdamW)
+    assert isinstance(optimizer, AdamFamily)
     return ROW_OPTIMIZERS["adamw"](optimizer.betas, optimizer.eps)
 
 
 def _multiplier(e: Experiment, step: int, total_steps: int) -> float:
-    s = e.scheduler
-    return rate_multiplier(s.name, step, total_steps, warmup=s.warmup, start=s.start, final=s.final)
+    return rate_multiplier(e.scheduler, step, total_steps)

@@ -1,0 +1,59 @@
+"""An exponential average of the weights, trained beside them and swapped in to be evaluated (Polyak 1992; EMA)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def decay_at(step: int, decay: float) -> float:
+    """min(decay, (1 + step) / (10 + step)): the decay after step `step` (from 0), warmed up as in TensorFlow."""
+    return min(decay, (1 + step) / (10 + step))
+
+
+class Average:
+    """The average of a module's parameters and buffers; integer buffers, such as counters, are copied.
+
+    What never changes, such as a frozen stage, keeps its very bits. `tensors` is what a state saves and `load` takes.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """average <- d average + (1 - d) weights, after optimizer step `step` (from 0)."""
+        pairs = [(self.tensors[name], tensor) for name, tensor in module.state_dict().items()]
+        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in averaged], [w for _, w in averaged], 1 - decay_at(step, self.decay))
+        for counter, now in pairs:
+            if not counter.is_floating_point():
+                counter.copy_(now)
+
+    @torch.no_grad()
+    def swap(self, module: nn.Module) -> None:
+        """Exchange the average and the module's own tensors, in place; twice gives everything back."""
+        for name, tensor in module.state_dict().items():
+            own = tensor.clone()
+            tensor.copy_(self.tensors[name])
+            self.tensors[name].copy_(own)
+
+    @contextmanager
+    def swapped(self, module: nn.Module) -> Iterator[None]:
+        """Within, the module is its average, to be evaluated or saved as the weights to keep."""
+        self.swap(module)
+        try:
+            yield
+        finally:
+            self.swap(module)
+
+    @torch.no_grad()
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what a state saved, bit for bit, each tensor laid out in memory as its weight is."""
+        assert tensors.keys() == self.tensors.keys()
+        for name, tensor in tensors.items():
+            self.tensors[name].copy_(tensor)

@@ -1,0 +1,67 @@
+"""Classification losses. Each returns one value per sample, [B], so that means survive splitting a batch.
+
+Shapes: logits [B, K]; targets are class numbers [B] int64 or probabilities [B, K] (mixup, soft labels).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from transfer_cli.errors import UserError
+
+
+def cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
+    adjustment: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy with label smoothing (Szegedy 2016): `smoothing` of each target is spread over all classes.
+
+    `class_weights` [K] scales the term of each class; `adjustment` [K] is added to the logits (`logit_adjustment`).
+    """
+    shifted = logits if adjustment is None else logits + adjustment
+    return F.cross_entropy(shifted, targets, weight=class_weights, label_smoothing=smoothing, reduction="none")
+
+
+def focal(
+    logits: Tensor, targets: Tensor, *, gamma: float, smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Tensor:
+    """Focal loss (Lin 2017): the term of each class scaled by (1 - p)^gamma; gamma 0 is cross-entropy."""
+    log_p = logits.float().log_softmax(1)
+    # Where p rounds to 1 the power of 0 has no finite slope for gamma below 1.
+    missing = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).eps)
+    terms = -smoothed(targets, logits.shape[1], smoothing) * missing**gamma * log_p
+    return (terms if class_weights is None else terms * class_weights).sum(1)
+
+
+def smoothed(targets: Tensor, classes: int, smoothing: float) -> Tensor:
+    """Probabilities [B, K]: (1 - smoothing) of the target and smoothing / K for every class."""
+    soft = targets if targets.ndim == 2 else F.one_hot(targets, classes)
+    return (1 - smoothing) * soft.float() + smoothing / classes
+
+
+def logit_adjustment(counts: Tensor, tau: float = 1.0) -> Tensor:
+    """tau times the log of each class's share of the training images, [K] (Menon 2021).
+
+    Cross-entropy on logits so shifted teaches the unshifted ones to rank classes as if all were equally frequent.
+    """
+    return tau * (_filled(counts) / counts.sum()).log()
+
+
+def balanced_weights(counts: Tensor, power: float = 1.0) -> Tensor:
+    """Class weights [K] proportional to 1 / count^power, scaled so that the mean over training images is 1."""
+    raw = _filled(counts) ** -power
+    return raw * counts.sum() / (raw * counts).sum()
+
+
+def _filled(counts: Tensor) -> Tensor:
+    """Counts [K] as numbers. Raises UserError for a class without images, whose weight would be infinite."""
+    empty = (counts <= 0).nonzero().flatten().tolist()
+    if empty:
+        raise UserError(f"class {empty[0]} has no training images: weights by class frequency need one of each.")
+    return counts.float()

@@ -1,0 +1,58 @@
+"""Sharpness-aware minimisation (Foret 2021): step by the gradient at the worst nearby weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Result = TypeVar("Result")
+
+
+def sharp_gradients(module: nn.Module, rho: float, backward: Callable[[], Result]) -> Result:
+    """Leave in the parameters the gradients of the loss at w + rho g / ||g||, g being its gradient at w.
+
+    `backward` clears the gradients and makes those of one batch; it runs twice, with the same dropout and stochastic
+    depth, and BatchNorm statistics move only in the first pass. The weights come back bit for bit. Returns what the
+    first pass did. `rho` 0 gives exactly the gradients of one pass. Loss scaling does not matter: g is normalised.
+    """
+    device = next(module.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type=device.type):
+        result = backward()
+    with perturbed(module, rho), still_statistics(module):
+        backward()
+    return result
+
+
+@contextmanager
+def perturbed(module: nn.Module, rho: float) -> Iterator[None]:
+    """Within, the parameters that have gradients stand `rho` further up the slope, measured over all of them."""
+    climbing: list[Tensor] = [p for p in module.parameters() if p.grad is not None]
+    before = [p.detach().clone() for p in climbing]
+    gradients = [p.grad for p in climbing if p.grad is not None]
+    with torch.no_grad():
+        norm = torch.nn.utils.get_total_norm(gradients)
+        torch._foreach_add_(climbing, list(torch._foreach_mul(gradients, rho / (norm + 1e-12))))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(climbing, before)
+
+
+@contextmanager
+def still_statistics(module: nn.Module) -> Iterator[None]:
+    """Within, BatchNorm in training mode normalises by the batch as ever, but its running statistics stay."""
+    moving = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
+    # In eval mode a layer that tracks nothing would normalise by the batch: leave those as they are.
+    moving = [m for m in moving if m.training]
+    for layer in moving:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in moving:
+            layer.track_running_stats = True
