@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from transfer_cli.convert import Between, MoreThan, Problems, convert, convert_one_of
 from transfer_cli.errors import UserError
 
-Mode = Literal["train", "evaluate", "predict"]
+Mode = Literal["train", "evaluate", "predict", "cache"]
 Positive = Annotated[float, MoreThan(0)]
 NotNegative = Annotated[float, Between(0)]
 Fraction = Annotated[float, Between(0, 1)]
@@ -161,6 +161,14 @@ class Trainer:
 
 
 @dataclass(frozen=True)
+class CacheCommand:
+    """`mode=cache`: what to do with which entries."""
+
+    action: Literal["list", "verify", "clear"]
+    kind: Literal["all", "pixels", "activations", "teacher"]
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One run, complete."""
 
@@ -185,6 +193,7 @@ class Experiment:
     scheduler: Scheduler
     augment: Augment
     trainer: Trainer
+    cache: CacheCommand
 
 
 OPTIMIZERS: dict[str, type] = {"sgd": Sgd, "adamw": AdamW}
@@ -193,7 +202,7 @@ STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract}
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
 _NOT_IN_HASH = (
     *("mode", "run", "input", "output", "split", "name", "resume"),
-    *("cache_dir", "cache_size", "output_dir", "quiet"),
+    *("cache_dir", "cache_size", "cache", "output_dir", "quiet"),
 )
 _NOT_IN_HASH_OF_GROUP = {"trainer": ("workers",), "dataset": ("store",)}
 
@@ -223,10 +232,14 @@ def combination_problems(experiment: Experiment) -> list[str]:
             e.mode == "train" and e.run is not None,
             f"run={e.run}: mode=train makes a new run; to continue one say resume=<run directory>.",
         ),
-        (e.mode != "train" and e.run is None, f"run: mode={e.mode} needs run=<run directory>."),
+        (e.mode in ("evaluate", "predict") and e.run is None, f"run: mode={e.mode} needs run=<run directory>."),
         (e.mode == "predict" and e.input is None, "input: mode=predict needs input=<image file or folder>."),
         (e.mode != "predict" and e.input is not None, f"input={e.input}: only mode=predict reads input."),
         (e.mode != "predict" and e.output is not None, f"output={e.output}: only mode=predict writes output."),
+        (
+            e.mode != "cache" and e.cache != CacheCommand("list", "all"),
+            f"cache.action={e.cache.action}, cache.kind={e.cache.kind}: only mode=cache reads these.",
+        ),
         (e.mode != "train" and e.resume != "never", f"resume={e.resume}: only mode=train resumes."),
         (e.resume == "auto" and e.name is None, "resume=auto: say which run to continue with name=<name>."),
         (
