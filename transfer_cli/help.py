@@ -52,7 +52,6 @@ EXAMPLES = [
     ("a head on your own folders of images", "transfer-run dataset=folder dataset.path=photos strategy.unfreeze=head"),
     ("a sweep", "transfer-run -m optimizer.lr=1e-3,1e-4 seed=0,1,2"),
     ("survive a kill: the same command goes on", "transfer-run name=flowers resume=auto trainer.epochs=20"),
-    ("see what the cache holds, and make room", "transfer-run mode=cache cache.action=clear cache.kind=pixels"),
     ("use what was trained", "transfer-run mode=predict run=outputs/runs/flowers input=photos/new"),
 ]
 
