@@ -15,7 +15,7 @@ from transfer_cli.convert import Between, MoreThan, Problems, convert, convert_o
 from transfer_cli.errors import UserError
 from transfer_cli.limits import Count, Fraction, NotNegative, Positive, Share
 
-Mode = Literal["train", "evaluate", "predict"]
+Mode = Literal["train", "evaluate", "predict", "cache"]
 Alpha = Annotated[float, Between(0, 8)]
 
 
@@ -144,6 +144,14 @@ class Trainer:
 
 
 @dataclass(frozen=True)
+class CacheCommand:
+    """`mode=cache`: what to do with which entries."""
+
+    action: Literal["list", "verify", "clear"]
+    kind: Literal["all", "pixels", "activations", "teacher"]
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One run, complete."""
 
@@ -168,6 +176,7 @@ class Experiment:
     scheduler: Scheduler
     augment: Augment
     trainer: Trainer
+    cache: CacheCommand
 
 
 STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract}
@@ -175,7 +184,7 @@ STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract}
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
 _NOT_IN_HASH = (
     *("mode", "run", "input", "output", "split", "name", "resume"),
-    *("cache_dir", "cache_size", "output_dir", "quiet"),
+    *("cache_dir", "cache_size", "cache", "output_dir", "quiet"),
 )
 _NOT_IN_HASH_OF_GROUP = {"trainer": ("workers",), "dataset": ("store",)}
 
@@ -206,10 +215,14 @@ def combination_problems(experiment: Experiment) -> list[str]:
             e.mode == "train" and e.run is not None,
             f"run={e.run}: mode=train makes a new run; to continue one say resume=<run directory>.",
         ),
-        (e.mode != "train" and e.run is None, f"run: mode={e.mode} needs run=<run directory>."),
+        (e.mode in ("evaluate", "predict") and e.run is None, f"run: mode={e.mode} needs run=<run directory>."),
         (e.mode == "predict" and e.input is None, "input: mode=predict needs input=<image file or folder>."),
         (e.mode != "predict" and e.input is not None, f"input={e.input}: only mode=predict reads input."),
         (e.mode != "predict" and e.output is not None, f"output={e.output}: only mode=predict writes output."),
+        (
+            e.mode != "cache" and e.cache != CacheCommand("list", "all"),
+            f"cache.action={e.cache.action}, cache.kind={e.cache.kind}: only mode=cache reads these.",
+        ),
         (e.mode != "train" and e.resume != "never", f"resume={e.resume}: only mode=train resumes."),
         (e.resume == "auto" and e.name is None, "resume=auto: say which run to continue with name=<name>."),
         (
@@ -267,11 +280,11 @@ def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
         ),
         (
             not by_optimizer and bool(grid.lr or grid.weight_decay or grid.seed),
-            f"strategy.grid: strategy.solver={config.solver} has no rates or decays to try; it is for solver=optimizer.",
+            f"strategy.grid: strategy.solver={config.solver} has no rates to try; it is for solver=optimizer.",
         ),
         (
             not by_optimizer and config.head != "linear",
-            f"strategy.head={config.head}: strategy.solver={config.solver} fits a linear head; mlp needs solver=optimizer.",
+            f"strategy.head={config.head}: solver={config.solver} fits a linear head; mlp needs solver=optimizer.",
         ),
         (
             e.trainer.clip_grad is not None,

@@ -20,7 +20,7 @@ GROUPS = {
 }
 
 KEYS = {
-    "mode": "train (default), evaluate, predict",
+    "mode": "train (default), evaluate, predict, cache",
     "model.name": "any classification model of torchvision or timm",
     "model.weights": "auto, none, a torchvision enum name, a timm tag, a file, or a run directory",
     "dataset.path": "folder of the images",
@@ -42,6 +42,7 @@ KEYS = {
     "seed": "every random choice follows from it",
     "name, resume": "outputs/runs/<name>; resume=auto continues it if it exists, resume=<run directory> that one",
     "output_dir, cache_dir": "where runs go (outputs), where caches go (auto)",
+    "cache.action, cache.kind": "for cache: list (default), verify (damaged ones go), clear; all (default) or one kind",
     "cache_size": "GiB that the cache may take; auto: half of what is free, up to 100. The least recently used goes",
     "quiet": "print only the run directory",
 }

@@ -150,14 +150,3 @@ def test_an_unreadable_folder_is_named(flat: Path) -> None:
     with pytest.raises(UserError, match="cats: cannot be listed"):
         scan(str(flat))
     (flat / "cats").chmod(0o700)
-
-
-def test_equal_files_in_two_splits_are_said(tmp_path: Path, make_images: MakeImages) -> None:
-    for split in ("train", "val", "test"):
-        for name in ("a", "b"):
-            make_images(tmp_path / split / name, 3)
-    assert scan(str(tmp_path)).notes == ()
-    shutil.copy(tmp_path / "train" / "a" / "1.png", tmp_path / "test" / "a" / "copy.png")
-    (note,) = scan(str(tmp_path)).notes
-    assert "1 image(s) are in more than one split" in note
-    assert "train/a/1.png and test/a/copy.png" in note

@@ -82,7 +82,8 @@ class Pass:
     def _fill(self, form: Form, table: Table, chunk: Indices) -> None:
         """Decode some images into a new entry."""
         wanted = table.stamps(chunk)
-        about = {"data": self.images.name, "first": self.images.ids[int(chunk[0])], "images": len(chunk)}
+        ends = [os.path.abspath(self.images.ids[int(chunk[end])]) for end in (0, -1)]
+        about = {"data": self.images.name, "from": os.path.commonpath(map(os.path.dirname, ends)), "images": len(chunk)}
 
         def build(folder: Path) -> None:
             write_pack(folder, wanted, self._decoded(form, table, chunk), about)

@@ -13,7 +13,6 @@ from PIL import Image
 
 from transfer_cli import errors
 from transfer_cli.data.decode import EXTENSIONS, open_image
-from transfer_cli.data.duplicates import across_splits
 from transfer_cli.data.found import Found, Indices
 from transfer_cli.errors import UserError
 
@@ -51,7 +50,6 @@ def scan(path: str | None) -> Found:
         if absent:
             notes.append(f"{folder}: no images of {len(absent)} of the classes ({_few(absent)}).")
     notes += _notes(root, folders, listing)
-    notes += across_splits(str(root), listing.keys, splits)
     return Found(
         classes=tuple(classes),
         keys=listing.keys,

@@ -41,20 +41,30 @@ class Pack:
     """An entry, open for reading: it stays readable if the cache drops it meanwhile."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises OSError if it has gone, ValueError if it cannot be understood."""
+        """Raises OSError if it has gone, ValueError if it is damaged."""
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         self.folder = folder
         self._file = os.open(folder / PIXELS, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
-        index = load_file(folder / INDEX)
+        try:
+            index = load_file(folder / INDEX)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
         self.stamps: Digests = index["stamps"]
         self.contents: Digests = index["contents"]
         self.offsets: NDArray[np.int64] = index["offsets"]
         self.shapes: NDArray[np.int32] = index["shapes"]
         """Height and width of each row, [N, 2]."""
+        if os.fstat(self._file).st_size != self.bytes_of(np.arange(len(self.shapes))):
+            raise ValueError("the pixels are cut short")
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         self.bad: dict[int, str] = {int(row): reason for row, reason in about["bad"].items()}
+
+    def bytes_of(self, rows: NDArray[np.int64]) -> int:
+        """What the pixels of some rows take."""
+        return 3 * int(self.shapes[rows].astype(np.int64).prod(axis=1).sum())
 
     def read(self, row: int, out: Pixels) -> None:
         """Fill `out`, contiguous, with the rows from `row` on. Raises OSError, or RunError for a file cut short."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from transfer_cli.cache.entries import Cache
+from transfer_cli.cache.place import free_bytes, in_words
 from transfer_cli.data.forms import Want
 from transfer_cli.data.found import Indices
 from transfer_cli.data.sources import ImageSet
@@ -18,21 +17,6 @@ from transfer_cli.data.table import Table
 SAMPLED_FILES = 64
 SPARE_BYTES = 2**30
 """Left free on the disk, for the run's own files."""
-MOST_AUTO_BYTES = 100 * 2**30
-
-
-def cache_bytes(cache_size: float | str, root: Path) -> int:
-    """`cache_size` (GiB) in bytes; `auto` is half of what is free or already the cache's, up to 100 GiB."""
-    if not isinstance(cache_size, str):
-        return int(cache_size * 2**30)
-    used = sum(entry.bytes for entry in Cache(root, 0).entries())
-    return min(MOST_AUTO_BYTES, (free_bytes(root) + used) // 2)
-
-
-def free_bytes(folder: Path) -> int:
-    """Free space where `folder` is, or will be."""
-    existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
-    return shutil.disk_usage(existing).free
 
 
 def too_large(images: ImageSet, wants: list[Want], tables: list[Table], cache: Cache) -> str | None:
@@ -67,13 +51,3 @@ def _image_size(path: str) -> tuple[int, int] | None:
                 return image.size
     except Exception:
         return None
-
-
-def in_words(size: int) -> str:
-    """Bytes in the unit that suits them."""
-    value = float(size)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:,.1f} GB"

@@ -9,14 +9,15 @@ from __future__ import annotations
 import errno
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from transfer_cli.cache.entries import Cache
-from transfer_cli.data import forms, room
+from transfer_cli.cache.place import in_words
+from transfer_cli.data import duplicates, forms, room
 from transfer_cli.data.decoding import Contents, MemoryStore, StreamStore
 from transfer_cli.data.firstpass import KIND, Pass
 from transfer_cli.data.forms import Want
@@ -63,6 +64,8 @@ class Opened:
     """Why samples were left out, by index."""
     summary: str
     """Where the pixels are and why, for people."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should be warned of."""
 
 
 @dataclass(frozen=True)
@@ -123,14 +126,14 @@ def _stored(run: Pass, wants: list[Want], tables: list[Table], wish: Wish, repor
             raise UserError(f"cache_dir: {problem}. Choose another folder, or dataset.store=stream.") from error
         raise RunError(f"decoded pixels cannot be kept: {problem}. Make room, or set dataset.store=stream.") from error
     images, skipped = leave_out(run.images, wants, tables, wish.on_bad, reporter)
-    disk = DiskStore(_by_form(wants, tables), Contents(contents_of(tables)), run.images_decoded)
+    contents = contents_of(tables)
+    disk = DiskStore(_by_form(wants, tables), Contents(contents), run.images_decoded)
     store: Store = RamStore(disk, _without(wants, skipped)) if wish.where == "ram" else disk
-    size = room.in_words(sum(table.bytes() for table in tables))
+    size = in_words(sum(table.bytes() for table in tables))
     total = sum(len(want.indices) for want in wants)
     kept = f"{size} in {run.cache.root / KIND}"
-    return Opened(
-        store, images, skipped, f"{store.where}: {total:,} images, {run.images_decoded:,} decoded now, {kept}"
-    )
+    text = f"{store.where}: {total:,} images, {run.images_decoded:,} decoded now, {kept}"
+    return Opened(store, images, skipped, text, duplicates.across_splits(images, contents))
 
 
 def _streamed(run: Pass, wants: list[Want], wish: Wish, reporter: Reporter, reason: str) -> Opened:
@@ -146,9 +149,11 @@ def _streamed(run: Pass, wants: list[Want], wish: Wish, reporter: Reporter, reas
             run = replace(run, cache=Cache(Path(folder), max_bytes=2**62))
             _complete(run, check, tables, reporter)
     images, skipped = leave_out(run.images, check, tables, wish.on_bad, reporter)
-    store = StreamStore(images, {want.form.name: want.form for want in wants}, Contents(contents_of(tables)))
+    contents = contents_of(tables)
+    store = StreamStore(images, {want.form.name: want.form for want in wants}, Contents(contents))
     store.images_decoded = run.images_decoded
-    return Opened(store, images, skipped, f"stream: images are decoded every epoch, {reason}")
+    text = f"stream: images are decoded every epoch ({reason})"
+    return Opened(store, images, skipped, text, duplicates.across_splits(images, contents))
 
 
 def _complete(run: Pass, wants: list[Want], tables: list[Table], reporter: Reporter) -> None:

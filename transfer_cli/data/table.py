@@ -76,7 +76,7 @@ class Table:
         total = 0
         for number, pack in enumerate(self.packs):
             rows = self._row[self.indices[self._pack[self.indices] == number]]
-            total += 3 * int(pack.shapes[rows].astype(np.int64).prod(axis=1).sum())
+            total += pack.bytes_of(rows)
         return total
 
     def _place(self, index: int) -> tuple[Pack, int]:

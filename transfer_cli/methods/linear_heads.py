@@ -141,7 +141,8 @@ class ManyHeads:
 
     def _by_class(self, rows: Tensor) -> Tensor:
         """Rows [N, R, B] seen as [N, heads of a block, K, B], without those that fill the block up."""
-        return rows[:, : self._together * self.classes].unflatten(1, (self._together, self.classes))
+        heads: Tensor = rows[:, : self._together * self.classes].unflatten(1, (self._together, self.classes))
+        return heads
 
 
 class _Layer:

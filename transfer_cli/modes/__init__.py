@@ -11,6 +11,7 @@ MODULES = {
     "train": "transfer_cli.modes.train",
     "evaluate": "transfer_cli.modes.evaluate",
     "predict": "transfer_cli.modes.predict",
+    "cache": "transfer_cli.modes.cache",
 }
 
 

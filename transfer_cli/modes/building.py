@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from transfer_cli.cache.entries import Cache
+from transfer_cli.cache.place import open_cache
 from transfer_cli.config import Augment, Dataset, Experiment
-from transfer_cli.data import forms, room, sources
+from transfer_cli.data import forms, sources
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
 from transfer_cli.data.forms import Want
 from transfer_cli.data.sources import ImageSet
@@ -78,7 +78,7 @@ def gather(experiment: Experiment, augment: Augment, reporter: Reporter) -> Mate
     """Device, weights and the list of images. Raises UserError for whatever the user's input makes impossible."""
     device = devices.select_device(experiment.trainer.device)
     devices.prepare(device, experiment.seed)
-    cache = open_cache(experiment)
+    cache = open_cache(experiment.cache_dir, experiment.cache_size)
     model = experiment.model
     source = _fetched(weights.resolve(model.name, model.source, model.weights, cache.root / "known"), reporter)
     images = load_images(experiment.dataset, experiment.seed)
@@ -104,7 +104,7 @@ def with_pixels(materials: Materials, reporter: Reporter) -> Materials:
     images = opened.images
     counts = ", ".join(f"{len(images.splits[split]):,} {split}" for split in ("train", "val", "test"))
     reporter.say(f"dataset   {images.name}: {counts} images, {len(images.classes)} classes")
-    for note in images.notes:
+    for note in (*images.notes, *opened.notes):
         reporter.warn(note)
     reporter.say(f"store     {opened.summary}")
     return replace(m, images=images, opened=opened)
@@ -161,19 +161,6 @@ def resolve_workers(experiment: Experiment, store: Store) -> int:
     """The number of threads or decoding processes that make batches."""
     workers = experiment.trainer.workers
     return auto_workers(threads=not store.decodes, cpu_count=cpus()) if workers == "auto" else workers
-
-
-def open_cache(experiment: Experiment) -> Cache:
-    """The content-addressed cache of this user, within its size."""
-    root = cache_folder(experiment.cache_dir)
-    return Cache(root, room.cache_bytes(experiment.cache_size, root))
-
-
-def cache_folder(cache_dir: str) -> Path:
-    """`cache_dir` as a path; `auto` is the user's cache folder."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("transfer-run")) if cache_dir == "auto" else Path(cache_dir)
 
 
 def _fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:

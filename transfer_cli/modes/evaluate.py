@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from transfer_cli.cache.place import open_cache
 from transfer_cli.config import Dataset, Experiment
 from transfer_cli.data import forms
 from transfer_cli.data.batches import OrderedBatches, Samples
@@ -37,8 +38,9 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
         raise UserError(f"split={experiment.split}: {images.name} has no such images.")
     reporter = Reporter(quiet=experiment.quiet)
     experiment = replace(experiment, dataset=dataset)
+    cache = open_cache(experiment.cache_dir, experiment.cache_size)
     wants = [Want(forms.evaluation(trained.preprocessing), indices)]
-    opened = building.open_pixels(experiment, images, wants, building.open_cache(experiment), reporter)
+    opened = building.open_pixels(experiment, images, wants, cache, reporter)
     images, indices = opened.images, opened.images.splits[experiment.split]
     if len(indices) == 0:
         raise UserError(f"split={experiment.split}: none of the images of {images.name} can be decoded.")

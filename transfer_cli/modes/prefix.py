@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from transfer_cli.data import room
+from transfer_cli.cache.place import in_words
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.models.network import Network
@@ -48,7 +48,7 @@ def choose(
     plan = estimate(materials, network, boundary)
     reporter.say(
         f"prefix    what lies before {stage} is frozen: it runs on {plan.runs:,} images instead of "
-        f"{plan.runs_without:,}, its activations take {room.in_words(plan.bytes)}"
+        f"{plan.runs_without:,}, its activations take {in_words(plan.bytes)}"
     )
     frozen = at_boundary(materials, network, boundary, compute, reporter)
     return ActivationInputs(materials, Rows(frozen, materials), boundary)
@@ -80,7 +80,7 @@ def _obstacle(materials: Materials, network: Network, boundary: int, wanted: Wan
         return "a view never comes again; augment.views=<K> lets them repeat"
     plan, limit = estimate(materials, network, boundary), materials.cache.max_bytes
     if plan.bytes > limit:
-        return f"its activations would take {room.in_words(plan.bytes)}, over cache_size ({room.in_words(limit)})"
+        return f"its activations would take {in_words(plan.bytes)}, over cache_size ({in_words(limit)})"
     if wanted == "auto" and plan.runs >= plan.runs_without:
         return f"{materials.augment.views} views are no fewer than the epochs"
     return None

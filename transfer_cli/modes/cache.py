@@ -1,0 +1,107 @@
+"""mode=cache: what the cache holds, whether it is still what was written, and room made again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transfer_cli.cache.entries import Cache, Entry, damage, remove
+from transfer_cli.cache.place import in_words, open_cache
+from transfer_cli.config import Experiment
+from transfer_cli.errors import EXIT_FAILED, EXIT_OK
+from transfer_cli.records.terminal import Reporter
+
+_LONGEST_DESCRIPTION = 70
+
+
+def run(experiment: Experiment, overrides: list[str]) -> int:
+    """List, verify or clear the entries of `cache.kind`."""
+    cache = open_cache(experiment.cache_dir, experiment.cache_size)
+    kind = experiment.cache.kind
+    entries = [entry for entry in cache.entries() if kind in ("all", entry.kind)]
+    actions: dict[str, Callable[[Cache, list[Entry], Reporter], int]] = {
+        "list": _list,
+        "verify": _verify,
+        "clear": _clear,
+    }
+    return actions[experiment.cache.action](cache, entries, Reporter(quiet=experiment.quiet))
+
+
+def _list(cache: Cache, entries: list[Entry], reporter: Reporter) -> int:
+    """Entries of equal description on one line, the most recently used first."""
+    groups: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in reversed(entries):
+        groups[entry.kind, describe(entry)].append(entry)
+    rows = [
+        [
+            kind,
+            what,
+            f"{len(group):,}",
+            in_words(_bytes(group)),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(group[0].used)),
+            str(group[0].path.relative_to(cache.root)),
+        ]
+        for (kind, what), group in groups.items()
+    ]
+    if rows:
+        reporter.table(f"cache in {cache.root}", ["kind", "what", "entries", "size", "last used", "where"], rows)
+    total, cap = in_words(_bytes(entries)), in_words(cache.max_bytes)
+    reporter.say(f"{len(entries):,} entries, {total} of {cap} in {cache.root}")
+    return EXIT_OK
+
+
+def _verify(cache: Cache, entries: list[Entry], reporter: Reporter) -> int:
+    """Read every byte; what is damaged is removed, to be made again, and the exit code says so."""
+    damaged = 0
+    with reporter.count("reading", max(len(entries), 1), "entries") as progress:
+        for entry in entries:
+            try:
+                problem = damage(entry)
+            except (OSError, ValueError):
+                problem = None if not entry.path.exists() else "cannot be read"
+            if problem is not None:
+                damaged += 1
+                reporter.warn(f"{entry.path}: {problem}; removed, it is made again when it is needed")
+                remove(entry)
+            progress.step(1)
+    reporter.say(f"{len(entries):,} entries, {in_words(_bytes(entries))} read: {damaged or 'none'} damaged")
+    return EXIT_FAILED if damaged else EXIT_OK
+
+
+def _clear(cache: Cache, entries: list[Entry], reporter: Reporter) -> int:
+    """Remove the entries, and what killed processes left behind."""
+    for entry in entries:
+        remove(entry)
+    cache.evict()
+    reporter.say(f"{len(entries):,} entries removed, {in_words(_bytes(entries))} free again")
+    return EXIT_OK
+
+
+def describe(entry: Entry) -> str:
+    """What an entry is, in a few words: of pixels, whose and in which form; else its key."""
+    form = entry.key.get("form")
+    if isinstance(form, dict):
+        where = _about(entry.path).get("from", "")
+        size = {"evaluation": form.get("crop"), "training": form.get("short_side")}.get(str(form.get("form")))
+        pixels = "" if size is None else f", {size:g} px {form.get('interpolation')}"
+        return f"{where}: {form.get('form')}{pixels}"
+    text = ", ".join(f"{key}={value}" for key, value in entry.key.items() if not isinstance(value, dict | list))
+    return text if len(text) <= _LONGEST_DESCRIPTION else text[: _LONGEST_DESCRIPTION - 3] + "..."
+
+
+def _about(path: Path) -> dict[str, Any]:
+    from transfer_cli.data import packs
+
+    try:
+        about = json.loads((path / packs.ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _bytes(entries: list[Entry]) -> int:
+    return sum(entry.bytes for entry in entries)
