@@ -63,7 +63,9 @@ def class_weights(labels: NDArray[np.int64], num_classes: int, how: str) -> NDAr
         "effective": (1 - EFFECTIVE_BETA**counts) / (1 - EFFECTIVE_BETA),
     }[how]
     weights = np.divide(1, numbers, out=np.zeros(num_classes), where=counts > 0)
-    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+    weights *= counts.sum() / (weights * counts).sum()
+    result: NDArray[np.float32] = weights.astype(np.float32)
+    return result
 
 
 def skew_note(labels: NDArray[np.int64], classes: Sequence[str]) -> str | None:

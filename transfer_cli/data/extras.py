@@ -13,8 +13,9 @@ def need(module: str, extra: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != module.split(".")[0]:
+        package = module.split(".")[0]
+        if (error.name or "").split(".")[0] != package:
             raise  # it is there, but something of its own is not
         raise UserError(
-            f"{what} needs the package {error.name}, which is not installed: pip install 'transfer-run[{extra}]'."
+            f"{what} needs the package {package}, which is not installed: pip install 'transfer-run[{extra}]'."
         ) from None

@@ -204,7 +204,7 @@ def _open_tar(shard: str) -> Iterator[tarfile.TarFile]:
 def _parts(tar: tarfile.TarFile) -> Iterator[tuple[str, Part]]:
     """Key and part of every regular file that is not hidden."""
     for member in tar:
-        folder, name = os.path.split(member.name)
+        folder, name = os.path.split(os.path.normpath(member.name))
         stem, dot, ending = name.partition(".")
         if member.isreg() and stem and dot and not stem.startswith("__"):
             yield os.path.join(folder, stem), Part(ending.lower(), member.offset_data, member.size)
