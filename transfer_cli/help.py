@@ -32,7 +32,6 @@ KEYS = {
     "dataset.train_fraction, .shots": "train on a share, or on this many images of each class",
     "dataset.store": "decoded pixels: auto, disk, ram, device (GPU memory), stream (decode every epoch)",
     "dataset.source_factor": "training images are kept at this multiple of the training size (1.5), never enlarged",
-    "dataset.on_bad": "images that cannot be decoded: error (default), skip",
     "image_size": "auto (the weights' own) or pixels",
     "strategy.unfreeze": "all, head",
     "optimizer.lr, .weight_decay": "learning rate and weight decay",
