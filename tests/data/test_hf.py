@@ -64,8 +64,6 @@ def test_images_can_be_had_as_they_were_encoded(tmp_path: Path, files: list[Path
     contents = read(folder, None, None, Columns()).contents
     assert contents is not None
     assert [contents.content(index) for index in range(6)] == [file.read_bytes() for file in files]
-    assert [contents.size(index) for index in range(6)] == [file.stat().st_size for file in files]
-    assert contents.content(2, 9) == files[2].read_bytes()[9:]
     before = [contents.place(index) for index in range(6)]
     assert len(set(before)) == 6
     arrow = Path(before[0][0])

@@ -1,4 +1,3 @@
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,45 +98,6 @@ def test_unknown_names_list_near_ones() -> None:
 def test_impossible_fractions_name_their_key(key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"dataset\.{key}"):
         loaded("digits", **{key: value})
-
-
-@pytest.mark.parametrize("layout", ["split folders", "splits cut from class folders"])
-def test_equal_files_in_two_splits_are_said(
-    tmp_path: Path, make_images: Callable[..., list[Path]], layout: str
-) -> None:
-    splits = ("train", "val", "test") if layout == "split folders" else ("",)
-    for split in splits:
-        for name in ("a", "b"):
-            make_images(tmp_path / split / name, 9)
-    assert loaded("folder", str(tmp_path)).notes == ()
-    first, *others = sorted(Path(tmp_path).rglob("a/1.png"))
-    for number in range(9):  # of nine copies, at least one lands in another split
-        shutil.copy(first, first.parents[1] / "a" / f"copy{number}.png")
-    for other in others:
-        shutil.copy(first, other.parent / "copy.png")
-    (note,) = loaded("folder", str(tmp_path)).notes
-    assert "1 image(s) are in more than one split" in note
-
-
-def test_equal_files_in_two_classes_are_said(tmp_path: Path, make_images: Callable[..., list[Path]]) -> None:
-    for name in ("a", "b"):
-        make_images(tmp_path / "train" / name, 5)
-        make_images(tmp_path / "val" / name, 2)
-        make_images(tmp_path / "test" / name, 2)
-    shutil.copy(tmp_path / "train" / "a" / "4.png", tmp_path / "train" / "b" / "x.png")
-    (note,) = loaded("folder", str(tmp_path)).notes
-    assert note.startswith(f"{tmp_path}: 1 image(s) are in more than one class")
-    assert f"{tmp_path}/train/a/4.png and {tmp_path}/train/b/x.png" in note
-
-
-def test_many_files_of_equal_size_are_not_compared(
-    tmp_path: Path, make_images: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("a", "b"):
-        for file in make_images(tmp_path / name, 5):
-            file.write_bytes(file.read_bytes().ljust(2000, b"\0"))
-    monkeypatch.setattr("transfer_cli.data.duplicates.CHECK_UP_TO", 9)
-    assert "not checked for equal images" in loaded("folder", str(tmp_path)).notes[0]
 
 
 def test_classes_that_differ_in_case_are_said(tmp_path: Path, make_images: Callable[..., list[Path]]) -> None:

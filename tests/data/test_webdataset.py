@@ -57,8 +57,6 @@ def test_samples_of_all_shards_in_order(tmp_path: Path) -> None:
     assert [found.read(index).getpixel((0, 0))[0] for index in (4, 0, 3)] == [4, 0, 3]
     assert found.contents is not None
     assert found.contents.content(3) == png(3)
-    assert found.contents.content(3, 5) == png(3)[5:]
-    assert found.contents.size(3) == len(png(3))
     assert found.contents.place(3)[0] == str(tmp_path / "b" / "1.tar")
     assert len({found.contents.place(index) for index in range(5)}) == 5
     assert list(found.splits) == ["train"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transfer_cli.data.decode import open_image
+from transfer_cli.data.decode import DecodeError, open_image
 
 Indices = NDArray[np.int64]
+
+MAX_FILE_BYTES = 2 * 2**30
+"""More than any image below the pixel cap takes; a larger file is not read into memory."""
 
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
 """Our splits, and what others call them."""
@@ -42,12 +46,8 @@ USUAL_COLUMNS = Columns()
 class Contents(Protocol):
     """The encoded bytes of samples, by index."""
 
-    def size(self, index: int) -> int:
-        """How many bytes there are."""
-        ...
-
-    def content(self, index: int, start: int = 0) -> bytes:
-        """The bytes from `start` on."""
+    def content(self, index: int) -> bytes:
+        """The bytes. Raises OSError, DecodeError for what cannot be an image, UserError for a damaged container."""
         ...
 
     def place(self, index: int) -> tuple[str, str]:
@@ -70,14 +70,14 @@ class Files:
         """Decode a sample."""
         return open_image(self.path(index))
 
-    def size(self, index: int) -> int:
-        """Bytes of the file."""
-        return os.path.getsize(self.path(index))
-
-    def content(self, index: int, start: int = 0) -> bytes:
-        """Bytes of the file from `start` on."""
+    def content(self, index: int) -> bytes:
+        """Bytes of the file. Raises OSError, or DecodeError for what cannot be an image."""
+        status = os.stat(self.path(index))
+        if not stat.S_ISREG(status.st_mode):
+            raise DecodeError(self.path(index), "not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise DecodeError(self.path(index), f"{status.st_size:,} bytes, too large for an image")
         with open(self.path(index), "rb") as file:
-            file.seek(start)
             return file.read()
 
     def place(self, index: int) -> tuple[str, str]:
@@ -108,8 +108,6 @@ class Found:
     """Weight of each sample in the loss, where the set says so."""
     contents: Contents | None = None
     """The encoded images; None where pixels are in memory."""
-    compare: bool = True
-    """Whether it is cheap to ask `contents` for sizes, so that equal images can be looked for at every start."""
     notes: tuple[str, ...] = ()
     """What the user should be warned of."""
 

@@ -28,23 +28,19 @@ class Rows:
         """Decode an image."""
         return open_image(self.content(index), name=self._ids[index])
 
-    def size(self, index: int) -> int:
-        """Bytes of the encoded image."""
-        return int(self._sizes[index]) or len(self.content(index))
-
-    def content(self, index: int, start: int = 0) -> bytes:
-        """The encoded image from `start` on; raises DecodeError where a file that it is in cannot be read."""
+    def content(self, index: int) -> bytes:
+        """The encoded image; raises DecodeError where a file that it is in cannot be read."""
         data, path = self._cell(index)
         if data is not None or path is None:
-            return (data or b"")[start:]
+            return data or b""
         try:
-            return Path(path).read_bytes()[start:]
+            return Path(path).read_bytes()
         except OSError as error:
             raise DecodeError(self._ids[index], f"{path}: {str(error.strerror).lower()}") from None
 
     def place(self, index: int) -> tuple[str, str]:
         """The file that holds the image, and where in it."""
-        path = None if self._sizes[index] else self._cell(index)[1]
+        path = None if self._embedded[index] else self._cell(index)[1]
         if path is not None:
             return path, ""
         part, row = self._at(index)
@@ -52,15 +48,15 @@ class Rows:
         return file, f"{version} {row}"
 
     @cached_property
-    def _sizes(self) -> NDArray[np.int64]:
-        """Bytes of each image, from Arrow's offsets; 0 for an image in a file of its own."""
+    def _embedded(self) -> NDArray[np.bool_]:
+        """Whether each image is in the set itself, rather than in a file of its own."""
         compute: Any = importlib.import_module("pyarrow.compute")  # its functions are made at import
-        sizes = [
-            compute.binary_length(compute.struct_field(batch.column(self._column), "bytes")).fill_null(0)
+        valid = [
+            compute.is_valid(compute.struct_field(batch.column(self._column), "bytes"))
             for part in self._parts
             for batch in part.with_format("arrow").iter(batch_size=1000)
         ]
-        return np.concatenate([np.asarray(batch, dtype=np.int64) for batch in sizes])
+        return np.concatenate([np.asarray(batch, dtype=bool) for batch in valid])
 
     @cached_property
     def _versions(self) -> list[tuple[str, str]]:

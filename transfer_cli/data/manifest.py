@@ -20,9 +20,6 @@ from transfer_cli.errors import UserError, nearest
 
 _PARQUET_ENDINGS = (".parquet", ".pq")
 _LISTED = 5
-_COMPARE_BYTES = 256 * 2**20
-"""Images inside a larger file are not compared with each other: that would read all of it at every start."""
-
 _USUAL = Columns(image="path", label="label", split="split", weight="weight")
 
 
@@ -216,8 +213,7 @@ def _beside(table: Table, rows: _Rows) -> Found:
 
 def _inside(table: Table, rows: _Rows, images: RowGroups) -> Found:
     """Images in the table."""
-    small = table.file.stat().st_size <= _COMPARE_BYTES
-    return replace(_found(table, rows, images.read), prefix=f"{table.file}/", contents=images, compare=small)
+    return replace(_found(table, rows, images.read), prefix=f"{table.file}/", contents=images)
 
 
 def _found(table: Table, rows: _Rows, read_image: Callable[[int], Image.Image]) -> Found:

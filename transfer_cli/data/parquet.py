@@ -87,16 +87,12 @@ class RowGroups:
         """Decode the image of a row (from 0)."""
         return open_image(self.content(index), name=f"{self._file}/{index}")
 
-    def size(self, index: int) -> int:
-        """Bytes of the encoded image."""
-        return len(self.content(index))
-
-    def content(self, index: int, start: int = 0) -> bytes:
-        """The encoded image of a row from `start` on; nothing where the cell is empty."""
+    def content(self, index: int) -> bytes:
+        """The encoded image of a row; nothing where the cell is empty."""
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         value = self._group(number)[index - int(self._starts[number])].as_py()
         value = value["bytes"] if isinstance(value, dict) else value
-        return b"" if value is None else bytes(value[start:])
+        return b"" if value is None else bytes(value)
 
     def place(self, index: int) -> tuple[str, str]:
         """The file, and the row in it."""

@@ -13,7 +13,6 @@ from PIL import Image
 
 from transfer_cli import errors
 from transfer_cli.data import folder, hf, manifest, packaged, splits, torchvision_sets, webdataset
-from transfer_cli.data.duplicates import duplicate_notes
 from transfer_cli.data.found import USUAL_COLUMNS, Columns, Contents, Found, Indices, few
 
 
@@ -83,7 +82,7 @@ def load(
     fractions = {"val": val_fraction, "test": test_fraction} if found.classes else {}
     complete, notes = _complete(found, fractions, train_fraction, shots, seed)
     ids = [os.path.join(found.prefix, key) for key in found.keys]
-    notes = (*found.notes, *_case_notes(found.classes), *_equal_notes(name, path, found, ids, complete), *notes)
+    notes = (*found.notes, *_case_notes(found.classes), *notes)
     return ImageSet(
         name, found.classes, ids, found.labels, complete, found.read, notes, found.files, found.weights, found.contents
     )
@@ -111,10 +110,3 @@ def _case_notes(classes: Sequence[str]) -> list[str]:
         alike[name.casefold()].append(name)
     pairs = [" and ".join(names) for names in alike.values() if len(names) > 1]
     return [f"classes that differ in case alone are kept apart: {few(pairs)}."] if pairs else []
-
-
-def _equal_notes(name: str, path: str | None, found: Found, ids: list[str], complete: dict[str, Indices]) -> list[str]:
-    """Notes on images that are in two splits or classes at once."""
-    if found.contents is None or not found.compare:
-        return []
-    return duplicate_notes(path or name, ids, found.labels, complete, found.contents)

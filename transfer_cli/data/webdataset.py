@@ -62,16 +62,12 @@ class Members:
         sample = self.samples[index]
         return open_image(self.content(index), name=f"{sample.shard}/{sample.name}")
 
-    def size(self, index: int) -> int:
-        """Bytes of the encoded image."""
-        return self.samples[index].image.size
-
-    def content(self, index: int, start: int = 0) -> bytes:
-        """The encoded image from `start` on."""
+    def content(self, index: int) -> bytes:
+        """The encoded image."""
         sample = self.samples[index]
         with open(sample.shard, "rb") as file:
-            file.seek(sample.image.offset + start)
-            return file.read(sample.image.size - start)
+            file.seek(sample.image.offset)
+            return file.read(sample.image.size)
 
     def place(self, index: int) -> tuple[str, str]:
         """The shard, and offset and size in it."""
