@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -197,3 +198,17 @@ def test_no_images_at_all_is_said(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(UserError, match=r"no images in this folder \(only notes\.txt\)"):
         scan(str(tmp_path), labelled=False)
+
+
+def test_folders_may_be_deeper_than_pythons_stack(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(flat / "cats")
+    try:
+        for _ in range(1200):
+            os.mkdir("d")
+            os.chdir("d")
+        shutil.copy(flat / "dogs" / "0.png", "deep.png")
+        found = scan(str(flat))
+    finally:  # pytest's own removal of trees is recursive
+        subprocess.run(["rm", "-rf", flat / "cats" / "d"], check=True, cwd=flat)
+    assert np.bincount(found.labels).tolist() == [4, 4]
+    assert found.keys[3] == "cats/" + "d/" * 1200 + "deep.png"
