@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,40 +13,25 @@ EFFECTIVE_BETA = 0.999
 SKEWED_RATIO = 10
 
 
-class Draws(NamedTuple):
-    """What an epoch shows: samples, and how often each had been shown before, int64 [N] both.
+def balanced_order(seed: int, epoch: int, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The N draws of epoch `epoch` from N samples with these labels, each class equally often: int64 [N].
 
-    `showings` is the view to show: repeats within an epoch get views of their own. In an order that shows each sample
-    once an epoch it would be the epoch.
-    """
-
-    order: NDArray[np.int64]
-    showings: NDArray[np.int64]
-
-
-def balanced_order(seed: int, epoch: int, labels: NDArray[np.int64]) -> Draws:
-    """The N draws of epoch `epoch` from N samples with these labels, each class equally often: a pure function.
-
-    Where N is no multiple of the number of classes, the odd draws go round: over any number of epochs, classes differ
-    by one draw. Each class deals its samples from shuffled decks, one after the other, so that samples of a class
-    differ by one showing; an epoch may begin in the middle of a deck.
+    A pure function, as `views.order` is. Where N is no multiple of the number of classes the odd draws go round: over
+    any number of epochs, classes differ by one draw. Each class deals its samples from shuffled decks, one after the
+    other, so that samples of a class differ by one showing; an epoch may begin in the middle of a deck.
     """
     counts = np.unique(labels, return_counts=True)[1]
     classes = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
     share, odd = divmod(len(labels), len(classes))
     drawn: list[NDArray[np.int64]] = []
-    showings: list[NDArray[np.int64]] = []
     for number, members in enumerate(classes):
         # Odd draws are dealt to classes in turn: so many of the first `epoch * odd` went to this one.
         before, after = (e * share + -(-(e * odd - number) // len(classes)) for e in (epoch, epoch + 1))
         size = len(members)
         for deck in range(before // size, -(-after // size)):
             cards = members[views.order(seed, deck, size)]
-            dealt = cards[max(before - deck * size, 0) : after - deck * size]
-            drawn.append(dealt)
-            showings.append(np.full(len(dealt), deck))
-    shuffled = views.order(seed, epoch, len(labels))
-    return Draws(np.concatenate(drawn)[shuffled], np.concatenate(showings)[shuffled])
+            drawn.append(cards[max(before - deck * size, 0) : after - deck * size])
+    return np.concatenate(drawn)[views.order(seed, epoch, len(labels))]
 
 
 def class_weights(labels: NDArray[np.int64], num_classes: int, how: str) -> NDArray[np.float32]:
