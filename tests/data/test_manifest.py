@@ -264,7 +264,7 @@ def test_a_wrong_parquet_table_names_the_row(folder: Path, columns: dict[str, An
 
 def test_an_empty_cell_is_a_damaged_image(folder: Path) -> None:
     file = parquet(folder, path=[*encoded(folder, 3), None], label=["a", "b"] * 2)
-    with pytest.raises(UserError, match=r"list\.parquet/3: .*empty"):
+    with pytest.raises(UserError, match=r"list\.parquet/3: the cell holds no image"):
         read(str(file), Columns()).read(3)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transfer_cli.data.decode import open_image
+from transfer_cli.data.decode import DecodeError, open_image
 from transfer_cli.data.extras import need
 from transfer_cli.errors import UserError
 
@@ -88,11 +88,13 @@ class RowGroups:
         return open_image(self.content(index), name=f"{self._file}/{index}")
 
     def content(self, index: int) -> bytes:
-        """The encoded image of a row; nothing where the cell is empty."""
+        """The encoded image of a row. Raises DecodeError where the cell holds none."""
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         value = self._group(number)[index - int(self._starts[number])].as_py()
         value = value["bytes"] if isinstance(value, dict) else value
-        return b"" if value is None else bytes(value)
+        if value is None:
+            raise DecodeError(f"{self._file}/{index}", "the cell holds no image")
+        return bytes(value)
 
     def place(self, index: int) -> tuple[str, str]:
         """The file, and the row in it."""
