@@ -24,7 +24,7 @@ def test_the_options_are_counted() -> None:
         counts[file.parent.name] = counts.get(file.parent.name, 0) + 1
     assert counts == {
         "augment": 3,
-        "dataset": 19,
+        "dataset": 22,
         "model": 22,
         "optimizer": 10,
         "scheduler": 8,

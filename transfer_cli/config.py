@@ -30,7 +30,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Where the images come from, how they are split, where their pixels are kept. The last three are for some sets."""
+    """Where images come from, how they are split, kept and weighed. What has a default belongs to some sets alone."""
 
     name: str
     path: str | None
@@ -44,6 +44,20 @@ class Dataset:
     """Short side of a training image before cropping, as a multiple of the training size; never enlarged."""
     on_bad: Literal["error", "skip"]
     """What to do about images that cannot be decoded."""
+    sampler: Literal["uniform", "balanced"]
+    """Whether an epoch shows each image once, or each class equally often."""
+    class_weights: Literal["none", "inverse", "effective"]
+    """How the loss weighs classes of different size."""
+    labels: Literal["classes", "none"] = "classes"
+    """none: images without classes, for features and distillation."""
+    image_column: str | None = None
+    """This column and the next three: null looks where tables and records usually have them."""
+    label_column: str | None = None
+    split_column: str | None = None
+    weight_column: str | None = None
+    hub: str | None = None
+    """Name on the Hugging Face hub, and the next its configuration."""
+    subset: str | None = None
     download: bool = False
     num_classes: Annotated[int, Between(2)] | None = None
     samples: Count | None = None
@@ -233,6 +247,27 @@ def combination_problems(experiment: Experiment) -> list[str]:
         (
             e.dataset.shots is not None and e.dataset.train_fraction < 1,
             f"dataset.shots={e.dataset.shots} and dataset.train_fraction={e.dataset.train_fraction}: use one of them.",
+        ),
+        (
+            e.dataset.labels == "none" and e.mode == "train" and isinstance(e.strategy, Finetune),
+            f"dataset.labels=none: strategy={e.strategy.name} learns from labels; it needs dataset.labels=classes.",
+        ),
+        (
+            e.dataset.labels == "none" and e.mode == "evaluate",
+            "dataset.labels=none: mode=evaluate compares with labels; mode=predict needs none.",
+        ),
+        (
+            e.dataset.labels == "none" and e.dataset.shots is not None,
+            f"dataset.shots={e.dataset.shots} and dataset.labels=none: shots are counted by class; use train_fraction.",
+        ),
+        (
+            e.dataset.labels == "none" and (e.dataset.sampler, e.dataset.class_weights) != ("uniform", "none"),
+            "dataset.sampler, dataset.class_weights: with dataset.labels=none there are no classes to balance.",
+        ),
+        (
+            e.dataset.sampler == "balanced" and e.dataset.class_weights != "none",
+            f"dataset.sampler=balanced and dataset.class_weights={e.dataset.class_weights}: both at once correct "
+            "twice for rare classes; use one of them.",
         ),
         (
             e.trainer.precision == "fp16" and e.trainer.device == "cpu",

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 from pathlib import Path
 
 from transfer_cli import rundir
 from transfer_cli.config import Experiment
 from transfer_cli.errors import UserError, nearest
+
+_EXPECTED = {
+    "folder": "folder of images",
+    "manifest": "CSV, TSV or Parquet file",
+    "webdataset": "folder or pattern of .tar shards",
+}
+_PATTERNS = ("webdataset", "hf")
 
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
@@ -36,15 +45,30 @@ def _weights(experiment: Experiment) -> str | None:
 
 
 def _dataset_path(experiment: Experiment) -> str | None:
-    name, path = experiment.dataset.name, experiment.dataset.path
+    dataset = experiment.dataset
+    name, path = dataset.name, dataset.path
     if name in ("digits", "fake"):
         return f"dataset.path={path}: dataset={name} reads no files; leave dataset.path out." if path else None
+    if name == "hf" and (path is None) == (dataset.hub is None):
+        return "dataset.path, dataset.hub: dataset=hf needs one of them, a folder or files, or a name on the hub."
     if path is None:
-        return "dataset.path: dataset=folder needs dataset.path=<folder of images>." if name == "folder" else None
-    if experiment.dataset.download:
+        return f"dataset.path: dataset={name} needs dataset.path=<{_EXPECTED[name]}>." if name in _EXPECTED else None
+    if dataset.download:
         return None
-    problem = _missing("dataset.path", path)
-    return problem or (f"dataset.path={path}: expected a folder, found a file." if not Path(path).is_dir() else None)
+    place = os.path.expanduser(path)
+    if name in _PATTERNS and glob.has_magic(place) and not os.path.exists(place):
+        found = any(glob.iglob(place, recursive=True))
+        return None if found else f"dataset.path={path}: nothing matches this pattern."
+    return _missing("dataset.path", place) or _wrong_kind(name, place)
+
+
+def _wrong_kind(name: str, path: str) -> str | None:
+    """Says that a folder was expected and a file found, or the other way round."""
+    is_folder = os.path.isdir(path)
+    if name in _PATTERNS or is_folder == (name != "manifest"):
+        return None
+    found = "folder" if is_folder else "file"
+    return f"dataset.path={path}: expected a {_EXPECTED.get(name, 'folder')}, found a {found}."
 
 
 def _run(experiment: Experiment) -> str | None:

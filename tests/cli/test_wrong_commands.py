@@ -32,6 +32,44 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "path for digits": (["dataset.path=here"], ["dataset.path", "digits"]),
     "one class": (["dataset=folder", "dataset.path=one"], ["one", "class"]),
     "empty class": (["dataset=folder", "dataset.path=hollow"], ["hollow", "b"]),
+    "table not said": (["dataset=manifest"], ["dataset.path", "CSV, TSV or Parquet"]),
+    "missing table": (
+        ["dataset=manifest", "dataset.path=lists/al.csv"],
+        ["dataset.path=lists/al.csv", "lists/all.csv"],
+    ),
+    "folder for a table": (["dataset=manifest", "dataset.path=lists"], ["dataset.path=lists", "found a folder"]),
+    "table for a folder": (["dataset=folder", "dataset.path=lists/all.csv"], ["dataset.path", "found a file"]),
+    "wrong column": (
+        ["dataset=manifest", "dataset.path=lists/all.csv", "dataset.label_column=kinds"],
+        ["dataset.label_column=kinds", "Did you mean kind?"],
+    ),
+    "no such column": (
+        ["dataset=manifest", "dataset.path=lists/all.csv"],
+        ["dataset.label_column=label", "path, kind"],
+    ),
+    "column of another data set": (["dataset=folder", "dataset.label_column=x"], ["dataset.label_column"]),
+    "table of missing images": (
+        ["dataset=manifest", "dataset.path=lists/gone.csv"],
+        ["lists/gone.csv: no such image file", "line 2: nowhere.png"],
+    ),
+    "shards not said": (["dataset=webdataset"], ["dataset.path", ".tar"]),
+    "pattern without shards": (
+        ["dataset=webdataset", "dataset.path='lists/*.tar'"],
+        ["lists/*.tar", "nothing matches"],
+    ),
+    "folder without shards": (["dataset=webdataset", "dataset.path=lists"], ["dataset.path=lists", "no .tar"]),
+    "hub and path": (["dataset=hf", "dataset.path=lists", "dataset.hub=some/set"], ["dataset.path, dataset.hub"]),
+    "neither hub nor path": (["dataset=hf"], ["dataset.path, dataset.hub"]),
+    "training without labels": (
+        ["dataset=folder", "dataset.path=here", "dataset.labels=none"],
+        ["dataset.labels=none", "strategy=finetune"],
+    ),
+    "mistyped labels": (["dataset=folder", "dataset.path=here", "dataset.labels=non"], ["dataset.labels=non", "none"]),
+    "mistyped sampler": (["dataset.sampler=balance"], ["dataset.sampler=balance", "balanced"]),
+    "rare classes counted twice": (
+        ["dataset.sampler=balanced", "dataset.class_weights=inverse"],
+        ["dataset.sampler=balanced", "dataset.class_weights=inverse"],
+    ),
     "taken name": (["name=taken"], ["name=taken", "resume=auto"]),
     "name with a path": (["name=../escape"], ["name=../escape"]),
     "unknown model": ([*TINY, "model.name=resnet_50"], ["model.name=resnet_50", "resnet50"]),
@@ -78,6 +116,9 @@ def files(tmp_path: Path) -> Path:
         image(tmp_path / "one" / "a" / f"{number}.png")
         image(tmp_path / "hollow" / "a" / f"{number}.png")
     (tmp_path / "hollow" / "b").mkdir()
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "all.csv").write_text("path,kind\n../one/a/0.png,x\n../one/a/1.png,y\n")
+    (tmp_path / "lists" / "gone.csv").write_text("path,label\nnowhere.png,x\n../one/a/1.png,y\n")
     (tmp_path / "outputs" / "runs" / "taken").mkdir(parents=True)
     return tmp_path
 

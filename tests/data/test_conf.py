@@ -11,7 +11,15 @@ from transfer_cli.data.torchvision_sets import SETS
 
 CONF = Path(__file__).parents[2] / "conf"
 COMMON = {"name", "path", "val_fraction", "test_fraction", "train_fraction", "shots"}
-EXTRA = {"digits": set(), "folder": set(), "fake": {"num_classes", "samples"}}
+COLUMNS = {"labels", "image_column", "label_column"}
+EXTRA = {
+    "digits": set(),
+    "folder": {"labels"},
+    "fake": {"num_classes", "samples"},
+    "manifest": {*COLUMNS, "split_column", "weight_column"},
+    "hf": {*COLUMNS, "hub", "subset"},
+    "webdataset": COLUMNS,
+}
 
 
 def options(group: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,3 +151,64 @@ def test_an_unreadable_folder_is_named(flat: Path) -> None:
     with pytest.raises(UserError, match="cats: cannot be listed"):
         scan(str(flat))
     (flat / "cats").chmod(0o700)
+
+
+def test_split_folders_in_capitals_are_no_classes(tmp_path: Path, make_images: MakeImages) -> None:
+    for folder in ("Train/a", "Train/b", "Test/a", "Test/b"):
+        make_images(tmp_path / folder, 2)
+    found = scan(str(tmp_path))
+    assert found.classes == ("a", "b")
+    assert {split: len(members) for split, members in found.splits.items()} == {"train": 4, "test": 4}
+
+
+def test_an_empty_class_says_what_is_there_instead(flat: Path) -> None:
+    (flat / "eels").mkdir()
+    (flat / "eels" / "IMG_1.heic").write_text("x")
+    with pytest.raises(UserError, match=r"eels: no images in this class folder \(only IMG_1\.heic\)"):
+        scan(str(flat))
+
+
+def test_images_without_classes_at_any_depth(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images(tmp_path / "set", 2)
+    make_images(tmp_path / "set" / "holiday" / "2024", 3)
+    found = scan(str(tmp_path / "set"), labelled=False)
+    assert found.classes == ()
+    assert found.labels.tolist() == [-1] * 5
+    assert found.keys[:3] == ["0.png", "1.png", "holiday/2024/0.png"]
+    assert list(found.splits) == ["train"]
+
+
+def test_images_without_classes_keep_their_splits(tmp_path: Path, make_images: MakeImages) -> None:
+    for folder, count in (("train/x", 2), ("train", 1), ("val", 3)):
+        make_images(tmp_path / folder, count)
+    found = scan(str(tmp_path), labelled=False)
+    assert {split: [found.keys[i] for i in members] for split, members in found.splits.items()} == {
+        "train": ["train/0.png", "train/x/0.png", "train/x/1.png"],
+        "val": ["val/0.png", "val/1.png", "val/2.png"],
+    }
+    assert found.notes == ()
+
+
+def test_a_folder_of_a_test_alone_is_a_pool_without_classes(tmp_path: Path, make_images: MakeImages) -> None:
+    make_images(tmp_path / "test", 2)
+    assert scan(str(tmp_path), labelled=False).splits["train"].tolist() == [0, 1]
+
+
+def test_no_images_at_all_is_said(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match=r"no images in this folder \(only notes\.txt\)"):
+        scan(str(tmp_path), labelled=False)
+
+
+def test_folders_may_be_deeper_than_pythons_stack(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(flat / "cats")
+    try:
+        for _ in range(1200):
+            os.mkdir("d")
+            os.chdir("d")
+        shutil.copy(flat / "dogs" / "0.png", "deep.png")
+        found = scan(str(flat))
+    finally:  # pytest's own removal of trees is recursive
+        subprocess.run(["rm", "-rf", flat / "cats" / "d"], check=True, cwd=flat)
+    assert np.bincount(found.labels).tolist() == [4, 4]
+    assert found.keys[3] == "cats/" + "d/" * 1200 + "deep.png"

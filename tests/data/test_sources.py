@@ -98,3 +98,30 @@ def test_unknown_names_list_near_ones() -> None:
 def test_impossible_fractions_name_their_key(key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"dataset\.{key}"):
         loaded("digits", **{key: value})
+
+
+def test_classes_that_differ_in_case_are_said(tmp_path: Path, make_images: Callable[..., list[Path]]) -> None:
+    for name in ("cat", "Cat", "dog"):
+        make_images(tmp_path / name, 5)
+    assert "Cat and cat" in "\n".join(loaded("folder", str(tmp_path)).notes)
+
+
+def test_without_labels_nothing_is_cut_and_train_can_be_reduced(
+    tmp_path: Path, make_images: Callable[..., list[Path]]
+) -> None:
+    make_images(tmp_path, 10)
+    images = loaded("folder", str(tmp_path), labelled=False, train_fraction=0.3)
+    assert {split: len(members) for split, members in images.splits.items()} == {"train": 3, "val": 0, "test": 0}
+    assert images.classes == ()
+
+
+def test_weights_of_a_table_arrive(tmp_path: Path, make_images: Callable[..., list[Path]]) -> None:
+    make_images(tmp_path, 8)
+    rows = [f"{i}.png,{'ab'[i % 2]},{i}" for i in range(8)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,weight", *rows]))
+    images = loaded("manifest", str(tmp_path / "list.csv"))
+    assert images.weights is not None
+    assert images.weights.tolist() == list(range(8))
+    assert images.ids[3] == str(tmp_path / "3.png")
+    assert images.contents is not None
+    assert images.contents.place(3) == (str(tmp_path / "3.png"), "")

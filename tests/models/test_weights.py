@@ -140,7 +140,7 @@ def test_weights_that_cannot_be_fetched_fail_at_once_with_the_ways_on(
     name: str, source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("transfer_cli.models.fetching._unreachable", lambda remote: "no network")
+    monkeypatch.setattr("transfer_cli.models.fetching.unreachable", lambda remote: "no network")
     chosen = weights.resolve(name, source, "auto")
     assert chosen.location is None
     started = time.perf_counter()

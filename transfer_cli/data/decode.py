@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import warnings
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from transfer_cli.errors import UserError
@@ -33,30 +36,46 @@ _TRANSPOSE = {
 }
 
 
+_KEY_SCALES = {"L;2": 85, "L;4": 17}
+_BRIGHTEST_HIGHLIGHT = 16.0
+
+
 class DecodeError(UserError):
-    """A file that should be an image cannot be decoded."""
+    """An image that cannot be decoded: `name` of the file (or sample), and the `reason` in a few words."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        # Both go to Exception, so that the error survives the way from a worker process.
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}."
 
 
 def open_image(source: str | os.PathLike[str] | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The first frame of a file, or of a file's bytes, as an RGB image, upright and on white where transparent.
 
-    Raises DecodeError naming the file (or `name`) where it is empty, truncated, no image, or above `max_pixels`.
+    Colour profiles are not applied, as in torchvision: published accuracies hold for pixels as they are. Raises
+    DecodeError naming the file (or `name`) where it is empty, truncated, no image, or above `max_pixels`.
     """
     shown = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
     try:
+        if not isinstance(source, bytes) and not stat.S_ISREG(os.stat(source).st_mode):
+            raise DecodeError(shown, "not a regular file")  # a pipe would be waited for, for ever
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on metadata would land in the user's terminal
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as image:
                 if image.width * image.height > max_pixels:
-                    raise DecodeError(f"{shown}: {image.width} x {image.height} pixels, above the cap of {max_pixels}.")
+                    raise DecodeError(shown, f"{image.width} x {image.height} pixels, above the cap of {max_pixels}")
+                layout = _raw_layout(image)
                 image.load()
-                return _to_rgb(_upright(image))
+                return _to_rgb(_upright(image), layout)
     except DecodeError:
         raise
     except Image.DecompressionBombError:
-        raise DecodeError(f"{shown}: more pixels than the cap of {max_pixels}.") from None
+        raise DecodeError(shown, f"more pixels than the cap of {max_pixels}") from None
     except Exception as error:  # Pillow's readers raise a dozen types on damaged input
-        raise DecodeError(f"{shown}: cannot be decoded ({_reason(shown, source, error)}).") from error
+        raise DecodeError(shown, f"cannot be decoded ({_reason(source, error)})") from error
 
 
 def _formats() -> list[str]:
@@ -65,15 +84,22 @@ def _formats() -> list[str]:
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
-def _reason(shown: str, source: str | os.PathLike[str] | bytes, error: Exception) -> str:
+def _reason(source: str | os.PathLike[str] | bytes, error: Exception) -> str:
     """A few words on why a file could not be decoded."""
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+    if isinstance(error, OSError) and error.strerror:
         return str(error.strerror).lower()
     if (len(source) if isinstance(source, bytes) else os.path.getsize(source)) == 0:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or not of a known format"
-    return str(error) or type(error).__name__
+    return str(error) or "the file is damaged"
+
+
+def _raw_layout(image: ImageFile.ImageFile) -> str:
+    """How the file holds its pixels, in Pillow's terms ("L;4", "RGB;16B"); known only before loading."""
+    arguments = image.tile[0][3] if image.tile else ""
+    layout = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return layout if isinstance(layout, str) else ""
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -86,22 +112,45 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, layout: str) -> Image.Image:
     """`image` in mode RGB; 16-bit greys keep their high byte, transparency shows white."""
+    key = image.info.get("transparency")
     if image.mode.startswith("I"):
-        return _grey(np.asarray(image).astype(np.int64) >> 8)
+        values = np.asarray(image).astype(np.int64)
+        return _grey(np.where(values == key, 255, values >> 8) if isinstance(key, int) else values >> 8)
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        return _grey(values * 255 if values.max(initial=0) <= 1 else values)
+        return _grey(_float_levels(np.asarray(image, dtype=np.float64)))
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        image = image.point([255 - level for level in range(256)] * 4)  # Pillow takes every one for Adobe's, inverted
     if image.has_transparency_data:
+        _match_key_to_pixels(image, layout)
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
 
 
-def _grey(values: np.ndarray[tuple[int, ...], np.dtype[np.int64 | np.float64]]) -> Image.Image:
-    """An RGB image of grey values, clipped to 0..255."""
+def _match_key_to_pixels(image: Image.Image, layout: str) -> None:
+    """Bring the transparent colour of a PNG to the 8 bits that its pixels have been brought to.
+
+    Of 16-bit colours only the high bytes are left to compare.
+    """
+    key = image.info.get("transparency")
+    if isinstance(key, int) and layout in _KEY_SCALES:
+        image.info["transparency"] = key * _KEY_SCALES[layout]
+    elif isinstance(key, tuple) and ";16" in layout:
+        image.info["transparency"] = tuple(level >> 8 for level in key)
+
+
+def _float_levels(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Levels 0..255 of float greys: 1.0 is white and highlights above are clipped; a range far above 1 is 0..255."""
+    largest = values[np.isfinite(values)].max(initial=0)
+    white = 1.0 if largest <= _BRIGHTEST_HIGHLIGHT else 255.0
+    return np.rint(np.nan_to_num(values / white, nan=0, posinf=1, neginf=0) * 255)
+
+
+def _grey(values: NDArray[Any]) -> Image.Image:
+    """An RGB image of grey levels, clipped to 0..255."""
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8), mode="L").convert("RGB")
 
 

@@ -6,6 +6,8 @@ where it was, and jobs that want the same images take turns instead of doing the
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +17,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from transfer_cli.cache.entries import Cache, digest
-from transfer_cli.data.decode import DecodeError
+from transfer_cli.data.decode import DecodeError, open_image
 from transfer_cli.data.forms import Form, Want
-from transfer_cli.data.found import Indices
+from transfer_cli.data.found import Contents, Indices
 from transfer_cli.data.packs import Decoded, Pack, write_pack
 from transfer_cli.data.sources import ImageSet
-from transfer_cli.data.stamps import content, stamp, stamps
+from transfer_cli.data.stamps import stamp, stamps
 from transfer_cli.data.table import Table
 from transfer_cli.data.workers import cpus, run_jobs
 from transfer_cli.errors import RunError
@@ -45,7 +47,7 @@ class Pass:
 
     def look_up(self, want: Want) -> Table:
         """The table of what earlier runs have left of a want."""
-        found, unreachable = stamps(self.images.ids, want.indices)
+        found, unreachable = stamps(contents_of(self.images), want.indices)
         table = Table(len(self.images.ids), want.indices, found)
         table.leave_out(unreachable)
         self._take_known(want.form, table)
@@ -56,8 +58,9 @@ class Pass:
 
         Raises OSError where the cache cannot be written, RunError where a file cannot be read.
         """
-        missing = table.missing()
-        table.leave_out({int(i): "permission denied" for i in missing if not os.access(self.images.ids[i], os.R_OK)})
+        files = {int(index): contents_of(self.images).place(int(index))[0] for index in table.missing()}
+        readable = functools.cache(lambda file: os.access(file, os.R_OK))
+        table.leave_out({index: "permission denied" for index, file in files.items() if not readable(file)})
         while len(table.missing()):
             with self._turn(want.form):
                 self.step(self._take_known(want.form, table))
@@ -128,15 +131,22 @@ class Pass:
 
 def decode(images: ImageSet, form: Form, index: int, expected: bytes) -> Decoded:
     """One image in a form. Raises RunError if its file cannot be read, or is no more what it was (`expected`)."""
-    path = images.ids[index]
+    name, contents, sha256 = images.ids[index], contents_of(images), bytes(32)
     try:
-        sha256 = content(path)
         try:
-            decoded = Decoded(sha256, pixels=form.make(images.read(index)))
+            data = contents.content(index)
+            sha256 = hashlib.sha256(data).digest()
+            decoded = Decoded(sha256, pixels=form.make(open_image(data, name=name)))
         except DecodeError as error:
-            decoded = Decoded(sha256, reason=str(error).removeprefix(f"{path}: ").removesuffix("."))
-        if stamp(path) != expected:
-            raise RunError(f"{path}: changed while it was read. Run the same command again.")
+            decoded = Decoded(sha256, reason=error.reason)
+        if stamp(contents.place(index)) != expected:
+            raise RunError(f"{name}: changed while it was read. Run the same command again.")
     except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise RunError(f"{name}: cannot be read ({error.strerror or error}).") from error
     return decoded
+
+
+def contents_of(images: ImageSet) -> Contents:
+    """Where the encoded images of a set with files are."""
+    assert images.contents is not None
+    return images.contents

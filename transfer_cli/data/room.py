@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.place import free_bytes, in_words
 from transfer_cli.data.forms import Want
-from transfer_cli.data.found import Indices
+from transfer_cli.data.found import Contents, Indices
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.table import Table
 
@@ -38,16 +39,17 @@ def _estimate(images: ImageSet, want: Want, missing: Indices) -> int:
     if len(missing) == 0:
         return 0
     rows = np.unique(np.linspace(0, len(missing) - 1, SAMPLED_FILES).astype(int))
-    sizes = [size for index in missing[rows] if (size := _image_size(images.ids[index])) is not None]
+    assert images.contents is not None
+    sizes = [size for index in missing[rows] if (size := _image_size(images.contents, int(index))) is not None]
     return round(3 * len(missing) * float(np.mean([want.form.pixels_of(*size) for size in sizes]))) if sizes else 0
 
 
-def _image_size(path: str) -> tuple[int, int] | None:
-    """Width and height from a file's header; None where that cannot be read, which the first pass will tell."""
+def _image_size(contents: Contents, index: int) -> tuple[int, int] | None:
+    """Width and height from an image's header; None where that cannot be read, which the first pass will tell."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(contents.content(index))) as image:
                 return image.size
     except Exception:
         return None

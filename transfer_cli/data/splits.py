@@ -95,7 +95,8 @@ def _ranked_by_class(
     groups = np.split(by_class, starts[1:]) if len(by_class) else []
     ranked = []
     for members in groups:
-        prefix = hashlib.blake2b(f"{seed}\0{classes[labels[members[0]]]}\0".encode(errors="surrogateescape"))
+        name = classes[labels[members[0]]] if classes else ""
+        prefix = hashlib.blake2b(f"{seed}\0{name}\0".encode(errors="surrogateescape"))
         digests = []
         for index in members:
             digest = prefix.copy()

@@ -1,16 +1,15 @@
-"""Which bytes a file holds, told without reading it, and told by reading it."""
+"""Which bytes an image holds, told without reading them."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import os
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.found import Indices
+from transfer_cli.data.found import Contents, Indices
 
 STAMP_BYTES = 16
 CONTENT_BYTES = 32
@@ -18,36 +17,31 @@ CONTENT_BYTES = 32
 Digests = NDArray[np.uint8]
 
 
-def stamps(paths: Sequence[str], indices: Indices) -> tuple[Digests, dict[int, str]]:
-    """A stamp for each of the files, uint8 [len(indices), 16], and why a file cannot be reached, by its index.
+def stamps(images: Contents, indices: Indices) -> tuple[Digests, dict[int, str]]:
+    """A stamp for each of the images, uint8 [len(indices), 16], and why one cannot be reached, by its index.
 
     Whoever writes to a file, or puts another in its place, changes its stamp: time and size can be forged (`cp -p`),
-    the time of the last change of the inode cannot.
+    the time of the last change of the inode cannot. In a file of many images, that is the stamp of them all.
     """
     digests = np.zeros((len(indices), STAMP_BYTES), np.uint8)
     unreachable: dict[int, str] = {}
     folders = functools.cache(os.path.realpath)
     for row, index in enumerate(indices):
         try:
-            digests[row] = np.frombuffer(stamp(paths[index], folders), np.uint8)
+            digests[row] = np.frombuffer(stamp(images.place(int(index)), folders), np.uint8)
         except OSError as error:
             unreachable[int(index)] = (error.strerror or str(error)).lower()
     return digests, unreachable
 
 
-def stamp(path: str, folders: functools._lru_cache_wrapper[str] | None = None) -> bytes:
-    """The stamp of one file, 16 bytes; `folders` remembers the real paths of folders. Raises OSError."""
+def stamp(place: tuple[str, str], folders: functools._lru_cache_wrapper[str] | None = None) -> bytes:
+    """The stamp of a file and a place in it, 16 bytes; `folders` remembers real paths of folders. Raises OSError."""
+    path, within = place
     status = os.stat(path)
     folder, name = os.path.split(path)
     real = (folders or os.path.realpath)(folder)
-    text = f"{real}\0{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}"
+    text = f"{real}\0{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}\0{within}"
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=STAMP_BYTES).digest()
-
-
-def content(path: str) -> bytes:
-    """Sha256 of a file. Raises OSError."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def find(wanted: Digests, known: Digests) -> NDArray[np.int64]:

@@ -17,8 +17,9 @@ import numpy as np
 
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.place import in_words
-from transfer_cli.data import duplicates, forms, room
+from transfer_cli.data import forms, room
 from transfer_cli.data.decoding import Contents, MemoryStore, StreamStore
+from transfer_cli.data.duplicates import duplicate_notes
 from transfer_cli.data.firstpass import KIND, Pass
 from transfer_cli.data.forms import Want
 from transfer_cli.data.found import Indices
@@ -133,7 +134,7 @@ def _stored(run: Pass, wants: list[Want], tables: list[Table], wish: Wish, repor
     total = sum(len(want.indices) for want in wants)
     kept = f"{size} in {run.cache.root / KIND}"
     text = f"{store.where}: {total:,} images, {run.images_decoded:,} decoded now, {kept}"
-    return Opened(store, images, skipped, text, duplicates.across_splits(images, contents))
+    return Opened(store, images, skipped, text, duplicate_notes(images, contents))
 
 
 def _streamed(run: Pass, wants: list[Want], wish: Wish, reporter: Reporter, reason: str) -> Opened:
@@ -153,7 +154,7 @@ def _streamed(run: Pass, wants: list[Want], wish: Wish, reporter: Reporter, reas
     store = StreamStore(images, {want.form.name: want.form for want in wants}, Contents(contents))
     store.images_decoded = run.images_decoded
     text = f"stream: images are decoded every epoch ({reason})"
-    return Opened(store, images, skipped, text, duplicates.across_splits(images, contents))
+    return Opened(store, images, skipped, text, duplicate_notes(images, contents))
 
 
 def _complete(run: Pass, wants: list[Want], tables: list[Table], reporter: Reporter) -> None:

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transfer_cli.data.decode import open_image
-from transfer_cli.data.found import Found, Indices
+from transfer_cli.data.found import Files, Found, Indices
 from transfer_cli.errors import UserError
 
 _DOWNLOAD_SILENCE_SECONDS = 20
@@ -170,16 +169,10 @@ def _join(name: str, root: str, classes: tuple[str, ...], parts: dict[str, tuple
         keys = [f"{split}/{index}" for split, indices in splits.items() for index in range(len(indices))]
         return Found(classes, keys, labels, splits, partial(_read_pixels, np.concatenate(samples)), prefix=f"{name}/")
     keys = [os.path.relpath(file, root) for files in samples for file in files]
-    return Found(
-        classes, keys, labels, splits, partial(_read_file, root, keys), prefix=os.path.join(root, ""), files=True
-    )
+    images = Files(root, keys)
+    return Found(classes, keys, labels, splits, images.read, prefix=os.path.join(root, ""), files=True, contents=images)
 
 
 def _read_pixels(pixels: NDArray[np.uint8], index: int) -> Image.Image:
     """One of `pixels` [N, H, W] or [N, H, W, 3]."""
     return Image.fromarray(pixels[index]).convert("RGB")
-
-
-def _read_file(root: str, keys: list[str], index: int) -> Image.Image:
-    """Decode one file."""
-    return open_image(os.path.join(root, keys[index]))

@@ -57,7 +57,7 @@ def fetch(remote: Remote) -> Path:
 
     Raises UserError within seconds where the network does not answer.
     """
-    reason = _unreachable(remote)
+    reason = unreachable(remote)
     if reason is None:
         try:
             return _download_url(remote) if remote.url else _download_hub(remote)
@@ -73,7 +73,7 @@ def fetch(remote: Remote) -> Path:
     )
 
 
-def _unreachable(remote: Remote) -> str | None:
+def unreachable(remote: Remote) -> str | None:
     """Why the server cannot be reached, found out in a moment; None if it can, or if a proxy must be asked."""
     if remote.url is None:
         from huggingface_hub import constants

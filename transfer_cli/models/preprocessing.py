@@ -18,6 +18,8 @@ RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+MAX_RESIZED_PIXELS = 178_956_970
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -40,16 +42,25 @@ class Preprocessing:
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """The same as uint8 [crop, crop, 3]."""
-        width, height = image.size
+        crop, resample = self.crop_pixels, RESAMPLING[self.interpolation]
+        width, height = self._resized(*image.size)
+        left, top = round((width - crop) / 2.0), round((height - crop) / 2.0)
+        if width * height > MAX_RESIZED_PIXELS:
+            # A line of pixels would grow to gigabytes: only what the crop shows. The eye sees no difference.
+            across, down = image.width / width, image.height / height
+            box = (left * across, top * down, (left + crop) * across, (top + crop) * down)
+            return np.array(image.resize((crop, crop), resample, box=box))
+        if image.size != (width, height):
+            image = image.resize((width, height), resample)
+        return np.array(image.crop((left, top, left + crop, top + crop)))
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height with the short side at `resize_pixels`."""
         short, long = min(width, height), max(width, height)
-        if short != self.resize_pixels:
-            longer = int(self.resize_pixels * long / short)
-            size = (self.resize_pixels, longer) if width <= height else (longer, self.resize_pixels)
-            image = image.resize(size, RESAMPLING[self.interpolation])
-        left = round((image.width - self.crop_pixels) / 2.0)
-        top = round((image.height - self.crop_pixels) / 2.0)
-        image = image.crop((left, top, left + self.crop_pixels, top + self.crop_pixels))
-        return np.array(image)
+        if short == self.resize_pixels:
+            return width, height
+        longer = int(self.resize_pixels * long / short)
+        return (self.resize_pixels, longer) if width <= height else (longer, self.resize_pixels)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from transfer_cli.config import Augment, Dataset, Experiment
 from transfer_cli.data import forms, sources
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
 from transfer_cli.data.forms import Want
+from transfer_cli.data.found import Columns
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.store import Opened, Store, Wish, open_store
 from transfer_cli.data.workers import auto_workers, cpus
@@ -119,7 +121,7 @@ def say_device(materials: Materials, precision_reason: str, reporter: Reporter) 
 
 def load_images(dataset: Dataset, seed: int) -> ImageSet:
     """The data set with its splits."""
-    fake = {"num_classes": dataset.num_classes, "samples": dataset.samples}
+    fake: dict[str, Any] = {"num_classes": dataset.num_classes, "samples": dataset.samples}
     return sources.load(
         dataset.name,
         dataset.path,
@@ -128,6 +130,10 @@ def load_images(dataset: Dataset, seed: int) -> ImageSet:
         train_fraction=dataset.train_fraction,
         shots=dataset.shots,
         seed=seed,
+        labelled=dataset.labels == "classes",
+        columns=Columns(dataset.image_column, dataset.label_column, dataset.split_column, dataset.weight_column),
+        hub=dataset.hub,
+        subset=dataset.subset,
         download=dataset.download,
         **{key: value for key, value in fake.items() if value is not None},
     )
