@@ -23,7 +23,7 @@ def test_the_options_are_counted() -> None:
     for file in FILES:
         counts[file.parent.name] = counts.get(file.parent.name, 0) + 1
     assert counts == {
-        "augment": 3,
+        "augment": 6,
         "dataset": 19,
         "model": 22,
         "optimizer": 2,
