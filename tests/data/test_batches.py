@@ -60,6 +60,8 @@ def assert_equal(some: list[Batch], others: list[Batch]) -> None:
         assert torch.equal(one.inputs, other.inputs)
         assert torch.equal(one.labels, other.labels)
         assert torch.equal(one.indices, other.indices)
+        assert one.extras.keys() == other.extras.keys()
+        assert all(torch.equal(one.extras[name], other.extras[name]) for name in one.extras)
 
 
 def test_an_epoch_shows_each_training_image_once(photos: ImageSet, preprocessing: Any) -> None:
@@ -71,6 +73,7 @@ def test_an_epoch_shows_each_training_image_once(photos: ImageSet, preprocessing
     assert batches[0].inputs.shape == (5, 3, 16, 16)
     assert batches[0].inputs.dtype == torch.uint8
     assert batches[0].inputs.is_contiguous(memory_format=torch.channels_last)
+    assert batches[0].extras["colour"].shape == (5, 3, 4)
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -1,12 +1,14 @@
 """Every YAML of the two groups is one that the code can use."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from transfer_cli.config import Augment
+from transfer_cli.compose import ConfigSource, compose, conf_dir, to_plain
+from transfer_cli.config import Augment, parse
 from transfer_cli.data.torchvision_sets import SETS
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -35,14 +37,26 @@ def test_every_data_set_has_its_yaml_with_its_keys() -> None:
     assert all(values["name"] == name for name, values in found.items())
 
 
-def test_recipes_are_valid_and_digits_can_avoid_mirroring() -> None:
-    recipes = {}
-    for name, values in options("augment").items():
-        pairs = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        recipes[name] = Augment(**(values | pairs))
-        assert recipes[name].name == name
-    assert sorted(recipes) == ["light", "none", "standard"]
-    assert recipes["light"].flip == 0
+def recipe(*overrides: str) -> Augment:
+    return parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), list(overrides)))).augment
+
+
+def test_recipes_carry_their_names_and_say_what_they_are() -> None:
+    recipes = {file.stem: recipe(f"augment={file.stem}") for file in (CONF / "augment").glob("*.yaml")}
+    assert sorted(recipes) == ["bit", "light", "none", "standard", "strong", "trivial"]
+    assert all(found.name == name for name, found in recipes.items())
+    assert recipes["none"] == Augment("none")
+    light, standard, strong = (recipes[name] for name in ("light", "standard", "strong"))
+    assert (light.flip, light.brightness, light.contrast, light.saturation) == (0, 0, 0, 0)
+    assert standard.flip == 0.5 and min(standard.brightness, standard.contrast, standard.saturation) > 0
+    assert strong.randaugment and strong.erase > 0
+    assert recipes["trivial"].trivialaugment
+
+
+def test_every_key_of_a_recipe_can_be_overridden() -> None:
+    assert recipe("augment=light", "augment.randaugment=[3,5]", "augment.cutmix=1").randaugment == (3, 5)
+    keys = set(yaml.safe_load((CONF / "augment" / "none.yaml").read_text()))
+    assert keys == {field.name for field in fields(Augment)}
 
 
 @pytest.mark.parametrize("group", ["dataset", "augment"])

@@ -76,6 +76,22 @@ def make_views(
     return Views(out, colour.maps(recipe.factors, sums, size * size) if recipe.factors is not None else None)
 
 
+def examples(
+    sources: list[Pixels],
+    params: Augment,
+    seed: int,
+    indices: NDArray[np.int64],
+    size: int,
+    resample: Image.Resampling,
+    epochs: int,
+) -> Pixels:
+    """What the first epochs show of N samples, colour applied, for people to look at: uint8 [N, epochs, S, S, 3]."""
+    made = [
+        make_views(sources, params, seed, view_of(epoch, params), indices, size, resample) for epoch in range(epochs)
+    ]
+    return np.stack([colour.shown(views.pixels, views.colour) for views in made], axis=1)
+
+
 @dataclass(frozen=True)
 class _Recipe:
     """What happens to each of N samples; None: nothing of the kind."""
