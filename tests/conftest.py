@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from transfer_cli.cli import main
+from transfer_cli.compose import ConfigSource, compose, conf_dir, to_plain
+from transfer_cli.config import Experiment, parse
 
 # The smallest experiment that is one: a tiny network from scratch on made-up images, one second a run.
 TINY = [
@@ -70,6 +72,11 @@ def start(*words: str, **environment: str) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "2", **environment},
     )
+
+
+def experiment(*overrides: str) -> Experiment:
+    """The experiment that a command with these overrides would run."""
+    return parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), list(overrides))))
 
 
 def summary(run: Path | str) -> dict[str, Any]:

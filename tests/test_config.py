@@ -6,16 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from transfer_cli.compose import ConfigSource, compose, conf_dir, to_plain
+from tests.conftest import experiment
+from transfer_cli.compose import conf_dir
 from transfer_cli.config import config_hash, differences, parse, to_dict
 
-SOURCE = ConfigSource(conf_dir(), "config", None)
 FILES = sorted(conf_dir().glob("*/*.yaml"))
 NEEDS_A_NAME = {"timm": ["model.name=resnet18"], "torchvision": ["model.name=resnet18"]}
-
-
-def experiment(*overrides: str):  # type: ignore[no-untyped-def]
-    return parse(to_plain(compose(SOURCE, list(overrides))))
 
 
 def test_the_options_are_counted() -> None:

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import TINY, Ended, summary
-from transfer_cli.config import Dataset
+from tests.conftest import TINY, Ended, experiment, summary
 from transfer_cli.modes.building import load_images
 
 Command = Callable[..., Ended]
-FAKE = Dataset("fake", None, 0.15, 0.15, 1.0, None, "auto", 1.5, "error", num_classes=3, samples=60)
+FAKE = experiment("dataset=fake", "dataset.num_classes=3", "dataset.samples=60").dataset
 
 
 @pytest.fixture

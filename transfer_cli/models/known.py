@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,22 +19,31 @@ if TYPE_CHECKING:
     from transfer_cli.models.weights import WeightsSource
 
 
-def remembered(
-    folder: Path, name: str, source: str, weights: str | None, look_up: Callable[[], WeightsSource]
-) -> WeightsSource:
-    """What `look_up` says, or said before with the same versions of torchvision and timm."""
-    versions = {package: metadata.version(package) for package in ("torchvision", "timm", "transfer-run")}
-    key = {"name": name, "source": source, "weights": weights, **versions}
-    file = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
-    try:
-        return _from_plain(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        found = look_up()
-    # A memory that cannot be written costs the question again, nothing else.
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(file, {**_to_plain(found), "asked": key})
-    return found
+@dataclass
+class Known:
+    """Answers of torchvision and timm, a file each. What a run has learnt is written by `keep`, once it has begun."""
+
+    folder: Path
+    _learnt: dict[Path, dict[str, Any]] = field(default_factory=dict)
+
+    def ask(self, name: str, source: str, weights: str | None, look_up: Callable[[], WeightsSource]) -> WeightsSource:
+        """What `look_up` says, or said before with the same versions of the libraries."""
+        versions = {package: metadata.version(package) for package in ("torchvision", "timm", "transfer-run")}
+        key = {"name": name, "source": source, "weights": weights, **versions}
+        file = self.folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
+        try:
+            return _from_plain(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError):
+            found = look_up()
+        self._learnt[file] = {**_to_plain(found), "asked": key}
+        return found
+
+    def keep(self) -> None:
+        """Write what was learnt. A memory that cannot be written costs the question again, nothing else."""
+        with contextlib.suppress(OSError):
+            for file, values in self._learnt.items():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_json(file, values)
 
 
 def _to_plain(source: WeightsSource) -> dict[str, Any]:

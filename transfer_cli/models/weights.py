@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from transfer_cli.errors import UserError, unknown
-from transfer_cli.models import backbones, fetching, known
+from transfer_cli.models import backbones, fetching
+from transfer_cli.models.known import Known
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 
@@ -55,10 +56,10 @@ class LoadReport:
     head_kept: bool
 
 
-def resolve(name: str, source: str, weights: str, memory: Path | None = None) -> WeightsSource:
+def resolve(name: str, source: str, weights: str, memory: Known | None = None) -> WeightsSource:
     """Which weights are meant: auto, none, a torchvision enum name, a timm tag, a file or a run directory.
 
-    What the libraries say is remembered in the folder `memory`. Raises UserError naming model.weights for anything
+    What the libraries say is remembered in `memory`. Raises UserError naming model.weights for anything
     else.
     """
     path = Path(weights)
@@ -181,7 +182,7 @@ def _classifier_names(network: Network) -> list[str]:
     return [name for name in names if name.rsplit(".", 1)[0] == owner]
 
 
-def _published(name: str, source: str, weights: str | None, memory: Path | None) -> WeightsSource:
+def _published(name: str, source: str, weights: str | None, memory: Known | None) -> WeightsSource:
     """The weights of that name; None: the model's best."""
     if weights is None and name in PIP_WEIGHTS and source != "torchvision":
         packaged = _packaged(name)
@@ -193,7 +194,7 @@ def _published(name: str, source: str, weights: str | None, memory: Path | None)
             return _torchvision(name, weights or "DEFAULT")
         return _timm(name, weights)
 
-    return known.remembered(memory, name, source, weights, look_up) if memory else look_up()
+    return memory.ask(name, source, weights, look_up) if memory else look_up()
 
 
 def _packaged(name: str) -> WeightsSource | None:

@@ -24,6 +24,7 @@ from transfer_cli.engine.precision import PrecisionMemory
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import Stopped
 from transfer_cli.models import backbones, weights
+from transfer_cli.models.known import Known
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.weights import LoadReport, WeightsSource
@@ -42,6 +43,7 @@ class Materials:
     preprocessing: Preprocessing
     source: WeightsSource
     cache: Cache
+    known: Known
     precision_memory: PrecisionMemory
     opened: Opened | None = None
 
@@ -82,7 +84,8 @@ def gather(experiment: Experiment, augment: Augment, reporter: Reporter) -> Mate
     devices.prepare(device, experiment.seed)
     cache = open_cache(experiment.cache_dir, experiment.cache_size)
     model = experiment.model
-    source = _fetched(weights.resolve(model.name, model.source, model.weights, cache.root / "known"), reporter)
+    known = Known(cache.root / "known")
+    source = _fetched(weights.resolve(model.name, model.source, model.weights, known), reporter)
     images = load_images(experiment.dataset, experiment.seed)
     preprocessing = source.preprocessing
     if experiment.image_size != "auto":
@@ -95,6 +98,7 @@ def gather(experiment: Experiment, augment: Augment, reporter: Reporter) -> Mate
         preprocessing=preprocessing,
         source=source,
         cache=cache,
+        known=known,
         precision_memory=PrecisionMemory(cache.root / "precision"),
     )
 

@@ -81,6 +81,7 @@ def train(experiment: Experiment, path: Path, reporter: Reporter, *, may_exist: 
     ):
         reporter.open_log(directory / "run.log")
         _write_config(directory, job.materials)
+        job.materials.known.keep()
         outcome = job.run(directory, reporter, lambda: stop.code)
         summary = finish(outcome, job.materials, directory, reporter, lambda: stop.code)
     reporter.result(directory)
