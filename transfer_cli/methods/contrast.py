@@ -1,0 +1,117 @@
+"""Contrastive representation distillation (CRD, Tian 2020): a memory of embeddings, and whom to push away.
+
+A sample's student and teacher embeddings attract each other; each is pushed away from what the memory holds of the
+other network for samples of other classes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transfer_cli.data.views import uniforms
+from transfer_cli.errors import UserError
+from transfer_cli.methods.full_precision import full_precision
+from transfer_cli.methods.logit_losses import UNLABELLED
+
+
+class Negatives:
+    """Draws training samples of other classes, a pure function of (seed, view, index), with repetition.
+
+    `labels` [N] are those of the whole data set and `members` [n] the indices of its training split; an unlabelled
+    sample is a class of its own. Raises UserError where all are of one class.
+    """
+
+    def __init__(self, labels: NDArray[np.int64], members: NDArray[np.int64], count: int, seed: int) -> None:
+        groups = labels[members].copy()
+        alone = groups == UNLABELLED
+        groups[alone] = groups.max(initial=0) + 1 + np.arange(alone.sum())
+        by_group = np.argsort(groups, kind="stable")
+        self._sorted, found = members[by_group], groups[by_group]
+        if len(np.unique(found)) < 2:
+            raise UserError("strategy.loss.crd: negatives are images of other classes, and the training split has one.")
+        self._first, self._stop = np.zeros_like(labels), np.zeros_like(labels)
+        self._first[members] = np.searchsorted(found, groups, "left")
+        self._stop[members] = np.searchsorted(found, groups, "right")
+        self._count, self._seed = count, seed
+
+    def __call__(self, indices: NDArray[np.int64], view: int) -> Tensor:
+        """Indices of negatives, int64 [B, count], for training samples `indices` [B]."""
+        first, size = self._first[indices][:, None], (self._stop - self._first)[indices][:, None]
+        numbers = uniforms(self._seed, view, indices, self._count, "negatives")
+        places = (numbers * (len(self._sorted) - size)).astype(np.int64)
+        return torch.from_numpy(self._sorted[places + size * (places >= first)])
+
+
+class Contrast(nn.Module):
+    """Two learned embeddings, of student [B, Ds] and teacher [B, Dt] vectors, and what they last made of each sample.
+
+    `rows` N is the size of the data set, `population` n that of its training split. The memory is part of the state
+    dict; it moves in training mode alone.
+    """
+
+    momentum = 0.5
+    temperature = 0.07
+    width = 128
+
+    def __init__(self, student_width: int, teacher_width: int, rows: int, population: int, seed: int) -> None:
+        super().__init__()
+        self.embed_student = nn.Linear(student_width, self.width)
+        self.embed_teacher = nn.Linear(teacher_width, self.width)
+        self.population = population
+        generator = torch.Generator().manual_seed(seed)
+        for name in ("student", "teacher"):
+            rows_at_random = torch.randn(rows, self.width, generator=generator)
+            self.register_buffer(f"{name}_memory", F.normalize(rows_at_random, dim=1))
+            # Fixed by the first batch; infinite until then.
+            self.register_buffer(f"{name}_log_normalizer", torch.tensor(math.inf))
+
+    @full_precision
+    def forward(self, student: Tensor, teacher: Tensor, indices: Tensor, negatives: Tensor) -> Tensor:
+        """The loss [], a mean over the batch: samples `indices` [B] with their `negatives` [B, M] in the data set."""
+        ours = F.normalize(self.embed_student(student), dim=1)
+        theirs = F.normalize(self.embed_teacher(teacher), dim=1)
+        rows = torch.cat([indices[:, None], negatives], 1)
+        loss = self._against("teacher", ours, rows) + self._against("student", theirs, rows)
+        if self.training:
+            self._remember("student", ours.detach(), indices)
+            self._remember("teacher", theirs.detach(), indices)
+        return loss
+
+    def _against(self, name: str, embeddings: Tensor, rows: Tensor) -> Tensor:
+        """How well embeddings [B, 128] find their own row of a memory among the rows [B, 1 + M]."""
+        remembered = self.get_buffer(f"{name}_memory")[rows]
+        similarities = torch.einsum("bmw,bw->bm", remembered, embeddings) / self.temperature
+        log_normalizer = self.get_buffer(f"{name}_log_normalizer")
+        estimate = log_mean_exp(similarities.detach()) + math.log(self.population)
+        normalizer = torch.where(log_normalizer.isinf(), estimate, log_normalizer)
+        if self.training:
+            log_normalizer.copy_(normalizer)
+        return noise_contrastive(similarities, normalizer, self.population)
+
+    def _remember(self, name: str, embeddings: Tensor, indices: Tensor) -> None:
+        memory = self.get_buffer(f"{name}_memory")
+        mixed = self.momentum * memory[indices] + (1 - self.momentum) * embeddings
+        memory.index_copy_(0, indices, F.normalize(mixed, dim=1))
+
+
+@full_precision
+def noise_contrastive(similarities: Tensor, log_normalizer: Tensor, population: int) -> Tensor:
+    """Noise-contrastive loss of similarities [B, 1 + M], each row's first the true pair, a mean over B.
+
+    -log h(first) - sum log(1 - h(other)) with h = p / (p + M / n) and p = exp(similarity) / normalizer, as in the
+    paper's own code. Where all similarities are equal it is log(1 + M) + M log(1 + 1 / M), whatever they are.
+    """
+    noise = (similarities.shape[1] - 1) / population
+    log_odds = similarities - log_normalizer - math.log(noise)
+    return (F.softplus(-log_odds[:, 0]) + F.softplus(log_odds[:, 1:]).sum(1)).mean()
+
+
+def log_mean_exp(values: Tensor) -> Tensor:
+    """The logarithm of the mean of exp(values), []."""
+    return values.flatten().logsumexp(0) - math.log(values.numel())

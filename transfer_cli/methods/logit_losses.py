@@ -1,0 +1,116 @@
+"""Distillation from logits: how a student's answers are drawn towards a teacher's.
+
+Shapes: logits [B, K] of student and teacher; labels [B] int64, UNLABELLED where there is none; temperature T > 0.
+Each loss is a scalar, the mean over the B samples, in float32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from transfer_cli.methods.full_precision import full_precision
+
+UNLABELLED = -1
+"""The label of an image without one."""
+
+FLATTEST = 1e-2
+"""Rows whose standard deviation is below this are divided by it: an all-equal row would have an infinite gradient."""
+
+
+@full_precision
+def ce(student: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy with classes [B] or probabilities [B, K]; an unlabelled sample adds nothing and counts in B."""
+    total = F.cross_entropy(student, targets, ignore_index=UNLABELLED, label_smoothing=smoothing, reduction="sum")
+    return total / len(student)
+
+
+@full_precision
+def kd(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(softmax(teacher / T), softmax(student / T)) (Hinton 2015).
+
+    T^2 keeps the gradient's size as T grows; its limit is 1 / (2K) times the squared distance of centred logits.
+    """
+    log_student = (student / temperature).log_softmax(1)
+    log_teacher = (teacher / temperature).log_softmax(1)
+    return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+
+
+@full_precision
+def dkd(
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    temperature: float,
+    alpha: float = 1.0,
+    beta: float | Tensor = 8.0,
+) -> Tensor:
+    """T^2 (alpha TCKD + beta NCKD) (Zhao 2022): KD taken apart, and the two parts weighted.
+
+    TCKD compares the target's probability with that of all others together, NCKD the others among themselves.
+    `beta` may be a tensor [B]: with alpha 1 and beta the teacher's probability of a wrong class it is KD. The paper
+    takes beta 8 on CIFAR-100 and 0.5 on ImageNet. An unlabelled sample has no target: it adds nothing, counts in B.
+    """
+    labelled = labels != UNLABELLED
+    target = labels.where(labelled, 0)
+    student_target, student_others = _apart(student / temperature, target)
+    teacher_target, teacher_others = _apart(teacher / temperature, target)
+    tckd = _divergence(student_target, teacher_target)
+    nckd = _divergence(student_others, teacher_others)
+    return temperature**2 * ((alpha * tckd + beta * nckd) * labelled).mean()
+
+
+@full_precision
+def dist(student: Tensor, teacher: Tensor, temperature: float, beta: float = 1.0, gamma: float = 1.0) -> Tensor:
+    """T^2 (beta inter + gamma intra) (Huang 2022): one minus the Pearson correlation of softened probabilities.
+
+    Inter compares the classes of each sample (rows), intra the samples of each class (columns, over the batch).
+    """
+    p_student = (student / temperature).softmax(1)
+    p_teacher = (teacher / temperature).softmax(1)
+    inter = 1 - correlation(p_student, p_teacher).mean()
+    intra = 1 - correlation(p_student.T, p_teacher.T).mean()
+    return temperature**2 * (beta * inter + gamma * intra)
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation of each row of `a` with that of `b`, both [R, S], as [R]; 0 for a constant row."""
+    return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), dim=1)
+
+
+@full_precision
+def standardize(logits: Tensor) -> Tensor:
+    """Rows of `logits` [..., K] with mean 0 and standard deviation 1 (Sun 2024).
+
+    Applied to student and teacher it lets the student find its own scale: the loss does not change when a row is
+    shifted or scaled. The paper then takes T = 2 and about nine times the weight of kd.
+    """
+    centred = logits - logits.mean(-1, keepdim=True)
+    variance = centred.square().mean(-1, keepdim=True)
+    return centred * variance.clamp_min(FLATTEST**2).rsqrt()
+
+
+@full_precision
+def mix_teachers(logits: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
+    """One teacher [B, K] of R teachers [B, R, K]: its softmax at this temperature is the mean of theirs.
+
+    `weights` [R], positive, of any sum; equal by default. The result is valid at `temperature` alone.
+    """
+    log_p = (logits / temperature).log_softmax(2)
+    shares = torch.ones_like(log_p[0, :, 0]) if weights is None else weights.to(log_p)
+    return temperature * (log_p + (shares / shares.sum()).log()[:, None]).logsumexp(1)
+
+
+def _apart(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of (target, any other) [B, 2], and of the others among themselves [B, K - 1]."""
+    columns = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
+    others = logits.gather(1, columns + (columns >= target[:, None]))
+    total = logits.logsumexp(1)
+    chosen = logits.gather(1, target[:, None])[:, 0]
+    return torch.stack([chosen - total, others.logsumexp(1) - total], 1), others.log_softmax(1)
+
+
+def _divergence(log_student: Tensor, log_teacher: Tensor) -> Tensor:
+    """KL(teacher, student) of each row, [B]."""
+    return F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1)
