@@ -1,7 +1,8 @@
 """The fastest precision for a network on this machine: measured once, remembered in the cache folder.
 
 A GPU that knows bf16 takes bf16. On a CPU it depends on the model: dense convolutions gain threefold, depthwise ones
-lose, so a few training steps of each are timed.
+lose, so a few training steps of each are timed: in seconds of one thread's own work, which other programs on the
+machine hardly change. By the clock a busy machine once timed bf16 at 8 times the speed where it has half.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from transfer_cli.strategies.base import Strategy
 
 # bf16 must win clearly, so that a noisy machine does not choose by chance.
 CLEAR_GAIN = 1.25
-TIMED_STEPS = 3
-TIMED_IMAGES = 8
+TIMED_STEPS = 2
+# As many pixels as eight images of 64 pixels: a large network at 224 pixels would take half a minute with eight.
+TIMED_PIXELS = 8 * 64 * 64
 
 
 @dataclass
@@ -71,31 +73,33 @@ def _key(strategy: Strategy, image_size: int) -> dict[str, Any]:
         "network": hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16],
         "image_size": image_size,
         "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
         "cpu": _cpu_name(),
     }
 
 
 def _measure(strategy: Strategy, image_size: int) -> dict[str, float]:
-    """Median seconds of a training step in each precision, alternating; all that it moves is put back."""
-    generator = torch.get_rng_state()
+    """Least seconds of a training step in each precision, alternating; all that it moves is put back."""
+    generator, threads = torch.get_rng_state(), torch.get_num_threads()
     before = {name: tensor.clone() for name, tensor in strategy.network.state_dict().items()}
     strategy.network.to(memory_format=torch.channels_last)
     strategy.train_mode()
-    images = torch.rand(TIMED_IMAGES, 3, image_size, image_size).to(memory_format=torch.channels_last)
-    labels = torch.zeros(TIMED_IMAGES, dtype=torch.int64)
+    count = max(2, TIMED_PIXELS // image_size**2)
+    images = torch.rand(count, 3, image_size, image_size).to(memory_format=torch.channels_last)
+    labels = torch.zeros(count, dtype=torch.int64)
     seconds: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    torch.set_num_threads(1)
     for _ in range(TIMED_STEPS + 1):
         for precision, times in seconds.items():
-            start = time.perf_counter()
+            start = time.thread_time()
             with Compute(torch.device("cpu"), precision).autocast():
                 loss = strategy.step(images, labels).loss
             loss.backward()
-            times.append(time.perf_counter() - start)
+            times.append(time.thread_time() - start)
+    torch.set_num_threads(threads)
     strategy.network.zero_grad(set_to_none=True)
     strategy.network.load_state_dict(before)
     torch.set_rng_state(generator)
-    return {precision: sorted(times[1:])[TIMED_STEPS // 2] for precision, times in seconds.items()}
+    return {precision: min(times[1:]) for precision, times in seconds.items()}
 
 
 def _read(file: Path) -> dict[str, float] | None:
