@@ -1,7 +1,8 @@
 """The fastest precision for a network on this machine: measured once, remembered in the cache folder.
 
 A GPU that knows bf16 takes bf16. On a CPU it depends on the model: dense convolutions gain threefold, depthwise ones
-lose, so a few training steps of each are timed.
+lose, so a few training steps of each are timed: in seconds of one thread's own work, which other programs on the
+machine hardly change. By the clock a busy machine once timed bf16 at 8 times the speed where it has half.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from transfer_cli.strategies.base import Strategy
 
 # bf16 must win clearly, so that a noisy machine does not choose by chance.
 CLEAR_GAIN = 1.25
-TIMED_STEPS = 3
-TIMED_IMAGES = 8
+TIMED_STEPS = 2
+# As many pixels as eight images of 64 pixels: a large network at 224 pixels would take half a minute with eight.
+TIMED_PIXELS = 8 * 64 * 64
 
 
 @dataclass
@@ -63,7 +65,7 @@ def choose_precision(
         return best, f"precision {best} (the fastest of this GPU)"
     if device.type != "cpu" or not _cpu_has_bf16():
         return "fp32", f"precision fp32 (this {device.type} has no fast bf16)"
-    machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cpu": cpu_name()}
+    machine = {"torch": torch.__version__, "cpu": cpu_name()}
     seconds = memory.get({**work, **machine}, measure)
     ratio = seconds["fp32"] / seconds["bf16"]
     best = "bf16" if ratio > CLEAR_GAIN else "fp32"
@@ -78,13 +80,14 @@ def training_work(strategy: Strategy, image_size: int) -> dict[str, Any]:
 
 
 def time_training(strategy: Strategy, image_size: int) -> dict[str, float]:
-    """Median seconds of a training step in each precision; all that it moves is put back."""
+    """Least seconds of a training step in each precision; all that it moves is put back."""
     generator = torch.get_rng_state()
     before = {name: tensor.clone() for name, tensor in strategy.network.state_dict().items()}
     strategy.network.to(memory_format=torch.channels_last)
     strategy.train_mode()
-    zeros = torch.zeros(TIMED_IMAGES, dtype=torch.int64)
-    batch = Batch(_images(image_size), zeros, zeros)
+    images = _images(image_size)
+    zeros = torch.zeros(len(images), dtype=torch.int64)
+    batch = Batch(images, zeros, zeros)
 
     def step(compute: Compute) -> None:
         with compute.autocast():
@@ -100,7 +103,7 @@ def time_training(strategy: Strategy, image_size: int) -> dict[str, float]:
 
 @torch.inference_mode()
 def time_inference(forward: Callable[[Tensor], Tensor], image_size: int) -> dict[str, float]:
-    """Median seconds of a forward pass in each precision."""
+    """Least seconds of a forward pass in each precision."""
     images = _images(image_size)
 
     def run(compute: Compute) -> None:
@@ -111,18 +114,22 @@ def time_inference(forward: Callable[[Tensor], Tensor], image_size: int) -> dict
 
 
 def _images(image_size: int) -> Tensor:
-    return torch.rand(TIMED_IMAGES, 3, image_size, image_size).to(memory_format=torch.channels_last)
+    count = max(2, TIMED_PIXELS // image_size**2)
+    return torch.rand(count, 3, image_size, image_size).to(memory_format=torch.channels_last)
 
 
 def _time(work: Callable[[Compute], None]) -> dict[str, float]:
-    """Median seconds of `work` on the CPU in each precision, alternating; the first round warms up."""
+    """Least seconds of `work` in each precision, alternating; the first round warms up."""
     seconds: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for _ in range(TIMED_STEPS + 1):
         for precision, times in seconds.items():
-            start = time.perf_counter()
+            start = time.thread_time()
             work(Compute(torch.device("cpu"), precision))
-            times.append(time.perf_counter() - start)
-    return {precision: sorted(times[1:])[TIMED_STEPS // 2] for precision, times in seconds.items()}
+            times.append(time.thread_time() - start)
+    torch.set_num_threads(threads)
+    return {precision: min(times[1:]) for precision, times in seconds.items()}
 
 
 def _read(file: Path) -> dict[str, float] | None:
