@@ -1,0 +1,88 @@
+"""Memory: ten times the images take under a tenth more, from the first pass to the last batch."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+FEW, MANY = 400, 4000
+MEASURE = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from transfer_cli.cache.entries import Cache
+from transfer_cli.compose import ConfigSource, compose, conf_dir, to_plain
+from transfer_cli.config import parse
+from transfer_cli.data import firstpass, forms
+from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
+from transfer_cli.data.forms import Want
+from transfer_cli.data.sources import load
+from transfer_cli.data.store import Wish, open_store
+from transfer_cli.models.preprocessing import IMAGENET
+from transfer_cli.records.terminal import Reporter
+
+folder, where = sys.argv[1:]
+augment = parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), ["augment=standard"]))).augment
+images = load("folder", folder, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=None, seed=0)
+preprocessing = IMAGENET.at(96)
+held_out = np.union1d(images.splits["val"], images.splits["test"])
+wants = [Want(forms.training(preprocessing, 1.5), images.splits["train"]), Want(forms.evaluation(preprocessing), held_out)]
+firstpass.CHUNK_IMAGES = 1000
+opened = open_store(images, wants, Wish(where, "error"), Cache(Path("cache"), 10**12), Reporter(quiet=True))
+assert opened.store.where == where
+samples = Samples(images, opened.store, preprocessing, augment, seed=0)
+for batch in TrainBatches(samples, batch_size=32, workers=2).epoch(0):
+    pass
+for batch in OrderedBatches(samples, held_out, batch_size=32, workers=2):
+    pass
+print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+"""
+
+
+def make(folder: Path, count: int) -> None:
+    """Photos of two classes; 62 kB a piece once decoded."""
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        file = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (150, 200, 3), dtype=np.uint8)).save(file, "JPEG")
+        for number in range(count // 2):
+            (folder / name / f"{number}.jpg").write_bytes(file.getvalue())
+
+
+def peak_kilobytes(folder: Path, where: str) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(folder), where],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+@pytest.mark.parametrize("where", ["disk", "stream"])
+def test_peak_memory_does_not_grow_with_the_set(where: str, tmp_path: Path) -> None:
+    for name, count in (("few", FEW), ("many", MANY)):
+        make(tmp_path / name, count)
+    few, many = (peak_kilobytes(tmp_path / name, where) for name in ("few", "many"))
+    print(f"\n{where}: {few / 1000:.0f} MB for {FEW:,} images, {many / 1000:.0f} MB for {MANY:,}")
+    assert many < 1.1 * few
+
+
+def test_the_measurement_would_notice(tmp_path: Path) -> None:
+    """With everything in memory it does grow."""
+    for name, count in (("few", FEW), ("many", MANY)):
+        make(tmp_path / name, count)
+    few, many = (peak_kilobytes(tmp_path / name, "ram") for name in ("few", "many"))
+    assert many > 1.3 * few
