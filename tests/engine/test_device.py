@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from transfer_cli.engine.device import Normalize
+from transfer_cli.data.batches import Batch
+from transfer_cli.engine.device import Normalize, PlacePixels
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = 67
@@ -82,6 +83,13 @@ def test_bits_depend_on_neither_batch_threads_nor_layout(coloured: bool, size: i
         for rows in ([4], [9, 0], list(range(10, -1, -1))):
             for given in (pixels[rows], pixels[rows].contiguous()):
                 assert torch.equal(normalize()(given, None if colour is None else colour[rows]), whole[rows])
+
+
+def test_a_batch_is_placed_with_its_colour_applied() -> None:
+    other = {"weight": torch.rand(B)}
+    placed = PlacePixels(normalize())(Batch(images(), torch.arange(B), torch.arange(B), {"colour": maps(), **other}))
+    assert torch.equal(placed.inputs, normalize()(images(), maps()))
+    assert placed.extras == other
 
 
 def test_no_images_are_no_images() -> None:
