@@ -1,4 +1,7 @@
 import math
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -183,3 +186,27 @@ def test_flips_write_the_mirrored_array(across: bool, down: bool) -> None:
     pixels, out = noise(6, 6), np.empty((6, 6, 3), np.uint8)
     geometry.write_flipped(pixels, np.array([across, down]), out)
     assert np.array_equal(out, pixels[:: -1 if down else 1, :: -1 if across else 1])
+
+
+def longest_pause_of_python(work: Callable[[], object]) -> float:
+    """The longest time that this thread stood still while another did `work`, as a share of that work's time."""
+    span: list[float] = []
+
+    def timed() -> None:
+        span.append(time.perf_counter())
+        work()
+        span.append(time.perf_counter())
+
+    thread, stamps = threading.Thread(target=timed), []
+    thread.start()
+    while thread.is_alive():
+        stamps.append(time.perf_counter())
+    inside = [span[0], *(stamp for stamp in stamps if span[0] < stamp < span[1]), span[1]]
+    return float(np.diff(inside).max()) / (span[1] - span[0])
+
+
+def test_cutting_lets_other_threads_run() -> None:
+    """One try is enough: with the interpreter's lock held the pause is the whole work, every time."""
+    source, box = noise(4000, 3000), np.array([0.0, 0.0, 4000.0, 3000.0])
+    tries = (longest_pause_of_python(lambda: geometry.cut(source, box, 1500, BILINEAR)) for _ in range(20))
+    assert any(pause < 0.5 for pause in tries)
