@@ -99,6 +99,8 @@ class Extract:
     label_smoothing: Annotated[float, Between(0, 0.99)]
     neighbours: tuple[Count, ...]
     """Numbers of neighbours that `solver=knn` tries on validation."""
+    groups: Count
+    """Groups of like images (k-means) where there are no labels."""
     cache: bool
     grid: Grid
 

@@ -1,4 +1,4 @@
-"""From JPEG files to normalised pixels on the device: our loader against torchvision's, the same operations, in turns."""
+"""From JPEG files to normalised pixels on the device: our loader and torchvision's, in turns."""
 
 from __future__ import annotations
 

@@ -13,8 +13,9 @@ def describe(opened: Opened) -> dict[str, Any]:
     """Classes, images of each class in each split, and what was left out and why."""
     images = opened.images
     counts = {
-        split: np.bincount(images.labels[indices], minlength=len(images.classes)).tolist()
+        split: np.bincount(labels[labels >= 0], minlength=len(images.classes)).tolist()
         for split, indices in images.splits.items()
+        for labels in [images.labels[indices]]
     }
     return {
         "name": images.name,

@@ -25,6 +25,8 @@ from transfer_cli.records.progress import Count
 
 KIND = "activations"
 Forward = Callable[[Tensor], Tensor]
+BATCH_SIZE = {"cpu": 64, "cuda": 256, "mps": 64}
+"""Images that a prefix runs on at once."""
 
 
 @dataclass(frozen=True)

@@ -81,10 +81,11 @@ def fetch(source: WeightsSource) -> Path:
     return fetching.fetch(source.remote)
 
 
-def load(network: Network, source: WeightsSource, image_size: int) -> LoadReport:
+def load(network: Network, source: WeightsSource, image_size: int, *, keep_head: bool = False) -> LoadReport:
     """Fill the network from its source; a head of another shape is left at its random start, which is normal.
 
-    A head of the right shape is kept from files and runs; from published weights, which know other classes, never.
+    A head of the right shape is kept from files and runs; from published weights, which know other classes, only if
+    `keep_head` asks for it.
     Raises UserError for a file that is damaged, hostile, or of another architecture.
     """
     if source.kind == "none":
@@ -93,7 +94,9 @@ def load(network: Network, source: WeightsSource, image_size: int) -> LoadReport
     tensors = _adapted(read_tensors(source.location), network, source, image_size)
     own = network.module.state_dict()
     head = _classifier_names(network)
-    kept = source.kind in ("file", "run") and all(n in tensors and tensors[n].shape == own[n].shape for n in head)
+    kept = (keep_head or source.kind in ("file", "run")) and all(
+        n in tensors and tensors[n].shape == own[n].shape for n in head
+    )
     if not kept:
         tensors = {**tensors, **{name: own[name] for name in head}}
     _check_fit(own, tensors, source)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from transfer_cli.cache.entries import Key
 from transfer_cli.models.network import Network
+from transfer_cli.models.published import published_classes
 from transfer_cli.modes import building
 from transfer_cli.modes.building import Materials
 from transfer_cli.records.summary import version
@@ -32,6 +33,13 @@ class Backbone:
     """One pretrained network and what its cached outputs are known by."""
 
     materials: Materials
+    keep_head: bool = False
+    """Whether the network keeps the head that its weights came with, for images without labels."""
+
+    @functools.cached_property
+    def own_classes(self) -> tuple[str, ...]:
+        """What the head of the weights tells apart; none where there is no such head."""
+        return published_classes(self.materials.source, self.materials.experiment.model.name)
 
     @functools.cached_property
     def weights_sha256(self) -> str | None:
@@ -55,7 +63,8 @@ class Backbone:
     @functools.cached_property
     def network(self) -> Network:
         """The network on the device, in eval mode."""
-        network, _ = building.build_network(self.materials)
+        classes = max(len(self.own_classes), 1) if self.keep_head else len(self.materials.images.classes)
+        network, _ = building.build_network(self.materials, classes, keep_head=self.keep_head)
         network.to(self.materials.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.eval()
         return network

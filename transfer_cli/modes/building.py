@@ -180,19 +180,19 @@ def _fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:
     return replace(source, location=weights.fetch(source))
 
 
-def build_network(materials: Materials) -> tuple[Network, LoadReport]:
-    """The pretrained network with a head for the data set's classes."""
+def build_network(materials: Materials, classes: int, *, keep_head: bool = False) -> tuple[Network, LoadReport]:
+    """The pretrained network with a head for `classes` K; `keep_head`: the one that published weights bring."""
     m, e = materials, materials.experiment
     # The head starts the same whatever was drawn before it, so that a run can be repeated in any process.
     torch.manual_seed(e.seed)
     size = m.preprocessing.crop_pixels
-    network = backbones.build(e.model.name, e.model.source, len(m.images.classes), image_size=size)
-    report = weights.load(network, m.source, size)
+    network = backbones.build(e.model.name, e.model.source, classes, image_size=size)
+    report = weights.load(network, m.source, size, keep_head=keep_head)
     torch.manual_seed(e.seed)
     return network, report
 
 
-def parameter_counts(network: Network) -> tuple[int, int]:
-    """(all, trainable) numbers of parameters."""
+def parameter_counts(network: Network, *, trainable: bool = True) -> tuple[int, int]:
+    """(all, trainable) numbers of parameters; of a network that is only run none train."""
     parameters = list(network.parameters())
-    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
+    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad and trainable)

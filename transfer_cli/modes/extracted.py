@@ -10,18 +10,18 @@ from pathlib import Path
 from transfer_cli.config import Experiment, Extract
 from transfer_cli.engine import states
 from transfer_cli.engine.device import Compute
-from transfer_cli.engine.frozen import Forward, Frozen
+from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.precision import choose_precision, time_inference
 from transfer_cli.errors import UserError, nearest
 from transfer_cli.models.network import Network, Readout
 from transfer_cli.modes import building
 from transfer_cli.modes.backbone import Backbone
 from transfer_cli.modes.building import Materials
-from transfer_cli.modes.features import CachedFeatures, LiveFeatures
+from transfer_cli.modes.features import CachedFeatures, LiveFeatures, features_of, forward_features
 from transfer_cli.modes.finishing import Outcome
 from transfer_cli.modes.parts import PLAIN, shows_evaluation_pixels
-from transfer_cli.modes.prefix import BATCH_SIZE
 from transfer_cli.modes.trained import save_trained
+from transfer_cli.modes.unlabelled import Unlabelled
 from transfer_cli.records.metrics import MetricsLog
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.trials import record_trials
@@ -48,7 +48,7 @@ class Extracted:
         """Compute the features that are missing, fit the head, keep the best."""
         m, e = self.materials, self.materials.experiment
         log = MetricsLog.resume(directory / "metrics.jsonl", 0)
-        frozen = self.frozen(reporter, stop_code)
+        frozen = features_of(self.backbone, self.config, self.readout, self.compute, reporter, stop_code)
         features = self._features(frozen)
         started = time.perf_counter()
         fitted = SOLVERS[self.config.solver](Fitting(features, e, self.config, log, reporter, stop_code))
@@ -72,21 +72,6 @@ class Extracted:
             more={"backbone_images": frozen.images_computed},
         )
 
-    def frozen(self, reporter: Reporter, stop_code: Callable[[], int | None] = lambda: None) -> Frozen:
-        """The backbone up to the features [B, D]."""
-        m, config = self.materials, self.config
-        features = {"pooling": config.pooling, "stages": list(config.stages)} if self.readout else "network's own"
-        return Frozen(
-            identity={**self.backbone.identity, "boundary": "features", "features": features},
-            forward=lambda: forward_features(self.backbone.network, self.readout),
-            compute=self.compute,
-            place=m.place,
-            batch_size=BATCH_SIZE[m.device.type],
-            cache=m.cache,
-            count=reporter.count,
-            stop_code=stop_code,
-        )
-
     def _features(self, frozen: Frozen) -> Features:
         batch_size = self.materials.experiment.trainer.batch_size
         if not self.config.cache:
@@ -101,7 +86,7 @@ class Extracted:
         save_trained(run, self.materials, {**self.backbone.tensors(), **head}, spec, self.precision)
 
 
-def prepare(experiment: Experiment, reporter: Reporter, state: states.State | None) -> Extracted:
+def prepare(experiment: Experiment, reporter: Reporter, state: states.State | None) -> Extracted | Unlabelled:
     """Choose the precision and check what can be checked; builds the backbone unless all its features are cached."""
     e, config = experiment, experiment.strategy
     assert isinstance(config, Extract)
@@ -112,27 +97,22 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
         )
     m = building.gather(e, augment, reporter)
     readout = Readout(config.pooling, config.stages) if config.stages or config.pooling != "auto" else None
-    backbone = Backbone(m)
+    unlabelled = e.dataset.labels == "none"
+    backbone = Backbone(m, keep_head=unlabelled)
     size = m.preprocessing.crop_pixels
     work = {"work": "features", "model": e.model.name, "source": e.model.source, "image_size": size}
 
     def measure() -> dict[str, float]:
         return time_inference(forward_features(backbone.network, readout), size)
 
-    if not backbone.is_known() or readout is not None:
+    if unlabelled or not backbone.is_known() or readout is not None:
         _check(backbone.network, config)
     chosen, reason = choose_precision(e.trainer.precision, m.device, m.precision_memory, work, measure)
-    reporter.say(f"model     {e.model.name}: {m.source.label}, {size} px, frozen; a head trains on its features")
-    building.say_device(m, reason, reporter)
     m = building.with_pixels(m, reporter)
-    return Extracted(m, config, backbone, readout, Compute(m.device, chosen))
-
-
-def forward_features(network: Network, readout: Readout | None) -> Forward:
-    """Images [B, 3, H, W] to features [B, D]."""
-    if readout is not None:
-        return lambda images: readout(network, images)
-    return lambda images: network.forward_to(len(network.stages) - 1, images)
+    reporter.say(f"model     {e.model.name}: {m.source.label}, {size} px, frozen")
+    building.say_device(m, reason, reporter)
+    kind = Unlabelled if unlabelled else Extracted
+    return kind(m, config, backbone, readout, Compute(m.device, chosen))
 
 
 def _check(network: Network, config: Extract) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from transfer_cli.config import Extract
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.frozen import Frozen
+from transfer_cli.engine.device import Compute
+from transfer_cli.engine.frozen import BATCH_SIZE, Forward, Frozen
+from transfer_cli.models.network import Network, Readout
+from transfer_cli.modes.backbone import Backbone
 from transfer_cli.modes.building import Materials
 from transfer_cli.modes.parts import Parts, Rows
+from transfer_cli.records.terminal import Reporter
 from transfer_cli.strategies.extract import Batches
 
 ROWS_AT_ONCE = 4096
@@ -92,3 +99,33 @@ class LiveFeatures:
 
     def _run(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self._frozen.now(batch).float(), batch.labels.to(self._materials.device)
+
+
+def features_of(
+    backbone: Backbone,
+    config: Extract,
+    readout: Readout | None,
+    compute: Compute,
+    reporter: Reporter,
+    stop_code: Callable[[], int | None],
+) -> Frozen:
+    """The backbone up to the features [B, D]."""
+    m = backbone.materials
+    features = {"pooling": config.pooling, "stages": list(config.stages)} if readout else "network's own"
+    return Frozen(
+        identity={**backbone.identity, "boundary": "features", "features": features},
+        forward=lambda: forward_features(backbone.network, readout),
+        compute=compute,
+        place=m.place,
+        batch_size=BATCH_SIZE[m.device.type],
+        cache=m.cache,
+        count=reporter.count,
+        stop_code=stop_code,
+    )
+
+
+def forward_features(network: Network, readout: Readout | None) -> Forward:
+    """Images [B, 3, H, W] to features [B, D]."""
+    if readout is not None:
+        return lambda images: readout(network, images)
+    return lambda images: network.forward_to(len(network.stages) - 1, images)

@@ -60,7 +60,9 @@ def finish(
     if code is not None:
         raise Stopped(code, "after the last epoch, state saved; the same command with resume=auto finishes the run")
     test = None if result is None else _test(*result, outcome, materials.images, directory)
-    plots.curves(read_metrics(directory / "metrics.jsonl"), _plot(directory, "curves"))
+    events = read_metrics(directory / "metrics.jsonl")
+    if events:
+        plots.curves(events, _plot(directory, "curves"))
     summary = _summary(outcome, materials, test)
     write_summary(directory, **summary)
     _show(summary, reporter)
@@ -128,4 +130,6 @@ def _show(summary: dict[str, Any], reporter: Reporter) -> None:
         if (values := summary[split]) is not None
     ]
     speed = f"{summary['images_per_second']:,.0f} images/s, {summary['train_seconds']:.1f} s of training"
+    if not rows:
+        return
     reporter.table(f"{summary['strategy']} {summary['model']} on {summary['dataset']}: {speed}", columns, rows)

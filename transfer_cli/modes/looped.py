@@ -92,7 +92,7 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     e, config = experiment, experiment.strategy
     assert isinstance(config, FinetuneConfig)
     m = building.gather(e, e.augment, reporter)
-    network, report = building.build_network(m)
+    network, report = building.build_network(m, len(m.images.classes))
     strategy = Finetune(network, config.unfreeze, config.label_smoothing)
     size = m.preprocessing.crop_pixels
     wanted = state.values["precision"] if state else e.trainer.precision

@@ -11,7 +11,7 @@ import torch
 
 from transfer_cli.cache.place import in_words
 from transfer_cli.engine.device import Compute
-from transfer_cli.engine.frozen import Frozen
+from transfer_cli.engine.frozen import BATCH_SIZE, Frozen
 from transfer_cli.models.network import Network
 from transfer_cli.modes.backbone import Backbone
 from transfer_cli.modes.building import Materials
@@ -20,7 +20,6 @@ from transfer_cli.modes.parts import Parts, Rows
 from transfer_cli.records.terminal import Reporter
 
 Wanted = Literal["auto"] | bool
-BATCH_SIZE = {"cpu": 64, "cuda": 256, "mps": 64}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A contact sheet of what training shows: one row a sample, the original and then its views."""
+"""Contact sheets: what training shows of some samples, and groups of images that look alike."""
 
 from __future__ import annotations
 
@@ -22,18 +22,30 @@ _TEXT = "#333333"
 
 def samples(originals: Sequence[Pixels], views: Pixels, names: Sequence[str], path: Path) -> None:
     """Write a PNG of N rows: original [h, w, 3], its class, and its views of [N, V, S, S, 3]; all uint8."""
-    side = int(np.clip(views.shape[2], *_CELLS))
     columns = ["original", *(f"epoch {epoch}" for epoch in range(1, views.shape[1] + 1))]
+    rows = [[original, *views[row]] for row, original in enumerate(originals)]
+    _write(columns, rows, names, int(np.clip(views.shape[2], *_CELLS)), path)
+
+
+def groups(rows: Sequence[Sequence[Pixels]], names: Sequence[str], path: Path) -> None:
+    """Write a PNG of a row for each group: its name, and some of its images [h, w, 3] uint8."""
+    _write([], rows, names, _CELLS[0], path)
+
+
+def _write(headings: list[str], rows: Sequence[Sequence[Pixels]], names: Sequence[str], side: int, path: Path) -> None:
+    """A table of squares of `side` pixels, each row's name below its first."""
+    columns = max(map(len, rows))
     step_x, step_y = side + _GAP, side + _LINE + _GAP
-    picture = Image.new("RGB", (len(columns) * step_x + _GAP, len(originals) * step_y + _LINE + _GAP), "white")
+    picture = Image.new("RGB", (columns * step_x + _GAP, len(rows) * step_y + _LINE + _GAP), "white")
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
-    for column, heading in enumerate(columns):
+    for column, heading in enumerate(headings):
         draw.text((column * step_x + _GAP, 4), heading, fill=_TEXT, font=font)
-    for row, (original, name) in enumerate(zip(originals, names, strict=True)):
+    for row, (squares, name) in enumerate(zip(rows, names, strict=True)):
         top = row * step_y + _LINE
-        for column, pixels in enumerate([original, *views[row]]):
+        for column, pixels in enumerate(squares):
             picture.paste(_fitted(pixels, side), (column * step_x + _GAP, top))
-        draw.text((_GAP, top + side + 2), _fitting(name, side, font), fill=_TEXT, font=font)
+        room = side if headings else columns * step_x
+        draw.text((_GAP, top + side + 2), _fitting(name, room, font), fill=_TEXT, font=font)
     data = io.BytesIO()
     picture.save(data, "PNG")
     atomic_write_bytes(path, data.getvalue())
