@@ -149,7 +149,8 @@ class Augment:
 class Trainer:
     """The loop: how long, how much at once, on what."""
 
-    epochs: Count
+    epochs: Annotated[int, Between(0)]
+    """0: a run directory to look at, with a sheet of augmented samples, and nothing trained."""
     batch_size: Count
     accumulate: Count
     clip_grad: Positive | None

@@ -91,7 +91,7 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     e, config = experiment, experiment.strategy
     assert isinstance(config, Extract)
     augment = e.augment if e.augment.views else PLAIN
-    if not e.augment.views and not shows_evaluation_pixels(e.augment):
+    if e.dataset.labels == "classes" and not e.augment.views and not shows_evaluation_pixels(e.augment):
         reporter.say(
             "augment   off: features are of the pixels of evaluation; augment.views=<K> gives K augmented views"
         )

@@ -21,6 +21,7 @@ from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, RunError, Stopped, Us
 from transfer_cli.modes import extracted, looped
 from transfer_cli.modes.building import Materials
 from transfer_cli.modes.finishing import Outcome, finish
+from transfer_cli.modes.looking import draw_samples
 from transfer_cli.records.files import atomic_write_text, write_json
 from transfer_cli.records.summary import environment, write_summary
 from transfer_cli.records.terminal import Reporter
@@ -82,8 +83,13 @@ def train(experiment: Experiment, path: Path, reporter: Reporter, *, may_exist: 
         reporter.open_log(directory / "run.log")
         _write_config(directory, job.materials)
         job.materials.known.keep()
-        outcome = job.run(directory, reporter, lambda: stop.code)
-        summary = finish(outcome, job.materials, directory, reporter, lambda: stop.code)
+        draw_samples(job.materials, directory)
+        if experiment.trainer.epochs == 0:
+            reporter.say("trainer.epochs=0: nothing trains")
+            summary = _write_untrained(directory, job)
+        else:
+            outcome = job.run(directory, reporter, lambda: stop.code)
+            summary = finish(outcome, job.materials, directory, reporter, lambda: stop.code)
     reporter.result(directory)
     return summary
 
@@ -122,22 +128,31 @@ def _recorded(directory: Path, job: Job) -> Iterator[None]:
 
 
 def _write_unfinished(directory: Path, job: Job, status: str, reason: str) -> None:
-    e = job.materials.experiment
     # A full disk may be what ended the run; the reason goes to the terminal all the same.
     with suppress(OSError):
-        write_summary(
-            directory,
-            status=status,
-            error=reason,
-            strategy=e.strategy.name,
-            model=e.model.name,
-            dataset=e.dataset.name,
-            seed=e.seed,
-            epochs=e.trainer.epochs,
-            device=devices.device_name(job.materials.device),
-            precision=job.precision,
-            config_hash=config_hash(e),
-        )
+        write_summary(directory, status=status, error=reason, **_known_before(job))
+
+
+def _write_untrained(directory: Path, job: Job) -> dict[str, Any]:
+    """The summary of a run that was only to be looked at."""
+    summary = {"status": "completed", **_known_before(job)}
+    write_summary(directory, **summary)
+    return summary
+
+
+def _known_before(job: Job) -> dict[str, Any]:
+    """What a summary can say before anything is trained."""
+    e = job.materials.experiment
+    return {
+        "strategy": e.strategy.name,
+        "model": e.model.name,
+        "dataset": e.dataset.name,
+        "seed": e.seed,
+        "epochs": e.trainer.epochs,
+        "device": devices.device_name(job.materials.device),
+        "precision": job.precision,
+        "config_hash": config_hash(e),
+    }
 
 
 def completed_summary(path: Path) -> dict[str, Any] | None:
