@@ -145,7 +145,10 @@ PNGS: dict[str, Case] = {
     ),
     "png transparent 16 bit colour": Case(
         lambda: png(
-            rows_of(PIXELS.astype(int) * 257, 16), 16, 2, chunk(b"tRNS", struct.pack(">HHH", *(257 * c for c in RED)))
+            rows_of(PIXELS.astype(int) * 256 + 99, 16),
+            16,
+            2,
+            chunk(b"tRNS", struct.pack(">HHH", *(256 * c + 99 for c in RED))),
         ),
         Shows(ON_WHITE),
         "a.png",

@@ -1,4 +1,8 @@
 import io
+import os
+import pickle
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +10,7 @@ import pytest
 from PIL import Image
 
 from transfer_cli.data.decode import DecodeError, open_image
+from transfer_cli.data.found import Files
 
 RAMP = np.tile(np.linspace(0, 255, 32).astype(np.uint8), (24, 1))
 COLOURS = np.stack([RAMP, 255 - RAMP, np.full_like(RAMP, 100)], axis=2)
@@ -156,3 +161,34 @@ def _bytes(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "read", [open_image, lambda file: Files("", [str(file)]).content(0)], ids=["decode", "content"]
+)
+def test_a_pipe_is_not_waited_for(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    errors: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            read(tmp_path / "pipe.jpg")
+        except DecodeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert [str(error) for error in errors] == [f"{tmp_path}/pipe.jpg: not a regular file."]
+
+
+def test_a_huge_file_is_not_read_into_memory(tmp_path: Path) -> None:
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(DecodeError, match=r"huge\.jpg: 1,099,511,627,776 bytes, too large"):
+        Files(str(tmp_path), ["huge.jpg"]).content(0)
+
+
+def test_an_error_survives_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(DecodeError("a.jpg", "the file is empty")))
+    assert (error.name, error.reason, str(error)) == ("a.jpg", "the file is empty", "a.jpg: the file is empty.")

@@ -110,9 +110,11 @@ def test_links_may_lead_anywhere_but_never_change_labels(flat: Path, tmp_path: P
 
 
 def test_order_is_by_class_then_path(flat: Path, make_images: MakeImages) -> None:
-    make_images(flat / "ants", 2)
+    for folder in ("ants", "ants/x", "ants/y", "ants/x/deeper"):
+        make_images(flat / folder, 1)
     found = scan(str(flat))
-    assert found.keys[:3] == ["ants/0.png", "ants/1.png", "cats/0.png"]
+    assert found.keys[:4] == ["ants/0.png", "ants/x/0.png", "ants/x/deeper/0.png", "ants/y/0.png"]
+    assert found.keys[4] == "cats/0.png"
 
 
 @pytest.mark.parametrize("how", ["empty", "only text"])
