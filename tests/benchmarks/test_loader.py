@@ -1,4 +1,4 @@
-"""From JPEG files to normalised pixels on the device: our loader and torchvision's, in turns."""
+"""From JPEG files to normalised pixels on the device: our loader and torchvision's, the same operations, in turns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from transfer_cli.data.batches import Samples, TrainBatches
 from transfer_cli.data.forms import Want
 from transfer_cli.data.sources import load
 from transfer_cli.data.store import Wish, open_store
-from transfer_cli.engine.device import Normalize
+from transfer_cli.engine.device import Normalize, PlacePixels
 from transfer_cli.models.preprocessing import IMAGENET
 from transfer_cli.records.terminal import Reporter
 
@@ -71,12 +71,8 @@ def ours(folder: Path, cache: Path, where: str) -> Callable[[int], int]:
     opened = open_store(images, wants, Wish(where, "error"), Cache(cache, 10**12), Reporter(quiet=True))
     samples = Samples(images, opened.store, IMAGENET, recipe(), seed=0)
     batches = TrainBatches(samples, batch_size=BATCH, workers=WORKERS)
-    normalize = Normalize(IMAGENET.mean, IMAGENET.std, DEVICE)
-    return lambda epoch: consume(on_device(batch, normalize) for batch in batches.epoch(epoch))
-
-
-def on_device(batch: object, normalize: Normalize) -> torch.Tensor:
-    return normalize(batch.inputs)  # type: ignore[attr-defined]
+    place = PlacePixels(Normalize(IMAGENET.mean, IMAGENET.std, DEVICE))
+    return lambda epoch: consume(place(batch).inputs for batch in batches.epoch(epoch))
 
 
 def torchvisions(folder: Path) -> Callable[[int], int]:

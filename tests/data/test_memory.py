@@ -35,8 +35,8 @@ augment = parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), ["aug
 images = load("folder", folder, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=None, seed=0)
 preprocessing = IMAGENET.at(96)
 held_out = np.union1d(images.splits["val"], images.splits["test"])
-training, evaluation = forms.training(preprocessing, 1.5), forms.evaluation(preprocessing)
-wants = [Want(training, images.splits["train"]), Want(evaluation, held_out)]
+training = Want(forms.training(preprocessing, 1.5), images.splits["train"])
+wants = [training, Want(forms.evaluation(preprocessing), held_out)]
 firstpass.CHUNK_IMAGES = 1000
 opened = open_store(images, wants, Wish(where, "error"), Cache(Path("cache"), 10**12), Reporter(quiet=True))
 assert opened.store.where == where

@@ -40,10 +40,10 @@ def view_of(epoch: int, params: Augment) -> int:
 def train_source(image: Image.Image, crop_pixels: int, resample: Image.Resampling, factor: float) -> Pixels:
     """`image` with its short side at `factor` * crop_pixels, never enlarged: uint8 [H, W, 3]."""
     scale = factor * crop_pixels / min(image.size)
-    if scale < 1:
-        width, height = (max(1, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), resample)
-    return np.array(image)
+    if scale >= 1:
+        return np.array(image)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return geometry.resized(np.asarray(image), width, height, resample)
 
 
 def make_views(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import PIL
+import torch
 from PIL import Image
 
 from transfer_cli.data import decode
@@ -59,7 +60,7 @@ def training(preprocessing: Preprocessing, factor: float) -> Form:
         scale = min(1.0, factor * crop / min(width, height))
         return round(width * scale) * round(height * scale)
 
-    spec = {"short_side": factor * crop, "interpolation": preprocessing.interpolation}
+    spec = {"short_side": factor * crop, "interpolation": preprocessing.interpolation, "resized_by": _resizer()}
     return Form(TRAINING, _described(TRAINING, spec), make, pixels_of)
 
 
@@ -71,6 +72,11 @@ def checked(form: Form) -> Form:
 def _described(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     """With what decodes: another version may give other bytes."""
     return {"form": name, **spec, **decoder()}
+
+
+def _resizer() -> str:
+    """What training sources are resized by: other instructions may round otherwise."""
+    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def decoder() -> dict[str, Any]:
