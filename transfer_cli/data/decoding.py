@@ -96,7 +96,12 @@ class MemoryStore:
     def _content(self, index: int) -> bytes:
         digest = self._contents.get(index)
         if digest is None:
-            pixels = np.asarray(self._images.read(index))
-            digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).digest()
+            digest = hashlib.sha256(self._bytes(index)).digest()
             self._contents[index] = digest
         return digest
+
+    def _bytes(self, index: int) -> bytes:
+        if self._images.contents is not None:
+            return self._images.contents.content(index)
+        pixels = np.asarray(self._images.read(index))
+        return f"{pixels.shape}".encode() + pixels.tobytes()

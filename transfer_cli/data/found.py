@@ -107,7 +107,7 @@ class Found:
     weights: NDArray[np.float32] | None = None
     """Weight of each sample in the loss, where the set says so."""
     contents: Contents | None = None
-    """The encoded images; None where pixels are in memory."""
+    """The encoded images, or what determines generated ones; None where pixels are in memory."""
     notes: tuple[str, ...] = ()
     """What the user should be warned of."""
 

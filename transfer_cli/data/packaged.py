@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import gzip
 import importlib.util
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +48,23 @@ def fake(num_classes: int, samples: int) -> Found:
         splits={"train": np.arange(samples)},
         read=partial(_read_fake, num_classes),
         prefix="fake/",
+        contents=_Generated(num_classes),
     )
+
+
+@dataclass(frozen=True)
+class _Generated:
+    """What determines a generated image, in place of its bytes."""
+
+    num_classes: int
+
+    def content(self, index: int) -> bytes:
+        """The arguments of its recipe; another recipe needs another name."""
+        return f"stripes of {FAKE_PIXELS} pixels, {self.num_classes} classes, number {index}".encode()
+
+    def place(self, index: int) -> tuple[str, str]:
+        """It lies in no file."""
+        return "", str(index)
 
 
 def _digits_table() -> NDArray[np.uint8]:

@@ -38,7 +38,7 @@ class ImageSet:
     weights: NDArray[np.float32] | None = None
     """Weight of each sample in the loss, float32 [N], where the set says so."""
     contents: Contents | None = None
-    """The encoded images of a set with `files`: where each lies, and its bytes."""
+    """Where each image lies and its bytes, for a set with `files`; what determines an image that is generated."""
 
 
 def load(

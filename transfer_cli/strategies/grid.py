@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -24,6 +25,8 @@ from transfer_cli.strategies.extract import Fitted, Fitting, Scores
 
 Rank = tuple[float, float]
 """Accuracy and negated loss on validation: the larger the better."""
+# Multiplications in a step from which several threads gain more than they cost.
+SHARED_PRODUCTS = 2**26
 WORST: Rank = (-1.0, -math.inf)
 
 
@@ -52,11 +55,25 @@ def candidates(e: Experiment, config: Extract) -> list[Candidate]:
 def by_optimizer(f: Fitting) -> Fitted:
     """All heads of the grid together, epoch by epoch; the best on validation is kept (DINOv2, Oquab 2023)."""
     e, course = f.experiment, _start(f)
-    with f.reporter.progress(e.trainer.epochs, f.features.steps_per_epoch) as bar:
+    with _few_threads(course), f.reporter.progress(e.trainer.epochs, f.features.steps_per_epoch) as bar:
         for epoch in range(e.trainer.epochs):
             bar.start_epoch(epoch + 1)
             course.run_epoch(epoch, bar.step)
     return course.fitted()
+
+
+@contextmanager
+def _few_threads(course: _Course) -> Iterator[None]:
+    """Within, one thread for small heads: to meet another thread takes longer than their products, much longer on a
+    machine that others use too."""
+    threads = torch.get_num_threads()
+    batch = course.f.experiment.trainer.batch_size
+    if batch * course.heads.count * course.heads.classes * len(course.scaler.mean) < SHARED_PRODUCTS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _start(f: Fitting) -> _Course:
