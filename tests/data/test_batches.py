@@ -123,6 +123,13 @@ def test_a_balanced_epoch_shows_each_class_equally_often(photos: ImageSet, prepr
         assert set(indices) <= set(few)
 
 
+def test_weights_travel_with_their_samples(photos: ImageSet, preprocessing: Any) -> None:
+    weighted = replace(photos, weights=np.arange(len(photos.ids), dtype=np.float32))
+    for batch in train(weighted, preprocessing).epoch(1):
+        assert torch.equal(batch.extras["weight"], batch.indices.float())
+    assert all("weight" not in batch.extras for batch in train(photos, preprocessing).epoch(1))
+
+
 def test_without_augmentation_training_sees_the_pixels_of_evaluation(photos: ImageSet, preprocessing: Any) -> None:
     shown = next(iter(train(photos, preprocessing, augment=NONE).epoch(0)))
     for index, image in zip(shown.indices, shown.inputs, strict=True):

@@ -123,10 +123,19 @@ def test_weights_of_a_table_arrive(tmp_path: Path, make_images: Callable[..., li
     (tmp_path / "list.csv").write_text("\n".join(["path,label,weight", *rows]))
     images = loaded("manifest", str(tmp_path / "list.csv"))
     assert images.weights is not None
-    assert images.weights.tolist() == list(range(8))
+    assert images.weights[images.splits["train"]].mean() == pytest.approx(1)
+    assert images.weights / images.weights[1] == pytest.approx(np.arange(8))
     assert images.ids[3] == str(tmp_path / "3.png")
     assert images.contents is not None
     assert images.contents.place(3) == (str(tmp_path / "3.png"), "")
+
+
+def test_weights_of_nothing_but_zero_are_refused(tmp_path: Path, make_images: Callable[..., list[Path]]) -> None:
+    make_images(tmp_path, 8)
+    rows = [f"{i}.png,{'ab'[i % 2]},0" for i in range(8)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,weight", *rows]))
+    with pytest.raises(UserError, match="weights of all training images are 0"):
+        loaded("manifest", str(tmp_path / "list.csv"))
 
 
 def test_the_table_of_classes_keeps_the_largest_and_the_smallest() -> None:

@@ -65,3 +65,35 @@ def test_the_loss_weighs_classes() -> None:
     terms = cross_entropy(plain.logits, batch.labels, smoothing=0.1, class_weights=strategy.class_weights)
     assert weighted.loss.item() == pytest.approx(terms.mean().item())
     assert weighted.loss.item() != pytest.approx(plain.loss.item())
+
+
+def test_the_loss_weighs_samples() -> None:
+    strategy = Finetune(backbones.build("test_resnet", "timm", 3, 32), "all", 0.0)
+    images, labels = torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2])
+    strategy.network.eval()
+    alone = [
+        strategy.step(Batch(images[i : i + 1], labels[i : i + 1], labels[i : i + 1])).loss.item() for i in range(3)
+    ]
+    weighted = strategy.step(Batch(images, labels, labels, {"weight": torch.tensor([3.0, 0.0, 1.0])})).loss.item()
+    assert weighted == pytest.approx((3 * alone[0] + alone[2]) / 3, rel=1e-5)
+
+
+def test_weights_of_a_table_reach_the_training_with_and_without_the_cached_prefix(
+    command: Callable[..., Ended], skewed: Path
+) -> None:
+    rows = Path("skewed.csv").read_text().splitlines()
+    weights = ["weight", *(str(1 + index % 3) for index in range(len(rows) - 1))]
+    Path("weighed.csv").write_text("\n".join(f"{row},{weight}" for row, weight in zip(rows, weights, strict=True)))
+    losses = {}
+    for table in ("skewed", "weighed"):
+        for cache in ("false", "true"):
+            words = [
+                "dataset=manifest",
+                f"dataset.path={table}.csv",
+                "strategy.unfreeze=head",
+                f"strategy.cache={cache}",
+            ]
+            ended = command(*QUICK, *words, f"name={table}_{cache}", "augment=none")
+            assert ended.code == 0, ended.err
+            losses[table, cache] = summary(f"outputs/runs/{table}_{cache}")["test"]["loss"]
+    assert losses["weighed", "false"] == losses["weighed", "true"] != losses["skewed", "true"]

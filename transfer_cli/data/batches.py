@@ -57,6 +57,13 @@ class Batch:
         return [self[start : start + size] for start in range(0, len(self), size)]
 
 
+def batch_of(images: ImageSet, inputs: Tensor, indices: Indices) -> Batch:
+    """Inputs [B, ...] of samples with what the data set says of them: labels, and weights where it has some."""
+    labels, own = torch.from_numpy(images.labels[indices]), torch.from_numpy(indices.copy())
+    extras = {} if images.weights is None else {"weight": torch.from_numpy(images.weights[indices])}
+    return Batch(inputs, labels, own, extras)
+
+
 @dataclass(frozen=True)
 class Shard:
     """One of `world` equal shares of the samples: those of process `rank`."""
@@ -99,7 +106,7 @@ class Samples:
     def _batch(self, pixels: Pixels, indices: Indices) -> Batch:
         """Pixels [B, S, S, 3] with the labels of their samples."""
         inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        return Batch(inputs, torch.from_numpy(self.images.labels[indices]), torch.from_numpy(indices.copy()))
+        return batch_of(self.images, inputs, indices)
 
 
 class Epochs(Protocol):

@@ -115,6 +115,8 @@ def with_pixels(materials: Materials, reporter: Reporter) -> Materials:
     reporter.say(f"dataset   {images.name}: {counts} images, {len(images.classes)} classes")
     for note in (*images.notes, *opened.notes):
         reporter.warn(note)
+    if images.weights is not None and m.experiment.strategy.name == "extract":
+        reporter.warn("the weights of the images are ignored: strategy=extract counts each image alike")
     skew = skew_note(images.labels[images.splits["train"]], images.classes)
     if skew is not None:
         reporter.warn(skew)

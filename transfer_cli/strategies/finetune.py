@@ -39,6 +39,8 @@ class Finetune:
         """Cross-entropy of one batch; nothing is kept for the backward pass of frozen stages."""
         logits = self._logits(batch.inputs)
         losses = cross_entropy(logits, batch.labels, smoothing=self.label_smoothing, class_weights=self.class_weights)
+        if "weight" in batch.extras:
+            losses = losses * batch.extras["weight"]
         return StepResult(losses.mean(), logits)
 
     def _logits(self, inputs: Tensor) -> Tensor:
