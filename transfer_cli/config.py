@@ -268,6 +268,15 @@ def combination_problems(experiment: Experiment) -> list[str]:
             "dataset.sampler, dataset.class_weights: with dataset.labels=none there are no classes to balance.",
         ),
         (
+            e.dataset.class_weights != "none" and isinstance(e.strategy, Extract),
+            f"dataset.class_weights={e.dataset.class_weights}: strategy=extract does not weigh classes; use "
+            "strategy=finetune strategy.unfreeze=head, or dataset.sampler=balanced.",
+        ),
+        (
+            e.dataset.sampler == "balanced" and isinstance(e.strategy, Extract) and e.strategy.solver != "optimizer",
+            "dataset.sampler=balanced: only strategy.solver=optimizer draws samples; the others see each once.",
+        ),
+        (
             e.dataset.sampler == "balanced" and e.dataset.class_weights != "none",
             f"dataset.sampler=balanced and dataset.class_weights={e.dataset.class_weights}: both at once correct "
             "twice for rare classes; use one of them.",

@@ -66,6 +66,14 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "mistyped labels": (["dataset=folder", "dataset.path=here", "dataset.labels=non"], ["dataset.labels=non", "none"]),
     "mistyped sampler": (["dataset.sampler=balance"], ["dataset.sampler=balance", "balanced"]),
+    "class weights that nothing reads": (
+        ["strategy=extract", "dataset.class_weights=inverse"],
+        ["dataset.class_weights=inverse", "strategy=finetune"],
+    ),
+    "draws that nothing makes": (
+        ["strategy=extract", "strategy.solver=lbfgs", "dataset.sampler=balanced"],
+        ["dataset.sampler=balanced", "strategy.solver=optimizer"],
+    ),
     "rare classes counted twice": (
         ["dataset.sampler=balanced", "dataset.class_weights=inverse"],
         ["dataset.sampler=balanced", "dataset.class_weights=inverse"],

@@ -111,6 +111,25 @@ def test_epochs_differ_and_views_repeat(photos: ImageSet, preprocessing: Any) ->
     assert orders[0] != orders[1]
 
 
+def test_a_balanced_epoch_shows_each_class_equally_often(photos: ImageSet, preprocessing: Any) -> None:
+    few = np.concatenate([photos.splits["train"][:3], photos.splits["train"][12:]])  # 3 of a, 12 of b
+    skewed = replace(photos, splits={**photos.splits, "train": few})
+    for epoch in range(2):
+        batches = list(train(skewed, preprocessing, sampler="balanced").epoch(epoch))
+        labels = torch.cat([batch.labels for batch in batches])
+        assert sorted(torch.bincount(labels).tolist()) == [7, 8]
+        indices = torch.cat([batch.indices for batch in batches]).numpy()
+        assert np.array_equal(labels.numpy(), photos.labels[indices])
+        assert set(indices) <= set(few)
+
+
+def test_weights_travel_with_their_samples(photos: ImageSet, preprocessing: Any) -> None:
+    weighted = replace(photos, weights=np.arange(len(photos.ids), dtype=np.float32))
+    for batch in train(weighted, preprocessing).epoch(1):
+        assert torch.equal(batch.extras["weight"], batch.indices.float())
+    assert all("weight" not in batch.extras for batch in train(photos, preprocessing).epoch(1))
+
+
 def test_without_augmentation_training_sees_the_pixels_of_evaluation(photos: ImageSet, preprocessing: Any) -> None:
     shown = next(iter(train(photos, preprocessing, augment=NONE).epoch(0)))
     for index, image in zip(shown.indices, shown.inputs, strict=True):

@@ -25,6 +25,7 @@ from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
 
 LABELS = ["a", "b"] * 10
+FRACTIONS = {"val_fraction": 0.2, "test_fraction": 0.2, "train_fraction": 1.0}
 
 
 def write_webdataset(file: Path, images: list[bytes]) -> None:
@@ -64,8 +65,7 @@ def images(tmp_path: Path, make_images: Callable[..., list[Path]]) -> list[bytes
 def written(kind: str, folder: Path, images: list[bytes]) -> ImageSet:
     name, write = WRITERS[kind]
     write(folder / name, images)
-    fractions = {"val_fraction": 0.2, "test_fraction": 0.2, "train_fraction": 1.0}
-    return load(kind, str(folder / name), **fractions, shots=None, seed=0)
+    return load(kind, str(folder / name), **FRACTIONS, shots=None, seed=0)
 
 
 def opened(
@@ -88,15 +88,7 @@ def test_images_inside_a_file_are_decoded_once_and_never_stale(
     for index, pixels in zip(held_out, first.store.evaluation(held_out), strict=True):
         expected = preprocessing.pixels(Image.open(io.BytesIO(images[index])).convert("RGB"))
         assert np.array_equal(pixels, expected)
-    again = load(
-        kind,
-        str(tmp_path / WRITERS[kind][0]),
-        val_fraction=0.2,
-        test_fraction=0.2,
-        train_fraction=1.0,
-        shots=None,
-        seed=0,
-    )
+    again = load(kind, str(tmp_path / WRITERS[kind][0]), **FRACTIONS, shots=None, seed=0)
     assert opened(again, preprocessing, tmp_path / "cache").store.images_decoded == 0
     changed = written(kind, tmp_path, images[::-1])
     second = opened(changed, preprocessing, tmp_path / "cache")
@@ -155,3 +147,13 @@ def test_equal_images_in_two_splits_or_classes_are_said(tmp_path: Path, images: 
     assert found.ids[one] in note and found.ids[other] in note
     digests[[one, other]] = 0  # not known is not equal
     assert len(duplicate_notes(found, digests)) == 1
+
+
+@pytest.mark.parametrize(("labelled", "told"), [(True, "no image of class 'a' that is"), (False, "no image that is")])
+def test_nothing_left_to_train_on_is_an_error(
+    tmp_path: Path, images: list[bytes], preprocessing: Preprocessing, labelled: bool, told: str
+) -> None:
+    write_webdataset(tmp_path / "set.tar", [b""] * len(images))
+    found = load("webdataset", str(tmp_path / "set.tar"), **FRACTIONS, shots=None, seed=0, labelled=labelled)
+    with pytest.raises(UserError, match=told):
+        opened(found, preprocessing, tmp_path / "cache", on_bad="skip")

@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from transfer_cli.data.describe import class_table
 from transfer_cli.data.sources import ImageSet, load
 from transfer_cli.errors import UserError
 
@@ -121,7 +123,27 @@ def test_weights_of_a_table_arrive(tmp_path: Path, make_images: Callable[..., li
     (tmp_path / "list.csv").write_text("\n".join(["path,label,weight", *rows]))
     images = loaded("manifest", str(tmp_path / "list.csv"))
     assert images.weights is not None
-    assert images.weights.tolist() == list(range(8))
+    assert images.weights[images.splits["train"]].mean() == pytest.approx(1)
+    assert images.weights / images.weights[1] == pytest.approx(np.arange(8))
     assert images.ids[3] == str(tmp_path / "3.png")
     assert images.contents is not None
     assert images.contents.place(3) == (str(tmp_path / "3.png"), "")
+
+
+def test_weights_of_nothing_but_zero_are_refused(tmp_path: Path, make_images: Callable[..., list[Path]]) -> None:
+    make_images(tmp_path, 8)
+    rows = [f"{i}.png,{'ab'[i % 2]},0" for i in range(8)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,weight", *rows]))
+    with pytest.raises(UserError, match="weights of all training images are 0"):
+        loaded("manifest", str(tmp_path / "list.csv"))
+
+
+def test_the_table_of_classes_keeps_the_largest_and_the_smallest() -> None:
+    images = loaded("fake", num_classes=30, samples=990)
+    rare = np.setdiff1d(images.splits["train"], np.flatnonzero(images.labels == 7)[:20])
+    columns, rows = class_table(replace(images, splits={**images.splits, "train": rare}))
+    assert columns == ["class", "train", "val", "test"]
+    assert len(rows) == 21
+    assert rows[10] == ["...", "", "", ""]
+    assert rows[-1][0] == "class_07"
+    assert rows[0][1:] == ["19", "7", "7"]

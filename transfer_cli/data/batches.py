@@ -16,12 +16,19 @@ from torch import Tensor
 from transfer_cli.config import Augment
 from transfer_cli.data import views
 from transfer_cli.data.augment import make_views, view_of
+from transfer_cli.data.balance import balanced_order
 from transfer_cli.data.found import Indices
 from transfer_cli.data.geometry import Pixels
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.store import Store
 from transfer_cli.data.workers import run_jobs
 from transfer_cli.models.preprocessing import RESAMPLING, Preprocessing
+
+ORDERS: dict[str, Callable[[int, int, Indices], Indices]] = {
+    "uniform": lambda seed, epoch, labels: views.order(seed, epoch, len(labels)),
+    "balanced": balanced_order,
+}
+"""From seed, epoch and labels to the positions that an epoch visits."""
 
 
 @dataclass
@@ -48,6 +55,13 @@ class Batch:
     def split(self, size: int) -> list[Batch]:
         """Parts of `size` samples, the last with what is left."""
         return [self[start : start + size] for start in range(0, len(self), size)]
+
+
+def batch_of(images: ImageSet, inputs: Tensor, indices: Indices) -> Batch:
+    """Inputs [B, ...] of samples with what the data set says of them: labels, and weights where it has some."""
+    labels, own = torch.from_numpy(images.labels[indices]), torch.from_numpy(indices.copy())
+    extras = {} if images.weights is None else {"weight": torch.from_numpy(images.weights[indices])}
+    return Batch(inputs, labels, own, extras)
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,7 @@ class Samples:
     def _batch(self, pixels: Pixels, indices: Indices) -> Batch:
         """Pixels [B, S, S, 3] with the labels of their samples."""
         inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        return Batch(inputs, torch.from_numpy(self.images.labels[indices]), torch.from_numpy(indices.copy()))
+        return batch_of(self.images, inputs, indices)
 
 
 class Epochs(Protocol):
@@ -106,13 +120,20 @@ class Epochs(Protocol):
 
 
 class TrainBatches:
-    """Endless epochs of shuffled views. Each sample of the split is seen once an epoch."""
+    """Endless epochs of shuffled views. Each sample of the split is seen once an epoch, or each class equally often."""
 
     def __init__(
-        self, samples: Samples, *, split: str = "train", batch_size: int, workers: int, shard: Shard | None = None
+        self,
+        samples: Samples,
+        *,
+        split: str = "train",
+        sampler: str = "uniform",
+        batch_size: int,
+        workers: int,
+        shard: Shard | None = None,
     ) -> None:
-        """`batch_size` counts the samples of a step over all shards."""
-        self._samples, self._members = samples, samples.images.splits[split]
+        """`batch_size` counts the samples of a step over all shards. The sampler is `uniform` or `balanced`."""
+        self._samples, self._members, self._sampler = samples, samples.images.splits[split], sampler
         self._batch_size, self._workers, self._shard = batch_size, workers, shard or Shard()
         full, rest = divmod(len(self._members), batch_size)
         # BatchNorm cannot train on one sample: a last batch that leaves a shard with one is dropped where there are
@@ -122,7 +143,8 @@ class TrainBatches:
 
     def visits(self, epoch: int) -> list[Indices]:
         """The samples of each step of an epoch, as positions in the split."""
-        order = views.order(self._samples.seed, epoch, len(self._members))
+        labels = self._samples.images.labels[self._members]
+        order = ORDERS[self._sampler](self._samples.seed, epoch, labels)
         steps = range(0, self.steps_per_epoch * self._batch_size, self._batch_size)
         return [self._shard.of(order[first : first + self._batch_size]) for first in steps]
 

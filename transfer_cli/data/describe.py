@@ -6,17 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.store import Opened
+
+_MOST_ROWS = 20
 
 
 def describe(opened: Opened) -> dict[str, Any]:
     """Classes, images of each class in each split, and what was left out and why."""
     images = opened.images
-    counts = {
-        split: np.bincount(labels[labels >= 0], minlength=len(images.classes)).tolist()
-        for split, indices in images.splits.items()
-        for labels in [images.labels[indices]]
-    }
+    counts = class_counts(images)
     return {
         "name": images.name,
         "classes": list(images.classes),
@@ -25,3 +24,23 @@ def describe(opened: Opened) -> dict[str, Any]:
         "skipped": [{"file": images.ids[index], "reason": reason} for index, reason in opened.skipped.items()],
         "store": opened.store.where,
     }
+
+
+def class_counts(images: ImageSet) -> dict[str, list[int]]:
+    """Of each split, how many images each class has, in the order of the classes."""
+    return {
+        split: np.bincount(labels[labels >= 0], minlength=len(images.classes)).tolist()
+        for split, indices in images.splits.items()
+        for labels in [images.labels[indices]]
+    }
+
+
+def class_table(images: ImageSet) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: images of each class, the most first; of many classes the ten largest and smallest."""
+    counts = class_counts(images)
+    order = sorted(range(len(images.classes)), key=lambda label: -counts["train"][label])
+    rows = [[images.classes[label], *(f"{counts[split][label]:,}" for split in counts)] for label in order]
+    if len(rows) > _MOST_ROWS:
+        half, columns = _MOST_ROWS // 2, len(counts)
+        rows = [*rows[:half], ["...", *[""] * columns], *rows[-half:]]
+    return ["class", *counts], rows

@@ -36,7 +36,7 @@ class ImageSet:
     files: bool
     """Whether `read` decodes files (slow, worth worker processes)."""
     weights: NDArray[np.float32] | None = None
-    """Weight of each sample in the loss, float32 [N], where the set says so."""
+    """Weight of each sample in the loss where the set says so, float32 [N]; 1 on average over "train"."""
     contents: Contents | None = None
     """Where each image lies and its bytes, for a set with `files`; what determines an image that is generated."""
 
@@ -83,8 +83,9 @@ def load(
     complete, notes = _complete(found, fractions, train_fraction, shots, seed)
     ids = [os.path.join(found.prefix, key) for key in found.keys]
     notes = (*found.notes, *_case_notes(found.classes), *notes)
+    weights = None if found.weights is None else _scaled(name, found.weights, complete["train"])
     return ImageSet(
-        name, found.classes, ids, found.labels, complete, found.read, notes, found.files, found.weights, found.contents
+        name, found.classes, ids, found.labels, complete, found.read, notes, found.files, weights, found.contents
     )
 
 
@@ -110,3 +111,12 @@ def _case_notes(classes: Sequence[str]) -> list[str]:
         alike[name.casefold()].append(name)
     pairs = [" and ".join(names) for names in alike.values() if len(names) > 1]
     return [f"classes that differ in case alone are kept apart: {few(pairs)}."] if pairs else []
+
+
+def _scaled(name: str, weights: NDArray[np.float32], train: Indices) -> NDArray[np.float32]:
+    """Weights that average to 1 over the training images, so that the rate means what it does without weights."""
+    mean = float(weights[train].mean(dtype=np.float64))
+    if mean == 0:
+        raise errors.UserError(f"dataset={name}: the weights of all training images are 0.")
+    scaled: NDArray[np.float32] = (weights / mean).astype(np.float32)
+    return scaled

@@ -12,7 +12,9 @@ from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.place import open_cache
 from transfer_cli.config import Augment, Dataset, Experiment
 from transfer_cli.data import forms, sources
+from transfer_cli.data.balance import skew_note
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
+from transfer_cli.data.describe import class_table
 from transfer_cli.data.forms import Want
 from transfer_cli.data.found import Columns
 from transfer_cli.data.sources import ImageSet
@@ -75,7 +77,8 @@ class Materials:
 
     def shuffled(self, batch_size: int) -> TrainBatches:
         """The training images, shuffled and augmented, epoch by epoch."""
-        return TrainBatches(self.samples, batch_size=batch_size, workers=self.workers)
+        sampler = self.experiment.dataset.sampler
+        return TrainBatches(self.samples, sampler=sampler, batch_size=batch_size, workers=self.workers)
 
 
 def gather(experiment: Experiment, augment: Augment, reporter: Reporter) -> Materials:
@@ -112,6 +115,12 @@ def with_pixels(materials: Materials, reporter: Reporter) -> Materials:
     reporter.say(f"dataset   {images.name}: {counts} images, {len(images.classes)} classes")
     for note in (*images.notes, *opened.notes):
         reporter.warn(note)
+    if images.weights is not None and m.experiment.strategy.name == "extract":
+        reporter.warn("the weights of the images are ignored: strategy=extract counts each image alike")
+    skew = skew_note(images.labels[images.splits["train"]], images.classes)
+    if skew is not None:
+        reporter.warn(skew)
+        reporter.table("images of each class", *class_table(images))
     reporter.say(f"store     {opened.summary}")
     return replace(m, images=images, opened=opened)
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from transfer_cli.data.batches import Batch, Epochs
+from transfer_cli.data.batches import Batch, Epochs, batch_of
 from transfer_cli.data.found import Indices
 from transfer_cli.engine.device import Place, PlaceActivations
 from transfer_cli.models.network import Network
@@ -100,7 +99,7 @@ class ActivationInputs:
         images = self.materials.images
         indices = images.splits[split][positions]
         rows = self.rows.of(split, view).rows(positions)
-        return Batch(rows, torch.from_numpy(images.labels[indices]), torch.from_numpy(indices.copy()))
+        return batch_of(images, rows, indices)
 
 
 class ActivationEpochs:

@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from transfer_cli import rundir
 from transfer_cli.config import Experiment, config_hash
 from transfer_cli.config import Finetune as FinetuneConfig
+from transfer_cli.data.balance import class_weights
 from transfer_cli.engine import states
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.fit import Fit, Scores
@@ -100,6 +102,7 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     chosen, reason = choose_precision(wanted, m.device, m.precision_memory, work, measure)
     m = building.with_pixels(m, reporter)
     network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    strategy.class_weights = _class_weights(m)
     total, trainable = building.parameter_counts(network)
     reporter.say(f"model     {e.model.name}: {report.label}, {size} px, {trainable:,} of {total:,} parameters train")
     building.say_device(m, reason, reporter)
@@ -107,6 +110,15 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     inputs = prefix.choose(m, network, strategy.boundary, config.cache, compute, reporter)
     strategy.start = inputs.start
     return Looped(Setup(m, compute, network, report, strategy, inputs), state)
+
+
+def _class_weights(materials: Materials) -> Tensor | None:
+    """How the loss weighs classes, from the images that are trained on; None where it does not."""
+    m, how = materials, materials.experiment.dataset.class_weights
+    if how == "none":
+        return None
+    labels = m.images.labels[m.images.splits["train"]]
+    return torch.from_numpy(class_weights(labels, len(m.images.classes), how)).to(m.device)
 
 
 def _save(directory: Path, setup: Setup) -> None:

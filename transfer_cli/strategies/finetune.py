@@ -6,9 +6,9 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from transfer_cli.data.batches import Batch
+from transfer_cli.methods.losses import cross_entropy
 from transfer_cli.models.network import Network, run_frozen
 from transfer_cli.strategies.base import ParameterGroup, StepResult
 from transfer_cli.strategies.freezing import freeze, set_modes, stage_groups
@@ -23,6 +23,8 @@ class Finetune:
         self.start = 0
         """The stage that batches enter at: `boundary` where the activations before it are known."""
         self.label_smoothing = label_smoothing
+        self.class_weights: Tensor | None = None
+        """[K], on the network's device: how the loss weighs classes, 1 on average over the training images."""
         freeze(network, self.boundary)
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -36,7 +38,10 @@ class Finetune:
     def step(self, batch: Batch) -> StepResult:
         """Cross-entropy of one batch; nothing is kept for the backward pass of frozen stages."""
         logits = self._logits(batch.inputs)
-        return StepResult(F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing), logits)
+        losses = cross_entropy(logits, batch.labels, smoothing=self.label_smoothing, class_weights=self.class_weights)
+        if "weight" in batch.extras:
+            losses = losses * batch.extras["weight"]
+        return StepResult(losses.mean(), logits)
 
     def _logits(self, inputs: Tensor) -> Tensor:
         if self.boundary == 0:
