@@ -72,6 +72,11 @@ class ManyHeads:
         starts = zip(*(_start(width, hidden, classes, seed) for seed in seeds), strict=True)
         self._layers = [_Layer(start, self._together, rates, decays, optimizer.slots, device) for start in starts]
 
+    @property
+    def rows(self) -> int:
+        """Rows of the largest weight that one product takes."""
+        return max(layer.weight.shape[1] for layer in self._layers)
+
     def step(self, features: Tensor, labels: Tensor, rate_multiplier: float = 1.0) -> HeadStep:
         """One optimizer step of every head: features [B, D] float32, labels [B] int64."""
         inputs, logits = self._forward(features)

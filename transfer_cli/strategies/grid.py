@@ -25,7 +25,7 @@ from transfer_cli.strategies.extract import Fitted, Fitting, Scores
 
 Rank = tuple[float, float]
 """Accuracy and negated loss on validation: the larger the better."""
-# Multiplications in a step from which several threads gain more than they cost.
+# Multiplications in one product from which several threads gain more than they cost.
 SHARED_PRODUCTS = 2**26
 WORST: Rank = (-1.0, -math.inf)
 
@@ -68,7 +68,7 @@ def _few_threads(course: _Course) -> Iterator[None]:
     machine that others use too."""
     threads = torch.get_num_threads()
     batch = course.f.experiment.trainer.batch_size
-    if batch * course.heads.count * course.heads.classes * len(course.scaler.mean) < SHARED_PRODUCTS:
+    if batch * course.heads.rows * len(course.scaler.mean) < SHARED_PRODUCTS:
         torch.set_num_threads(1)
     try:
         yield
