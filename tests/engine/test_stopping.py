@@ -34,6 +34,11 @@ def test_a_score_that_is_not_a_number_never_improves() -> None:
     assert stale_epochs([math.nan, 0.1]) == 0
 
 
+def test_an_equal_score_is_no_improvement() -> None:
+    assert stale_epochs([0.5, 0.5]) == 1
+    assert plateaus([0.5, 0.5, 0.5], patience=2) == 1
+
+
 @pytest.mark.parametrize("patience", [1, 2, 5])
 @pytest.mark.parametrize("min_delta", [0.0, 0.05])
 def test_plateaus_are_those_of_reduce_lr_on_plateau(patience: int, min_delta: float) -> None:

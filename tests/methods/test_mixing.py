@@ -46,6 +46,12 @@ def test_partners_are_a_permutation_without_fixed_points(n: int) -> None:
     assert (partners != torch.arange(n)).all()
 
 
+def test_partners_are_drawn_anew_in_every_view() -> None:
+    """Of 9 others each is a sample's partner in a ninth of the views, within 5 standard errors."""
+    firsts = np.array([int(drawn(np.arange(10), view=view, mixup=1.0).partners[0]) for view in range(1800)])
+    assert np.abs(np.bincount(firsts, minlength=10)[1:] - 200).max() < 5 * np.sqrt(200)
+
+
 def test_a_single_image_is_mixed_with_itself() -> None:
     image = torch.randn(1, 3, *SIZE)
     torch.testing.assert_close(mix_images(image, drawn(np.array([9]), mixup=1.0)), image)

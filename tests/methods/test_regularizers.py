@@ -54,13 +54,13 @@ def test_delta_takes_pooled_features_and_leaves_the_source_alone() -> None:
 def test_a_channel_is_worth_what_its_absence_costs() -> None:
     """A linear loss over channel means: silencing channel j removes exactly its term."""
     features = torch.tensor([[[1.0, 1.0], [2.0, 4.0], [0.0, 0.0]]])
-    coefficients = torch.tensor([-3.0, 1.0, 5.0])
+    coefficients = torch.tensor([-3.0, 2.0, 5.0])  # the full loss is -3 + 6 + 0
 
     def loss_from(activations: Tensor) -> Tensor:
         return (activations.mean(2) * coefficients).sum(1).mean()
 
     before = features.clone()
-    torch.testing.assert_close(loss_increases(features, loss_from), torch.tensor([3.0, -3.0, 0.0]))
+    torch.testing.assert_close(loss_increases(features, loss_from), torch.tensor([3.0, -6.0, 0.0]))
     assert torch.equal(features, before)
 
 

@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transfer_cli.errors import UserError
+from transfer_cli.methods.full_precision import full_precision
 
 
+@full_precision
 def cross_entropy(
     logits: Tensor,
     targets: Tensor,
@@ -28,11 +30,12 @@ def cross_entropy(
     return F.cross_entropy(shifted, targets, weight=class_weights, label_smoothing=smoothing, reduction="none")
 
 
+@full_precision
 def focal(
     logits: Tensor, targets: Tensor, *, gamma: float, smoothing: float = 0.0, class_weights: Tensor | None = None
 ) -> Tensor:
     """Focal loss (Lin 2017): the term of each class scaled by (1 - p)^gamma; gamma 0 is cross-entropy."""
-    log_p = logits.float().log_softmax(1)
+    log_p = logits.log_softmax(1)
     # Where p rounds to 1 the power of 0 has no finite slope for gamma below 1.
     missing = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).eps)
     terms = -smoothed(targets, logits.shape[1], smoothing) * missing**gamma * log_p
@@ -49,19 +52,9 @@ def logit_adjustment(counts: Tensor, tau: float = 1.0) -> Tensor:
     """tau times the log of each class's share of the training images, [K] (Menon 2021).
 
     Cross-entropy on logits so shifted teaches the unshifted ones to rank classes as if all were equally frequent.
+    Raises UserError for a class without images.
     """
-    return tau * (_filled(counts) / counts.sum()).log()
-
-
-def balanced_weights(counts: Tensor, power: float = 1.0) -> Tensor:
-    """Class weights [K] proportional to 1 / count^power, scaled so that the mean over training images is 1."""
-    raw = _filled(counts) ** -power
-    return raw * counts.sum() / (raw * counts).sum()
-
-
-def _filled(counts: Tensor) -> Tensor:
-    """Counts [K] as numbers. Raises UserError for a class without images, whose weight would be infinite."""
     empty = (counts <= 0).nonzero().flatten().tolist()
     if empty:
-        raise UserError(f"class {empty[0]} has no training images: weights by class frequency need one of each.")
-    return counts.float()
+        raise UserError(f"class {empty[0]} has no training images: logit adjustment needs some of every class.")
+    return tau * (counts / counts.sum()).log()

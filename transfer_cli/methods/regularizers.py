@@ -50,10 +50,10 @@ def loss_increases(features: Tensor, loss_from: Callable[[Tensor], Tensor]) -> T
 def attention_weights(increases: Tensor) -> Tensor:
     """The weight of each channel for DELTA, [C], summing to 1, from its loss increase (Li 2019).
 
-    Softmax of the increases, first standardised and divided by 5 as in the authors' code: raw ones are all near zero.
+    Softmax of the increases over five standard deviations, as in the authors' code: raw ones are all near zero.
     """
     spread = increases.std(correction=0).clamp_min(torch.finfo(increases.dtype).tiny)
-    return ((increases - increases.mean()) / spread / 5).softmax(0)
+    return (increases / spread / 5).softmax(0)
 
 
 def bss(features: Tensor, k: int) -> Tensor:

@@ -45,10 +45,8 @@ def perturbed(module: nn.Module, rho: float) -> Iterator[None]:
 
 @contextmanager
 def still_statistics(module: nn.Module) -> Iterator[None]:
-    """Within, BatchNorm in training mode normalises by the batch as ever, but its running statistics stay."""
+    """Within, BatchNorm normalises as ever, by the batch or by its statistics, but these stay."""
     moving = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
-    # In eval mode a layer that tracks nothing would normalise by the batch: leave those as they are.
-    moving = [m for m in moving if m.training]
     for layer in moving:
         layer.track_running_stats = False
     try:
