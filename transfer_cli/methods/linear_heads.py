@@ -15,14 +15,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from transfer_cli.methods.blocks import rows_at_once
 from transfer_cli.methods.linear_layer import LinearLayer
 from transfer_cli.methods.row_optimizers import RowOptimizer
 
-# On the CPU heads of few classes share blocks of this many rows. How a product rounds depends on its shape, not on
-# what stands in it nor where (tried with MKL: exact where rows and width are multiples of 16), and a head alone fills
-# a block.
+# On the CPU heads of few classes share blocks of this many rows, and a head alone pays for a whole block: how a product
+# rounds depends on its shape, but not on what stands in it or where (tried with MKL: where rows and width are multiples
+# of 16).
 _BLOCK_ROWS = 32
 _ALIGNED_ROWS = 16
 _START_DEVIATION = 0.01
@@ -46,8 +47,8 @@ class ManyHeads:
     """J heads on features [B, D]: linear, or with one hidden layer of `hidden` ReLU units.
 
     Head j has its own rate, decay and seed; biases do not decay. On the CPU head j is bit for bit the head trained
-    alone where D is a multiple of 16, as every known network's is; elsewhere it is to rounding. Raises ValueError
-    unless there are as many rates as decays and seeds.
+    alone where D and `hidden` are multiples of 16, as nearly every network's width is; elsewhere to rounding. Raises
+    ValueError unless there are as many rates as decays and seeds.
     """
 
     def __init__(
@@ -80,19 +81,17 @@ class ManyHeads:
     def step(self, features: Tensor, labels: Tensor, rate_multiplier: float = 1.0) -> HeadStep:
         """One optimizer step of every head: features [B, D] float32, labels [B] int64."""
         inputs, logits = self._forward(features)
+        logits = logits.contiguous()
         targets = _smoothed(labels, self.classes, self.label_smoothing)
         losses = -(logits.log_softmax(2) * targets).sum(2).sum(2) / len(labels)
         correct = (logits.argmax(2) == labels).sum(2)
-        gradient = self._layers[-1].bias.new_zeros(len(logits), self._layers[-1].bias.shape[1], len(labels))
-        torch.sub(logits.softmax(2), targets, out=self._by_class(gradient))
-        gradient /= len(labels)
+        gradient = self._rows((logits.softmax(2) - targets).div_(len(labels)))
         self.steps += 1
         for index in reversed(range(len(self._layers))):
             layer, given = self._layers[index], inputs[index]
             below = _products(layer.weight.transpose(1, 2), gradient).mul_(given > 0) if index else gradient
-            layer.update(
-                self.optimizer, _products(gradient, given.transpose(1, 2)), gradient, rate_multiplier, self.steps
-            )
+            slope = _products(gradient, given.transpose(1, 2))
+            layer.update(self.optimizer, slope, gradient, rate_multiplier, self.steps)
             gradient = below
         return HeadStep(losses.flatten()[: self.count], correct.flatten()[: self.count])
 
@@ -146,8 +145,13 @@ class ManyHeads:
 
     def _by_class(self, rows: Tensor) -> Tensor:
         """Rows [N, R, B] seen as [N, heads of a block, K, B], without those that fill the block up."""
-        heads: Tensor = rows[:, : self._together * self.classes].unflatten(1, (self._together, self.classes))
-        return heads
+        seen: Tensor = rows[:, : self._together * self.classes].unflatten(1, (self._together, self.classes))
+        return seen
+
+    def _rows(self, values: Tensor) -> Tensor:
+        """The inverse of `_by_class`, with zeros in the rows that fill the block up."""
+        filling = self._layers[-1].weight.shape[1] - self._together * self.classes
+        return F.pad(values.flatten(1, 2), (0, 0, 0, filling))
 
 
 class _Layer:

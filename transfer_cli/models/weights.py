@@ -98,7 +98,10 @@ def load(network: Network, source: WeightsSource, image_size: int, *, keep_head:
         n in tensors and tensors[n].shape == own[n].shape for n in head
     )
     if not kept:
-        tensors = {**tensors, **{name: own[name] for name in head}}
+        path = network.classifier if network.has_features else None
+        # A run may have had another kind of head, of other tensors.
+        body = {name: tensor for name, tensor in tensors.items() if path is None or not _below(name, path)}
+        tensors = {**body, **{name: own[name] for name in head}}
     _check_fit(own, tensors, source)
     network.module.load_state_dict(tensors)
     label = source.label if kept or source.kind not in ("file", "run") else f"{source.label} (its head replaced)"
@@ -178,11 +181,21 @@ def _check_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], source: Weigh
 
 
 def _classifier_names(network: Network) -> list[str]:
-    """The parameters of the last layer, whose first dimension is the number of classes."""
+    """The tensors of the layer that the classes replace."""
+    names = list(network.module.state_dict())
+    path = network.classifier if network.has_features else _last_layer(network)
+    return [name for name in names if _below(name, path)]
+
+
+def _last_layer(network: Network) -> str:
+    """The last layer of a head of several, by path."""
     head = network.stages[-1].modules
-    names = [n for n, _ in network.module.named_parameters() if any(n == p or n.startswith(f"{p}.") for p in head)]
-    owner = names[-1].rsplit(".", 1)[0]
-    return [name for name in names if name.rsplit(".", 1)[0] == owner]
+    names = [n for n, _ in network.module.named_parameters() if any(_below(n, prefix) for prefix in head)]
+    return names[-1].rsplit(".", 1)[0]
+
+
+def _below(name: str, path: str) -> bool:
+    return name == path or name.startswith(f"{path}.")
 
 
 def _published(name: str, source: str, weights: str | None, memory: Known | None) -> WeightsSource:

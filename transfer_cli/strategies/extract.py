@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -53,6 +54,11 @@ class Fitting:
     log: MetricsLog
     reporter: Reporter
     stop_code: Callable[[], int | None]
+    started: float = field(default_factory=time.perf_counter)
+
+    def seconds(self) -> float:
+        """Since the fit began."""
+        return time.perf_counter() - self.started
 
     def check_stop(self) -> None:
         """Raises Stopped where a signal came. Nothing is lost: features are kept, and a head is fitted in seconds."""

@@ -1,10 +1,133 @@
-"""Ways to fit a head, by name."""
+"""Ways to fit a head, by name: an optimizer over epochs, or closed forms that need no epochs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from transfer_cli.errors import UserError
+from transfer_cli.methods.class_means import cosine_means
+from transfer_cli.methods.linear_layer import LinearLayer, Standardiser
+from transfer_cli.methods.logistic import sweep_logistic
+from transfer_cli.methods.neighbours import nearest, votes
+from transfer_cli.methods.ridge import RIDGE_PENALTIES, ridge
+from transfer_cli.models.heads import HeadSpec
+from transfer_cli.records.scores import scores
 from transfer_cli.strategies import grid
-from transfer_cli.strategies.extract import Fitted, Fitting
+from transfer_cli.strategies.extract import Fitted, Fitting, Scores
 
-SOLVERS: dict[str, Callable[[Fitting], Fitted]] = {"optimizer": grid.by_optimizer}
+Table = tuple[Tensor, Tensor]
+
+
+def by_lbfgs(f: Fitting) -> Fitted:
+    """Multinomial logistic regression, its penalty chosen on validation (Kornblith 2019; CLIP, Radford 2021)."""
+    (train, labels), (val, val_labels), scaler = _tables(f)
+    if len(val_labels) == 0:
+        raise UserError("strategy.solver=lbfgs: the penalty is chosen on validation, and there are no such images.")
+    found = sweep_logistic(scaler.apply(train), labels, scaler.apply(val), val_labels, f.features.classes)
+    if not found.best.converged:
+        f.reporter.warn(f"L-BFGS stopped after {found.best.iterations} iterations, before its gradient was small")
+    trials = [
+        {
+            "penalty": one.penalty,
+            "val_accuracy": one.accuracy,
+            "val_loss": one.loss,
+            "iterations": one.iterations,
+            "chosen": one.penalty == found.best.penalty,
+        }
+        for one in found.trials
+    ]
+    return _linear(f, scaler, found.best.layer, trials)
+
+
+def by_ridge(f: Fitting) -> Fitted:
+    """Ridge regression on one-hot targets, its penalty by leave-one-out error on the training samples."""
+    (train, labels), _, scaler = _tables(f)
+    found = ridge(scaler.apply(train), labels, f.features.classes)
+    trials = [
+        {"penalty": penalty, "left_out_error": error, "val_accuracy": None, "chosen": penalty == found.penalty}
+        for penalty, error in zip(RIDGE_PENALTIES, found.errors, strict=True)
+    ]
+    return _linear(f, scaler, found.layer, trials)
+
+
+def by_class_means(f: Fitting) -> Fitted:
+    """The class whose mean direction is nearest by cosine."""
+    (train, labels), _, scaler = _tables(f)
+    weight = cosine_means(scaler.apply(train), labels, f.features.classes).weight
+    spec = HeadSpec(kind="cosine", width=train.shape[1])
+    return _fitted(f, spec, {**_scaling(scaler), "weight": weight.cpu()}, len(labels), [])
+
+
+def by_neighbours(f: Fitting) -> Fitted:
+    """Votes of the nearest training samples, how many by validation (DINO protocol, Caron 2021)."""
+    (train, labels), (val, val_labels), scaler = _tables(f)
+    stored, classes = scaler.apply(train), f.features.classes
+    counts = sorted({min(count, len(labels)) for count in f.config.neighbours})
+    trials: list[dict[str, Any]] = []
+    if len(val_labels):
+        found = nearest(scaler.apply(val), stored, counts[-1])
+        for count in counts:
+            guesses = votes(found, labels, classes, count).argmax(1)
+            accuracy = float((guesses == val_labels).double().mean())
+            trials.append({"neighbours": count, "val_accuracy": accuracy})
+    # Without validation samples, or among equals, the fewest.
+    best = max(trials, key=lambda one: (one["val_accuracy"], -one["neighbours"]))["neighbours"] if trials else counts[0]
+    trials = [{**one, "chosen": one["neighbours"] == best} for one in trials]
+    spec = HeadSpec(kind="neighbours", width=train.shape[1], samples=len(labels), neighbours=best)
+    tensors = {**_scaling(scaler), "stored": F.normalize(stored, dim=1).cpu(), "labels": labels.cpu()}
+    return _fitted(f, spec, tensors, len(labels), trials)
+
+
+SOLVERS: dict[str, Callable[[Fitting], Fitted]] = {
+    "optimizer": grid.by_optimizer,
+    "lbfgs": by_lbfgs,
+    "ridge": by_ridge,
+    "ncm": by_class_means,
+    "knn": by_neighbours,
+}
+
+
+def _tables(f: Fitting) -> tuple[Table, Table, Standardiser]:
+    """Training and validation samples, and what standardises their features."""
+    train = f.table("train")
+    f.check_stop()
+    return train, f.table("val"), f.scaler(train[0])
+
+
+def _scaling(scaler: Standardiser) -> dict[str, Tensor]:
+    return {"mean": scaler.mean.float().cpu(), "scale": scaler.deviation.float().cpu()}
+
+
+def _linear(f: Fitting, scaler: Standardiser, layer: LinearLayer, trials: list[dict[str, Any]]) -> Fitted:
+    """A linear head with the standardisation folded in."""
+    folded = scaler.fold(layer)
+    tensors = {name: tensor.cpu() for name, tensor in folded._asdict().items()}
+    spec = HeadSpec(kind="probe", width=layer.weight.shape[1])
+    return _fitted(f, spec, tensors, len(f.table("train")[1]), trials)
+
+
+def _fitted(
+    f: Fitting, spec: HeadSpec, tensors: dict[str, Tensor], images: int, trials: list[dict[str, Any]]
+) -> Fitted:
+    """The head, scored as it will be exported, and its two lines in the metrics log."""
+    f.check_stop()
+    fitted = Fitted(spec, tensors, best_epoch=1, val=None, steps=1, images=images, trials=trials)
+    head = fitted.module(f.features.classes).to(f.table("train")[0].device)
+    train, val = (_scores(f, head, split) for split in ("train", "val"))
+    for split, measured in (("train", train), ("val", val)):
+        if measured is not None:
+            f.log.write(step=1, epoch=1, split=split, **measured)
+    assert train is not None
+    f.reporter.epoch_line(1, 1, train, val, images_per_second=images / max(f.seconds(), 1e-9), best=val is not None)
+    return Fitted(spec, tensors, best_epoch=1, val=val, steps=1, images=images, trials=trials)
+
+
+@torch.no_grad()
+def _scores(f: Fitting, head: torch.nn.Module, split: str) -> Scores | None:
+    rows, labels = f.table(split)
+    return scores(head(rows).cpu().numpy(), labels.cpu().numpy()) if len(labels) else None
