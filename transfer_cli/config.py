@@ -15,7 +15,7 @@ from transfer_cli.convert import Between, MoreThan, Problems, convert, convert_o
 from transfer_cli.errors import UserError
 from transfer_cli.limits import Count, Fraction, NotNegative, Positive, Share
 
-Mode = Literal["train", "evaluate", "predict", "cache"]
+Mode = Literal["train", "evaluate", "predict", "rank", "cache"]
 Alpha = Annotated[float, Between(0, 8)]
 
 
@@ -165,7 +165,14 @@ class CacheCommand:
     """`mode=cache`: what to do with which entries."""
 
     action: Literal["list", "verify", "clear"]
-    kind: Literal["all", "pixels", "activations", "teacher"]
+    kind: Literal["all", "pixels", "activations", "backbones"]
+
+
+@dataclass(frozen=True)
+class RankCommand:
+    """`mode=rank`: which backbones."""
+
+    models: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -194,6 +201,7 @@ class Experiment:
     augment: Augment
     trainer: Trainer
     cache: CacheCommand
+    rank: RankCommand
 
 
 STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract}
@@ -201,7 +209,7 @@ STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract}
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
 _NOT_IN_HASH = (
     *("mode", "run", "input", "output", "split", "name", "resume"),
-    *("cache_dir", "cache_size", "cache", "output_dir", "quiet"),
+    *("cache_dir", "cache_size", "cache", "rank", "output_dir", "quiet"),
 )
 _NOT_IN_HASH_OF_GROUP = {"trainer": ("workers",), "dataset": ("store",)}
 
@@ -234,6 +242,14 @@ def combination_problems(experiment: Experiment) -> list[str]:
         ),
         (e.mode in ("evaluate", "predict") and e.run is None, f"run: mode={e.mode} needs run=<run directory>."),
         (e.mode == "predict" and e.input is None, "input: mode=predict needs input=<image file or folder>."),
+        (
+            e.mode == "rank" and not e.rank.models,
+            "rank.models: mode=rank needs the backbones to rank, as in rank.models=[efficientnet_lite0,resnet18].",
+        ),
+        (
+            e.mode == "rank" and e.dataset.labels == "none",
+            "dataset.labels=none: mode=rank scores backbones by how well they tell classes apart; it needs labels.",
+        ),
         (e.mode != "predict" and e.input is not None, f"input={e.input}: only mode=predict reads input."),
         (e.mode != "predict" and e.output is not None, f"output={e.output}: only mode=predict writes output."),
         (

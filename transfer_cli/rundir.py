@@ -93,7 +93,11 @@ def _make(path: Path, named: bool, may_exist: bool) -> Path:
 
 
 def _automatic_name(experiment: Experiment) -> str:
-    parts = [experiment.strategy.name, experiment.model.name, experiment.dataset.name]
+    return stamped(experiment.strategy.name, experiment.model.name, experiment.dataset.name)
+
+
+def stamped(*parts: str) -> str:
+    """A folder's name from the time and some words, made safe."""
     words = "_".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in parts)
     return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{words}"
 

@@ -11,6 +11,7 @@ MODULES = {
     "train": "transfer_cli.modes.train",
     "evaluate": "transfer_cli.modes.evaluate",
     "predict": "transfer_cli.modes.predict",
+    "rank": "transfer_cli.modes.rank",
     "cache": "transfer_cli.modes.cache",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +80,28 @@ def grid(accuracies: NDArray[np.float64], rates: Sequence[float], decays: Sequen
             ("-", "black") if np.isnan(value) else (f"{100 * value:.1f}", "white" if value > middle else "black")
         )
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    _save(figure, path)
+
+
+def ranking(models: Sequence[str], measures: Mapping[str, Sequence[float]], path: Path) -> None:
+    """A panel of bars for each measure, a bar a model, the first on top."""
+    from matplotlib.figure import Figure
+
+    height = 1.4 + 0.32 * len(models)
+    figure = Figure(figsize=(2.5 + 2.4 * len(measures), height), layout="constrained")
+    rows = range(len(models))
+    for index, (axes, (name, values)) in enumerate(
+        zip(figure.subplots(1, len(measures)), measures.items(), strict=True)
+    ):
+        axes.barh(rows, values, color=COLOURS["train"])
+        axes.set_title(name)
+        axes.set_yticks(rows, [_short(model) for model in models] if index == 0 else [""] * len(models))
+        axes.invert_yaxis()
+        axes.spines[["top", "right"]].set_visible(False)
+        low, high = min(*values, 0.0), max(*values, 0.0)
+        axes.set_xlim(low, high + 0.3 * (high - low or 1))
+        for row, value in zip(rows, values, strict=True):
+            axes.text(max(value, 0), row, f" {value:.3f}", va="center", fontsize=8)
     _save(figure, path)
 
 

@@ -67,11 +67,8 @@ class Fitting:
             raise Stopped(code, "while the head was fitted; the same command with resume=auto fits it again")
 
     def table(self, split: str) -> tuple[Tensor, Tensor]:
-        """All features [N, D] and labels [N] of a split, in memory; of an empty split [0, D] and [0]."""
-        parts = list(self.features.split(split))
-        if not parts:
-            return torch.zeros(0, self.features.width), torch.zeros(0, dtype=torch.int64)
-        return torch.cat([rows for rows, _ in parts]), torch.cat([labels for _, labels in parts])
+        """See `table`."""
+        return table(self.features, split)
 
     def scaler(self, train: Tensor) -> Standardiser:
         """What standardises features, from those of the training samples [N, D]; identity where that is off."""
@@ -80,6 +77,14 @@ class Fitting:
         width = train.shape[1]
         zeros = torch.zeros(width, dtype=torch.float64, device=train.device)
         return Standardiser(zeros, torch.ones_like(zeros))
+
+
+def table(features: Features, split: str) -> tuple[Tensor, Tensor]:
+    """All features [N, D] and labels [N] of a split, in memory; of an empty split [0, D] and [0]."""
+    parts = list(features.split(split))
+    if not parts:
+        return torch.zeros(0, features.width), torch.zeros(0, dtype=torch.int64)
+    return torch.cat([rows for rows, _ in parts]), torch.cat([labels for _, labels in parts])
 
 
 @dataclass(frozen=True)
