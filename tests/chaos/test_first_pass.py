@@ -42,8 +42,8 @@ def wait_for_first_rows(process: object) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_stopped_in_the_middle_and_started_again(stop: signal.Signals) -> None:
+def stopped_in_the_middle(stop: signal.Signals) -> None:
+    """A run that `stop` ends in its first pass: with the right exit code, no run directory, and no entry."""
     make_photos(30, (900, 700))
     process = start(*SMALL, "name=one", OMP_NUM_THREADS="1")
     wait_for_first_rows(process)
@@ -54,13 +54,23 @@ def test_stopped_in_the_middle_and_started_again(stop: signal.Signals) -> None:
     assert "Traceback" not in err
     assert not Path("outputs/runs/one").exists()
     assert not entries()
-    left = list(Path("cache/pixels").glob(".filling-*"))
-    assert len(left) == (1 if stop == signal.SIGKILL else 0)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_middle_leaves_nothing(stop: signal.Signals) -> None:
+    stopped_in_the_middle(stop)
+    assert not list(Path("cache/pixels").glob(".filling-*"))
+
+
+def test_killed_in_the_middle_and_started_again() -> None:
+    stopped_in_the_middle(signal.SIGKILL)
+    assert len(list(Path("cache/pixels").glob(".filling-*"))) == 1
     again = start(*SMALL, "name=one", OMP_NUM_THREADS="1")
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0, out + err
     assert summary("outputs/runs/one")["images_decoded"] == 60
     assert len(entries()) == 2
+    assert not list(Path("cache/pixels").glob(".filling-*"))
 
 
 def test_two_processes_fill_together_and_decode_nothing_twice() -> None:

@@ -105,6 +105,22 @@ def test_rows_may_be_spread_over_many_chunks(
     assert_right(opened, images, preprocessing)
 
 
+def test_a_set_that_grows_file_by_file_stays_in_few_entries(
+    folder: Path, opening: Opening, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firstpass, "MOST_PACKS", 4)
+    opening(photos(folder))
+    decoded = 0
+    for number in range(12):
+        shutil.copy(folder / "a" / "3.png", folder / "a" / f"x{number}.png")
+        decoded += opening(photos(folder)).store.images_decoded
+    assert opening(photos(folder)).store.images_decoded == 0
+    assert_right(opening(photos(folder)), photos(folder), preprocessing)
+    # Twelve new ones, some that change splits, and small entries made into one now and then; never the first forty.
+    assert decoded < 40
+    assert opening.cache.hits <= 2 * (4 + 1)
+
+
 @pytest.mark.parametrize("where", STORES)
 def test_the_second_time_nothing_is_decoded(folder: Path, opening: Opening, where: str) -> None:
     assert opening(photos(folder), where).store.images_decoded == 40

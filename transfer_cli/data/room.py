@@ -14,6 +14,7 @@ from transfer_cli.data.forms import Want
 from transfer_cli.data.found import Contents, Indices
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.table import Table
+from transfer_cli.errors import UserError
 
 SAMPLED_FILES = 64
 SPARE_BYTES = 2**30
@@ -52,4 +53,23 @@ def _image_size(contents: Contents, index: int) -> tuple[int, int] | None:
             with Image.open(io.BytesIO(contents.content(index))) as image:
                 return image.size
     except Exception:
+        return None
+
+
+def check_ram(size: int) -> None:
+    """Raises UserError if `size` bytes are more than this machine has to spare."""
+    available = _available_ram()
+    if available is not None and size > available:
+        raise UserError(
+            f"dataset.store=ram: {in_words(size)} do not fit, {in_words(available)} of memory are free. "
+            "Set dataset.store=disk, which needs none and lets the system keep in memory what fits."
+        )
+
+
+def _available_ram() -> int | None:
+    """Bytes that can be had without swapping; None where the system does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
         return None
