@@ -17,6 +17,8 @@ from transfer_cli.data.table import Table
 from transfer_cli.errors import UserError
 
 SAMPLED_FILES = 64
+_INDEX_BYTES, _ENTRY_BYTES = 80, 2**14
+"""What an entry takes besides pixels: for each sample, and for itself."""
 SPARE_BYTES = 2**30
 """Left free on the disk, for the run's own files."""
 
@@ -26,7 +28,8 @@ def too_large(images: ImageSet, wants: list[Want], tables: list[Table], cache: C
     missing = sum(_estimate(images, want, table.missing()) for want, table in zip(wants, tables, strict=True))
     if missing == 0:
         return None
-    total = missing + sum(table.bytes() for table in tables)
+    index = _INDEX_BYTES * sum(len(want.indices) for want in wants) + _ENTRY_BYTES
+    total = missing + sum(table.bytes() for table in tables) + index
     if total > cache.max_bytes:
         return f"about {in_words(total)} would not fit into cache_size ({in_words(cache.max_bytes)})"
     free = free_bytes(cache.root)
