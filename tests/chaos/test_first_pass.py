@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TINY, Ended, start, summary
+from transfer_cli.modes import looped
 
 FOLDER = [*[word for word in TINY if "dataset" not in word], "dataset=folder", "dataset.path=photos"]
 SMALL = [*FOLDER, "trainer.epochs=1"]
@@ -123,6 +124,22 @@ def test_bad_images_end_the_run_before_it_begins_or_are_left_out_and_recorded(co
     assert sum(record["images"].values()) == 39
     assert sum(record["images_of_class"][split]["dark"] for split in ("train", "val", "test")) == 19
     assert Path("photos/dark/3.png").read_bytes() == b"no picture"
+
+
+def test_going_on_with_other_images_is_said(command: Callable[..., Ended]) -> None:
+    make_photos(20, (60, 50))
+    words = [*FOLDER, "name=one", "resume=auto"]
+    for added in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(looped, "_load_best", interrupt)
+            ended = command(*words)
+        assert ended.code == 130
+        assert ("are not those that this run began with" in ended.out) == added
+        Image.new("RGB", (60, 50)).save("photos/dark/new.png")
+
+
+def interrupt(*arguments: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_evaluating_decodes_nothing_that_training_decoded(command: Callable[..., Ended]) -> None:
