@@ -253,6 +253,10 @@ def combination_problems(experiment: Experiment) -> list[str]:
         (e.mode != "predict" and e.input is not None, f"input={e.input}: only mode=predict reads input."),
         (e.mode != "predict" and e.output is not None, f"output={e.output}: only mode=predict writes output."),
         (
+            e.mode == "train" and e.dataset.store == "device" and e.trainer.device in ("cpu", "mps"),
+            f"dataset.store=device: needs a CUDA device, found trainer.device={e.trainer.device}; ram comes next.",
+        ),
+        (
             e.mode != "cache" and e.cache != CacheCommand("list", "all"),
             f"cache.action={e.cache.action}, cache.kind={e.cache.kind}: only mode=cache reads these.",
         ),

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TINY, Ended, start, summary
+from transfer_cli.modes import looped
 
 FOLDER = [*[word for word in TINY if "dataset" not in word], "dataset=folder", "dataset.path=photos"]
 SMALL = [*FOLDER, "trainer.epochs=1"]
@@ -42,8 +43,8 @@ def wait_for_first_rows(process: object) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_stopped_in_the_middle_and_started_again(stop: signal.Signals) -> None:
+def stopped_in_the_middle(stop: signal.Signals) -> None:
+    """A run that `stop` ends in its first pass: with the right exit code, no run directory, and no entry."""
     make_photos(30, (900, 700))
     process = start(*SMALL, "name=one", OMP_NUM_THREADS="1")
     wait_for_first_rows(process)
@@ -54,13 +55,23 @@ def test_stopped_in_the_middle_and_started_again(stop: signal.Signals) -> None:
     assert "Traceback" not in err
     assert not Path("outputs/runs/one").exists()
     assert not entries()
-    left = list(Path("cache/pixels").glob(".filling-*"))
-    assert len(left) == (1 if stop == signal.SIGKILL else 0)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_middle_leaves_nothing(stop: signal.Signals) -> None:
+    stopped_in_the_middle(stop)
+    assert not list(Path("cache/pixels").glob(".filling-*"))
+
+
+def test_killed_in_the_middle_and_started_again() -> None:
+    stopped_in_the_middle(signal.SIGKILL)
+    assert len(list(Path("cache/pixels").glob(".filling-*"))) == 1
     again = start(*SMALL, "name=one", OMP_NUM_THREADS="1")
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0, out + err
     assert summary("outputs/runs/one")["images_decoded"] == 60
     assert len(entries()) == 2
+    assert not list(Path("cache/pixels").glob(".filling-*"))
 
 
 def test_two_processes_fill_together_and_decode_nothing_twice() -> None:
@@ -113,6 +124,22 @@ def test_bad_images_end_the_run_before_it_begins_or_are_left_out_and_recorded(co
     assert sum(record["images"].values()) == 39
     assert sum(record["images_of_class"][split]["dark"] for split in ("train", "val", "test")) == 19
     assert Path("photos/dark/3.png").read_bytes() == b"no picture"
+
+
+def test_going_on_with_other_images_is_said(command: Callable[..., Ended]) -> None:
+    make_photos(20, (60, 50))
+    words = [*FOLDER, "name=one", "resume=auto"]
+    for added in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(looped, "_load_best", interrupt)
+            ended = command(*words)
+        assert ended.code == 130
+        assert ("are not those that this run began with" in ended.out) == added
+        Image.new("RGB", (60, 50)).save("photos/dark/new.png")
+
+
+def interrupt(*arguments: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_evaluating_decodes_nothing_that_training_decoded(command: Callable[..., Ended]) -> None:

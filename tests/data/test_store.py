@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.cache.entries import Cache
+from transfer_cli.cache.entries import Cache, remove
 from transfer_cli.data import augment, firstpass, forms
 from transfer_cli.data.forms import Want
 from transfer_cli.data.sources import ImageSet, load
@@ -103,6 +103,22 @@ def test_rows_may_be_spread_over_many_chunks(
     opened = opening(images)
     assert len(opening.cache.entries()) == 7  # 24 training images in four, 16 others in three
     assert_right(opened, images, preprocessing)
+
+
+def test_a_set_that_grows_file_by_file_stays_in_few_entries(
+    folder: Path, opening: Opening, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firstpass, "MOST_PACKS", 4)
+    opening(photos(folder))
+    decoded = 0
+    for number in range(12):
+        shutil.copy(folder / "a" / "3.png", folder / "a" / f"x{number}.png")
+        decoded += opening(photos(folder)).store.images_decoded
+    assert opening(photos(folder)).store.images_decoded == 0
+    assert_right(opening(photos(folder)), photos(folder), preprocessing)
+    # Twelve new ones, some that change splits, and small entries made into one now and then; never the first forty.
+    assert decoded < 40
+    assert opening.cache.hits <= 2 * (4 + 1)
 
 
 @pytest.mark.parametrize("where", STORES)
@@ -305,6 +321,24 @@ def test_what_would_not_fit_is_streamed_or_refused(folder: Path, opening: Openin
     assert "cache_size" in opened.summary
     with pytest.raises(UserError, match=r"dataset\.store=disk.*cache_size"):
         Opening(opening.preprocessing, tmp_path / "other")(photos(folder), "disk", max_bytes=10_000)
+
+
+def test_a_set_that_just_fits_pushes_out_others_and_never_itself(
+    folder: Path, opening: Opening, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = photos(folder)
+    opening(images)
+    needed = sum((entry.path / "pixels.bin").stat().st_size for entry in opening.cache.entries())
+    for entry in opening.cache.entries():
+        remove(entry)
+    other = [Want(forms.training(preprocessing, 1.2), images.splits["train"])]
+    open_store(images, other, Wish("disk", "error"), Cache(opening.root, LARGE), Reporter(quiet=True))
+    (old,) = Cache(opening.root, LARGE).entries()
+    monkeypatch.setattr(firstpass, "CHUNK_IMAGES", 9)
+    cap = needed + 40 * 80 + 2**14  # as estimated
+    assert opening(images, "disk", max_bytes=cap).store.images_decoded == 40
+    assert not old.path.exists()
+    assert opening(images, "disk", max_bytes=cap).store.images_decoded == 0
 
 
 def fail_to_write(monkeypatch: pytest.MonkeyPatch, number: int) -> None:

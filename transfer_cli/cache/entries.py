@@ -104,6 +104,9 @@ class Cache:
         return self.root / kind / digest(key)
 
     def _build(self, path: Path, key: Key, build: Callable[[Path], None]) -> None:
+        # Whoever holds the lock is alone: what is left of the same entry is of processes that were killed.
+        for left in path.parent.glob(f"{_UNFINISHED}{path.name}-*"):
+            shutil.rmtree(left, ignore_errors=True)
         temporary = path.with_name(f"{_UNFINISHED}{path.name}-{secrets.token_hex(4)}")
         temporary.mkdir(parents=True)
         try:

@@ -17,6 +17,7 @@ from transfer_cli.config import Augment
 from transfer_cli.data import views
 from transfer_cli.data.augment import make_views, view_of
 from transfer_cli.data.balance import balanced_order
+from transfer_cli.data.device_store import DeviceStore, cuts_there
 from transfer_cli.data.found import Indices
 from transfer_cli.data.geometry import Pixels
 from transfer_cli.data.sources import ImageSet
@@ -85,28 +86,41 @@ class Samples:
     preprocessing: Preprocessing
     augment: Augment
     seed: int
+    pinned: bool = False
+    """In memory that a GPU can copy from while the host goes on. Not for worker processes."""
 
     def evaluation(self, indices: Indices) -> Batch:
         """The pixels that the weights' own preprocessing makes of samples."""
-        return self._batch(self.store.evaluation(indices), indices)
+        if isinstance(self.store, DeviceStore):
+            return self._batch(self.store.placed(indices), indices)
+        return self._batch(_channels_first(self.store.evaluation(indices)), indices)
 
     def view(self, indices: Indices, view: int) -> Batch:
         """Samples in view number `view`: the same bytes alone, in any batch, in any process."""
-        size = self.preprocessing.crop_pixels
-        resample = RESAMPLING[self.preprocessing.interpolation]
-        # Without random crops, the pixels of evaluation.
-        cropped = self.augment.crop_scale is not None
-        sources = self.store.sources(indices) if cropped else list(self.store.evaluation(indices))
-        made = make_views(sources, self.augment, self.seed, view, indices, size, resample)
-        batch = self._batch(made.pixels, indices)
-        if made.colour is not None:
-            batch.extras["colour"] = torch.from_numpy(made.colour)
+        size, interpolation = self.preprocessing.crop_pixels, self.preprocessing.interpolation
+        if isinstance(self.store, DeviceStore) and cuts_there(self.augment, interpolation):
+            inputs, colour = self.store.view(indices, self.augment, self.seed, view, size)
+        else:
+            # Without random crops, the pixels of evaluation.
+            cropped = self.augment.crop_scale is not None
+            sources = self.store.sources(indices) if cropped else list(self.store.evaluation(indices))
+            made = make_views(sources, self.augment, self.seed, view, indices, size, RESAMPLING[interpolation])
+            inputs, colour = _channels_first(made.pixels), made.colour
+        batch = self._batch(inputs, indices)
+        if colour is not None:
+            batch.extras["colour"] = torch.from_numpy(colour)
         return batch
 
-    def _batch(self, pixels: Pixels, indices: Indices) -> Batch:
-        """Pixels [B, S, S, 3] with the labels of their samples."""
-        inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    def _batch(self, inputs: Tensor, indices: Indices) -> Batch:
+        """Pixels [B, 3, S, S] with the labels of their samples."""
+        if self.pinned and inputs.device.type == "cpu":
+            inputs = inputs.pin_memory()
         return batch_of(self.images, inputs, indices)
+
+
+def _channels_first(pixels: Pixels) -> Tensor:
+    """[B, S, S, 3] as [B, 3, S, S], without a copy."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 class Epochs(Protocol):

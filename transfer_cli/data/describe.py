@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,24 @@ def describe(opened: Opened) -> dict[str, Any]:
         "images_of_class": {split: dict(zip(images.classes, row, strict=True)) for split, row in counts.items()},
         "skipped": [{"file": images.ids[index], "reason": reason} for index, reason in opened.skipped.items()],
         "store": opened.store.where,
+        # Sets without files are the same every time, and reading them all would delay every start.
+        "fingerprints": _fingerprints(opened) if images.files else None,
     }
+
+
+def _fingerprints(opened: Opened) -> dict[str, str]:
+    """A digest of what each split holds, in its order."""
+    return {split: opened.store.fingerprint(indices) for split, indices in opened.images.splits.items()}
+
+
+def changed_since(file: Path, description: dict[str, Any]) -> list[str]:
+    """The splits that hold other images than when `file` was written; none where that cannot be told."""
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))["fingerprints"]
+        now = description["fingerprints"] or {}
+        return [split for split in now if before is not None and before[split] != now[split]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def class_counts(images: ImageSet) -> dict[str, list[int]]:

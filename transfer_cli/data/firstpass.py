@@ -29,6 +29,8 @@ from transfer_cli.errors import RunError
 
 KIND = "pixels"
 CHUNK_IMAGES = 2048
+MOST_PACKS = 100
+"""Entries that one set may be spread over, apart from new ones: each is an open file."""
 _LOCKS = ".locks"
 
 
@@ -69,11 +71,15 @@ class Pass:
                     self._fill(want.form, table, chunk)
 
     def _take_known(self, form: Form, table: Table) -> int:
-        """Add what the cache has, the newest entries first; returns the number of samples found."""
+        """Add what the cache has, the largest entries first; returns the number of samples found.
+
+        A set that grew file by file lies in many small entries: what the smallest hold is decoded into one again.
+        """
         before = len(table.missing())
-        for entry in reversed(self.cache.entries()):
-            if entry.kind != KIND or entry.key.get("form") != form.spec or not len(table.missing()):
-                continue
+        entries = [entry for entry in self.cache.entries() if entry.kind == KIND and entry.key.get("form") == form.spec]
+        for entry in sorted(entries, key=lambda entry: -entry.bytes):
+            if len(table.packs) >= MOST_PACKS or not len(table.missing()):
+                break
             try:
                 found = table.add(Pack(entry.path))
             except (OSError, ValueError, KeyError):

@@ -86,12 +86,23 @@ def turns(params: Augment, seed: int, view: int, indices: NDArray[np.int64]) -> 
 
 def cut(source: Pixels, box: Doubles, size: int, resample: Image.Resampling) -> Pixels:
     """The `box` (left, top, right, bottom) of a source [h, w, 3] at [size, size, 3], antialiased."""
-    left, top, right, bottom = box.tolist()
-    if resample in _KERNELS and min(right - left, bottom - top) * _MOST_ENLARGED >= size:
-        left, top = round(left), round(top)
-        right, bottom = max(round(right), left + 1), max(round(bottom), top + 1)
+    if resample in _KERNELS and not _is_tiny(box, size):
+        left, top, right, bottom = map(int, edges(box, size))
         return resized(source[top:bottom, left:right], size, size, resample)
-    return np.asarray(Image.fromarray(source).resize((size, size), resample, box=(left, top, right, bottom)))
+    return np.asarray(Image.fromarray(source).resize((size, size), resample, box=tuple(box.tolist())))
+
+
+def edges(box: Doubles, size: int) -> Doubles:
+    """The edges at which the kernels cut a box: whole pixels unless it is tiny, and at least one."""
+    if _is_tiny(box, size):
+        return box
+    low = np.rint(box[:2])
+    return np.concatenate([low, np.maximum(np.rint(box[2:]), low + 1)])
+
+
+def _is_tiny(box: Doubles, size: int) -> bool:
+    """Whether whole pixels would be too coarse for a box."""
+    return bool((box[2:] - box[:2]).min() * _MOST_ENLARGED < size)
 
 
 def resized(pixels: Pixels, width: int, height: int, resample: Image.Resampling) -> Pixels:

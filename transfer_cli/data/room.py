@@ -14,8 +14,11 @@ from transfer_cli.data.forms import Want
 from transfer_cli.data.found import Contents, Indices
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.table import Table
+from transfer_cli.errors import UserError
 
 SAMPLED_FILES = 64
+_INDEX_BYTES, _ENTRY_BYTES = 80, 2**14
+"""What an entry takes besides pixels: for each sample, and for itself."""
 SPARE_BYTES = 2**30
 """Left free on the disk, for the run's own files."""
 
@@ -25,7 +28,8 @@ def too_large(images: ImageSet, wants: list[Want], tables: list[Table], cache: C
     missing = sum(_estimate(images, want, table.missing()) for want, table in zip(wants, tables, strict=True))
     if missing == 0:
         return None
-    total = missing + sum(table.bytes() for table in tables)
+    index = _INDEX_BYTES * sum(len(want.indices) for want in wants) + _ENTRY_BYTES
+    total = missing + sum(table.bytes() for table in tables) + index
     if total > cache.max_bytes:
         return f"about {in_words(total)} would not fit into cache_size ({in_words(cache.max_bytes)})"
     free = free_bytes(cache.root)
@@ -52,4 +56,23 @@ def _image_size(contents: Contents, index: int) -> tuple[int, int] | None:
             with Image.open(io.BytesIO(contents.content(index))) as image:
                 return image.size
     except Exception:
+        return None
+
+
+def check_ram(size: int) -> None:
+    """Raises UserError if `size` bytes are more than this machine has to spare."""
+    available = _available_ram()
+    if available is not None and size > available:
+        raise UserError(
+            f"dataset.store=ram: {in_words(size)} do not fit, {in_words(available)} of memory are free. "
+            "Set dataset.store=disk, which needs none and lets the system keep in memory what fits."
+        )
+
+
+def _available_ram() -> int | None:
+    """Bytes that can be had without swapping; None where the system does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
         return None

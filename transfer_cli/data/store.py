@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.place import in_words
 from transfer_cli.data import forms, room
 from transfer_cli.data.decoding import Contents, MemoryStore, StreamStore
+from transfer_cli.data.device_store import DeviceStore
 from transfer_cli.data.duplicates import duplicate_notes
 from transfer_cli.data.firstpass import KIND, Pass
 from transfer_cli.data.forms import Want
 from transfer_cli.data.found import Indices
 from transfer_cli.data.geometry import Pixels
+from transfer_cli.data.skipping import leave_out
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.data.stored import DiskStore, RamStore
 from transfer_cli.data.table import Table, contents_of
@@ -32,7 +35,8 @@ from transfer_cli.errors import RunError, UserError
 if TYPE_CHECKING:
     from transfer_cli.records.terminal import Reporter
 
-LISTED_FILES = 10
+_AUTO_SHARE, _MOST_SHARE = 0.25, 0.8
+"""Of a GPU's free memory, for pixels: what is taken unasked, and at most."""
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
@@ -75,6 +79,21 @@ class Wish:
 
     where: str
     on_bad: str
+    gpu: Gpu | None = None
+    """Where pixels may go that are used again and again."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A device that pixels may be kept on."""
+
+    device: torch.device
+    cuts_views: bool
+    """Whether the recipe's training views can be cut there."""
+
+    def free_bytes(self) -> int:
+        """Memory that nobody uses."""
+        return int(torch.cuda.mem_get_info(self.device)[0])
 
 
 def open_store(
@@ -90,6 +109,10 @@ def open_store(
     Raises UserError for images that cannot be decoded and settings that cannot work, RunError for a full disk or files
     that cannot be read.
     """
+    if wish.where == "device" and wish.gpu is None:
+        raise UserError(
+            "dataset.store=device: needs a CUDA device to train on; here, dataset.store=ram is the fastest."
+        )
     if not images.files:
         return _in_memory(images, wants, wish, reporter)
     run = Pass(images, cache, step=lambda images: None, say=reporter.say, check_stop=check_stop)
@@ -111,7 +134,35 @@ def open_store(
 def _in_memory(images: ImageSet, wants: list[Want], wish: Wish, reporter: Reporter) -> Opened:
     if wish.where in ("disk", "stream"):
         reporter.warn(f"dataset.store={wish.where} is ignored: {images.name} has no files to decode")
-    return Opened(MemoryStore(images, wants), images, {}, f"memory: {images.name} has no files to decode")
+    sizes = [_bytes_in_memory(images, want) for want in wants]
+    store = _moved(MemoryStore(images, wants), wants, sizes, wish, reporter)
+    return Opened(store, images, {}, f"{store.where}: {images.name} has no files to decode")
+
+
+def _bytes_in_memory(images: ImageSet, want: Want) -> int:
+    """About what a want takes, by its first sample."""
+    if len(want.indices) == 0:
+        return 0
+    return len(want.indices) * want.form.make(images.read(int(want.indices[0]))).nbytes
+
+
+def _moved(store: Store, wants: list[Want], sizes: list[int], wish: Wish, reporter: Reporter) -> Store:
+    """The store in RAM or on the GPU where that is asked for, or suits and fits; `sizes` are the bytes of each want."""
+    gpu = wish.gpu
+    if wish.where == "ram":
+        room.check_ram(sum(sizes))
+        return RamStore(store, wants)
+    if gpu is None or wish.where not in ("auto", "device") or (wish.where == "auto" and not gpu.cuts_views):
+        return store
+    if not gpu.cuts_views:
+        reporter.warn("dataset.store=device: this recipe's training views are cut on the host, from there")
+        sizes = [size for want, size in zip(wants, sizes, strict=True) if want.form.name == forms.EVALUATION]
+    size, free = sum(sizes), gpu.free_bytes()
+    if size > free * (_AUTO_SHARE if wish.where == "auto" else _MOST_SHARE):
+        if wish.where == "device":
+            raise UserError(f"dataset.store=device: {in_words(size)} do not fit, {in_words(free)} of the GPU are free.")
+        return store
+    return DeviceStore(store, wants, gpu.device)
 
 
 def _stored(run: Pass, wants: list[Want], tables: list[Table], wish: Wish, reporter: Reporter) -> Opened | None:
@@ -126,11 +177,13 @@ def _stored(run: Pass, wants: list[Want], tables: list[Table], wish: Wish, repor
         if error.errno in _NOT_OURS:
             raise UserError(f"cache_dir: {problem}. Choose another folder, or dataset.store=stream.") from error
         raise RunError(f"decoded pixels cannot be kept: {problem}. Make room, or set dataset.store=stream.") from error
-    images, skipped = leave_out(run.images, wants, tables, wish.on_bad, reporter)
+    images, skipped = leave_out(run.images, tables, wish.on_bad, reporter.warn)
     contents = contents_of(tables)
     disk = DiskStore(_by_form(wants, tables), Contents(contents), run.images_decoded)
-    store: Store = RamStore(disk, _without(wants, skipped)) if wish.where == "ram" else disk
-    size = in_words(sum(table.bytes() for table in tables))
+    left = _without(wants, skipped)
+    sizes = [table.bytes() for table in tables]
+    store = _moved(disk, left, sizes, wish, reporter)
+    size = in_words(sum(sizes))
     total = sum(len(want.indices) for want in wants)
     kept = f"{size} in {run.cache.root / KIND}"
     text = f"{store.where}: {total:,} images, {run.images_decoded:,} decoded now, {kept}"
@@ -148,8 +201,11 @@ def _streamed(run: Pass, wants: list[Want], wish: Wish, reporter: Reporter, reas
         reporter.warn(f"that all images can be decoded cannot be remembered ({error.strerror or error})")
         with tempfile.TemporaryDirectory(prefix="transfer-run-") as folder:
             run = replace(run, cache=Cache(Path(folder), max_bytes=2**62))
-            _complete(run, check, tables, reporter)
-    images, skipped = leave_out(run.images, check, tables, wish.on_bad, reporter)
+            try:
+                _complete(run, check, tables, reporter)
+            except OSError as second:
+                raise RunError(f"images cannot be checked: {folder}: {second.strerror or second}.") from second
+    images, skipped = leave_out(run.images, tables, wish.on_bad, reporter.warn)
     contents = contents_of(tables)
     store = StreamStore(images, {want.form.name: want.form for want in wants}, Contents(contents))
     store.images_decoded = run.images_decoded
@@ -168,34 +224,6 @@ def _complete(run: Pass, wants: list[Want], tables: list[Table], reporter: Repor
                 counted.complete(want, table)
         finally:
             run.images_decoded += counted.images_decoded
-
-
-def leave_out(
-    images: ImageSet, wants: list[Want], tables: list[Table], on_bad: str, reporter: Reporter
-) -> tuple[ImageSet, dict[int, str]]:
-    """The set without images that cannot be decoded, and which these are. UserError unless they may be skipped."""
-    bad: dict[int, str] = {}
-    for table in tables:
-        bad |= table.bad
-    if not bad:
-        return images, {}
-    bad = dict(sorted(bad.items()))
-    lines = [f"  {images.ids[index]}: {reason}" for index, reason in list(bad.items())[:LISTED_FILES]]
-    lines += [f"  ... and {len(bad) - LISTED_FILES:,} more"] if len(bad) > LISTED_FILES else []
-    count = f"{len(bad):,} image{'s' if len(bad) > 1 else ''} cannot be decoded"
-    listing = "\n".join(lines)
-    if on_bad == "error":
-        raise UserError(
-            f"{count}:\n{listing}\nMend or remove them, or set dataset.on_bad=skip to leave them out. "
-            "Nothing was changed."
-        )
-    reporter.warn(f"{count} and left out:\n{listing}")
-    gone = np.array(list(bad))
-    splits = {name: indices[~np.isin(indices, gone)] for name, indices in images.splits.items()}
-    for label in np.setdiff1d(images.labels[images.splits["train"]], images.labels[splits["train"]]):
-        of_class = f" of class {images.classes[label]!r}" if images.classes else ""
-        raise UserError(f"dataset: no image{of_class} that is to be trained on can be decoded.")
-    return replace(images, splits=splits), bad
 
 
 def _by_form(wants: list[Want], tables: list[Table]) -> dict[str, Table]:

@@ -15,10 +15,11 @@ from transfer_cli.data import forms, sources
 from transfer_cli.data.balance import skew_note
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
 from transfer_cli.data.describe import class_table
+from transfer_cli.data.device_store import cuts_there
 from transfer_cli.data.forms import Want
 from transfer_cli.data.found import Columns
 from transfer_cli.data.sources import ImageSet
-from transfer_cli.data.store import Opened, Store, Wish, open_store
+from transfer_cli.data.store import Gpu, Opened, Store, Wish, open_store
 from transfer_cli.data.workers import auto_workers, cpus
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.device import Normalize, Place, PlacePixels
@@ -68,7 +69,10 @@ class Materials:
     @property
     def samples(self) -> Samples:
         """What batches are made from."""
-        return Samples(self.images, self.pixels.store, self.preprocessing, self.augment, self.experiment.seed)
+        store = self.pixels.store
+        # Pinning memory needs the GPU, which a forked worker must not touch.
+        pinned = self.device.type == "cuda" and not store.decodes
+        return Samples(self.images, store, self.preprocessing, self.augment, self.experiment.seed, pinned)
 
     def ordered(self, split: str, batch_size: int, view: int | None = None) -> OrderedBatches:
         """The images of a split in data set order: as evaluation sees them, or in a view."""
@@ -109,7 +113,10 @@ def gather(experiment: Experiment, augment: Augment, reporter: Reporter) -> Mate
 def with_pixels(materials: Materials, reporter: Reporter) -> Materials:
     """The same with its images decoded, which may take a while: what can fail fast has been tried before."""
     m = materials
-    opened = open_pixels(m.experiment, m.images, training_wants(m), m.cache, reporter)
+    gpu = None
+    if m.device.type == "cuda":
+        gpu = Gpu(m.device, cuts_there(m.augment, m.preprocessing.interpolation))
+    opened = open_pixels(m.experiment, m.images, training_wants(m), m.cache, reporter, gpu)
     images = opened.images
     counts = ", ".join(f"{len(images.splits[split]):,} {split}" for split in ("train", "val", "test"))
     reporter.say(f"dataset   {images.name}: {counts} images, {len(images.classes)} classes")
@@ -163,10 +170,15 @@ def training_wants(materials: Materials) -> list[Want]:
 
 
 def open_pixels(
-    experiment: Experiment, images: ImageSet, wants: list[Want], cache: Cache, reporter: Reporter
+    experiment: Experiment,
+    images: ImageSet,
+    wants: list[Want],
+    cache: Cache,
+    reporter: Reporter,
+    gpu: Gpu | None = None,
 ) -> Opened:
-    """The store of all that is wanted; a signal ends its first pass between two images."""
-    wish = Wish(experiment.dataset.store, experiment.dataset.on_bad)
+    """The store of all that is wanted, kept on `gpu` if it suits; a signal ends its first pass between two images."""
+    wish = Wish(experiment.dataset.store, experiment.dataset.on_bad, gpu)
     with StopRequest() as stop:
 
         def check_stop() -> None:
@@ -179,7 +191,10 @@ def open_pixels(
 def resolve_workers(experiment: Experiment, store: Store) -> int:
     """The number of threads or decoding processes that make batches."""
     workers = experiment.trainer.workers
-    return auto_workers(threads=not store.decodes, cpu_count=cpus()) if workers == "auto" else workers
+    if workers != "auto":
+        return workers
+    # More threads would only queue for the GPU, each with a batch in its memory.
+    return 1 if store.where == "device" else auto_workers(threads=not store.decodes, cpu_count=cpus())
 
 
 def _fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:

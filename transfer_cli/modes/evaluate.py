@@ -37,7 +37,9 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
     if len(indices) == 0:
         raise UserError(f"split={experiment.split}: {images.name} has no such images.")
     reporter = Reporter(quiet=experiment.quiet)
-    experiment = replace(experiment, dataset=dataset)
+    # Each image is used once: nothing is gained by holding them all.
+    store = dataset.store if dataset.store in ("disk", "stream") else "auto"
+    experiment = replace(experiment, dataset=replace(dataset, store=store))
     cache = open_cache(experiment.cache_dir, experiment.cache_size)
     wants = [Want(forms.evaluation(trained.preprocessing), indices)]
     opened = building.open_pixels(experiment, images, wants, cache, reporter)

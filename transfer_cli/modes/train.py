@@ -13,7 +13,7 @@ import yaml
 
 from transfer_cli import rundir
 from transfer_cli.config import Experiment, config_hash, differences, parse, to_dict
-from transfer_cli.data.describe import describe
+from transfer_cli.data.describe import changed_since, describe
 from transfer_cli.engine import device as devices
 from transfer_cli.engine import states
 from transfer_cli.engine.signals import StopRequest
@@ -81,7 +81,7 @@ def train(experiment: Experiment, path: Path, reporter: Reporter, *, may_exist: 
         _recorded(directory, job),
     ):
         reporter.open_log(directory / "run.log")
-        _write_config(directory, job.materials)
+        _write_config(directory, job.materials, reporter)
         job.materials.known.keep()
         draw_samples(job.materials, directory)
         if experiment.trainer.epochs == 0:
@@ -94,12 +94,19 @@ def train(experiment: Experiment, path: Path, reporter: Reporter, *, may_exist: 
     return summary
 
 
-def _write_config(directory: Path, materials: Materials) -> None:
+def _write_config(directory: Path, materials: Materials, reporter: Reporter) -> None:
     e = materials.experiment
     (directory / rundir.SUMMARY).unlink(missing_ok=True)
     atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(to_dict(e), sort_keys=False, allow_unicode=True))
     write_json(directory / "environment.json", environment(e.seed, devices.device_name(materials.device)))
-    write_json(directory / "dataset.json", describe(materials.pixels))
+    dataset = describe(materials.pixels)
+    changed = changed_since(directory / "dataset.json", dataset)
+    if changed:
+        reporter.warn(
+            f"the images of {' and '.join(changed)} are not those that this run began with; "
+            "it goes on, but will not end as it would have"
+        )
+    write_json(directory / "dataset.json", dataset)
 
 
 @contextmanager
