@@ -1,0 +1,58 @@
+"""A linear layer as two tensors, and the standardisation of its features that folds into it.
+
+Legend: N samples, D feature width, K outputs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from transfer_cli.methods.blocks import row_blocks
+
+# A feature whose deviation is below this share of its mean is constant but for rounding; dividing would blow that up.
+_CONSTANT_BELOW = 1e-6
+
+
+class LinearLayer(NamedTuple):
+    """Weight [K, D] and bias [K], as torch.nn.Linear has them."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features [N, D] to [N, K]."""
+        return torch.addmm(self.bias, features, self.weight.T)
+
+
+class Standardiser(NamedTuple):
+    """Mean [D] and deviation [D] in float64; constant features keep a deviation of 1."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def apply(self, features: Tensor) -> Tensor:
+        """(features - mean) / deviation, [N, D], in the features' own type."""
+        return (features - self.mean.to(features)).div_(self.deviation.to(features))
+
+    def fold(self, layer: LinearLayer) -> LinearLayer:
+        """The layer that gives on features what `layer` gives on standardised ones: W / s, b - W (m / s)."""
+        weight = layer.weight.double() / self.deviation.to(layer.weight.device)
+        bias = layer.bias.double() - weight @ self.mean.to(layer.weight.device)
+        return LinearLayer(weight.to(layer.weight.dtype), bias.to(layer.bias.dtype))
+
+
+def standardiser(features: Tensor) -> Standardiser:
+    """Mean and (population) deviation of features [N, D], summed in float64 whatever their type."""
+    total = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
+    squares = torch.zeros_like(total)
+    for rows in row_blocks(features):
+        total += rows.sum(0)
+    mean = total / len(features)
+    for rows in row_blocks(features):
+        squares += (rows - mean).square_().sum(0)
+    deviation = (squares / len(features)).sqrt_()
+    constant = deviation <= _CONSTANT_BELOW * mean.abs()
+    return Standardiser(mean, torch.where(constant, 1.0, deviation))
