@@ -16,7 +16,7 @@ def rows_at_once(width: int) -> int:
     return max(1, _NUMBERS_AT_ONCE // max(width, 1))
 
 
-def row_blocks(features: Tensor) -> Iterator[Tensor]:
-    """Features [N, D] as consecutive parts in float64."""
-    for part in features.split(rows_at_once(features.shape[1])):
+def row_blocks(features: Tensor, rows: int) -> Iterator[Tensor]:
+    """Features [N, D] as consecutive parts of up to `rows` rows in float64."""
+    for part in features.split(rows):
         yield part.to(torch.float64)

@@ -84,8 +84,7 @@ class ManyHeads:
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits of every head on features [B, D], [J, B, K]."""
-        logits: Tensor = self._forward(features)[1].flatten(0, 1)[: self.count].transpose(1, 2)
-        return logits
+        return self._forward(features)[1].flatten(0, 1)[: self.count].transpose(1, 2)
 
     def scores(self, features: Tensor, labels: Tensor) -> HeadScores:
         """How every head does on features [N, D] with labels [N], in parts so that memory stays bounded."""
@@ -133,7 +132,8 @@ class ManyHeads:
 
     def _by_class(self, rows: Tensor) -> Tensor:
         """Rows [N, R, B] seen as [N, heads of a block, K, B], without those that fill the block up."""
-        return rows[:, : self._together * self.classes].unflatten(1, (self._together, self.classes))
+        seen: Tensor = rows[:, : self._together * self.classes].unflatten(1, (self._together, self.classes))
+        return seen
 
     def _rows(self, values: Tensor) -> Tensor:
         """The inverse of `_by_class`, with zeros in the rows that fill the block up."""

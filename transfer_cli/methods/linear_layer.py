@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from transfer_cli.methods.blocks import row_blocks
+from transfer_cli.methods.blocks import row_blocks, rows_at_once
 
 # A feature whose deviation is below this share of its mean is constant but for rounding; dividing would blow that up.
 _CONSTANT_BELOW = 1e-6
@@ -25,6 +25,10 @@ class LinearLayer(NamedTuple):
     def logits(self, features: Tensor) -> Tensor:
         """Features [N, D] to [N, K]."""
         return torch.addmm(self.bias, features, self.weight.T)
+
+    def accuracy(self, features: Tensor, labels: Tensor) -> float:
+        """Share of features [N, D] whose largest logit is that of their label [N]."""
+        return float((self.logits(features).argmax(1) == labels).double().mean())
 
 
 class Standardiser(NamedTuple):
@@ -48,10 +52,11 @@ def standardiser(features: Tensor) -> Standardiser:
     """Mean and (population) deviation of features [N, D], summed in float64 whatever their type."""
     total = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
     squares = torch.zeros_like(total)
-    for rows in row_blocks(features):
+    at_once = rows_at_once(features.shape[1])
+    for rows in row_blocks(features, at_once):
         total += rows.sum(0)
     mean = total / len(features)
-    for rows in row_blocks(features):
+    for rows in row_blocks(features, at_once):
         squares += (rows - mean).square_().sum(0)
     deviation = (squares / len(features)).sqrt_()
     constant = deviation <= _CONSTANT_BELOW * mean.abs()

@@ -1,0 +1,73 @@
+"""Cosine nearest neighbours with weighted votes (Wu 2018; the DINO protocol, Caron 2021).
+
+Legend: Q queries, N stored samples (the bank), D feature width, K classes, k neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+DINO_NEIGHBOURS = (10, 20, 100, 200)
+VOTE_TEMPERATURE = 0.07
+
+_QUERIES_AT_ONCE = 512
+_STORED_AT_ONCE = 1 << 15
+
+
+class Nearest(NamedTuple):
+    """Cosine similarities [Q, k], largest first, and the positions in the bank [Q, k]."""
+
+    similarities: Tensor
+    positions: Tensor
+
+
+def nearest(queries: Tensor, bank: Tensor, count: int) -> Nearest:
+    """The `count` samples of bank [N, D] nearest to each query [Q, D]; all of them where the bank holds fewer.
+
+    At most 512 x 32,768 similarities are in memory at once.
+    """
+    lengths = torch.cat([part.norm(dim=1) for part in bank.split(_STORED_AT_ONCE)]).clamp_min(1e-12)
+    found = [
+        _nearest_of_all(F.normalize(part, dim=1), bank, lengths, count) for part in queries.split(_QUERIES_AT_ONCE)
+    ]
+    return Nearest(torch.cat([part.similarities for part in found]), torch.cat([part.positions for part in found]))
+
+
+def votes(found: Nearest, bank_labels: Tensor, classes: int, count: int) -> Tensor:
+    """Each class's share [Q, K] of exp(similarity / 0.07), summed over the nearest `count` of those found."""
+    weights = (found.similarities[:, :count] / VOTE_TEMPERATURE).softmax(1)
+    shares = weights.new_zeros(len(weights), classes)
+    return shares.scatter_add_(1, bank_labels[found.positions[:, :count]], weights)
+
+
+def knn_accuracies(
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    labels: Tensor,
+    classes: int,
+    counts: Sequence[int] = DINO_NEIGHBOURS,
+) -> dict[int, float]:
+    """Accuracy on queries [Q, D] with labels [Q] for each number of neighbours; one search serves them all."""
+    found = nearest(queries, bank, max(counts))
+    return {
+        count: float((votes(found, bank_labels, classes, count).argmax(1) == labels).double().mean())
+        for count in counts
+    }
+
+
+def _nearest_of_all(units: Tensor, bank: Tensor, lengths: Tensor, count: int) -> Nearest:
+    """The nearest to queries of unit length [Q, D]: the best of each part of the bank, then the best of those."""
+    parts = []
+    for start in range(0, len(bank), _STORED_AT_ONCE):
+        rows = slice(start, start + _STORED_AT_ONCE)
+        similarities = (units @ bank[rows].T).div_(lengths[rows])
+        values, positions = similarities.topk(min(count, similarities.shape[1]), dim=1)
+        parts.append((values, positions + start))
+    values, order = torch.cat([part[0] for part in parts], dim=1).topk(min(count, len(bank)), dim=1)
+    return Nearest(values, torch.cat([part[1] for part in parts], dim=1).gather(1, order))
