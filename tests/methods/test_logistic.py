@@ -52,6 +52,12 @@ def test_a_warm_start_saves_iterations_and_one_too_short_says_so() -> None:
     assert not fit_logistic(FEATURES, LABELS, 4, 1.0, max_iterations=2).converged
 
 
+def test_the_sweep_goes_on_from_what_it_has() -> None:
+    trials = sweep_logistic(FEATURES, LABELS, VAL_FEATURES, VAL_LABELS, 4).trials
+    cold = [fit_logistic(FEATURES, LABELS, 4, trial.penalty).iterations for trial in trials]
+    assert sum(trial.iterations for trial in trials) < 0.6 * sum(cold)
+
+
 def test_the_sweep_narrows_down_on_the_best_of_validation() -> None:
     found = sweep_logistic(FEATURES, LABELS, VAL_FEATURES, VAL_LABELS, 4)
     exponents = [round(float(np.log10(trial.penalty)), 3) for trial in found.trials]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from tests.methods.clusters import clusters
+from transfer_cli.methods.linear_layer import standardiser
 from transfer_cli.methods.ranking import BackboneScores, backbone_scores
+from transfer_cli.methods.ridge import ridge
 
 
 def scores_at(spread: float) -> BackboneScores:
@@ -16,6 +19,16 @@ def scores_at(spread: float) -> BackboneScores:
 def test_every_score_prefers_the_better_backbone() -> None:
     better, worse = scores_at(1.0), scores_at(4.0)
     assert all(high > low for high, low in zip(better, worse, strict=True))
+
+
+def test_the_probe_is_the_ridge_of_standardised_features() -> None:
+    """Far from the origin and with unequal scales, which folding must undo on validation."""
+    (train, labels), (val, val_labels) = (clusters(150, 8, 4, seed=seed, spread=2.0) for seed in (0, 1))
+    train, val = (features * torch.logspace(-2, 2, 8) + 30 for features in (train, val))
+    scale = standardiser(train)
+    expected = ridge(scale.apply(train), labels, 4).layer.accuracy(scale.apply(val), val_labels)
+    assert expected > 0.5
+    assert backbone_scores(train, labels, val, val_labels, 4).probe_accuracy == pytest.approx(expected)
 
 
 def test_accuracies_are_those_of_validation() -> None:
