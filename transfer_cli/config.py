@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
+from transfer_cli.config_finetune import Finetune, finetune_problems
 from transfer_cli.config_optimizers import OPTIMIZERS, SCHEDULERS, Muon, Optimizer, Scheduler, Sgd, step_problems
 from transfer_cli.convert import Between, MoreThan, Problems, convert, convert_one_of
 from transfer_cli.errors import UserError
@@ -61,17 +62,6 @@ class Dataset:
     download: bool = False
     num_classes: Annotated[int, Between(2)] | None = None
     samples: Count | None = None
-
-
-@dataclass(frozen=True)
-class Finetune:
-    """`strategy=finetune`: which part adapts."""
-
-    name: Literal["finetune"]
-    unfreeze: Literal["all", "head"]
-    label_smoothing: Annotated[float, Between(0, 0.99)]
-    cache: Literal["auto"] | bool
-    """Whether what a frozen prefix makes of images is kept; auto: where it is smaller than the cache and saves work."""
 
 
 @dataclass(frozen=True)
@@ -291,6 +281,7 @@ def combination_problems(experiment: Experiment) -> list[str]:
             "optimizer.nesterov=true: Nesterov momentum needs optimizer.momentum above 0.",
         ),
         *_extract_problems(e),
+        *(finetune_problems(e.strategy) if isinstance(e.strategy, Finetune) else ()),
         (
             e.name is not None and not is_label(e.name),
             f"name={e.name}: letters, digits, '.', '_' and '-' only, not '.' or '-' first.",

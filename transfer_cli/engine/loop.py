@@ -88,7 +88,7 @@ def train_epoch(
     `progress` gets the images of each step and the sums so far. Raises RunError for a loss or gradient that is not
     finite, before the weights move.
     """
-    trainer.strategy.train_mode()
+    trainer.strategy.train_mode(cursor.epoch)
     for batch in batches:
         if stop():
             return False

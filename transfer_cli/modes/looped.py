@@ -8,12 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from transfer_cli import rundir
-from transfer_cli.config import Experiment, config_hash
-from transfer_cli.config import Finetune as FinetuneConfig
-from transfer_cli.data.balance import class_weights
+from transfer_cli.config import config_hash
 from transfer_cli.engine import states
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.fit import Fit, Scores
@@ -25,16 +22,16 @@ from transfer_cli.errors import RunError
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
 from transfer_cli.models.weights import LoadReport
-from transfer_cli.modes import building, prefix
+from transfer_cli.modes import building, rates
 from transfer_cli.modes.building import Materials
 from transfer_cli.modes.finishing import Labelled, Outcome
 from transfer_cli.modes.inputs import Inputs, forward_from
 from transfer_cli.modes.trained import save_trained
 from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.records.parameters import in_a_line, write_parameters
 from transfer_cli.records.scores import scores
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.strategies.base import Strategy
-from transfer_cli.strategies.finetune import Finetune
 
 StopCode = Callable[[], int | None]
 
@@ -70,6 +67,7 @@ class Looped:
 
     def run(self, directory: Path, reporter: Reporter, stop_code: StopCode) -> Outcome:
         """Train to the last epoch and load the best weights."""
+        write_parameters(rates.rows(self.setup.strategy, self.materials.experiment.optimizer), directory)
         self.setup.inputs.compute()
         fit = _fit(self.setup, directory, reporter, stop_code, self.state)
         best = fit.run()
@@ -89,36 +87,21 @@ class Looped:
         )
 
 
-def prepare(experiment: Experiment, reporter: Reporter, state: states.State | None) -> Looped:
-    """Build network and strategy, decode the images. Raises UserError for what the user's input makes impossible."""
-    e, config = experiment, experiment.strategy
-    assert isinstance(config, FinetuneConfig)
-    m = building.gather(e, e.augment, reporter)
-    network, report = building.build_network(m, len(m.images.classes))
-    strategy = Finetune(network, config.unfreeze, config.label_smoothing)
-    size = m.preprocessing.crop_pixels
-    wanted = state.values["precision"] if state else e.trainer.precision
-    work, measure = training_work(strategy, size), partial(time_training, strategy, size)
-    chosen, reason = choose_precision(wanted, m.device, m.precision_memory, work, measure)
-    m = building.with_pixels(m, reporter)
-    network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    strategy.class_weights = _class_weights(m)
+def choose_compute(
+    materials: Materials, strategy: Strategy, report: LoadReport, state: states.State | None, reporter: Reporter
+) -> Compute:
+    """Device and precision, measured on what the last epoch trains; tells of model, rates and device."""
+    m, e, network = materials, materials.experiment, strategy.network
+    size, last = m.preprocessing.crop_pixels, max(e.trainer.epochs - 1, 0)
+    strategy.train_mode(last)
     total, trainable = building.parameter_counts(network)
     reporter.say(f"model     {e.model.name}: {report.label}, {size} px, {trainable:,} of {total:,} parameters train")
+    reporter.say(f"rates     {in_a_line(rates.rows(strategy, e.optimizer))}")
+    wanted = state.values["precision"] if state else e.trainer.precision
+    work, measure = training_work(strategy, size), partial(time_training, strategy, size, last)
+    chosen, reason = choose_precision(wanted, m.device, m.precision_memory, work, measure)
     building.say_device(m, reason, reporter)
-    compute = Compute(m.device, chosen)
-    inputs = prefix.choose(m, network, strategy.boundary, config.cache, compute, reporter)
-    strategy.start = inputs.start
-    return Looped(Setup(m, compute, network, report, strategy, inputs), state)
-
-
-def _class_weights(materials: Materials) -> Tensor | None:
-    """How the loss weighs classes, from the images that are trained on; None where it does not."""
-    m, how = materials, materials.experiment.dataset.class_weights
-    if how == "none":
-        return None
-    labels = m.images.labels[m.images.splits["train"]]
-    return torch.from_numpy(class_weights(labels, len(m.images.classes), how)).to(m.device)
+    return Compute(m.device, chosen)
 
 
 def _save(directory: Path, setup: Setup) -> None:
