@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from transfer_cli.convert import Between
-from transfer_cli.limits import Count, Positive, Share
+from transfer_cli.limits import Count, NotNegative, Positive, Share
 
 Unfreeze = Literal["all", "head"] | Count | tuple[str, ...]
 
@@ -28,7 +28,18 @@ class Finetune:
     """The head's rate, as a multiple of `optimizer.lr`."""
     lr_rules: tuple[tuple[str, Positive], ...]
     """[pattern, multiplier] of parameter names, on top of the above; the first that matches counts."""
+    loss: Literal["cross_entropy", "focal"]
+    focal_gamma: NotNegative
+    """How much less the focal loss counts what is right already; 0 is cross-entropy."""
     label_smoothing: Annotated[float, Between(0, 0.99)]
+    logit_adjustment: NotNegative
+    """Tau of logit adjustment, for classes of different size; 0: off."""
+    drop_path: Annotated[float, Between(0, 0.9)] | None
+    """Stochastic depth, where the model has it; null: the model's own rate."""
+    ema: Annotated[float, Between(0, 0.99999)]
+    """Decay of the average of the weights that is evaluated and kept in place of the last ones; 0: off."""
+    sam: NotNegative
+    """Rho of sharpness-aware minimisation, two passes a step; 0: off."""
     cache: Literal["auto"] | bool
     """Whether what a frozen prefix makes of images is kept; auto: where it is smaller than the cache and saves work."""
 

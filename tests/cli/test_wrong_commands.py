@@ -92,6 +92,18 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "nothing to thaw": (["strategy.unfreeze=head", "strategy.gradual=1"], ["strategy.gradual=1", "unfreeze=head"]),
     "layers that learn faster below": (["strategy.layer_decay=1.5"], ["strategy.layer_decay=1.5"]),
+    "depth of a model without": (
+        [*TINY, "model.name=squeezenet1_1", "model.source=torchvision", "strategy.drop_path=0.1"],
+        ["strategy.drop_path=0.1", "squeezenet1_1"],
+    ),
+    "mixing stored features": (["strategy=extract", "augment.mixup=0.2"], ["augment.mixup", "strategy=finetune"]),
+    "patience with stored features": (["strategy=extract", "trainer.patience=3"], ["trainer.patience=3"]),
+    "rare classes adjusted twice": (
+        ["strategy.logit_adjustment=1", "dataset.class_weights=inverse"],
+        ["strategy.logit_adjustment=1", "dataset.class_weights=inverse"],
+    ),
+    "mistyped loss": (["strategy.loss=focel"], ["strategy.loss=focel", "focal"]),
+    "average of nothing": (["strategy.ema=1"], ["strategy.ema=1"]),
     "taken name": (["name=taken"], ["name=taken", "resume=auto"]),
     "name with a path": (["name=../escape"], ["name=../escape"]),
     "unknown model": ([*TINY, "model.name=resnet_50"], ["model.name=resnet_50", "resnet50"]),

@@ -18,7 +18,8 @@ from transfer_cli.engine.loop import Trainer, predict_logits
 from transfer_cli.engine.optimizers import build_optimizer
 from transfer_cli.engine.precision import choose_precision, time_training, training_work
 from transfer_cli.engine.schedule import rate_multiplier
-from transfer_cli.errors import RunError
+from transfer_cli.errors import RunError, UserError
+from transfer_cli.methods.averaging import Average
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
 from transfer_cli.models.weights import LoadReport
@@ -37,6 +38,14 @@ StopCode = Callable[[], int | None]
 
 
 @dataclass(frozen=True)
+class Craft:
+    """How steps are made, beside the loss: `rho` of SAM and the decay of an average of the weights, 0 for neither."""
+
+    rho: float = 0.0
+    ema: float = 0.0
+
+
+@dataclass(frozen=True)
 class Setup:
     """A network and a strategy, ready for the loop, and where their batches come from."""
 
@@ -46,6 +55,7 @@ class Setup:
     weights: LoadReport
     strategy: Strategy
     inputs: Inputs
+    craft: Craft = Craft()
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,18 @@ class Looped:
             weights=(self.setup.weights.label, self.setup.weights.sha256),
             train_seconds=fit.progress.train_seconds,
             images=fit.progress.images,
+            more={"epochs": fit.progress.cursor.epoch},
         )
+
+
+def check_validation(materials: Materials) -> None:
+    """Raises UserError where something looks at validation and there is none."""
+    e = materials.experiment
+    if len(materials.images.splits["val"]):
+        return
+    for key, wants in (("scheduler=plateau", e.scheduler.name == "plateau"), ("trainer.patience", e.trainer.patience)):
+        if wants:
+            raise UserError(f"{key} needs validation images, and there are none: see dataset.val_fraction.")
 
 
 def choose_compute(
@@ -92,6 +113,7 @@ def choose_compute(
 ) -> Compute:
     """Device and precision, measured on what the last epoch trains; tells of model, rates and device."""
     m, e, network = materials, materials.experiment, strategy.network
+    check_validation(m)
     size, last = m.preprocessing.crop_pixels, max(e.trainer.epochs - 1, 0)
     strategy.train_mode(last)
     total, trainable = building.parameter_counts(network)
@@ -121,7 +143,9 @@ def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode,
     e = setup.materials.experiment
     batches = setup.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
     total_steps = e.trainer.epochs * batches.steps_per_epoch
-    step = setup.strategy.step
+    step, module = setup.strategy.step, setup.network.module
+    history: list[float] = []
+    average = Average(module, setup.craft.ema) if setup.craft.ema else None
     trainer = Trainer(
         strategy=setup.strategy,
         step=torch.compile(step) if e.trainer.compile else step,
@@ -129,17 +153,21 @@ def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode,
         scaler=setup.compute.grad_scaler(),
         compute=setup.compute,
         place=setup.inputs.place,
-        rate=lambda step: e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps),
+        rate=lambda step: e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps, history),
         micro_batch=e.trainer.batch_size,
         clip_grad=e.trainer.clip_grad,
         warn=reporter.warn,
+        rho=setup.craft.rho,
+        average=average,
     )
     metrics = directory / "metrics.jsonl"
     fit = Fit(
         trainer=trainer,
         batches=batches,
-        validate=lambda: _validate(setup, lambda: stop_code() is not None),
+        validate=lambda: _validate(setup, average, lambda: stop_code() is not None),
         epochs=e.trainer.epochs,
+        patience=e.trainer.patience,
+        history=history,
         checkpoints=directory / rundir.CHECKPOINTS,
         log=MetricsLog.resume(metrics, state.values["metrics_offset"] if state else 0),
         reporter=reporter,
@@ -152,7 +180,18 @@ def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode,
     return fit
 
 
-def _validate(setup: Setup, stop: Callable[[], bool]) -> Scores | None:
+def _validate(setup: Setup, average: Average | None, stop: Callable[[], bool]) -> dict[str, Scores]:
+    """Scores on validation; of the averaged weights where these are kept, and `val_raw` of the weights themselves."""
+    raw = validate(setup, stop)
+    if average is None or raw is None:
+        return {} if raw is None else {"val": raw}
+    with average.swapped(setup.network.module):
+        averaged = validate(setup, stop)
+    return {} if averaged is None else {"val": averaged, "val_raw": raw}
+
+
+def validate(setup: Setup, stop: Callable[[], bool]) -> Scores | None:
+    """Scores on validation; None without images, or if `stop` asked for an end."""
     result = _split_logits(setup, "val", stop)
     return scores(*result) if result is not None else None
 

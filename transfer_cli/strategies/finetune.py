@@ -6,21 +6,21 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from transfer_cli.data.batches import Batch
 from transfer_cli.models.network import run_frozen
 from transfer_cli.strategies.base import ParameterGroup, StepResult
 from transfer_cli.strategies.groups import Rates, parameter_groups
+from transfer_cli.strategies.objective import Objective
 from transfer_cli.strategies.trainable import Trainable
 
 
 class Finetune:
-    """Cross-entropy with label smoothing (Szegedy 2016) on what `trainable` says."""
+    """A classification loss on what `trainable` says."""
 
-    def __init__(self, trainable: Trainable, rates: Rates, label_smoothing: float) -> None:
+    def __init__(self, trainable: Trainable, rates: Rates, objective: Objective) -> None:
         self.network = trainable.network
-        self.trainable, self.rates, self.label_smoothing = trainable, rates, label_smoothing
+        self.trainable, self.rates, self.objective = trainable, rates, objective
         self.boundary = trainable.boundary
         self.start = 0
         """The stage that batches enter at: `boundary` where the activations before it are known."""
@@ -39,7 +39,7 @@ class Finetune:
     def step(self, batch: Batch) -> StepResult:
         """The loss of one batch; nothing is kept for the backward pass of frozen stages."""
         logits = self._logits(batch.inputs)
-        return StepResult(F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing), logits)
+        return StepResult(self.objective(logits, batch.extras.get("targets", batch.labels)), logits)
 
     def _logits(self, inputs: Tensor) -> Tensor:
         if self.first == 0:
