@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
+from transfer_cli.config_finetune import Finetune, finetune_problems
 from transfer_cli.config_optimizers import OPTIMIZERS, SCHEDULERS, Muon, Optimizer, Scheduler, Sgd, step_problems
 from transfer_cli.convert import Between, MoreThan, Problems, convert, convert_one_of
 from transfer_cli.errors import UserError
@@ -61,17 +62,6 @@ class Dataset:
     download: bool = False
     num_classes: Annotated[int, Between(2)] | None = None
     samples: Count | None = None
-
-
-@dataclass(frozen=True)
-class Finetune:
-    """`strategy=finetune`: which part adapts."""
-
-    name: Literal["finetune"]
-    unfreeze: Literal["all", "head"]
-    label_smoothing: Annotated[float, Between(0, 0.99)]
-    cache: Literal["auto"] | bool
-    """Whether what a frozen prefix makes of images is kept; auto: where it is smaller than the cache and saves work."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +144,8 @@ class Trainer:
     batch_size: Count
     accumulate: Count
     clip_grad: Positive | None
+    patience: Count | None
+    """Epochs without a better validation accuracy after which training ends; null: all epochs."""
     device: str
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     compile: bool
@@ -311,6 +303,7 @@ def combination_problems(experiment: Experiment) -> list[str]:
             "optimizer.nesterov=true: Nesterov momentum needs optimizer.momentum above 0.",
         ),
         *_extract_problems(e),
+        *_finetune_problems(e),
         (
             e.name is not None and not is_label(e.name),
             f"name={e.name}: letters, digits, '.', '_' and '-' only, not '.' or '-' first.",
@@ -358,6 +351,31 @@ def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
             f"trainer.clip_grad={e.trainer.clip_grad}: strategy=extract does not clip; leave it out.",
         ),
         (e.trainer.accumulate > 1, "trainer.accumulate: strategy=extract needs none; set trainer.batch_size."),
+        (
+            e.trainer.patience is not None,
+            f"trainer.patience={e.trainer.patience}: strategy=extract keeps the best epoch of all; leave it out.",
+        ),
+        (
+            e.augment.mixup > 0 or e.augment.cutmix > 0,
+            "augment.mixup, augment.cutmix: strategy=extract fits heads to stored features of single images; "
+            "mixing needs strategy=finetune.",
+        ),
+    ]
+
+
+def _finetune_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """What finetuning cannot do."""
+    config, data = e.strategy, e.dataset
+    if not isinstance(config, Finetune):
+        return []
+    balanced = data.sampler == "balanced" or data.class_weights != "none"
+    return [
+        *finetune_problems(config),
+        (
+            config.logit_adjustment > 0 and balanced,
+            f"strategy.logit_adjustment={config.logit_adjustment}: dataset.sampler={data.sampler} and "
+            f"dataset.class_weights={data.class_weights} correct for rare classes already; use one of them.",
+        ),
     ]
 
 

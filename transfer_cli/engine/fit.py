@@ -13,6 +13,7 @@ import torch
 from transfer_cli.data.batches import Epochs
 from transfer_cli.engine import optimizers, states
 from transfer_cli.engine.loop import Cursor, Totals, Trainer, train_epoch
+from transfer_cli.engine.stopping import should_stop
 from transfer_cli.errors import RunError, Stopped
 from transfer_cli.records.metrics import MetricsLog
 from transfer_cli.records.terminal import Reporter
@@ -51,8 +52,13 @@ class Fit:
 
     trainer: Trainer
     batches: Epochs
-    validate: Callable[[], Scores | None]
+    validate: Callable[[], dict[str, Scores]]
+    """Scores by the name that the log gives them; `val` chooses the best epoch."""
     epochs: int
+    patience: int | None
+    """Epochs without a better validation accuracy after which training ends."""
+    history: list[float]
+    """Validation accuracy of each epoch so far: what patience and a plateau schedule look at."""
     checkpoints: Path
     log: MetricsLog
     reporter: Reporter
@@ -66,16 +72,22 @@ class Fit:
         cursor = self.progress.cursor
         totals = self.resumed_totals or Totals.zeros(self.trainer.compute.device)
         with self.reporter.progress(self.epochs, self.batches.steps_per_epoch) as bar:
-            while cursor.epoch < self.epochs:
+            while cursor.epoch < self.epochs and not self._is_stale():
                 bar.start_epoch(cursor.epoch + 1, cursor.step_in_epoch)
                 self._train(cursor, totals, bar)
                 started = time.perf_counter()
-                val = self.validate()
+                scores = self.validate()
                 self._check_stop(totals)
-                self._finish_epoch(cursor, totals, val, time.perf_counter() - started)
+                self._finish_epoch(cursor, totals, scores, time.perf_counter() - started)
                 totals = Totals.zeros(self.trainer.compute.device)
         assert self.progress.best is not None
         return self.progress.best
+
+    def _is_stale(self) -> bool:
+        if self.patience is None or not should_stop(self.history, self.patience):
+            return False
+        self.reporter.say(f"stopping: validation accuracy has not improved for {self.patience} epochs")
+        return True
 
     def _train(self, cursor: Cursor, totals: Totals, bar: Any) -> None:
         started, before = time.perf_counter(), totals.seen
@@ -96,15 +108,18 @@ class Fit:
             step = self.progress.cursor.step
             raise Stopped(code, f"at step {step}, state saved; the same command with resume=auto goes on from there")
 
-    def _finish_epoch(self, cursor: Cursor, totals: Totals, val: Scores | None, val_seconds: float) -> None:
+    def _finish_epoch(self, cursor: Cursor, totals: Totals, scores: dict[str, Scores], val_seconds: float) -> None:
         loss, accuracy = totals.means()
+        val = scores.get("val")
         cursor.epoch, cursor.step_in_epoch = cursor.epoch + 1, 0
         rate = self.trainer.rate(cursor.step - 1)
         self.log.write(
             step=cursor.step, epoch=cursor.epoch, split="train", loss=loss, accuracy=accuracy, learning_rate=rate
         )
+        for split, values in scores.items():
+            self.log.write(step=cursor.step, epoch=cursor.epoch, split=split, **values)
         if val is not None:
-            self.log.write(step=cursor.step, epoch=cursor.epoch, split="val", **val)
+            self.history.append(val["accuracy"])
         self.log.flush()
         best = self.progress.best
         is_best = best is None or best.beaten_by(val)
@@ -137,12 +152,15 @@ class Fit:
             "scaler": self.trainer.scaler.state_dict(),
             "micro_batch": self.trainer.micro_batch,
             "last_losses": self.trainer.last_losses,
+            "history": self.history,
         }
         tensors = {
             "model": self.trainer.strategy.network.module.state_dict(),
             "optimizer": moments,
             "rng": _rng(self.trainer.compute.device),
         }
+        if self.trainer.average is not None:
+            tensors["average"] = self.trainer.average.tensors
         try:
             states.save_state(self.checkpoints, sequence, tensors, values)
         except OSError as error:
@@ -159,6 +177,9 @@ class Fit:
         optimizers.unpack_state(trainer.optimizer, state.tensors["optimizer"], values["optimizer_scalars"])
         trainer.scaler.load_state_dict(values["scaler"])
         trainer.micro_batch, trainer.last_losses = values["micro_batch"], values["last_losses"]
+        self.history[:] = values["history"]
+        if trainer.average is not None:
+            trainer.average.load(state.tensors["average"])
         best = Best(**values["best"]) if values["best"] else None
         self.progress = Progress(Cursor(**values["cursor"]), best, values["train_seconds"], values["images"])
         sums = values["totals"]

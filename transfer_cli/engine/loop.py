@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute, Place
 from transfer_cli.engine.optimizers import set_rate
 from transfer_cli.errors import RunError
+from transfer_cli.methods.averaging import Average
+from transfer_cli.methods.sharpness import sharp_gradients
 from transfer_cli.models.network import run_frozen
 from transfer_cli.strategies.base import StepResult, Strategy
 
@@ -70,6 +73,10 @@ class Trainer:
     micro_batch: int
     clip_grad: float | None
     warn: Callable[[str], None]
+    rho: float = 0.0
+    """How far sharpness-aware minimisation looks (SAM); 0: not at all."""
+    average: Average | None = None
+    """Of the weights, where one is kept."""
     skipped: int = 0
     last_losses: list[float] = field(default_factory=list)
 
@@ -88,16 +95,20 @@ def train_epoch(
     `progress` gets the images of each step and the sums so far. Raises RunError for a loss or gradient that is not
     finite, before the weights move.
     """
-    trainer.strategy.train_mode()
+    network = trainer.strategy.network
+    trainer.strategy.train_mode(cursor.epoch)
     for batch in batches:
         if stop():
             return False
         set_rate(trainer.optimizer, trainer.rate(cursor.step))
         placed = trainer.place(batch)
-        loss, logits = _forward_backward(trainer, placed)
+        backward = partial(_forward_backward, trainer, placed)
+        loss, logits = sharp_gradients(network.module, trainer.rho, backward) if trainer.rho else backward()
         if _is_finite(trainer, loss, cursor):
             trainer.scaler.step(trainer.optimizer)
             totals.add(loss, logits, placed.labels)
+            if trainer.average is not None:
+                trainer.average.update(network.module, cursor.step)
         trainer.scaler.update()
         cursor.step += 1
         cursor.step_in_epoch += 1

@@ -90,8 +90,9 @@ def damage(path: Path) -> str | None:
 
 
 def load_weights(path: Path) -> Tensors:
-    """The model tensors of a state."""
-    return load_file(path / "model.safetensors")
+    """The model tensors of a state: their average where one was kept, since that is what was evaluated."""
+    average = path / "average.safetensors"
+    return load_file(average if average.is_file() else path / "model.safetensors")
 
 
 def prune(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -56,15 +57,16 @@ def library(name: str, source: str) -> str:
     raise UserError(f"model.name={name}: no such model in {where}.{hint}")
 
 
-def build(name: str, source: str, num_classes: int, image_size: int) -> Network:
+def build(name: str, source: str, num_classes: int, image_size: int, drop_path: float | None = None) -> Network:
     """The network with random weights, for images of `image_size` pixels and `num_classes` K.
 
-    Raises UserError for an unknown name, or a size that the model cannot take.
+    `drop_path` is the rate of stochastic depth at the last block; None is the model's own. Raises UserError for an
+    unknown name, a size that the model cannot take, or a `drop_path` that it has no place for.
     """
     where = library(name, source)
+    builder = _torchvision if where == "torchvision" else _timm
     try:
-        builder = _torchvision if where == "torchvision" else _timm
-        network = builder(name, num_classes, image_size)
+        network = _with_drop_path(builder, name, num_classes, image_size, drop_path)
         _try_size(network, image_size)
     except (ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -75,7 +77,25 @@ def build(name: str, source: str, num_classes: int, image_size: int) -> Network:
     return network
 
 
-def _torchvision(name: str, num_classes: int, image_size: int) -> Network:
+def _with_drop_path(
+    builder: Callable[[str, int, int, float | None], Network],
+    name: str,
+    num_classes: int,
+    image_size: int,
+    rate: float | None,
+) -> Network:
+    try:
+        network = builder(name, num_classes, image_size, rate)
+    except TypeError:
+        if rate is None:
+            raise
+        network = builder(name, num_classes, image_size, None)
+    if rate and not any(type(part).__name__ in ("DropPath", "StochasticDepth") for part in network.modules()):
+        raise UserError(f"strategy.drop_path={rate}: {name} has no stochastic depth; leave it out.")
+    return network
+
+
+def _torchvision(name: str, num_classes: int, image_size: int, drop_path: float | None) -> Network:
     from torchvision.models._api import get_model
 
     arguments: dict[str, Any] = {}
@@ -85,6 +105,8 @@ def _torchvision(name: str, num_classes: int, image_size: int) -> Network:
         arguments = {"input_size": (image_size, image_size)}
     elif name in ("googlenet", "inception_v3"):
         arguments = {"aux_logits": False, "transform_input": True, "init_weights": True}
+    if drop_path is not None:
+        arguments["stochastic_depth_prob"] = drop_path
     module = get_model(name, weights=None, num_classes=num_classes, **arguments)
     stages = stages_torchvision.stages(module)
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
@@ -92,7 +114,7 @@ def _torchvision(name: str, num_classes: int, image_size: int) -> Network:
     return Network(module, stages, last.in_features if isinstance(last, nn.Linear) else last.in_channels)
 
 
-def _timm(name: str, num_classes: int, image_size: int) -> Network:
+def _timm(name: str, num_classes: int, image_size: int, drop_path: float | None) -> Network:
     import timm
 
     timm_name = ALIASES.get(name, name)
@@ -100,6 +122,8 @@ def _timm(name: str, num_classes: int, image_size: int) -> Network:
     assert config is not None
     fixed = config.fixed_input_size and image_size != config.input_size[-1]
     arguments: dict[str, Any] = {"img_size": image_size} if fixed else {}
+    if drop_path is not None:
+        arguments["drop_path_rate"] = drop_path
     module = timm.create_model(timm_name, pretrained=False, num_classes=num_classes, **arguments)
     width: Any = getattr(module, "head_hidden_size", None) or module.num_features
     return Network(module, stages_timm.stages(module), int(width))

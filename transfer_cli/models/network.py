@@ -115,6 +115,14 @@ class Network(nn.Module):
             images = stage.run(self.module, images)
         return images
 
+    def forward_between(self, start: int, boundary: int, activations: Tensor) -> Tensor:
+        """What the stages from number `start` up to `boundary` make of the activations that `start` takes."""
+        if start == 0:
+            return self.forward_to(boundary, activations)
+        for stage in self.stages[start:boundary]:
+            activations = stage.run(self.module, activations)
+        return activations
+
     def forward_from(self, boundary: int, activations: Tensor) -> Tensor:
         """Logits [B, K] from the activations that stage number `boundary` takes."""
         for stage in self.stages[boundary:]:

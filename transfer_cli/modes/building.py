@@ -204,13 +204,18 @@ def _fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:
     return replace(source, location=weights.fetch(source))
 
 
-def build_network(materials: Materials, classes: int, *, keep_head: bool = False) -> tuple[Network, LoadReport]:
-    """The pretrained network with a head for `classes` K; `keep_head`: the one that published weights bring."""
+def build_network(
+    materials: Materials, classes: int, *, keep_head: bool = False, drop_path: float | None = None
+) -> tuple[Network, LoadReport]:
+    """The pretrained network with a head for `classes` K; `keep_head`: the one that published weights bring.
+
+    `drop_path` is its stochastic depth; None is the model's own.
+    """
     m, e = materials, materials.experiment
     # The head starts the same whatever was drawn before it, so that a run can be repeated in any process.
     torch.manual_seed(e.seed)
     size = m.preprocessing.crop_pixels
-    network = backbones.build(e.model.name, e.model.source, classes, image_size=size)
+    network = backbones.build(e.model.name, e.model.source, classes, image_size=size, drop_path=drop_path)
     report = weights.load(network, m.source, size, keep_head=keep_head)
     torch.manual_seed(e.seed)
     return network, report

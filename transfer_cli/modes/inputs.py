@@ -12,6 +12,7 @@ from torch import Tensor
 from transfer_cli.data.batches import Batch, Epochs, batch_of
 from transfer_cli.data.found import Indices
 from transfer_cli.engine.device import Place, PlaceActivations
+from transfer_cli.engine.mixed import MixedEpochs, PlaceMixed, mixes
 from transfer_cli.models.network import Network
 from transfer_cli.modes.building import Materials
 from transfer_cli.modes.parts import Rows
@@ -56,11 +57,15 @@ class PixelInputs:
     @property
     def place(self) -> Place:
         """See Inputs."""
-        return self.materials.place
+        m = self.materials
+        return PlaceMixed(m.place, len(m.images.classes)) if mixes(m.augment) else m.place
 
     def shuffled(self, batch_size: int) -> Epochs:
         """See Inputs."""
-        return self.materials.shuffled(batch_size)
+        m, batches = self.materials, self.materials.shuffled(batch_size)
+        if not mixes(m.augment):
+            return batches
+        return MixedEpochs(batches, m.augment, m.experiment.seed, m.preprocessing.crop_pixels)
 
     def ordered(self, split: str, batch_size: int) -> Iterable[Batch]:
         """See Inputs."""

@@ -8,12 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from transfer_cli import rundir
-from transfer_cli.config import Experiment, config_hash
-from transfer_cli.config import Finetune as FinetuneConfig
-from transfer_cli.data.balance import class_weights
+from transfer_cli.config import config_hash
 from transfer_cli.engine import states
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.fit import Fit, Scores
@@ -21,22 +18,31 @@ from transfer_cli.engine.loop import Trainer, predict_logits
 from transfer_cli.engine.optimizers import build_optimizer
 from transfer_cli.engine.precision import choose_precision, time_training, training_work
 from transfer_cli.engine.schedule import rate_multiplier
-from transfer_cli.errors import RunError
+from transfer_cli.errors import RunError, UserError
+from transfer_cli.methods.averaging import Average
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
 from transfer_cli.models.weights import LoadReport
-from transfer_cli.modes import building, prefix
+from transfer_cli.modes import building, rates
 from transfer_cli.modes.building import Materials
 from transfer_cli.modes.finishing import Labelled, Outcome
 from transfer_cli.modes.inputs import Inputs, forward_from
 from transfer_cli.modes.trained import save_trained
 from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.records.parameters import in_a_line, write_parameters
 from transfer_cli.records.scores import scores
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.strategies.base import Strategy
-from transfer_cli.strategies.finetune import Finetune
 
 StopCode = Callable[[], int | None]
+
+
+@dataclass(frozen=True)
+class Craft:
+    """How steps are made, beside the loss: `rho` of SAM and the decay of an average of the weights, 0 for neither."""
+
+    rho: float = 0.0
+    ema: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Setup:
     weights: LoadReport
     strategy: Strategy
     inputs: Inputs
+    craft: Craft = Craft()
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Looped:
 
     def run(self, directory: Path, reporter: Reporter, stop_code: StopCode) -> Outcome:
         """Train to the last epoch and load the best weights."""
+        write_parameters(rates.rows(self.setup.strategy, self.materials.experiment.optimizer), directory)
         self.setup.inputs.compute()
         fit = _fit(self.setup, directory, reporter, stop_code, self.state)
         best = fit.run()
@@ -86,39 +94,36 @@ class Looped:
             weights=(self.setup.weights.label, self.setup.weights.sha256),
             train_seconds=fit.progress.train_seconds,
             images=fit.progress.images,
+            more={"epochs": fit.progress.cursor.epoch},
         )
 
 
-def prepare(experiment: Experiment, reporter: Reporter, state: states.State | None) -> Looped:
-    """Build network and strategy, decode the images. Raises UserError for what the user's input makes impossible."""
-    e, config = experiment, experiment.strategy
-    assert isinstance(config, FinetuneConfig)
-    m = building.gather(e, e.augment, reporter)
-    network, report = building.build_network(m, len(m.images.classes))
-    strategy = Finetune(network, config.unfreeze, config.label_smoothing)
-    size = m.preprocessing.crop_pixels
-    wanted = state.values["precision"] if state else e.trainer.precision
-    work, measure = training_work(strategy, size), partial(time_training, strategy, size)
-    chosen, reason = choose_precision(wanted, m.device, m.precision_memory, work, measure)
-    m = building.with_pixels(m, reporter)
-    network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    strategy.class_weights = _class_weights(m)
+def check_validation(materials: Materials) -> None:
+    """Raises UserError where something looks at validation and there is none."""
+    e = materials.experiment
+    if len(materials.images.splits["val"]):
+        return
+    for key, wants in (("scheduler=plateau", e.scheduler.name == "plateau"), ("trainer.patience", e.trainer.patience)):
+        if wants:
+            raise UserError(f"{key} needs validation images, and there are none: see dataset.val_fraction.")
+
+
+def choose_compute(
+    materials: Materials, strategy: Strategy, report: LoadReport, state: states.State | None, reporter: Reporter
+) -> Compute:
+    """Device and precision, measured on what the last epoch trains; tells of model, rates and device."""
+    m, e, network = materials, materials.experiment, strategy.network
+    check_validation(m)
+    size, last = m.preprocessing.crop_pixels, max(e.trainer.epochs - 1, 0)
+    strategy.train_mode(last)
     total, trainable = building.parameter_counts(network)
     reporter.say(f"model     {e.model.name}: {report.label}, {size} px, {trainable:,} of {total:,} parameters train")
+    reporter.say(f"rates     {in_a_line(rates.rows(strategy, e.optimizer))}")
+    wanted = state.values["precision"] if state else e.trainer.precision
+    work, measure = training_work(strategy, size), partial(time_training, strategy, size, last)
+    chosen, reason = choose_precision(wanted, m.device, m.precision_memory, work, measure)
     building.say_device(m, reason, reporter)
-    compute = Compute(m.device, chosen)
-    inputs = prefix.choose(m, network, strategy.boundary, config.cache, compute, reporter)
-    strategy.start = inputs.start
-    return Looped(Setup(m, compute, network, report, strategy, inputs), state)
-
-
-def _class_weights(materials: Materials) -> Tensor | None:
-    """How the loss weighs classes, from the images that are trained on; None where it does not."""
-    m, how = materials, materials.experiment.dataset.class_weights
-    if how == "none":
-        return None
-    labels = m.images.labels[m.images.splits["train"]]
-    return torch.from_numpy(class_weights(labels, len(m.images.classes), how)).to(m.device)
+    return Compute(m.device, chosen)
 
 
 def _save(directory: Path, setup: Setup) -> None:
@@ -138,7 +143,9 @@ def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode,
     e = setup.materials.experiment
     batches = setup.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
     total_steps = e.trainer.epochs * batches.steps_per_epoch
-    step = setup.strategy.step
+    step, module = setup.strategy.step, setup.network.module
+    history: list[float] = []
+    average = Average(module, setup.craft.ema) if setup.craft.ema else None
     trainer = Trainer(
         strategy=setup.strategy,
         step=torch.compile(step) if e.trainer.compile else step,
@@ -146,17 +153,21 @@ def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode,
         scaler=setup.compute.grad_scaler(),
         compute=setup.compute,
         place=setup.inputs.place,
-        rate=lambda step: e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps),
+        rate=lambda step: e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps, history),
         micro_batch=e.trainer.batch_size,
         clip_grad=e.trainer.clip_grad,
         warn=reporter.warn,
+        rho=setup.craft.rho,
+        average=average,
     )
     metrics = directory / "metrics.jsonl"
     fit = Fit(
         trainer=trainer,
         batches=batches,
-        validate=lambda: _validate(setup, lambda: stop_code() is not None),
+        validate=lambda: _validate(setup, average, lambda: stop_code() is not None),
         epochs=e.trainer.epochs,
+        patience=e.trainer.patience,
+        history=history,
         checkpoints=directory / rundir.CHECKPOINTS,
         log=MetricsLog.resume(metrics, state.values["metrics_offset"] if state else 0),
         reporter=reporter,
@@ -169,7 +180,18 @@ def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode,
     return fit
 
 
-def _validate(setup: Setup, stop: Callable[[], bool]) -> Scores | None:
+def _validate(setup: Setup, average: Average | None, stop: Callable[[], bool]) -> dict[str, Scores]:
+    """Scores on validation; of the averaged weights where these are kept, and `val_raw` of the weights themselves."""
+    raw = validate(setup, stop)
+    if average is None or raw is None:
+        return {} if raw is None else {"val": raw}
+    with average.swapped(setup.network.module):
+        averaged = validate(setup, stop)
+    return {} if averaged is None else {"val": averaged, "val_raw": raw}
+
+
+def validate(setup: Setup, stop: Callable[[], bool]) -> Scores | None:
+    """Scores on validation; None without images, or if `stop` asked for an end."""
     result = _split_logits(setup, "val", stop)
     return scores(*result) if result is not None else None
 

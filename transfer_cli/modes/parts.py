@@ -78,7 +78,7 @@ class Rows:
 
 def shows_evaluation_pixels(augment: Augment) -> bool:
     """Whether every view is the pixels of evaluation, whatever the recipe is called."""
-    return replace(augment, name=PLAIN.name, views=None, crop_ratio=PLAIN.crop_ratio) == PLAIN
+    return replace(augment, name=PLAIN.name, views=None, crop_ratio=PLAIN.crop_ratio, mixup=0.0, cutmix=0.0) == PLAIN
 
 
 def view_key(augment: Augment, seed: int, source_factor: float, indices: NDArray[np.int64]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from transfer_cli.cache.place import in_words
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import BATCH_SIZE, Frozen
+from transfer_cli.engine.mixed import mixes
 from transfer_cli.models.network import Network
 from transfer_cli.modes.backbone import Backbone
 from transfer_cli.modes.building import Materials
@@ -75,6 +76,8 @@ def _obstacle(materials: Materials, network: Network, boundary: int, wanted: Wan
     """Why activations are not kept, or None."""
     if wanted is False:
         return "strategy.cache=false"
+    if mixes(materials.augment):
+        return "mixup and cutmix mix images before it"
     if not Parts(materials).repeats:
         return "a view never comes again; augment.views=<K> lets them repeat"
     plan, limit = estimate(materials, network, boundary), materials.cache.max_bytes

@@ -19,6 +19,8 @@ class ParameterGroup:
     parameters: dict[str, nn.Parameter]
     lr_multiplier: float
     decay: bool
+    thaw_epoch: int = 0
+    """The epoch, from 0, in which it begins to train."""
 
 
 class StepResult(NamedTuple):
@@ -37,8 +39,8 @@ class Strategy(Protocol):
         """All groups that will ever train, from the start."""
         ...
 
-    def train_mode(self) -> None:
-        """Training mode for what trains, eval mode for what is frozen."""
+    def train_mode(self, epoch: int) -> None:
+        """Gradients and training mode for what trains in `epoch` (from 0); eval mode for what is frozen in it."""
         ...
 
     def step(self, batch: Batch) -> StepResult:

@@ -1,0 +1,108 @@
+"""strategy=finetune, as a user runs it: what is printed and written, and that resuming changes nothing."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.conftest import TINY, Ended, summary
+from tests.modes.test_train import same_result
+from transfer_cli.records import metrics
+
+Command = Callable[..., Ended]
+RUNS = Path("outputs/runs")
+
+# Ways to train, each of which must survive a stop anywhere.
+WAYS: dict[str, list[str]] = {
+    "gradual": ["strategy.gradual=1"],
+    "gradual behind a cached prefix": ["strategy.gradual=1", "strategy.unfreeze=2", "augment=none"],
+    "average, sharpness, depth": ["strategy.ema=0.9", "strategy.sam=0.05", "strategy.drop_path=0.3"],
+    "mixed": ["augment.mixup=0.4", "augment.cutmix=1.0", "augment.views=2"],
+    "plateau": ["scheduler=plateau", "scheduler.patience=1", "scheduler.warmup=0"],
+}
+
+
+def test_the_table_of_groups_is_said_and_written(command: Command) -> None:
+    ended = command(
+        *TINY, "name=one", "strategy.unfreeze=2", "strategy.gradual=1", "strategy.head_lr=10", "optimizer.lr=0.002"
+    )
+    assert ended.code == 0, ended.err
+    line = "rates     stem to layer3 frozen, layer4 0.002 from epoch 2, head 0.02"
+    assert line in ended.out.splitlines()
+    with (RUNS / "one" / "parameters.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    head = [row for row in rows if row["stage"] == "head"]
+    assert [(row["learning_rate"], row["weight_decay"], row["trains_from_epoch"]) for row in head] == [
+        ("0.02", "0.01", "1"),
+        ("0.02", "0.0", "1"),
+    ]
+    assert [row["trains_from_epoch"] for row in rows if row["stage"] == "layer3"] == [""]
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    command: Command, stop_at: Callable[[int | None], None], way: list[str]
+) -> None:
+    way = [*way, "trainer.epochs=4"]
+    assert command(*TINY, *way, "name=whole").code == 0
+    # Inside the first epoch, after the second has begun, and wherever that leaves the third stop.
+    for looks in (3, 9, 9):
+        stop_at(looks)
+        ended = command(*TINY, *way, "name=parts", "resume=auto")
+        assert ended.code == 75, ended.out + ended.err
+    stop_at(None)
+    assert command(*TINY, *way, "name=parts", "resume=auto").code == 0
+    assert same_result(RUNS / "whole", RUNS / "parts")
+
+
+@pytest.mark.parametrize("views", [["augment=none"], ["augment=light", "augment.views=2"]], ids=["plain", "views"])
+@pytest.mark.parametrize("unfreeze", ["1", "2", "head"])
+def test_a_cached_prefix_changes_no_bit(command: Command, views: list[str], unfreeze: str) -> None:
+    words = [*TINY, *views, f"strategy.unfreeze={unfreeze}"]
+    for cache in ("true", "false"):
+        ended = command(*words, f"strategy.cache={cache}", f"name=cached_{cache}")
+        assert ended.code == 0, ended.err
+    assert same_result(RUNS / "cached_true", RUNS / "cached_false")
+
+
+def test_the_average_is_evaluated_kept_and_shown_beside_the_weights(command: Command) -> None:
+    assert command(*TINY, "strategy.ema=0.9", "name=average").code == 0
+    run = RUNS / "average"
+    events = metrics.read(run / "metrics.jsonl")
+    assert [e["split"] for e in events] == ["train", "val", "val_raw"] * 2 + ["test"]
+    assert events[1]["loss"] != events[2]["loss"]
+    last = sorted((run / "checkpoints").glob("state-*"))[-1]
+    kept, states = (
+        load_file(run / "model.safetensors"),
+        [load_file(last / f"{n}.safetensors") for n in ("average", "model")],
+    )
+    assert all(kept[name].equal(states[0][name]) for name in kept)
+    assert not kept["fc.weight"].equal(states[1]["fc.weight"])
+
+
+def test_mixing_keeps_a_prefix_from_being_cached_and_says_so(command: Command) -> None:
+    ended = command(*TINY, "augment=none", "augment.mixup=0.2", "strategy.unfreeze=head")
+    assert ended.code == 0, ended.err
+    line = next(line for line in ended.out.splitlines() if line.startswith("prefix"))
+    assert line.endswith("runs in every epoch: mixup and cutmix mix images before it")
+
+
+def test_training_ends_where_validation_no_longer_improves(command: Command) -> None:
+    """At a rate that moves nothing, the first epoch stays the best."""
+    still = ["optimizer=sgd", "optimizer.lr=1e-12", "optimizer.weight_decay=0", "strategy.batch_norm=frozen"]
+    ended = command(*TINY, *still, "trainer.epochs=9", "trainer.patience=2", "name=short")
+    assert "has not improved for 2 epochs" in ended.out
+    result = summary(RUNS / "short")
+    assert (result["epochs"], result["best_epoch"]) == (3, 1)
+
+
+def test_a_plateau_lowers_the_rate(command: Command) -> None:
+    still = ["optimizer=sgd", "optimizer.lr=1e-12", "optimizer.weight_decay=0", "strategy.batch_norm=frozen"]
+    plateau = ["scheduler=plateau", "scheduler.warmup=0", "scheduler.patience=1", "scheduler.factor=0.5"]
+    assert command(*TINY, *still, *plateau, "trainer.epochs=4", "name=flat").code == 0
+    rates = [e["learning_rate"] for e in metrics.read(RUNS / "flat" / "metrics.jsonl") if e["split"] == "train"]
+    assert rates == pytest.approx([1e-12, 1e-12, 0.5e-12, 0.25e-12], abs=0)

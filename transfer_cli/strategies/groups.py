@@ -1,0 +1,66 @@
+"""Parameter groups: stage by stage, each with its rate, and with weight decay on weights alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from transfer_cli.errors import UserError
+from transfer_cli.methods.rates import layer_multiplier, match, pattern_multipliers
+from transfer_cli.strategies.base import ParameterGroup
+from transfer_cli.strategies.trainable import Trainable, stage_levels, stage_of
+
+KEY = "strategy.lr_rules"
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How rates differ, as multiples of the base rate; all that applies to a parameter is multiplied."""
+
+    layer_decay: float = 1.0
+    head: float = 1.0
+    rules: Sequence[tuple[str, float]] = ()
+
+
+def parameter_groups(trainable: Trainable, rates: Rates) -> list[ParameterGroup]:
+    """All that ever trains, from the lowest stage up: apart by rate, and biases and norms (one dimension) from weights.
+
+    Raises UserError for a rule without effect.
+    """
+    network = trainable.network
+    multipliers = _multipliers(trainable, rates)
+    groups: dict[tuple[int, float, bool], dict[str, nn.Parameter]] = defaultdict(dict)
+    for name, parameter in network.module.named_parameters():
+        if name in trainable.names:
+            groups[stage_of(network, name), multipliers[name], parameter.ndim > 1][name] = parameter
+    return [
+        ParameterGroup(network.stages[stage].name, parameters, multiplier, decay, trainable.thaw_epoch(stage))
+        for (stage, multiplier, decay), parameters in sorted(
+            groups.items(), key=lambda group: (group[0][0], -group[0][1], not group[0][2])
+        )
+    ]
+
+
+def _multipliers(trainable: Trainable, rates: Rates) -> dict[str, float]:
+    network, levels = trainable.network, stage_levels(trainable.network)
+    by_rule = _by_rule(trainable, rates.rules)
+    multipliers = {}
+    for name in trainable.names:
+        stage = stage_of(network, name)
+        own = layer_multiplier(levels[stage], levels[-1], rates.layer_decay)
+        if stage == len(levels) - 1:
+            own *= rates.head
+        multipliers[name] = own * by_rule.get(name, 1.0)
+    return multipliers
+
+
+def _by_rule(trainable: Trainable, rules: Sequence[tuple[str, float]]) -> dict[str, float]:
+    everything = [name for name, _ in trainable.network.module.named_parameters()]
+    training = [name for name in everything if name in trainable.names]
+    for pattern, _ in rules:
+        if not set(match(everything, [pattern], KEY)) & trainable.names:
+            raise UserError(f"{KEY}: {pattern} has no effect: all parameters that it matches are frozen.")
+    return pattern_multipliers(training, rules, KEY)
