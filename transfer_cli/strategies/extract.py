@@ -16,6 +16,7 @@ from transfer_cli.config import Experiment, Extract
 from transfer_cli.errors import Stopped
 from transfer_cli.methods.linear_layer import Standardiser, standardiser
 from transfer_cli.models.heads import BUILDERS, HeadSpec
+from transfer_cli.models.network import run_frozen
 from transfer_cli.records.metrics import MetricsLog
 from transfer_cli.records.terminal import Reporter
 
@@ -111,7 +112,7 @@ class Fitted:
 @torch.no_grad()
 def head_logits(features: Features, head: torch.nn.Module, split: str) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Logits [N, K] and labels [N] of a split; None where it has no samples."""
-    parts = [(head(rows).cpu().numpy(), labels.cpu().numpy()) for rows, labels in features.split(split)]
+    parts = [(run_frozen(head, rows).cpu().numpy(), labels.cpu().numpy()) for rows, labels in features.split(split)]
     if not parts:
         return None
     return np.concatenate([logits for logits, _ in parts]), np.concatenate([labels for _, labels in parts])

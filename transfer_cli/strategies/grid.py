@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from transfer_cli.config import Experiment, Extract
 from transfer_cli.config_optimizers import AdamFamily, Sgd
@@ -19,6 +20,7 @@ from transfer_cli.errors import RunError
 from transfer_cli.methods.linear_heads import ManyHeads
 from transfer_cli.methods.linear_layer import LinearLayer, Standardiser
 from transfer_cli.methods.row_optimizers import ROW_OPTIMIZERS, RowOptimizer
+from transfer_cli.methods.sharded_heads import ShardedHeads
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.records.scores import scores
 from transfer_cli.strategies.extract import Fitted, Fitting, Scores
@@ -54,44 +56,55 @@ def candidates(e: Experiment, config: Extract) -> list[Candidate]:
 
 def by_optimizer(f: Fitting) -> Fitted:
     """All heads of the grid together, epoch by epoch; the best on validation is kept (DINOv2, Oquab 2023)."""
-    e, course = f.experiment, _start(f)
-    with _few_threads(course), f.reporter.progress(e.trainer.epochs, f.features.steps_per_epoch) as bar:
-        for epoch in range(e.trainer.epochs):
-            bar.start_epoch(epoch + 1)
-            course.run_epoch(epoch, bar.step)
-    return course.fitted()
+    e, grid = f.experiment, candidates(f.experiment, f.config)
+    train, _ = f.table("train")
+    with _one_thread_an_operation(f, train.shape[1]) as threads, _heads(f, grid, train, threads) as heads:
+        course = _Course(f, heads, grid, f.scaler(train))
+        with f.reporter.progress(e.trainer.epochs, f.features.steps_per_epoch) as bar:
+            for epoch in range(e.trainer.epochs):
+                bar.start_epoch(epoch + 1)
+                course.run_epoch(epoch, bar.step)
+        return course.fitted()
 
 
 @contextmanager
-def _few_threads(course: _Course) -> Iterator[None]:
-    """Within, one thread for small heads: to meet another thread takes longer than their products, much longer on a
-    machine that others use too."""
+def _one_thread_an_operation(f: Fitting, width: int) -> Iterator[int]:
+    """Within, operations on small heads run in one thread each; gives the number of threads to share heads out to.
+
+    To meet another thread takes longer than a small product, much longer on a machine that others use too.
+    """
     threads = torch.get_num_threads()
-    batch = course.f.experiment.trainer.batch_size
-    if batch * course.heads.rows * len(course.scaler.mean) < SHARED_PRODUCTS:
-        torch.set_num_threads(1)
+    largest = max(f.features.classes, f.config.hidden if f.config.head == "mlp" else 0)
+    if f.experiment.trainer.batch_size * largest * width >= SHARED_PRODUCTS:
+        yield 1
+        return
+    torch.set_num_threads(1)
     try:
-        yield
+        yield threads
     finally:
         torch.set_num_threads(threads)
 
 
-def _start(f: Fitting) -> _Course:
-    config, grid = f.config, candidates(f.experiment, f.config)
-    train, _ = f.table("train")
-    scaler = f.scaler(train)
-    heads = ManyHeads(
+def _heads(f: Fitting, grid: list[Candidate], train: Tensor, threads: int) -> ShardedHeads:
+    """The heads of a grid before training, shared out over threads on a CPU."""
+    shards = min(threads, len(grid)) if train.device.type == "cpu" else 1
+    size = -(-len(grid) // shards)
+    parts = [grid[first : first + size] for first in range(0, len(grid), size)]
+    return ShardedHeads([_some_heads(f, part, train) for part in parts])
+
+
+def _some_heads(f: Fitting, grid: list[Candidate], train: Tensor) -> ManyHeads:
+    return ManyHeads(
         train.shape[1],
         f.features.classes,
         [one.lr for one in grid],
         [one.weight_decay for one in grid],
         [one.seed for one in grid],
         optimizer=_rule(f.experiment),
-        label_smoothing=config.label_smoothing,
-        hidden=config.hidden if config.head == "mlp" else None,
+        label_smoothing=f.config.label_smoothing,
+        hidden=f.config.hidden if f.config.head == "mlp" else None,
         device=train.device,
     )
-    return _Course(f, heads, grid, scaler)
 
 
 @dataclass
@@ -99,7 +112,7 @@ class _Course:
     """A fit by epochs, and the best that it has come by."""
 
     f: Fitting
-    heads: ManyHeads
+    heads: ShardedHeads
     grid: list[Candidate]
     scaler: Standardiser
     images: int = 0
@@ -158,7 +171,7 @@ class _Course:
         for one, rank in zip(self.grid, ranks, strict=True):
             if rank > one.rank:
                 one.rank, one.best_epoch = rank, epoch
-        val = scores(self.heads.logits(rows)[leader].cpu().numpy(), labels.cpu().numpy())
+        val = scores(self.heads.logits_of(leader, rows).cpu().numpy(), labels.cpu().numpy())
         if ranks[leader] > self.chosen_rank:
             self._keep(leader, epoch, ranks[leader], val)
         return leader, val
