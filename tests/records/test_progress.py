@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from transfer_cli.records import progress
-from transfer_cli.records.progress import Parts, Progress
+from transfer_cli.records.progress import Count, Parts, Progress
 
 
 class Clock:
@@ -108,3 +108,27 @@ def test_the_bar_goes_away_when_training_fails() -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert bar.state == "stopped"
+
+
+def test_counting_says_how_far_it_is_every_ten_seconds(clock: Clock) -> None:
+    lines: list[str] = []
+    with Count("decoding", 4000, "images", lines.append, None) as count:
+        for _ in range(1000):
+            clock.now += 0.025
+            count.step(4)
+    assert lines == [
+        "decoding 1,600/4,000  160 images/s  15 s left",
+        "decoding 3,200/4,000  160 images/s  5 s left",
+    ]
+
+
+def test_counting_draws_a_bar_four_times_a_second_and_takes_it_away(clock: Clock) -> None:
+    bar = FakeBar()
+    with Count("decoding", 100, "images", lambda text: None, bar) as count:  # type: ignore[arg-type]
+        assert bar.state == "started"
+        for _ in range(100):
+            clock.now += 1 / 16
+            count.step(1)
+    assert bar.state == "stopped"
+    assert len(bar.drawn) == 25
+    assert bar.drawn[-1] == ("decoding 100/100  16 images/s  0 s left", 1.0)
