@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
 MANY_COMBINATIONS = 64
+_KEY = re.compile(r"[+~]{0,2}[\w./@]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,45 @@ def options(source: ConfigSource) -> dict[str, list[str]]:
     """The options of each group, by group name."""
     groups: dict[str, set[str]] = {}
     for folder in source.group_folders():
-        for file in sorted(folder.glob("*/*.yaml")):
-            groups.setdefault(file.parent.name, set()).add(file.stem)
+        for group in folder.glob("[!._]*/"):
+            groups.setdefault(group.name, set()).update(file.stem for file in group.glob("*.yaml"))
     return {group: sorted(names) for group, names in sorted(groups.items())}
 
 
 def compose(source: ConfigSource, overrides: list[str]) -> DictConfig:
     """The composed configuration. Raises UserError with every wrong word of the command."""
-    import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from transfer_cli.diagnosis import accepted_but_meaningless, diagnose
+
+    parsed = parse_overrides(overrides)
+    problems = accepted_but_meaningless(parsed, options(source))
+    if problems:
+        raise UserError("\n".join(problems))
     try:
-        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.path)):
-            return hydra.compose(source.name, [*_search_path(source), *overrides])
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError("\n".join(_diagnose(source, overrides) or [_first_lines(error)])) from error
+        return compose_plainly(source, overrides)
+    # ValueError and TypeError: from a list's index that is no number, say, or a group that is set to null.
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        raise UserError("\n".join(diagnose(source, parsed) or [in_words(error)])) from error
+
+
+def compose_plainly(source: ConfigSource, overrides: list[str]) -> DictConfig:
+    """Hydra's composition, and Hydra's errors."""
+    import hydra
+
+    search = [f"hydra.searchpath=['file://{source.extra}']"] if source.extra else []
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.path)):
+        return hydra.compose(source.name, [*search, *overrides])
+
+
+def launchers(source: ConfigSource) -> list[str]:
+    """The launchers of sweeps that are installed."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.path)):
+        return sorted(GlobalHydra.instance().config_loader().get_group_options("hydra/launcher"))
 
 
 def to_plain(config: DictConfig) -> dict[str, Any]:
@@ -65,7 +89,7 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(_first_lines(error)) from error
+        raise UserError(in_words(error)) from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
@@ -97,10 +121,6 @@ def combinations(overrides: list[str]) -> list[list[str]]:
     ]
 
 
-def _search_path(source: ConfigSource) -> list[str]:
-    return [f"hydra.searchpath=['file://{source.extra}']"] if source.extra else []
-
-
 def parse_overrides(overrides: list[str]) -> list[Override]:
     """Overrides in Hydra's grammar. Raises UserError with every one that is not."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -113,8 +133,11 @@ def parse_overrides(overrides: list[str]) -> list[Override]:
         try:
             parsed += parser.parse_overrides([text])
         except OverrideParseException:
-            if "=" in text:
-                problems.append(f"{text}: cannot be read; quote a value with special characters, as in 'key=\"a, b\"'.")
+            key, equals, value = text.partition("=")
+            if equals and _KEY.fullmatch(key) and '"' not in value:
+                problems.append(f"{text}: cannot be read; quote the value, as in '{key}=\"{value}\"'.")
+            elif equals:
+                problems.append(f"{text}: cannot be read; expected key=value, quoted as in 'name=\"a, b\"'.")
             else:
                 problems.append(f"{text}: expected key=value, such as strategy=finetune or optimizer.lr=0.01.")
     if problems:
@@ -122,82 +145,9 @@ def parse_overrides(overrides: list[str]) -> list[Override]:
     return parsed
 
 
-def _diagnose(source: ConfigSource, overrides: list[str]) -> list[str]:
-    """One sentence for every override that Hydra cannot take."""
-    try:
-        parsed = parse_overrides(overrides)
-    except UserError as error:
-        return [str(error)]
-    groups = options(source)
-    problems = [problem for override in parsed if (problem := _group_problem(override, groups))]
-    if problems:
-        return problems
-    choices = [override.input_line or "" for override in parsed if override.key_or_group in groups]
-    keys = _keys(source, choices)
-    return [problem for override in parsed if (problem := _key_problem(override, groups, keys))]
-
-
-def _group_problem(override: Override, groups: dict[str, list[str]]) -> str | None:
-    key = override.key_or_group
-    value: Any = override.value()
-    shown = str(value)
-    if override.is_sweep_override() and not key.startswith("hydra"):
-        return f"{override.input_line}: several values for one run; add -m to sweep over them."
-    if key not in groups or override.is_delete() or isinstance(value, (dict, list)) or value is None:
-        return None
-    if shown in groups[key]:
-        return None
-    near = nearest(shown, groups[key])
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    more = " Any other torchvision or timm model works by name: model.name=<name>." if key == "model" else ""
-    return f"{key}={shown}: no such option.{hint} Options: {', '.join(groups[key])}.{more}"
-
-
-def _key_problem(override: Override, groups: dict[str, list[str]], keys: list[str]) -> str | None:
-    key = override.key_or_group
-    if key in groups or key in keys or override.is_add() or key.startswith("hydra"):
-        return None
-    valid = [*keys, *groups]
-    near = difflib.get_close_matches(key, valid, n=3, cutoff=0.6)
-    leaf = key.rsplit(".", 1)[-1]
-    near += [name for name in valid if name.rsplit(".", 1)[-1] == leaf and name not in near]
-    hint = (
-        f" Did you mean {' or '.join(near[:3])}?"
-        if near
-        else " `transfer-run --help` lists the groups, `--cfg job` all keys."
-    )
-    return f"{key}: no such key.{hint}"
-
-
-def _keys(source: ConfigSource, choices: list[str]) -> list[str]:
-    """Every dotted key of the configuration that these group choices compose."""
-    import hydra
-    from hydra.errors import HydraException
-
-    try:
-        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.path)):
-            config = hydra.compose(source.name, [*_search_path(source), *choices])
-    except HydraException:
-        return []
-    return list(_dotted(config))
-
-
-def _dotted(config: DictConfig, prefix: str = "") -> list[str]:
-    from omegaconf import DictConfig, OmegaConf
-
-    keys = []
-    for name in config:
-        key = prefix + str(name)
-        keys.append(key)
-        child = (
-            None
-            if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, str(name))
-            else config[name]
-        )
-        if isinstance(child, DictConfig):
-            keys += _dotted(child, f"{key}.")
-    return keys
-
-
-def _first_lines(error: Exception) -> str:
+def in_words(error: Exception) -> str:
+    """What Hydra or OmegaConf say, behind the key they mean."""
+    key, message = getattr(error, "full_key", None), getattr(error, "msg", None)
+    if key and message:
+        return f"{key}: {message.splitlines()[0]}."
     return " ".join(line.strip() for line in str(error).splitlines()[:3] if line.strip())

@@ -35,7 +35,7 @@ class Dataset:
 
     name: str
     path: str | None
-    val_fraction: Annotated[float, MoreThan(0), Between(0, 0.9)]
+    val_fraction: Annotated[float, MoreThan(0, 0.9)]
     test_fraction: Annotated[float, Between(0, 0.9)]
     train_fraction: Share
     shots: Count | None
@@ -139,7 +139,7 @@ class Augment:
 class Trainer:
     """The loop: how long, how much at once, on what."""
 
-    epochs: Annotated[int, Between(0)]
+    epochs: Annotated[int, Between(0, 10**9)]
     """0: a run directory to look at, with a sheet of augmented samples, and nothing trained."""
     batch_size: Count
     accumulate: Count
@@ -306,7 +306,7 @@ def combination_problems(experiment: Experiment) -> list[str]:
         *_finetune_problems(e),
         (
             e.name is not None and not is_label(e.name),
-            f"name={e.name}: letters, digits, '.', '_' and '-' only, not '.' or '-' first.",
+            f"name={e.name}: up to 120 letters, digits, '.', '_' and '-', not '.' or '-' first.",
         ),
     ]
     return [message for wrong, message in checks if wrong] + step_problems(e.scheduler)

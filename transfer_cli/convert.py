@@ -30,15 +30,16 @@ class Between:
 
 @dataclass(frozen=True)
 class MoreThan:
-    """A number above an open limit."""
+    """A finite number above an open limit, and up to a closed one."""
 
     low: float
+    high: float = math.inf
 
     def __str__(self) -> str:
-        return f"more than {self.low}"
+        return f"more than {self.low}" + (f", at most {self.high}" if self.high < math.inf else "")
 
     def holds(self, value: float) -> bool:
-        return self.low < value < math.inf
+        return self.low < value <= self.high and value < math.inf
 
 
 def convert(value: Any, wanted: Any, key: str, problems: Problems, done: dict[str, Any] | None = None) -> Any:

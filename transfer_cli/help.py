@@ -78,6 +78,15 @@ FLAGS = {
     "--version": "the version",
 }
 
+EXIT_CODES = {
+    "0": "done",
+    "1": "a bug of transfer-run",
+    "2": "wrong input: one message, nothing written",
+    "3": "failed while running; the last good state is kept",
+    "75": "stopped by SIGTERM or SIGUSR1, state saved; the same command with resume=auto goes on",
+    "130": "interrupted by Ctrl-C, state saved",
+}
+
 
 def help_text(source: ConfigSource) -> str:
     """Usage, examples, every group with its options, the fixed keys and the flags."""
@@ -90,13 +99,15 @@ def help_text(source: ConfigSource) -> str:
         "Examples",
         *(f"  {command}\n      {meaning}" for meaning, command in EXAMPLES),
     ]
-    for group, names in options(source).items():
+    found = options(source)
+    for group in sorted(found, key=lambda name: [*GROUPS, name].index(name)):
+        names = found[group]
+        if not names:
+            continue
         parts += ["", f"{group}=<option>: {GROUPS.get(group, 'your own group')}"]
         parts += _columns({name: _meaning(source, group, name) for name in names}, width)
     parts += ["", "Keys (key=value)", *_columns(KEYS, width), "", "Flags", *_columns(FLAGS, width), ""]
-    parts += [
-        "Exit codes: 0 done, 2 wrong input (nothing written), 3 failed while running, 75 preempted, 130 interrupted."
-    ]
+    parts += ["Exit codes", *_columns(EXIT_CODES, width)]
     return "\n".join(parts)
 
 

@@ -9,5 +9,5 @@ from transfer_cli.convert import Between, MoreThan
 Positive = Annotated[float, MoreThan(0)]
 NotNegative = Annotated[float, Between(0)]
 Fraction = Annotated[float, Between(0, 1)]
-Share = Annotated[float, MoreThan(0), Between(0, 1)]
-Count = Annotated[int, Between(1)]
+Share = Annotated[float, MoreThan(0, 1)]
+Count = Annotated[int, Between(1, 10**9)]

@@ -21,7 +21,7 @@ _PATTERNS = ("webdataset", "hf")
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
-    checks = [_device, _weights, _run, _input, _output]
+    checks = [_device, _weights, _run, _input, _output, _cache_dir]
     if experiment.mode == "rank":
         checks += [_dataset_path]
     if experiment.mode == "train":
@@ -61,7 +61,10 @@ def _dataset_path(experiment: Experiment) -> str | None:
     if name in _PATTERNS and glob.has_magic(place) and not os.path.exists(place):
         found = any(glob.iglob(place, recursive=True))
         return None if found else f"dataset.path={path}: nothing matches this pattern."
-    return _missing("dataset.path", place) or _wrong_kind(name, place)
+    problem = _missing("dataset.path", place)
+    if problem is not None and name not in _EXPECTED and name not in _PATTERNS:
+        problem += f" dataset.download=true makes it and fetches {name} there."
+    return problem or _wrong_kind(name, place)
 
 
 def _wrong_kind(name: str, path: str) -> str | None:
@@ -93,6 +96,11 @@ def _output(experiment: Experiment) -> str | None:
     if path.is_dir():
         return f"output={path}: expected a CSV file, found a folder."
     return _missing("output", str(path.parent))
+
+
+def _cache_dir(experiment: Experiment) -> str | None:
+    path = Path(experiment.cache_dir)
+    return f"cache_dir={path}: expected a folder, found a file." if path.is_file() else None
 
 
 def _run_directory(experiment: Experiment) -> str | None:

@@ -18,7 +18,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "key without its group": (["epochs=3"], ["epochs", "trainer.epochs"]),
     "key of another option": (["optimizer=sgd", "optimizer.betas=[0.9,0.99]"], ["optimizer.betas"]),
     "mistyped value": (["trainer.precision=fp23"], ["trainer.precision=fp23", "fp32"]),
-    "number out of range": (["dataset.val_fraction=1.5"], ["dataset.val_fraction=1.5", "from 0 to 0.9"]),
+    "number out of range": (["dataset.val_fraction=1.5"], ["dataset.val_fraction=1.5", "at most 0.9"]),
     "negative rate": (["optimizer.lr=-1"], ["optimizer.lr=-1", "more than 0"]),
     "wrong type": (["trainer.epochs=many"], ["trainer.epochs=many", "a whole number"]),
     "fraction for a count": (["trainer.batch_size=1.5"], ["trainer.batch_size=1.5"]),
@@ -128,7 +128,39 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "bad option in a sweep": (["-m", "optimizer=sgd,adamm"], ["optimizer=adamm", "adamw"]),
     "sweep over names": (["-m", "name=a,b"], ["name"]),
     "missing config folder": (["--config-dir", "nowhere"], ["--config-dir", "nowhere"]),
-    "unquoted value": (["name=a{b"], ["name=a{b"]),
+    "unquoted value": (["name=a{b"], ["name=a{b", "'name=\"a{b\"'"]),
+    "home folder unquoted": (["dataset=folder", "dataset.path=~/photos"], ["'dataset.path=\"~/photos\"'"]),
+    "name with a NUL": (["name=a\0b"], ["name=a\\x00b"]),
+    "nothing": ([""], ["key=value"]),
+    "value without a key": (["=5"], ["no such key"]),
+    "no option": (["model=null"], ["model=null", "resnet50"]),
+    "two options": (["model=[resnet18,resnet50]"], ["model=[resnet18,resnet50]", "-m"]),
+    "key of a list": (["optimizer.betas.x=1"], ["optimizer.betas.x", "optimizer.betas?"]),
+    "key of another data set": (["dataset.samples=9"], ["dataset.samples", "dataset=fake"]),
+    "plus on a key that is there": (["+seed=1"], ["+seed=1", "leave the + out"]),
+    "plus on a group": (["+model=resnet50"], ["+model=resnet50", "say model=resnet50"]),
+    "package of a group": (["model@x=resnet50"], ["model@x=resnet50", "say model=resnet50"]),
+    "new key": (["++trainer.epoch=1"], ["trainer.epoch", "trainer.epochs"]),
+    "deleted key": (["~seed"], ["seed: missing"]),
+    "interpolation of nothing": (["seed=${sed}"], ["seed: ", "'sed' not found"]),
+    "interpolation of itself": (["seed=${seed}"], ["seed: "]),
+    "interpolation resolved by --cfg": (["--cfg", "job", "--resolve", "seed=${sed}"], ["seed: ", "'sed' not found"]),
+    "huge number": (["trainer.batch_size=9999999999999999999999"], ["trainer.batch_size=9999", "1000000000"]),
+    "negative zero": (["optimizer.lr=-0.0"], ["optimizer.lr=-0.0", "more than 0"]),
+    "long name": (["name=" + "x" * 121], ["name=xxx", "120"]),
+    "one image a step": ([*TINY, "trainer.batch_size=1"], ["trainer.batch_size=1", "trainer.batch_size=2"]),
+    "file for the cache": (["cache_dir=here/weights.pth"], ["cache_dir=here/weights.pth", "folder"]),
+    "file for the outputs": (["output_dir=here/weights.pth"], ["output_dir", "weights.pth"]),
+    "data set not here": (["dataset=cifar10"], ["dataset.path=data", "dataset.download=true"]),
+    "Hydra's run folder": (["hydra.run.dir=there"], ["hydra.run.dir=there", "output_dir"]),
+    "Hydra's sweep folder": (["-m", "hydra.sweep.dir=there", "seed=0,1"], ["hydra.sweep.dir=there", "output_dir"]),
+    "launcher not installed": (["-m", "hydra/launcher=rq", "seed=0,1"], ["hydra/launcher=rq", "hydra-rq-launcher"]),
+    "mistyped launcher": (["-m", "hydra/launcher=basik", "seed=0,1"], ["hydra/launcher=basik", "basic"]),
+    "launcher without a sweep": (["hydra/launcher=basic"], ["hydra/launcher=basic", "-m"]),
+    "range without steps": (["-m", "optimizer.lr=interval(0,1)"], ["optimizer.lr=interval(0,1)"]),
+    "dashes before a key": (["--model=resnet50"], ["--model=resnet50", "model=resnet50, not"]),
+    "mistyped topic": (["--info", "confg"], ["--info", "config"]),
+    "Hydra's config of a mistyped key": (["--cfg", "hydra", "modle=resnet50"], ["modle", "model"]),
 }
 
 
@@ -167,6 +199,14 @@ def test_wrong_command(command: Callable[..., Ended], files: Path, words: list[s
     for word in told:
         assert word in ended.err, ended.err
     assert tree(files) == before
+
+
+def test_a_folder_that_is_gone(command: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    ended = command()
+    assert (ended.code, ended.err) == (2, "error: the current folder is gone; change to one that exists.\n")
 
 
 def test_all_wrong_keys_are_told_at_once(command: Callable[..., Ended]) -> None:

@@ -147,6 +147,17 @@ def test_a_single_image_is_not_dropped(photos: ImageSet, preprocessing: Any) -> 
     assert [len(batch) for batch in train(single, preprocessing).epoch(0)] == [1]
 
 
+@pytest.mark.parametrize(
+    ("count", "size", "parts"), [(17, 16, [8, 9]), (12, 4, [4, 4, 4]), (5, 8, [5]), (9, 4, [3] * 3)]
+)
+def test_a_batch_splits_into_even_parts(count: int, size: int, parts: list[int]) -> None:
+    numbers = torch.arange(count)
+    split = Batch(numbers, numbers, numbers, {"weight": numbers}).split(size)
+    assert [len(part) for part in split] == parts
+    assert torch.equal(torch.cat([part.inputs for part in split]), numbers)
+    assert torch.equal(torch.cat([part.extras["weight"] for part in split]), numbers)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_evaluation_counts_every_image_once_in_order(photos: ImageSet, preprocessing: Any, batch_size: int) -> None:
     batches = ordered(photos, "test", preprocessing, batch_size, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -54,8 +55,10 @@ class Batch:
         return Batch(self.inputs[rows], self.labels[rows], self.indices[rows], extras)
 
     def split(self, size: int) -> list[Batch]:
-        """Parts of `size` samples, the last with what is left."""
-        return [self[start : start + size] for start in range(0, len(self), size)]
+        """As few parts of at most `size` samples as can be, equally large: BatchNorm cannot train on a rest of one."""
+        count = -(-len(self) // size)
+        edges = [len(self) * part // count for part in range(count + 1)]
+        return [self[start:end] for start, end in pairwise(edges)]
 
 
 def batch_of(images: ImageSet, inputs: Tensor, indices: Indices) -> Batch:

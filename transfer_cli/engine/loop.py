@@ -22,6 +22,10 @@ from transfer_cli.strategies.base import StepResult, Strategy
 
 # Loss scaling overflows now and then, by design; more in a row than this is divergence.
 MAX_SKIPPED_STEPS = 25
+NO_SINGLE = (
+    "trainer.batch_size=1: BatchNorm cannot train on one image where this network makes one pixel of it. "
+    "Take trainer.batch_size=2 or more, or a larger image_size."
+)
 
 
 @dataclass
@@ -133,6 +137,10 @@ def _forward_backward(trainer: Trainer, batch: Batch) -> tuple[Tensor, Tensor]:
                 losses.append(result.loss.detach() * share)
                 logits.append(result.logits.detach())
             return torch.stack(losses).sum(), torch.cat(logits)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise RunError(NO_SINGLE) from error
         except torch.OutOfMemoryError as error:
             _halve_micro_batch(trainer, len(batch), error)
 

@@ -117,13 +117,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
-            raise UserError(f"{path}: not a readable safetensors file ({_first_line(error)}).") from error
+            raise UserError(
+                f"model.weights: {path}: not a readable safetensors file ({_first_line(error)})."
+            ) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Unpickling damaged or hostile bytes can raise anything; whatever it was, the file is not weights.
         raise UserError(
-            f"{path}: no weights that can be loaded safely ({_first_line(error)}). "
+            f"model.weights: {path}: no weights that can be loaded safely ({_first_line(error)}). "
             "Save a plain state_dict, best as .safetensors."
         ) from error
     return _state_dict(path, content)
@@ -134,11 +136,12 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{path}: expected a state_dict of tensors.")
+        raise UserError(f"model.weights: {path}: expected a state_dict of tensors.")
     odd = [name for name, t in content.items() if t.layout != torch.strided or t.is_quantized]
     if odd:
         raise UserError(
-            f"{path}: sparse or quantised tensors cannot be loaded ({', '.join(map(str, odd[:SHOWN_NAMES]))})."
+            f"model.weights: {path}: sparse or quantised tensors cannot be loaded "
+            f"({', '.join(map(str, odd[:SHOWN_NAMES]))})."
         )
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 

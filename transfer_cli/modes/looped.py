@@ -14,7 +14,7 @@ from transfer_cli.config import config_hash
 from transfer_cli.engine import states
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.fit import Fit, Scores
-from transfer_cli.engine.loop import Trainer, predict_logits
+from transfer_cli.engine.loop import NO_SINGLE, Trainer, predict_logits
 from transfer_cli.engine.optimizers import build_optimizer
 from transfer_cli.engine.precision import choose_precision, time_training, training_work
 from transfer_cli.engine.schedule import rate_multiplier
@@ -116,6 +116,8 @@ def choose_compute(
     check_validation(m)
     size, last = m.preprocessing.crop_pixels, max(e.trainer.epochs - 1, 0)
     strategy.train_mode(last)
+    if e.trainer.batch_size == 1:
+        _try_single(network, size)
     total, trainable = building.parameter_counts(network)
     reporter.say(f"model     {e.model.name}: {report.label}, {size} px, {trainable:,} of {total:,} parameters train")
     reporter.say(f"rates     {in_a_line(rates.rows(strategy, e.optimizer))}")
@@ -124,6 +126,20 @@ def choose_compute(
     chosen, reason = choose_precision(wanted, m.device, m.precision_memory, work, measure)
     building.say_device(m, reason, reporter)
     return Compute(m.device, chosen)
+
+
+def _try_single(network: Network, size: int) -> None:
+    """Raises UserError for a network that cannot train on one image at a time, in the modes it is in."""
+    generator = torch.get_rng_state()
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
+    except ValueError as error:
+        raise UserError(NO_SINGLE) from error
+    for name, buffer in network.named_buffers():
+        buffer.copy_(before[name])
+    torch.set_rng_state(generator)
 
 
 def _save(directory: Path, setup: Setup) -> None:
