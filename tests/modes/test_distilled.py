@@ -1,0 +1,121 @@
+"""strategy=distill, as a user runs it: teachers of every kind, kept answers and live ones, what is exported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from tests.conftest import TINY, Ended, summary
+
+Command = Callable[..., Ended]
+RUNS = Path("outputs/runs")
+TAUGHT = [*TINY, "strategy=distill", "strategy.teacher.allow_chance=true"]
+
+
+@pytest.fixture
+def teacher(command: Command) -> str:
+    """A run directory whose network has seen one epoch."""
+    assert command(*TINY, "name=teacher", "trainer.epochs=1", "seed=7").code == 0
+    return "strategy.teacher.weights=outputs/runs/teacher"
+
+
+def run(command: Command, name: str, *words: str) -> Path:
+    ended = command(*TAUGHT, f"name={name}", *words)
+    assert ended.code == 0, ended.err
+    return RUNS / name
+
+
+def same_student(one: Path, other: Path) -> bool:
+    files = ("model.safetensors", "metrics.jsonl", "predictions.csv")
+    return all((one / file).read_bytes() == (other / file).read_bytes() for file in files)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["augment.views=2"],
+        ["augment=none"],
+        ["augment.views=1", "strategy.teacher.image_size=48"],
+        ["augment.views=1", "strategy.teacher.top_k=1"],
+        ["augment.views=2", "augment.brightness=0.4", "augment.flip=0.5"],
+    ],
+    ids=["two views", "no augmentation", "another size", "top k", "colour"],
+)
+def test_kept_and_live_answers_teach_the_same_to_the_bit(command: Command, teacher: str, change: list[str]) -> None:
+    kept = run(command, "kept", teacher, *change)
+    live = run(command, "live", teacher, *change, "strategy.teacher.cache=false")
+    assert same_student(kept, live)
+    views = 2 if "augment.views=2" in change else 1
+    assert summary(kept)["teacher_images"] == 42 * views + 9
+    assert summary(live)["teacher_images"] == 42 * 2 + 9
+
+
+def test_the_teacher_runs_once_for_all_students_and_weights(command: Command, teacher: str) -> None:
+    first = run(command, "first", teacher, "augment.views=1")
+    assert summary(first)["teacher_images"] > 0
+    for name, words in {
+        "hotter": ["strategy.temperature=9", "strategy.loss.dkd=1"],
+        "other": ["model.name=test_convnext", "strategy.standardize_logits=true", "strategy.loss.dist=1"],
+    }.items():
+        again = run(command, name, teacher, "augment.views=1", *words)
+        assert summary(again)["teacher_images"] == 0
+        assert not same_student(first, again)
+
+
+def test_without_soft_terms_the_teacher_teaches_nothing(command: Command, teacher: str) -> None:
+    """Cross-entropy alone is finetuning, bit for bit."""
+    taught = run(command, "taught", teacher, "strategy.loss.kd=0", "strategy.loss.ce=1", "augment.views=1")
+    assert command(*TINY, "name=alone", "augment.views=1", "strategy.label_smoothing=0").code == 0
+    assert same_student(taught, RUNS / "alone")
+
+
+def test_a_teacher_that_guesses_is_refused_or_told(command: Command) -> None:
+    random = ["strategy.teacher.model=test_resnet", "strategy.teacher.weights=none"]
+    ended = command(*TINY, "strategy=distill", "name=no", *random)
+    assert ended.code == 2
+    assert "no better than chance" in ended.err and "strategy.teacher.finetune=true" in ended.err
+    assert not Path("outputs").exists()
+    ended = command(*TAUGHT, "name=yes", *random)
+    assert ended.code == 0, ended.err
+    assert "warning: strategy.teacher: test_resnet is right for" in ended.out
+
+
+def test_classes_are_matched_by_name(command: Command, teacher: str) -> None:
+    """A teacher that has the classes in another order teaches the same."""
+    expected = run(command, "expected", teacher, "augment.views=1")
+    tensors = load_file(RUNS / "teacher" / "model.safetensors")
+    order = [1, 0, 2]
+    about = json.loads((RUNS / "teacher" / "model.json").read_text())
+    about["classes"] = [about["classes"][place] for place in order]
+    (RUNS / "teacher" / "model.json").write_text(json.dumps(about))
+    moved = {name: tensor[order] if name.startswith("fc.") else tensor for name, tensor in tensors.items()}
+    save_file(moved, RUNS / "teacher" / "model.safetensors")
+    found = run(command, "found", teacher, "augment.views=1")
+    assert summary(found)["teacher_images"] > 0
+    assert same_student(expected, found)
+
+
+def test_two_of_one_teacher_are_one_teacher(command: Command, teacher: str) -> None:
+    once = run(command, "once", teacher, "augment.views=1")
+    twice = run(
+        command, "twice", "strategy.teacher.weights=[outputs/runs/teacher,outputs/runs/teacher]", "augment.views=1"
+    )
+    one, two = (load_file(path / "model.safetensors") for path in (once, twice))
+    assert all(one[name].float().allclose(two[name].float(), atol=1e-3) for name in one)
+
+
+def test_resuming_gives_the_same_student(command: Command, teacher: str) -> None:
+    whole = run(command, "whole", teacher, "augment.views=2")
+    part = run(command, "part", teacher, "augment.views=2")
+    newest = max((part / "checkpoints").iterdir())
+    (part / "summary.json").unlink()
+    (part / "model.safetensors").unlink()
+    for file in newest.iterdir():
+        file.unlink()
+    newest.rmdir()
+    run(command, "part", teacher, "augment.views=2", "resume=auto")
+    assert same_student(whole, part)

@@ -1,0 +1,129 @@
+"""strategy=distill: teachers are chosen and examined, then the student trains in the loop on batches with answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transfer_cli.config import Distill as DistillConfig
+from transfer_cli.config import Experiment
+from transfer_cli.engine import states
+from transfer_cli.engine.device import Compute
+from transfer_cli.engine.precision import choose_precision, time_training, training_work
+from transfer_cli.engine.signals import StopRequest
+from transfer_cli.methods.answers import Layout
+from transfer_cli.methods.distillation import DistillationLoss
+from transfer_cli.modes import building
+from transfer_cli.modes.answers import Answers, TaughtInputs, choose_stored
+from transfer_cli.modes.building import Materials
+from transfer_cli.modes.finishing import Outcome
+from transfer_cli.modes.inputs import PixelInputs
+from transfer_cli.modes.looped import Looped, Setup, StopCode
+from transfer_cli.modes.parts import Rows
+from transfer_cli.modes.teacher import Teacher, check_knowledge, load_teacher
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.strategies.distill import ANSWERS, Distill
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A student ready to train, and what its teachers say."""
+
+    looped: Looped
+    answers: tuple[Answers, ...]
+    accuracies: tuple[float | None, ...]
+
+    @property
+    def materials(self) -> Materials:
+        """What the student starts from."""
+        return self.looped.materials
+
+    @property
+    def precision(self) -> str:
+        """At which the student trains."""
+        return self.looped.precision
+
+    def run(self, directory: Path, reporter: Reporter, stop_code: StopCode) -> Outcome:
+        """Ask the teachers what is not known yet, then train as any strategy of the loop."""
+        for one in self.answers:
+            one.frozen.stop_code = stop_code
+        outcome = self.looped.run(directory, reporter, stop_code)
+        asked = sum(one.frozen.images_computed for one in self.answers)
+        more = {"teacher_images": asked, "teacher_val_accuracy": list(self.accuracies)}
+        return replace(outcome, more={**outcome.more, **more})
+
+
+def prepare(experiment: Experiment, reporter: Reporter, state: states.State | None) -> Distilled:
+    """Load and examine the teachers, build the student. Raises UserError for what the input makes impossible."""
+    e, config = experiment, experiment.strategy
+    assert isinstance(config, DistillConfig)
+    m = building.gather(e, e.augment, reporter)
+    paths = (config.teacher.weights,) if isinstance(config.teacher.weights, str) else config.teacher.weights
+    teachers = [load_teacher(config.teacher, path, m, reporter) for path in paths]
+    m = _with_classes(m, teachers[0], reporter)
+    layouts = tuple(Layout(len(m.images.classes), config.teacher.top_k) for _ in teachers)
+    network, report = building.build_network(m, len(m.images.classes))
+    size = m.preprocessing.crop_pixels
+    loss = DistillationLoss(
+        config.loss.weights,
+        config.temperature,
+        standardized=config.standardize_logits,
+        label_smoothing=config.label_smoothing,
+    )
+    strategy = Distill(network, loss, layouts)
+    wanted = state.values["precision"] if state else e.trainer.precision
+    work = training_work(strategy, size)
+    chosen, reason = choose_precision(wanted, m.device, m.precision_memory, work, partial(_time, strategy, size))
+    m = building.with_pixels(m, reporter)
+    answers = tuple(_answers(*pair, m, config, reporter) for pair in zip(teachers, layouts, strict=True))
+    accuracies = tuple(_examine(*pair, config, reporter) for pair in zip(teachers, answers, strict=True))
+    network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loss.to(m.device)
+    total, _ = building.parameter_counts(network)
+    reporter.say(f"student   {e.model.name}: {report.label}, {size} px, {total:,} parameters train")
+    building.say_device(m, reason, reporter)
+    inputs = TaughtInputs(PixelInputs(m), answers, None)
+    setup = Setup(m, Compute(m.device, chosen), network, report, strategy, inputs)
+    return Distilled(Looped(setup, state), answers, accuracies)
+
+
+def _time(strategy: Distill, image_size: int) -> dict[str, float]:
+    """Seconds of a training step by precision, with answers that are zeros."""
+    widths = sum(layout.width for layout in strategy.layouts)
+
+    def extras(count: int) -> dict[str, Tensor]:
+        return {ANSWERS: torch.zeros(count, widths)}
+
+    return time_training(strategy, image_size, extras)
+
+
+def _answers(teacher: Teacher, layout: Layout, m: Materials, config: DistillConfig, reporter: Reporter) -> Answers:
+    own = teacher.materials(m, reporter)
+    frozen = teacher.frozen(own, layout, reporter)
+    stored = choose_stored(frozen, layout, own, config.teacher.cache, reporter)
+    return Answers(own, frozen, layout, Rows(frozen, own), stored, same_pixels=own.pixels is m.pixels)
+
+
+def _examine(teacher: Teacher, answers: Answers, config: DistillConfig, reporter: Reporter) -> float | None:
+    """Its accuracy on validation, before anything is written; a signal ends it between two batches."""
+    with StopRequest() as stop:
+        answers.frozen.stop_code = lambda: stop.code
+        accuracy = answers.accuracy()
+    check_knowledge(teacher, accuracy, answers.materials, config.teacher.allow_chance, reporter)
+    return accuracy
+
+
+def _with_classes(m: Materials, teacher: Teacher, reporter: Reporter) -> Materials:
+    """Unlabelled images get the teacher's classes; nothing can be evaluated on them, so all but train is left out."""
+    if m.images.classes:
+        return m
+    if len(m.images.splits["val"]) or len(m.images.splits["test"]):
+        reporter.warn("dataset.labels=none: validation and test images without labels are left out")
+    none = np.empty(0, np.int64)
+    splits = {"train": m.images.splits["train"], "val": none, "test": none}
+    return replace(m, images=replace(m.images, classes=teacher.classes, splits=splits))
