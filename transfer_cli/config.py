@@ -415,6 +415,14 @@ def _distill_problems(e: Experiment) -> list[tuple[bool, str]]:
             "strategy.teacher.finetune=true: with dataset.labels=none there is nothing to finetune on.",
         ),
         (
+            config.teacher.finetune and not (config.teacher.epochs or e.trainer.epochs),
+            "trainer.epochs=0: strategy.teacher.finetune=true needs strategy.teacher.epochs=<number>.",
+        ),
+        (
+            config.generations > 1 and e.trainer.epochs == 0,
+            f"strategy.generations={config.generations}: with trainer.epochs=0 no generation trains.",
+        ),
+        (
             e.augment.mixup > 0 or e.augment.cutmix > 0,
             "augment.mixup, augment.cutmix: a teacher answers for images as they are; set both to 0.",
         ),

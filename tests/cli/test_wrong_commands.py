@@ -150,6 +150,22 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         [*TAUGHT, "strategy.teacher.model=test_resnet", "strategy.teacher.weights=none", "strategy.teacher.top_k=4"],
         ["strategy.teacher.top_k=4", "3 classes"],
     ),
+    "unknown stage in pairs": (
+        [
+            *TAUGHT,
+            *("strategy.teacher.model=test_resnet", "strategy.teacher.weights=none"),
+            *("strategy.loss.hint=1", "strategy.pairs=[[layer2,layer7]]"),
+        ],
+        ["strategy.pairs: teacher stage=layer7", "layer1"],
+    ),
+    "pairs without a term": (
+        [*TAUGHT, "strategy.teacher.weights=teacher", "strategy.pairs=[[layer2,layer2]]"],
+        ["strategy.pairs", "strategy.loss.hint"],
+    ),
+    "teacher finetuned of no model": (
+        [*TAUGHT, "strategy.teacher.weights=teacher", "strategy.teacher.finetune=true"],
+        ["strategy.teacher.finetune=true", "strategy.teacher.model"],
+    ),
     "unknown term": ([*TAUGHT, "strategy.loss.kdd=1"], ["strategy.loss.kdd", "strategy.loss.kd"]),
     "no term": (
         [*TAUGHT, "strategy.teacher.weights=teacher", "strategy.loss.ce=0", "strategy.loss.kd=0"],

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from transfer_cli.config import Distill as DistillConfig
 from transfer_cli.config import Experiment
@@ -17,12 +16,17 @@ from transfer_cli.engine.device import Compute
 from transfer_cli.engine.precision import choose_precision, time_training, training_work
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.methods.answers import Layout
+from transfer_cli.methods.contrast import Negatives
 from transfer_cli.methods.distillation import DistillationLoss
+from transfer_cli.models import backbones
+from transfer_cli.models.network import Network
 from transfer_cli.modes import building
 from transfer_cli.modes.answers import Answers, TaughtInputs, choose_stored
 from transfer_cli.modes.building import Materials
 from transfer_cli.modes.finishing import Outcome
+from transfer_cli.modes.forerunners import before
 from transfer_cli.modes.inputs import PixelInputs
+from transfer_cli.modes.lesson import build_loss
 from transfer_cli.modes.looped import Looped, Setup, StopCode
 from transfer_cli.modes.parts import Rows
 from transfer_cli.modes.teacher import Teacher, check_knowledge, load_teacher
@@ -63,43 +67,65 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     e, config = experiment, experiment.strategy
     assert isinstance(config, DistillConfig)
     m = building.gather(e, e.augment, reporter)
+    if m.images.classes and (config.teacher.finetune or config.generations > 1):
+        _rehearse(config, m)
+    config = before(e, reporter)
     paths = (config.teacher.weights,) if isinstance(config.teacher.weights, str) else config.teacher.weights
     teachers = [load_teacher(config.teacher, path, m, reporter) for path in paths]
     m = _with_classes(m, teachers[0], reporter)
-    layouts = tuple(Layout(len(m.images.classes), config.teacher.top_k) for _ in teachers)
     network, report = building.build_network(m, len(m.images.classes))
-    size = m.preprocessing.crop_pixels
-    loss = DistillationLoss(
-        config.loss.weights,
-        config.temperature,
-        standardized=config.standardize_logits,
-        label_smoothing=config.label_smoothing,
-    )
+    size, first = m.preprocessing.crop_pixels, teachers[0]
+    loss, layout = build_loss(config, network, first.network, first.preprocessing.crop_pixels, m)
+    layouts = (layout, *(replace(layout, features=()) for _ in teachers[1:]))
     strategy = Distill(network, loss, layouts)
     wanted = state.values["precision"] if state else e.trainer.precision
     work = training_work(strategy, size)
-    chosen, reason = choose_precision(wanted, m.device, m.precision_memory, work, partial(_time, strategy, size))
+    chosen, reason = choose_precision(
+        wanted, m.device, m.precision_memory, work, partial(_time, network, size, layout.classes)
+    )
     m = building.with_pixels(m, reporter)
     answers = tuple(_answers(*pair, m, config, reporter) for pair in zip(teachers, layouts, strict=True))
     accuracies = tuple(_examine(*pair, config, reporter) for pair in zip(teachers, answers, strict=True))
+    if m.images.weights is not None:
+        reporter.warn("the data set's weights of samples do not count: strategy=distill takes all alike")
     network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss.to(m.device)
     total, _ = building.parameter_counts(network)
     reporter.say(f"student   {e.model.name}: {report.label}, {size} px, {total:,} parameters train")
     building.say_device(m, reason, reporter)
-    inputs = TaughtInputs(PixelInputs(m), answers, None)
-    setup = Setup(m, Compute(m.device, chosen), network, report, strategy, inputs)
+    inputs = TaughtInputs(PixelInputs(m), answers, _negatives(m, loss, config))
+    setup = Setup(
+        m,
+        Compute(m.device, chosen),
+        network,
+        report,
+        strategy,
+        inputs,
+        {"distillation": loss} if loss.state_dict() else {},
+    )
     return Distilled(Looped(setup, state), answers, accuracies)
 
 
-def _time(strategy: Distill, image_size: int) -> dict[str, float]:
-    """Seconds of a training step by precision, with answers that are zeros."""
-    widths = sum(layout.width for layout in strategy.layouts)
+def _rehearse(config: DistillConfig, m: Materials) -> None:
+    """What is wrong with the student or its lesson shows before hours of training another network."""
+    classes = len(m.images.classes)
+    student, _ = building.build_network(m, classes)
+    if config.teacher.model is not None:
+        size = m.preprocessing.crop_pixels if config.teacher.image_size == "auto" else config.teacher.image_size
+        teacher = backbones.build(config.teacher.model, config.teacher.source, classes, image_size=size)
+        build_loss(config, student, teacher, size, m)
 
-    def extras(count: int) -> dict[str, Tensor]:
-        return {ANSWERS: torch.zeros(count, widths)}
 
-    return time_training(strategy, image_size, extras)
+def _time(network: Network, image_size: int, classes: int) -> dict[str, float]:
+    """Seconds of a training step of the student by precision, with answers that are zeros."""
+    strategy = Distill(network, DistillationLoss({"kd": 1.0}, 1.0), (Layout(classes),))
+    return time_training(strategy, image_size, lambda count: {ANSWERS: torch.zeros(count, classes)})
+
+
+def _negatives(m: Materials, loss: DistillationLoss, config: DistillConfig) -> Negatives | None:
+    if loss.contrast is None:
+        return None
+    return Negatives(m.images.labels, m.images.splits["train"], config.negatives, m.experiment.seed)
 
 
 def _answers(teacher: Teacher, layout: Layout, m: Materials, config: DistillConfig, reporter: Reporter) -> Answers:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from transfer_cli import rundir
 from transfer_cli.config import config_hash
@@ -56,6 +57,8 @@ class Setup:
     strategy: Strategy
     inputs: Inputs
     craft: Craft = Craft()
+    beside: dict[str, nn.Module] = field(default_factory=dict)
+    """What trains beside the network and is never exported, by the name of its file in a state."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,7 @@ def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode,
         log=MetricsLog.resume(metrics, state.values["metrics_offset"] if state else 0),
         reporter=reporter,
         stop_code=stop_code,
+        beside=setup.beside,
         identity={"config_hash": config_hash(e), "precision": setup.compute.precision},
     )
     if state is not None:
