@@ -25,6 +25,7 @@ def test_the_options_are_counted() -> None:
     assert counts == {
         "augment": 6,
         "dataset": 22,
+        "experiment": 2,
         "model": 22,
         "optimizer": 10,
         "scheduler": 8,
