@@ -145,14 +145,5 @@ def choose_stored(
         )
         return False
     missing = sum(part.count for part in wanted_parts if not frozen.is_cached(part))
-    if wanted == "auto" and layout.features and missing >= _asked_live(materials):
-        reporter.say("answers   the teacher runs in every epoch: keeping its features would save no work")
-        return False
     reporter.say(f"answers   kept, {in_words(size)}: the teacher runs on {missing:,} images")
     return True
-
-
-def _asked_live(materials: Materials) -> int:
-    """How many images a teacher runs on that keeps nothing."""
-    splits = materials.images.splits
-    return materials.experiment.trainer.epochs * len(splits["train"]) + len(splits["val"])
