@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
-from transfer_cli.config_distill import Loss, Teacher, loss_problems, teacher_problems
+from transfer_cli.config_distill import Distill, distill_problems
 from transfer_cli.config_finetune import Finetune, finetune_problems
 from transfer_cli.config_optimizers import OPTIMIZERS, SCHEDULERS, Muon, Optimizer, Scheduler, Sgd, step_problems
 from transfer_cli.convert import Between, MoreThan, Problems, convert, convert_one_of
@@ -94,26 +94,6 @@ class Extract:
     """Groups of like images (k-means) where there are no labels."""
     cache: bool
     grid: Grid
-
-
-@dataclass(frozen=True)
-class Distill:
-    """`strategy=distill`: a student (the model group) learns from a teacher."""
-
-    name: Literal["distill"]
-    teacher: Teacher
-    adapt: Finetune
-    """How `teacher.finetune` adapts it."""
-    loss: Loss
-    temperature: Positive
-    standardize_logits: bool
-    label_smoothing: Annotated[float, Between(0, 0.99)]
-    pairs: tuple[tuple[str, str], ...] | None
-    """[student stage, teacher stage] for hint and attention; null: stages of like depth."""
-    negatives: Count
-    """What crd compares each image with."""
-    generations: Count
-    """Students that each learn from the one before."""
 
 
 Strategy = Finetune | Extract | Distill
@@ -406,22 +386,8 @@ def _distill_problems(e: Experiment) -> list[tuple[bool, str]]:
     config = e.strategy
     if not isinstance(config, Distill):
         return []
-    labelled = e.dataset.labels == "classes"
     return [
-        *teacher_problems(config.teacher),
-        *loss_problems(config.loss, config.pairs, labelled),
-        (
-            not labelled and config.teacher.finetune,
-            "strategy.teacher.finetune=true: with dataset.labels=none there is nothing to finetune on.",
-        ),
-        (
-            config.teacher.finetune and not (config.teacher.epochs or e.trainer.epochs),
-            "trainer.epochs=0: strategy.teacher.finetune=true needs strategy.teacher.epochs=<number>.",
-        ),
-        (
-            config.generations > 1 and e.trainer.epochs == 0,
-            f"strategy.generations={config.generations}: with trainer.epochs=0 no generation trains.",
-        ),
+        *distill_problems(config, labelled=e.dataset.labels == "classes", epochs=e.trainer.epochs),
         (
             e.augment.mixup > 0 or e.augment.cutmix > 0,
             "augment.mixup, augment.cutmix: a teacher answers for images as they are; set both to 0.",

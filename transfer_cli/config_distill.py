@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
+from transfer_cli.config_finetune import Finetune
 from transfer_cli.convert import Between
 from transfer_cli.limits import Count, NotNegative, Positive
 
@@ -50,8 +51,48 @@ class Loss:
         return asdict(self)
 
 
-def teacher_problems(teacher: Teacher) -> list[tuple[bool, str]]:
-    """Options of a teacher that make no sense together: (whether it is so, what to say)."""
+@dataclass(frozen=True)
+class Distill:
+    """`strategy=distill`: a student (the model group) learns from a teacher."""
+
+    name: Literal["distill"]
+    teacher: Teacher
+    adapt: Finetune
+    """How `teacher.finetune` adapts it."""
+    loss: Loss
+    temperature: Positive
+    standardize_logits: bool
+    label_smoothing: Annotated[float, Between(0, 0.99)]
+    pairs: tuple[tuple[str, str], ...] | None
+    """[student stage, teacher stage] for hint and attention; null: stages of like depth."""
+    negatives: Count
+    """What crd compares each image with."""
+    generations: Count
+    """Students that each learn from the one before."""
+
+
+def distill_problems(config: Distill, *, labelled: bool, epochs: int) -> list[tuple[bool, str]]:
+    """Options that make no sense together: (whether it is so, what to say)."""
+    teacher, generations = config.teacher, config.generations
+    return [
+        *_teacher_problems(teacher),
+        *_loss_problems(config.loss, config.pairs, labelled),
+        (
+            not labelled and teacher.finetune,
+            "strategy.teacher.finetune=true: with dataset.labels=none there is nothing to finetune on.",
+        ),
+        (
+            teacher.finetune and not (teacher.epochs or epochs),
+            "trainer.epochs=0: strategy.teacher.finetune=true needs strategy.teacher.epochs=<number>.",
+        ),
+        (
+            generations > 1 and epochs == 0,
+            f"strategy.generations={generations}: with trainer.epochs=0 no generation trains.",
+        ),
+    ]
+
+
+def _teacher_problems(teacher: Teacher) -> list[tuple[bool, str]]:
     several = isinstance(teacher.weights, tuple)
     return [
         (
@@ -76,8 +117,7 @@ def teacher_problems(teacher: Teacher) -> list[tuple[bool, str]]:
     ]
 
 
-def loss_problems(loss: Loss, pairs: Any, labelled: bool) -> list[tuple[bool, str]]:
-    """Terms that make no sense together or with the data: (whether it is so, what to say)."""
+def _loss_problems(loss: Loss, pairs: Any, labelled: bool) -> list[tuple[bool, str]]:
     weights = loss.weights
     return [
         (

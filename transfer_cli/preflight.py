@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from transfer_cli import rundir
-from transfer_cli.config import Distill, Experiment
+from transfer_cli.config import Experiment
+from transfer_cli.config_distill import Distill
 from transfer_cli.errors import UserError, nearest
 
 _EXPECTED = {

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from transfer_cli.config import Distill as DistillConfig
 from transfer_cli.config import Experiment
+from transfer_cli.config_distill import Distill as DistillConfig
 from transfer_cli.engine import states
-from transfer_cli.engine.device import Compute
-from transfer_cli.engine.precision import choose_precision, time_training, training_work
+from transfer_cli.engine.precision import time_training
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.methods.answers import Layout
 from transfer_cli.methods.contrast import Negatives
@@ -27,11 +27,11 @@ from transfer_cli.modes.finishing import Outcome
 from transfer_cli.modes.forerunners import before
 from transfer_cli.modes.inputs import PixelInputs
 from transfer_cli.modes.lesson import build_loss
-from transfer_cli.modes.looped import Looped, Setup, StopCode
+from transfer_cli.modes.looped import Looped, Setup, StopCode, choose_compute
 from transfer_cli.modes.parts import Rows
 from transfer_cli.modes.teacher import Teacher, check_knowledge, load_teacher
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.strategies.distill import ANSWERS, Distill
+from transfer_cli.strategies.distill import ANSWERS, BESIDE, Distill
 
 
 @dataclass(frozen=True)
@@ -78,31 +78,17 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     loss, layout = build_loss(config, network, first.network, first.preprocessing.crop_pixels, m)
     layouts = (layout, *(replace(layout, features=()) for _ in teachers[1:]))
     strategy = Distill(network, loss, layouts)
-    wanted = state.values["precision"] if state else e.trainer.precision
-    work = training_work(strategy, size)
-    chosen, reason = choose_precision(
-        wanted, m.device, m.precision_memory, work, partial(_time, network, size, layout.classes)
-    )
+    network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loss.to(m.device)
+    compute = choose_compute(m, strategy, report, state, reporter, partial(_time, network, size, layout.classes))
     m = building.with_pixels(m, reporter)
     answers = tuple(_answers(*pair, m, config, reporter) for pair in zip(teachers, layouts, strict=True))
     accuracies = tuple(_examine(*pair, config, reporter) for pair in zip(teachers, answers, strict=True))
     if m.images.weights is not None:
         reporter.warn("the data set's weights of samples do not count: strategy=distill takes all alike")
-    network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loss.to(m.device)
-    total, _ = building.parameter_counts(network)
-    reporter.say(f"student   {e.model.name}: {report.label}, {size} px, {total:,} parameters train")
-    building.say_device(m, reason, reporter)
     inputs = TaughtInputs(PixelInputs(m), answers, _negatives(m, loss, config))
-    setup = Setup(
-        m,
-        Compute(m.device, chosen),
-        network,
-        report,
-        strategy,
-        inputs,
-        {"distillation": loss} if loss.state_dict() else {},
-    )
+    beside: dict[str, nn.Module] = {BESIDE: loss} if loss.state_dict() else {}
+    setup = Setup(m, compute, network, report, strategy, inputs, beside=beside)
     return Distilled(Looped(setup, state), answers, accuracies)
 
 
@@ -119,7 +105,7 @@ def _rehearse(config: DistillConfig, m: Materials) -> None:
 def _time(network: Network, image_size: int, classes: int) -> dict[str, float]:
     """Seconds of a training step of the student by precision, with answers that are zeros."""
     strategy = Distill(network, DistillationLoss({"kd": 1.0}, 1.0), (Layout(classes),))
-    return time_training(strategy, image_size, lambda count: {ANSWERS: torch.zeros(count, classes)})
+    return time_training(strategy, image_size, 0, lambda count: {ANSWERS: torch.zeros(count, classes)})
 
 
 def _negatives(m: Materials, loss: DistillationLoss, config: DistillConfig) -> Negatives | None:

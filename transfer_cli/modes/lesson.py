@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from transfer_cli.config import Distill
+from transfer_cli.config_distill import Distill
 from transfer_cli.errors import UserError
 from transfer_cli.methods.answers import Layout
 from transfer_cli.methods.contrast import Contrast

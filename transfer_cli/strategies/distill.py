@@ -8,30 +8,32 @@ from transfer_cli.methods.distillation import DistillationLoss, Outputs
 from transfer_cli.models.network import Network
 from transfer_cli.models.taps import forward_taps
 from transfer_cli.strategies.base import ParameterGroup, StepResult
-from transfer_cli.strategies.freezing import stage_groups
+from transfer_cli.strategies.groups import Rates, parameter_groups
+from transfer_cli.strategies.trainable import Trainable
 
 ANSWERS, NEGATIVES = "teacher", "negatives"
 """Extras of a batch: answers [B, sum of widths] as `layouts` say, negatives [B, M]."""
+
+BESIDE = "distillation"
+"""What is learnt beside the student: the name of its parameter group, and of its file in a state."""
 
 
 class Distill:
     """The loss of `methods.distillation`; what it learns itself (projections, embeddings) is never exported."""
 
-    boundary = 0
-    start = 0
-
     def __init__(self, network: Network, loss: DistillationLoss, layouts: tuple[Layout, ...]) -> None:
         self.network, self.loss, self.layouts = network, loss, layouts
+        self.trainable = Trainable(network, frozenset(name for name, _ in network.module.named_parameters()))
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The student's groups by stage, then one of what the loss learns."""
         own = dict(self.loss.named_parameters())
-        groups = stage_groups(self.network, self.boundary)
-        return [*groups, ParameterGroup("distillation", own, 1.0, True)] if own else groups
+        groups = parameter_groups(self.trainable, Rates())
+        return [*groups, ParameterGroup(BESIDE, own, 1.0, True)] if own else groups
 
-    def train_mode(self) -> None:
-        """All of the student trains."""
-        self.network.train()
+    def train_mode(self, epoch: int) -> None:
+        """All of the student trains, in every epoch."""
+        self.trainable.apply(epoch)
         self.loss.train()
 
     def step(self, batch: Batch) -> StepResult:
