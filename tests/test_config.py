@@ -11,7 +11,11 @@ from transfer_cli.compose import conf_dir
 from transfer_cli.config import config_hash, differences, parse, to_dict
 
 FILES = sorted(conf_dir().glob("*/*.yaml"))
-NEEDS_A_NAME = {"timm": ["model.name=resnet18"], "torchvision": ["model.name=resnet18"]}
+NEEDS_MORE = {
+    ("model", "timm"): ["model.name=resnet18"],
+    ("model", "torchvision"): ["model.name=resnet18"],
+    ("strategy", "distill"): ["strategy.teacher.weights=a_run"],
+}
 
 
 def test_the_options_are_counted() -> None:
@@ -21,10 +25,11 @@ def test_the_options_are_counted() -> None:
     assert counts == {
         "augment": 6,
         "dataset": 22,
+        "experiment": 2,
         "model": 22,
         "optimizer": 10,
         "scheduler": 8,
-        "strategy": 2,
+        "strategy": 3,
         "trainer": 2,
     }
 
@@ -32,8 +37,7 @@ def test_the_options_are_counted() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}={file.stem}")
 def test_option_composes_and_validates(file: Path) -> None:
     group, option = file.parent.name, file.stem
-    extra = NEEDS_A_NAME.get(option, []) if group == "model" else []
-    assert experiment(f"{group}={option}", *extra).seed == 0
+    assert experiment(f"{group}={option}", *NEEDS_MORE.get((group, option), [])).seed == 0
 
 
 def test_plain_values_parse_back_to_the_same_experiment() -> None:

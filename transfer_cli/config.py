@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
+from transfer_cli.config_distill import Distill, distill_problems
 from transfer_cli.config_finetune import Finetune, finetune_problems
 from transfer_cli.config_optimizers import OPTIMIZERS, SCHEDULERS, Muon, Optimizer, Scheduler, Sgd, step_problems
 from transfer_cli.convert import Between, MoreThan, Problems, convert, convert_one_of
@@ -95,7 +96,7 @@ class Extract:
     grid: Grid
 
 
-Strategy = Finetune | Extract
+Strategy = Finetune | Extract | Distill
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Experiment:
     rank: RankCommand
 
 
-STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract}
+STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract, "distill": Distill}
 
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
 _NOT_IN_HASH = (
@@ -304,6 +305,7 @@ def combination_problems(experiment: Experiment) -> list[str]:
         ),
         *_extract_problems(e),
         *_finetune_problems(e),
+        *_distill_problems(e),
         (
             e.name is not None and not is_label(e.name),
             f"name={e.name}: up to 120 letters, digits, '.', '_' and '-', not '.' or '-' first.",
@@ -375,6 +377,24 @@ def _finetune_problems(e: Experiment) -> list[tuple[bool, str]]:
             config.logit_adjustment > 0 and balanced,
             f"strategy.logit_adjustment={config.logit_adjustment}: dataset.sampler={data.sampler} and "
             f"dataset.class_weights={data.class_weights} correct for rare classes already; use one of them.",
+        ),
+    ]
+
+
+def _distill_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """What cannot be taught."""
+    config = e.strategy
+    if not isinstance(config, Distill):
+        return []
+    return [
+        *distill_problems(config, labelled=e.dataset.labels == "classes", epochs=e.trainer.epochs),
+        (
+            e.augment.mixup > 0 or e.augment.cutmix > 0,
+            "augment.mixup, augment.cutmix: a teacher answers for images as they are; set both to 0.",
+        ),
+        (
+            e.dataset.class_weights != "none",
+            f"dataset.class_weights={e.dataset.class_weights}: strategy=distill does not weigh classes; use none.",
         ),
     ]
 

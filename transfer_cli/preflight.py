@@ -9,6 +9,7 @@ from pathlib import Path
 
 from transfer_cli import rundir
 from transfer_cli.config import Experiment
+from transfer_cli.config_distill import Distill
 from transfer_cli.errors import UserError, nearest
 
 _EXPECTED = {
@@ -21,7 +22,7 @@ _PATTERNS = ("webdataset", "hf")
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
-    checks = [_device, _weights, _run, _input, _output, _cache_dir]
+    checks = [_device, _weights, _teacher, _run, _input, _output, _cache_dir]
     if experiment.mode == "rank":
         checks += [_dataset_path]
     if experiment.mode == "train":
@@ -41,9 +42,28 @@ def _device(experiment: Experiment) -> str | None:
 
 
 def _weights(experiment: Experiment) -> str | None:
-    weights = experiment.model.weights
+    return _missing_weights("model.weights", experiment.model.weights)
+
+
+def _teacher(experiment: Experiment) -> str | None:
+    if not isinstance(experiment.strategy, Distill):
+        return None
+    teacher, key = experiment.strategy.teacher, "strategy.teacher.weights"
+    several = (teacher.weights,) if isinstance(teacher.weights, str) else teacher.weights
+    missing = [problem for weights in several if (problem := _missing_weights(key, weights))]
+    if missing:
+        return "\n".join(missing)
+    if teacher.model is not None:
+        return None
+    no_runs = [path for path in several if path != "auto" and not (Path(path) / "model.json").is_file()]
+    if not no_runs:
+        return None
+    return f"{key}={no_runs[0]}: no finished run (it has no model.json); weights of other kinds need {key[:-8]}.model."
+
+
+def _missing_weights(key: str, weights: str) -> str | None:
     looks_like_a_path = "/" in weights or weights.endswith((".pt", ".pth", ".safetensors", ".bin"))
-    return _missing("model.weights", weights) if looks_like_a_path else None
+    return _missing(key, weights) if looks_like_a_path else None
 
 
 def _dataset_path(experiment: Experiment) -> str | None:

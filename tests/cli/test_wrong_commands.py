@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from tests.conftest import TINY, Ended
+from transfer_cli.models.heads import HeadSpec
+
+TAUGHT = [*TINY, "strategy=distill"]
 
 # What is typed, and words that the message must hold.
 WRONG: dict[str, tuple[list[str], list[str]]] = {
@@ -114,6 +120,64 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         [*TINY, "model.name=resnet18", "model.source=torchvision", "model.weights=IMAGENET1K_V7"],
         ["IMAGENET1K_V1"],
     ),
+    "no teacher": (["strategy=distill"], ["strategy.teacher", "strategy.teacher.weights=<run directory>"]),
+    "missing teacher": (
+        ["strategy=distill", "strategy.teacher.weights=here/photoz"],
+        ["strategy.teacher.weights=here/photoz", "here/photos"],
+    ),
+    "teacher that is no run": (
+        ["strategy=distill", "strategy.teacher.weights=here/photos"],
+        ["strategy.teacher.weights=here/photos", "no finished run"],
+    ),
+    "teacher of other classes": (
+        [*TAUGHT, "strategy.teacher.weights=teacher"],
+        ["lacks 2 of the 3 classes", "class_1", "class_2"],
+    ),
+    "teacher of ImageNet": (
+        ["strategy=distill", "strategy.teacher.model=efficientnet_lite0"],
+        ["strategy.teacher", "ImageNet", "strategy.teacher.finetune=true"],
+    ),
+    "teacher of another model": (
+        [*TAUGHT, "strategy.teacher.weights=teacher", "strategy.teacher.model=resnet18"],
+        ["strategy.teacher.model=resnet18", "test_resnet"],
+    ),
+    "teacher of grey images": (
+        [*TAUGHT, "strategy.teacher.model=test_resnet", "strategy.teacher.weights=here/grey.safetensors"],
+        ["strategy.teacher.weights", "conv1.0.weight", "[16, 1, 3, 3]"],
+    ),
+    "unknown teacher": ([*TAUGHT, "strategy.teacher.model=resnet_50"], ["strategy.teacher.model=resnet_50"]),
+    "more logits than classes": (
+        [*TAUGHT, "strategy.teacher.model=test_resnet", "strategy.teacher.weights=none", "strategy.teacher.top_k=4"],
+        ["strategy.teacher.top_k=4", "3 classes"],
+    ),
+    "unknown stage in pairs": (
+        [
+            *TAUGHT,
+            *("strategy.teacher.model=test_resnet", "strategy.teacher.weights=none"),
+            *("strategy.loss.hint=1", "strategy.pairs=[[layer2,layer7]]"),
+        ],
+        ["strategy.pairs: teacher stage=layer7", "layer1"],
+    ),
+    "pairs without a term": (
+        [*TAUGHT, "strategy.teacher.weights=teacher", "strategy.pairs=[[layer2,layer2]]"],
+        ["strategy.pairs", "strategy.loss.hint"],
+    ),
+    "teacher finetuned of no model": (
+        [*TAUGHT, "strategy.teacher.weights=teacher", "strategy.teacher.finetune=true"],
+        ["strategy.teacher.finetune=true", "strategy.teacher.model"],
+    ),
+    "unknown term": ([*TAUGHT, "strategy.loss.kdd=1"], ["strategy.loss.kdd", "strategy.loss.kd"]),
+    "no term": (
+        [*TAUGHT, "strategy.teacher.weights=teacher", "strategy.loss.ce=0", "strategy.loss.kd=0"],
+        ["strategy.loss", "dkd"],
+    ),
+    "labels that are not there": (
+        [
+            *("strategy=distill", "strategy.teacher.weights=teacher"),
+            *("dataset=folder", "dataset.path=here", "dataset.labels=none"),
+        ],
+        ["strategy.loss.ce", "dataset.labels=none"],
+    ),
     "absent device": ([*TINY, "trainer.device=cuda:93"], ["trainer.device=cuda:93", "cpu"]),
     "mistyped device": (["trainer.device=gpu"], ["trainer.device=gpu", "cpu"]),
     "impossible precision": (["trainer.device=cpu", "trainer.precision=fp16"], ["trainer.precision=fp16", "bf16"]),
@@ -164,6 +228,21 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
+TEACHER = {
+    "model": {"name": "test_resnet", "source": "timm"},
+    "classes": ["class_0", "cat", "dog"],
+    "preprocessing": {
+        "crop_pixels": 32,
+        "resize_pixels": 36,
+        "interpolation": "bilinear",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+    },
+    "precision": "fp32",
+    "head": HeadSpec(width=64).to_dict(),
+}
+
+
 def image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8)).save(path)
@@ -186,6 +265,10 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "lists" / "all.csv").write_text("path,kind\n../one/a/0.png,x\n../one/a/1.png,y\n")
     (tmp_path / "lists" / "gone.csv").write_text("path,label\nnowhere.png,x\n../one/a/1.png,y\n")
     (tmp_path / "outputs" / "runs" / "taken").mkdir(parents=True)
+    save_file({"conv1.0.weight": np.zeros((16, 1, 3, 3), np.float32)}, tmp_path / "here" / "grey.safetensors")
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "model.json").write_text(json.dumps(TEACHER))
+    (tmp_path / "teacher" / "model.safetensors").write_bytes(b"never read")
     return tmp_path
 
 

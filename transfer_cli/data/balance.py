@@ -56,7 +56,7 @@ def skew_note(labels: NDArray[np.int64], classes: Sequence[str]) -> str | None:
     """A warning if the largest class has over ten times the samples of the smallest (that has any)."""
     if len(classes) == 0:
         return None
-    counts = np.bincount(labels, minlength=len(classes))
+    counts = np.bincount(labels[labels >= 0], minlength=len(classes))
     present = np.flatnonzero(counts)
     if len(present) == 0 or counts.max() <= SKEWED_RATIO * counts[present].min():
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from transfer_cli.data.batches import Epochs
 from transfer_cli.engine import optimizers, states
@@ -64,6 +65,8 @@ class Fit:
     reporter: Reporter
     stop_code: Callable[[], int | None]
     identity: dict[str, Any]
+    beside: dict[str, nn.Module] = field(default_factory=dict)
+    """Modules besides the network whose tensors belong to a state, by the name of their file in it."""
     progress: Progress = field(default_factory=Progress)
     resumed_totals: Totals | None = None
 
@@ -158,6 +161,7 @@ class Fit:
             "model": self.trainer.strategy.network.module.state_dict(),
             "optimizer": moments,
             "rng": _rng(self.trainer.compute.device),
+            **{name: module.state_dict() for name, module in self.beside.items()},
         }
         if self.trainer.average is not None:
             tensors["average"] = self.trainer.average.tensors
@@ -174,6 +178,8 @@ class Fit:
         """Continue exactly where `state` was saved."""
         values, trainer = state.values, self.trainer
         trainer.strategy.network.module.load_state_dict(state.tensors["model"])
+        for name, module in self.beside.items():
+            module.load_state_dict(state.tensors[name])
         optimizers.unpack_state(trainer.optimizer, state.tensors["optimizer"], values["optimizer_scalars"])
         trainer.scaler.load_state_dict(values["scaler"])
         trainer.micro_batch, trainer.last_losses = values["micro_batch"], values["last_losses"]

@@ -79,15 +79,24 @@ def training_work(strategy: Strategy, image_size: int) -> dict[str, Any]:
     return {"work": "training step", "network": digest, "image_size": image_size}
 
 
-def time_training(strategy: Strategy, image_size: int, epoch: int) -> dict[str, float]:
-    """Least seconds of a training step of an epoch in each precision; all that it moves is put back."""
+def _no_extras(count: int) -> dict[str, Tensor]:
+    return {}
+
+
+def time_training(
+    strategy: Strategy, image_size: int, epoch: int, extras: Callable[[int], dict[str, Tensor]] = _no_extras
+) -> dict[str, float]:
+    """Least seconds of a training step of an epoch in each precision; all that it moves in the network is put back.
+
+    `extras` makes those of a batch of so many images.
+    """
     generator = torch.get_rng_state()
     before = {name: tensor.clone() for name, tensor in strategy.network.state_dict().items()}
     strategy.network.to(memory_format=torch.channels_last)
     strategy.train_mode(epoch)
     images = _images(image_size)
     zeros = torch.zeros(len(images), dtype=torch.int64)
-    batch = Batch(images, zeros, zeros)
+    batch = Batch(images, zeros, zeros, extras(len(images)))
 
     def step(compute: Compute) -> None:
         with compute.autocast():

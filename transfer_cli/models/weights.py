@@ -105,7 +105,7 @@ def load(network: Network, source: WeightsSource, image_size: int, *, keep_head:
     _check_fit(own, tensors, source)
     network.module.load_state_dict(tensors)
     label = source.label if kept or source.kind not in ("file", "run") else f"{source.label} (its head replaced)"
-    return LoadReport(label, _sha256(source.location), kept)
+    return LoadReport(label, file_sha256(source.location), kept)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -286,7 +286,7 @@ def _run_directory(path: Path) -> WeightsSource:
     )
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -92,7 +92,7 @@ def gather(experiment: Experiment, augment: Augment, reporter: Reporter) -> Mate
     cache = open_cache(experiment.cache_dir, experiment.cache_size)
     model = experiment.model
     known = Known(cache.root / "known")
-    source = _fetched(weights.resolve(model.name, model.source, model.weights, known), reporter)
+    source = fetched(weights.resolve(model.name, model.source, model.weights, known), reporter)
     images = load_images(experiment.dataset, experiment.seed)
     preprocessing = source.preprocessing
     if experiment.image_size != "auto":
@@ -197,7 +197,7 @@ def resolve_workers(experiment: Experiment, store: Store) -> int:
     return 1 if store.where == "device" else auto_workers(threads=not store.decodes, cpu_count=cpus())
 
 
-def _fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:
+def fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:
     if source.kind == "none" or source.location is not None:
         return source
     reporter.say(f"fetching {source.label}")

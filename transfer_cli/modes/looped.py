@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from transfer_cli import rundir
 from transfer_cli.config import config_hash
@@ -56,6 +57,8 @@ class Setup:
     strategy: Strategy
     inputs: Inputs
     craft: Craft = Craft()
+    beside: dict[str, nn.Module] = field(default_factory=dict)
+    """What trains beside the network and is never exported, by the name of its file in a state."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,17 @@ def check_validation(materials: Materials) -> None:
 
 
 def choose_compute(
-    materials: Materials, strategy: Strategy, report: LoadReport, state: states.State | None, reporter: Reporter
+    materials: Materials,
+    strategy: Strategy,
+    report: LoadReport,
+    state: states.State | None,
+    reporter: Reporter,
+    measure: Callable[[], dict[str, float]] | None = None,
 ) -> Compute:
-    """Device and precision, measured on what the last epoch trains; tells of model, rates and device."""
+    """Device and precision, measured on what the last epoch trains; tells of model, rates and device.
+
+    `measure` is for a strategy that does not train on batches of images alone.
+    """
     m, e, network = materials, materials.experiment, strategy.network
     check_validation(m)
     size, last = m.preprocessing.crop_pixels, max(e.trainer.epochs - 1, 0)
@@ -122,7 +133,8 @@ def choose_compute(
     reporter.say(f"model     {e.model.name}: {report.label}, {size} px, {trainable:,} of {total:,} parameters train")
     reporter.say(f"rates     {in_a_line(rates.rows(strategy, e.optimizer))}")
     wanted = state.values["precision"] if state else e.trainer.precision
-    work, measure = training_work(strategy, size), partial(time_training, strategy, size, last)
+    work = training_work(strategy, size)
+    measure = measure or partial(time_training, strategy, size, last)
     chosen, reason = choose_precision(wanted, m.device, m.precision_memory, work, measure)
     building.say_device(m, reason, reporter)
     return Compute(m.device, chosen)
@@ -188,6 +200,7 @@ def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode,
         log=MetricsLog.resume(metrics, state.values["metrics_offset"] if state else 0),
         reporter=reporter,
         stop_code=stop_code,
+        beside=setup.beside,
         identity={"config_hash": config_hash(e), "precision": setup.compute.precision},
     )
     if state is not None:

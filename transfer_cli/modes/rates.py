@@ -9,7 +9,10 @@ from transfer_cli.strategies.trainable import stage_of
 
 
 def rows(strategy: Strategy, optimizer: Optimizer) -> list[Row]:
-    """A row for each group, and one for what is frozen of each stage, from the lowest stage up."""
+    """A row for each group, and one for what is frozen of each stage, from the lowest stage up.
+
+    What trains beside the network comes last.
+    """
     network = strategy.network
     order = {stage.name: number for number, stage in enumerate(network.stages)}
     groups = strategy.parameter_groups()
@@ -24,4 +27,4 @@ def rows(strategy: Strategy, optimizer: Optimizer) -> list[Row]:
         count = sum(parameter.numel() for parameter in group.parameters.values())
         decay = optimizer.weight_decay if group.decay else 0.0
         found.append(Row(group.stage, count, optimizer.lr * group.lr_multiplier, decay, group.thaw_epoch + 1))
-    return sorted(found, key=lambda row: order[row.stage])
+    return sorted(found, key=lambda row: order.get(row.stage, len(order)))

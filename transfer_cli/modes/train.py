@@ -18,7 +18,7 @@ from transfer_cli.engine import device as devices
 from transfer_cli.engine import states
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, RunError, Stopped, UserError
-from transfer_cli.modes import extracted, finetuned
+from transfer_cli.modes import distilled, extracted, finetuned
 from transfer_cli.modes.building import Materials
 from transfer_cli.modes.finishing import Outcome, finish
 from transfer_cli.modes.looking import draw_samples
@@ -48,6 +48,7 @@ class Job(Protocol):
 PREPARE: dict[str, Callable[[Experiment, Reporter, states.State | None], Job]] = {
     "finetune": finetuned.prepare,
     "extract": extracted.prepare,
+    "distill": distilled.prepare,
 }
 
 

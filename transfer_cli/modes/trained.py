@@ -61,6 +61,44 @@ def save_trained(
     write_json(directory / DESCRIPTION, description)
 
 
+@dataclass(frozen=True)
+class Description:
+    """What `model.json` says."""
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    precision: str
+    head: HeadSpec
+
+
+def describe(run: Path, key: str = "run") -> Description:
+    """The description in a run directory. Raises UserError naming `key` for a damaged one."""
+    try:
+        description = json.loads((run / DESCRIPTION).read_text(encoding="utf-8"))
+        return Description(
+            str(description["model"]["name"]),
+            str(description["model"]["source"]),
+            tuple(str(label) for label in description["classes"]),
+            Preprocessing.from_dict(description["preprocessing"]),
+            str(description["precision"]),
+            HeadSpec.from_dict(description["head"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{key}={run}: {DESCRIPTION} is damaged or of another program ({error}).") from error
+
+
+def build_trained(run: Path, about: Description, image_size: int) -> Network:
+    """The network of a run directory for images of `image_size` pixels, on the host, in eval mode."""
+    network = backbones.build(about.name, about.source, len(about.classes), image_size=image_size)
+    if about.head != HeadSpec(width=network.feature_width):
+        network = attach(network, about.head, len(about.classes))
+    weights.load(network, weights.resolve(about.name, about.source, str(run)), image_size)
+    network.eval()
+    return network
+
+
 def load_trained(run: Path, experiment: Experiment) -> Trained:
     """The trained model of a run directory, on the device `experiment` asks for, at the precision of its training.
 
@@ -68,22 +106,10 @@ def load_trained(run: Path, experiment: Experiment) -> Trained:
     """
     device = devices.select_device(experiment.trainer.device)
     devices.prepare(device, experiment.seed)
-    try:
-        description = json.loads((run / DESCRIPTION).read_text(encoding="utf-8"))
-        name, source = str(description["model"]["name"]), str(description["model"]["source"])
-        classes = tuple(str(label) for label in description["classes"])
-        preprocessing = Preprocessing.from_dict(description["preprocessing"])
-        trained_in = str(description["precision"])
-        head = HeadSpec.from_dict(description["head"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"run={run}: {DESCRIPTION} is damaged or of another program ({error}).") from error
-    precision = trained_in if experiment.trainer.precision == "auto" else experiment.trainer.precision
+    about = describe(run)
+    precision = about.precision if experiment.trainer.precision == "auto" else experiment.trainer.precision
     if precision not in devices.DTYPES or (precision == "fp16" and device.type == "cpu"):
         precision = "fp32"
-    network = backbones.build(name, source, len(classes), image_size=preprocessing.crop_pixels)
-    if head != HeadSpec(width=network.feature_width):
-        network = attach(network, head, len(classes))
-    weights.load(network, weights.resolve(name, source, str(run)), preprocessing.crop_pixels)
+    network = build_trained(run, about, about.preprocessing.crop_pixels)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.eval()
-    return Trained(network, classes, preprocessing, Compute(device, precision))
+    return Trained(network, about.classes, about.preprocessing, Compute(device, precision))
