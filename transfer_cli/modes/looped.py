@@ -20,6 +20,7 @@ from transfer_cli.engine.optimizers import build_optimizer
 from transfer_cli.engine.precision import choose_precision, time_training, training_work
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.errors import RunError, UserError
+from transfer_cli.methods.adapters import merge
 from transfer_cli.methods.averaging import Average
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
@@ -56,9 +57,17 @@ class Setup:
     weights: LoadReport
     strategy: Strategy
     inputs: Inputs
+    head: HeadSpec
+    """How the head is built again where the trained model is used."""
     craft: Craft = Craft()
     beside: dict[str, nn.Module] = field(default_factory=dict)
     """What trains beside the network and is never exported, by the name of its file in a state."""
+    begin: Begin | None = None
+    """What comes before the first step."""
+
+
+Begin = Callable[[Setup, Path, Reporter, StopCode, bool], Scores | None]
+"""From the run directory, and whether nothing has trained yet, to validation scores to be recorded as epoch 0."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,12 @@ class Looped:
         """Train to the last epoch and load the best weights."""
         write_parameters(rates.rows(self.setup.strategy, self.materials.experiment.optimizer), directory)
         self.setup.inputs.compute()
+        begin, fresh = self.setup.begin, self.state is None
+        start = begin(self.setup, directory, reporter, stop_code, fresh) if begin else None
         fit = _fit(self.setup, directory, reporter, stop_code, self.state)
+        if start is not None:
+            fit.log.write(step=0, epoch=0, split="val", **start)
+        parameters = building.parameter_counts(self.setup.network)
         best = fit.run()
         _load_best(self.setup, directory / rundir.CHECKPOINTS / best.state)
         return Outcome(
@@ -93,7 +107,7 @@ class Looped:
             precision=self.precision,
             save_model=lambda run: _save(run, self.setup),
             test_logits=lambda: _split_logits(self.setup, "test", lambda: stop_code() is not None),
-            parameters=building.parameter_counts(self.setup.network),
+            parameters=parameters,
             weights=(self.setup.weights.label, self.setup.weights.sha256),
             train_seconds=fit.progress.train_seconds,
             images=fit.progress.images,
@@ -125,7 +139,7 @@ def choose_compute(
     """
     m, e, network = materials, materials.experiment, strategy.network
     check_validation(m)
-    size, last = m.preprocessing.crop_pixels, max(e.trainer.epochs - 1, 0)
+    size, last = m.preprocessing.crop_pixels, max(m.epochs - 1, 0)
     strategy.train_mode(last)
     if e.trainer.batch_size == 1:
         _try_single(network, size)
@@ -156,44 +170,53 @@ def _try_single(network: Network, size: int) -> None:
 
 def _save(directory: Path, setup: Setup) -> None:
     m, network = setup.materials, setup.network
-    head = HeadSpec(width=network.feature_width)
-    save_trained(directory, m, network.module.state_dict(), head, setup.compute.precision)
+    save_trained(directory, m, network.module.state_dict(), setup.head, setup.compute.precision)
 
 
 def _load_best(setup: Setup, state: Path) -> None:
+    """The weights of a state, adapters merged into them: the plain architecture again."""
     problem = states.damage(state)
     if problem is not None:
         raise RunError(f"the best weights cannot be read back: {state}: {problem}.")
     setup.network.module.load_state_dict(states.load_weights(state))
+    merge(setup.network.module)
 
 
-def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode, state: states.State | None) -> Fit:
-    e = setup.materials.experiment
-    batches = setup.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
-    total_steps = e.trainer.epochs * batches.steps_per_epoch
-    step, module = setup.strategy.step, setup.network.module
-    history: list[float] = []
-    average = Average(module, setup.craft.ema) if setup.craft.ema else None
-    trainer = Trainer(
+def build_trainer(setup: Setup, rate: Callable[[int], float], average: Average | None, reporter: Reporter) -> Trainer:
+    """What the loop needs, over a fresh optimizer; `rate` is that of a step."""
+    e, step = setup.materials.experiment, setup.strategy.step
+    return Trainer(
         strategy=setup.strategy,
         step=torch.compile(step) if e.trainer.compile else step,
         optimizer=build_optimizer(setup.strategy.parameter_groups(), e.optimizer, setup.compute.device),
         scaler=setup.compute.grad_scaler(),
         compute=setup.compute,
         place=setup.inputs.place,
-        rate=lambda step: e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps, history),
+        rate=rate,
         micro_batch=e.trainer.batch_size,
         clip_grad=e.trainer.clip_grad,
         warn=reporter.warn,
         rho=setup.craft.rho,
         average=average,
     )
+
+
+def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode, state: states.State | None) -> Fit:
+    e, epochs = setup.materials.experiment, setup.materials.epochs
+    batches = setup.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
+    total_steps = epochs * batches.steps_per_epoch
+    history: list[float] = []
+
+    def rate(step: int) -> float:
+        return e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps, history)
+
+    average = Average(setup.network.module, setup.craft.ema) if setup.craft.ema else None
     metrics = directory / "metrics.jsonl"
     fit = Fit(
-        trainer=trainer,
+        trainer=build_trainer(setup, rate, average, reporter),
         batches=batches,
         validate=lambda: _validate(setup, average, lambda: stop_code() is not None),
-        epochs=e.trainer.epochs,
+        epochs=epochs,
         patience=e.trainer.patience,
         history=history,
         checkpoints=directory / rundir.CHECKPOINTS,
