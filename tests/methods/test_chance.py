@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transfer_cli.methods.chance import SIGNIFICANCE, is_at_chance
+from transfer_cli.methods.chance import SIGNIFICANCE, guessing_probability, is_at_chance
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000, 1 / 0.7])
@@ -14,7 +14,8 @@ def test_agrees_with_the_binomial_tail(classes: float, n: int) -> None:
 
     for correct in {*range(0, n + 1, max(1, n // 200)), 1, n}:
         tail = binom.sf(correct - 1, n, 1 / classes)
-        assert is_at_chance(correct / n, classes, n) == (tail >= SIGNIFICANCE), (correct, tail)
+        assert guessing_probability(correct, classes, n) == pytest.approx(tail, rel=1e-6, abs=1e-12)
+        assert is_at_chance(correct / n, classes, n) == (tail >= SIGNIFICANCE)
 
 
 def test_a_teacher_that_knows_is_never_called_a_guesser() -> None:

@@ -11,17 +11,19 @@ SIGNIFICANCE = 1e-3
 
 
 def is_at_chance(accuracy: float, classes: float, n: int) -> bool:
-    """Whether guessing among `classes` would get `accuracy` of n images right, or more, in one of 1000 tries or more.
+    """Whether guessing among `classes` gets `accuracy` of n images right, or more, in at least one of 1000 tries.
 
-    The exact binomial tail. For classes of unequal size give 1 / (share of the largest) as `classes`: guessing it
-    always is the best guess. True for no images.
+    For classes of unequal size give 1 / (share of the largest) as `classes`: always saying it is the best guess.
     """
-    correct = round(accuracy * n)
+    return guessing_probability(round(accuracy * n), classes, n) >= SIGNIFICANCE
+
+
+def guessing_probability(correct: int, classes: float, n: int) -> float:
+    """How likely guessing is to get `correct` of n images right, or more: the tail of the binomial distribution."""
     if correct == 0 or classes <= 1:
-        return True
-    more = np.arange(correct, n)
-    ratios = np.log((n - more) / (more + 1)) - math.log(classes - 1)
+        return 1.0
     first = math.lgamma(n + 1) - math.lgamma(correct + 1) - math.lgamma(n - correct + 1)
     first += (n - correct) * math.log1p(-1 / classes) - correct * math.log(classes)
-    tail = np.exp(first + np.concatenate([[0.0], np.cumsum(ratios)])).sum()
-    return bool(tail >= SIGNIFICANCE)
+    more = np.arange(correct, n)
+    ratios = np.log((n - more) / (more + 1)) - math.log(classes - 1)
+    return float(np.exp(first + np.concatenate([[0.0], np.cumsum(ratios)])).sum())

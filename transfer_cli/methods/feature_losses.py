@@ -41,7 +41,7 @@ def attention(student: Tensor, teacher: Tensor) -> Tensor:
 @full_precision
 def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Huber loss between the pairwise distances of vectors [B, D], in units of their mean (RKD-D, Park 2019)."""
-    return F.smooth_l1_loss(_relative_distances(student), _relative_distances(teacher))
+    return F.smooth_l1_loss(_relative(_distances(student)), _relative(_distances(teacher)))
 
 
 @full_precision
@@ -50,12 +50,15 @@ def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
 
     Takes memory for B^2 D and B^3 numbers.
     """
-    return F.smooth_l1_loss(_cosines(student), _cosines(teacher))
+    return F.smooth_l1_loss(_cosines(_distances(student)), _cosines(_distances(teacher)))
 
 
+@full_precision
 def rkd(student: Tensor, teacher: Tensor) -> Tensor:
     """RKD-D + 2 RKD-A of vectors [B, D], the paper's mixture (Park 2019); later comparisons weigh it by 25."""
-    return rkd_distance(student, teacher) + 2 * rkd_angle(student, teacher)
+    ours, theirs = _distances(student), _distances(teacher)
+    distance = F.smooth_l1_loss(_relative(ours), _relative(theirs))
+    return distance + 2 * F.smooth_l1_loss(_cosines(ours), _cosines(theirs))
 
 
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,14 +94,25 @@ def _averages(have: int, want: int) -> Tensor:
     return averages
 
 
-def _relative_distances(points: Tensor) -> Tensor:
-    """Distances [B, B] divided by the mean of those that are not zero."""
+def _distances(points: Tensor) -> Tensor:
+    """Distances [B, B] between points [B, D]."""
     distances: Tensor = torch.linalg.vector_norm(points[None] - points[:, None], dim=2)
+    return distances
+
+
+def _relative(distances: Tensor) -> Tensor:
+    """Distances divided by the mean of those that are not zero."""
     mean = distances.sum() / (distances > 0).sum().clamp_min(1)
     return distances / mean.clamp_min(torch.finfo(mean.dtype).tiny)
 
 
-def _cosines(points: Tensor) -> Tensor:
-    """Cosines [B, B, B] of the angle at the first point between the second and the third; 0 where two are one."""
-    directions = F.normalize(points[None] - points[:, None], dim=2)
-    return directions @ directions.transpose(1, 2)
+def _cosines(distances: Tensor) -> Tensor:
+    """Cosines [B, B, B] of the angle at the first point between the second and the third; 0 where it is one of them.
+
+    By the law of cosines, so that the width of the points does not enter.
+    """
+    squares = distances.square()
+    twice_dot = squares[:, :, None] + squares[:, None, :] - squares[None]
+    lengths = distances[:, :, None] * distances[:, None, :]
+    apart = lengths > 0
+    return torch.where(apart, twice_dot / (2 * lengths.where(apart, 1)), 0)

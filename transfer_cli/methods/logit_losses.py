@@ -95,11 +95,12 @@ def standardize(logits: Tensor) -> Tensor:
 def mix_teachers(logits: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
     """One teacher [B, K] of R teachers [B, R, K]: its softmax at this temperature is the mean of theirs.
 
-    `weights` [R], positive, of any sum; equal by default. The result is valid at `temperature` alone.
+    `weights` [R], not negative, of any sum; equal by default. The result is valid at `temperature` alone.
     """
     log_p = (logits / temperature).log_softmax(2)
-    shares = torch.ones_like(log_p[0, :, 0]) if weights is None else weights.to(log_p)
-    return temperature * (log_p + (shares / shares.sum()).log()[:, None]).logsumexp(1)
+    if weights is not None:
+        log_p = log_p + weights.to(log_p).log()[:, None]
+    return temperature * log_p.logsumexp(1)
 
 
 def _apart(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
