@@ -108,6 +108,23 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["strategy.logit_adjustment=1", "dataset.class_weights=inverse"],
         ["strategy.logit_adjustment=1", "dataset.class_weights=inverse"],
     ),
+    "rank of nothing": (["strategy.adapter=lora", "strategy.adapter_rank=0"], ["strategy.adapter_rank=0", "1 or more"]),
+    "rank too high": ([*TINY, "strategy.adapter=lora", "strategy.adapter_rank=999"], ["strategy.adapter", "rank"]),
+    "nothing to adapt": (["strategy.adapter=lora", "strategy.unfreeze=head"], ["strategy.adapter=lora"]),
+    "distance of what never moves": (
+        ["strategy.adapter=lora", "strategy.l2sp.alpha=1"],
+        ["strategy.l2sp.alpha=1", "strategy.adapter=lora"],
+    ),
+    "features that never change": (["strategy.unfreeze=head", "strategy.bss.weight=1"], ["strategy.bss"]),
+    "mistyped stage": (
+        [*TINY, "strategy.delta.weight=1", "strategy.delta.stages=[layr4]"],
+        ["strategy.delta.stages=layr4", "layer4"],
+    ),
+    "frozen stage compared": (
+        [*TINY, "strategy.unfreeze=1", "strategy.delta.weight=1", "strategy.delta.stages=[layer2]"],
+        ["strategy.delta.stages=layer2", "frozen"],
+    ),
+    "penalty below zero": (["strategy.l2sp.beta=-1"], ["strategy.l2sp.beta=-1"]),
     "mistyped loss": (["strategy.loss=focel"], ["strategy.loss=focel", "focal"]),
     "average of nothing": (["strategy.ema=1"], ["strategy.ema=1"]),
     "taken name": (["name=taken"], ["name=taken", "resume=auto"]),

@@ -8,15 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.strategies.networks import tiny
+from tests.strategies.networks import finetune, tiny
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine import precision
 from transfer_cli.engine.precision import PrecisionMemory, choose_precision, time_training
 from transfer_cli.strategies.base import StepResult
 from transfer_cli.strategies.finetune import Finetune
-from transfer_cli.strategies.groups import Rates
-from transfer_cli.strategies.objective import Objective
-from transfer_cli.strategies.trainable import trainable
 
 CPU = torch.device("cpu")
 
@@ -26,7 +23,7 @@ WORK = {"work": "nothing"}
 
 @pytest.fixture
 def strategy() -> Finetune:
-    return Finetune(trainable(tiny(), "all", batch_norm="train", gradual=0, epochs=1), Rates(), Objective())
+    return finetune(tiny())
 
 
 @pytest.mark.parametrize(("fp32", "bf16", "best"), [(3.0, 1.0, "bf16"), (1.1, 1.0, "fp32"), (1.0, 2.0, "fp32")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import TINY, Ended, summary
 from tests.modes.test_train import same_result
+from tests.strategies.networks import tiny
 from transfer_cli.records import metrics
 
 Command = Callable[..., Ended]
@@ -22,6 +24,9 @@ WAYS: dict[str, list[str]] = {
     "gradual behind a cached prefix": ["strategy.gradual=1", "strategy.unfreeze=2", "augment=none"],
     "average, sharpness, depth": ["strategy.ema=0.9", "strategy.sam=0.05", "strategy.drop_path=0.3"],
     "mixed": ["augment.mixup=0.4", "augment.cutmix=1.0", "augment.views=2"],
+    "low rank": ["strategy.adapter=lora", "strategy.adapter_rank=2", "strategy.ema=0.5"],
+    "head first": ["strategy.head_first=3", "strategy.unfreeze=1", "augment=none"],
+    "penalties": ["strategy.l2sp.alpha=0.1", "strategy.bss.weight=0.01", "strategy.delta.weight=0.1"],
     "plateau": ["scheduler=plateau", "scheduler.patience=1", "scheduler.warmup=0"],
 }
 
@@ -106,3 +111,33 @@ def test_a_plateau_lowers_the_rate(command: Command) -> None:
     assert command(*TINY, *still, *plateau, "trainer.epochs=4", "name=flat").code == 0
     rates = [e["learning_rate"] for e in metrics.read(RUNS / "flat" / "metrics.jsonl") if e["split"] == "train"]
     assert rates == pytest.approx([1e-12, 1e-12, 0.5e-12, 0.25e-12], abs=0)
+
+
+@pytest.mark.parametrize("augment", ["augment=none", "augment=standard"])
+def test_finetuning_starts_at_the_probes_accuracy(command: Command, augment: str) -> None:
+    """The same number at step 0, which no random head has: it is the probe's own."""
+    ended = command(*TINY, augment, "strategy.head_first=8", "name=first", "dataset.samples=200")
+    assert ended.code == 0, ended.err
+    start = metrics.read(RUNS / "first" / "metrics.jsonl")[0]
+    assert (start["step"], start["epoch"], start["split"]) == (0, 0, "val")
+    probe = [e["accuracy"] for e in metrics.read(RUNS / "first" / "probe.jsonl") if e["split"] == "val"]
+    assert start["accuracy"] == max(probe)
+    assert f"{100 * max(probe):.2f} % on validation" in ended.out
+    assert json.loads((RUNS / "first" / "model.json").read_text())["head"]["kind"] == "probe"
+
+
+@pytest.mark.parametrize("kind", ["lora", "linear", "bitfit"])
+def test_adapters_are_merged_into_the_plain_architecture(command: Command, kind: str) -> None:
+    words = ["strategy.adapter_rank=2", "optimizer.lr=0.01", "name=adapted"]
+    ended = command(*TINY, f"strategy.adapter={kind}", *words)
+    assert ended.code == 0, ended.err
+    run = RUNS / "adapted"
+    exported = load_file(run / "model.safetensors")
+    assert exported.keys() == tiny().module.state_dict().keys()
+    # The scores before merging, which chose the epoch, are those of the exported model.
+    evaluated = command("mode=evaluate", f"run={run}", "split=val", "trainer.device=cpu")
+    assert evaluated.code == 0, evaluated.err
+    loss = next(float(line.split()[1]) for line in evaluated.out.splitlines() if line.startswith("loss"))
+    assert loss == pytest.approx(summary(run)["val"]["loss"], abs=1e-5)
+    saved = load_file(sorted((run / "checkpoints").glob("state-*"))[-1] / "model.safetensors")
+    assert (saved.keys() == exported.keys()) == (kind == "bitfit")

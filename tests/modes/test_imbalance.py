@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from tests.conftest import TINY, Ended, summary
+from tests.strategies.networks import finetune, tiny
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.packaged import fake
 from transfer_cli.methods.losses import cross_entropy
-from transfer_cli.models import backbones
-from transfer_cli.strategies.finetune import Finetune
+from transfer_cli.strategies.objective import Objective
 
 QUICK = [word for word in TINY if not word.startswith(("dataset", "trainer.epochs"))] + ["trainer.epochs=1"]
 TABLE = ["dataset=manifest", "dataset.path=skewed.csv"]
@@ -55,20 +55,20 @@ def test_balanced_draws_and_weights_change_what_is_learnt(command: Callable[...,
 
 
 def test_the_loss_weighs_classes() -> None:
-    strategy = Finetune(backbones.build("test_resnet", "timm", 3, 32), "all", 0.1)
+    strategy = finetune(tiny(), objective=Objective(smoothing=0.1))
     batch = Batch(torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 1, 2]), torch.arange(4))
     strategy.network.eval()
     plain = strategy.step(batch)
-    strategy.class_weights = torch.tensor([2.0, 0.5, 1.0])
+    strategy.objective = Objective(smoothing=0.1, class_weights=torch.tensor([2.0, 0.5, 1.0]))
     weighted = strategy.step(batch)
     assert torch.equal(plain.logits, weighted.logits)
-    terms = cross_entropy(plain.logits, batch.labels, smoothing=0.1, class_weights=strategy.class_weights)
+    terms = cross_entropy(plain.logits, batch.labels, smoothing=0.1, class_weights=strategy.objective.class_weights)
     assert weighted.loss.item() == pytest.approx(terms.mean().item())
     assert weighted.loss.item() != pytest.approx(plain.loss.item())
 
 
 def test_the_loss_weighs_samples() -> None:
-    strategy = Finetune(backbones.build("test_resnet", "timm", 3, 32), "all", 0.0)
+    strategy = finetune(tiny())
     images, labels = torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2])
     strategy.network.eval()
     alone = [

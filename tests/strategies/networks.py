@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from transfer_cli.config_finetune import Unfreeze
 from transfer_cli.data.batches import Batch
 from transfer_cli.models import backbones
 from transfer_cli.models.network import Network
 from transfer_cli.strategies.finetune import Finetune
+from transfer_cli.strategies.groups import Rates
+from transfer_cli.strategies.objective import Objective
+from transfer_cli.strategies.trainable import selected, thawing
 
 CLASSES, SIZE = 3, 32
 
@@ -20,6 +24,11 @@ def tiny(name: str = "test_resnet") -> Network:
         if isinstance(layer, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(layer.weight)
     return network
+
+
+def finetune(network: Network, unfreeze: Unfreeze = "all", objective: Objective | None = None) -> Finetune:
+    training = thawing(network, selected(network, unfreeze, "train"), gradual=0, epochs=1)
+    return Finetune(training, Rates(), objective or Objective())
 
 
 def batch(count: int = 6, seed: int = 0) -> Batch:

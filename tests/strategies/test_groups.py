@@ -9,12 +9,12 @@ from transfer_cli.config_finetune import Unfreeze
 from transfer_cli.errors import UserError
 from transfer_cli.strategies.base import ParameterGroup
 from transfer_cli.strategies.groups import Rates, parameter_groups
-from transfer_cli.strategies.trainable import trainable
+from transfer_cli.strategies.trainable import selected, thawing
 
 
 def groups(rates: Rates, unfreeze: Unfreeze = "all", gradual: int = 0) -> list[ParameterGroup]:
     network = tiny()
-    return parameter_groups(trainable(network, unfreeze, batch_norm="train", gradual=gradual, epochs=10), rates)
+    return parameter_groups(thawing(network, selected(network, unfreeze, "train"), gradual=gradual, epochs=10), rates)
 
 
 def multipliers(found: list[ParameterGroup]) -> dict[str, float]:

@@ -13,13 +13,13 @@ from transfer_cli.models.network import Network
 from transfer_cli.strategies.finetune import Finetune
 from transfer_cli.strategies.groups import Rates
 from transfer_cli.strategies.objective import Objective
-from transfer_cli.strategies.trainable import Trainable, stage_levels, trainable
+from transfer_cli.strategies.trainable import Trainable, selected, stage_levels, thawing
 
 EPOCHS = 3
 
 
 def what(network: Network, unfreeze: Any = "all", batch_norm: Any = "train", gradual: int = 0) -> Trainable:
-    return trainable(network, unfreeze, batch_norm=batch_norm, gradual=gradual, epochs=EPOCHS)
+    return thawing(network, selected(network, unfreeze, batch_norm), gradual=gradual, epochs=EPOCHS)
 
 
 def snapshot(network: Network) -> dict[str, torch.Tensor]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
+
 from transfer_cli.config import Augment
 from transfer_cli.data.augment import view_of
 from transfer_cli.data.batches import Batch, Epochs
@@ -56,4 +58,7 @@ class PlaceMixed:
             return placed
         found = Mixes(*(placed.extras.pop(name) for name in NAMES))
         placed.extras["targets"] = mix_targets(placed.labels, found, self.classes)
+        if "weight" in placed.extras:
+            own = placed.extras["weight"]
+            placed.extras["weight"] = torch.lerp(own[found.partners], own, found.shares)
         return Batch(mix_images(placed.inputs, found), placed.labels, placed.indices, placed.extras)

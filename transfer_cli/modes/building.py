@@ -110,13 +110,16 @@ def gather(experiment: Experiment, augment: Augment, reporter: Reporter) -> Mate
     )
 
 
-def with_pixels(materials: Materials, reporter: Reporter) -> Materials:
-    """The same with its images decoded, which may take a while: what can fail fast has been tried before."""
+def with_pixels(materials: Materials, reporter: Reporter, *, plain: bool = False) -> Materials:
+    """The same with its images decoded, which may take a while: what can fail fast has been tried before.
+
+    `plain`: the training images as evaluation sees them, too.
+    """
     m = materials
     gpu = None
     if m.device.type == "cuda":
         gpu = Gpu(m.device, cuts_there(m.augment, m.preprocessing.interpolation))
-    opened = open_pixels(m.experiment, m.images, training_wants(m), m.cache, reporter, gpu)
+    opened = open_pixels(m.experiment, m.images, training_wants(m, plain), m.cache, reporter, gpu)
     images = opened.images
     counts = ", ".join(f"{len(images.splits[split]):,} {split}" for split in ("train", "val", "test"))
     reporter.say(f"dataset   {images.name}: {counts} images, {len(images.classes)} classes")
@@ -159,14 +162,18 @@ def load_images(dataset: Dataset, seed: int) -> ImageSet:
     )
 
 
-def training_wants(materials: Materials) -> list[Want]:
-    """Which pixels a training needs: sources to crop views from, and evaluation pixels of the other splits."""
+def training_wants(materials: Materials, plain: bool = False) -> list[Want]:
+    """Which pixels a training needs: sources to crop views from, and evaluation pixels of the other splits.
+
+    `plain`: evaluation pixels of the training images, too.
+    """
     splits, preprocessing = materials.images.splits, materials.preprocessing
     held_out = np.union1d(splits["val"], splits["test"])
     if materials.augment.crop_scale is None:
         return [Want(forms.evaluation(preprocessing), np.union1d(held_out, splits["train"]))]
     training = forms.training(preprocessing, materials.experiment.dataset.source_factor)
-    return [Want(training, splits["train"]), Want(forms.evaluation(preprocessing), held_out)]
+    evaluated = np.union1d(held_out, splits["train"]) if plain else held_out
+    return [Want(training, splits["train"]), Want(forms.evaluation(preprocessing), evaluated)]
 
 
 def open_pixels(

@@ -20,6 +20,7 @@ from transfer_cli.engine.optimizers import build_optimizer
 from transfer_cli.engine.precision import choose_precision, time_training, training_work
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.errors import RunError, UserError
+from transfer_cli.methods.adapters import merge
 from transfer_cli.methods.averaging import Average
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
@@ -56,9 +57,17 @@ class Setup:
     weights: LoadReport
     strategy: Strategy
     inputs: Inputs
+    head: HeadSpec
+    """How the head is built again where the trained model is used."""
     craft: Craft = Craft()
+    begin: Begin | None = None
+    """What comes before the first step."""
     beside: dict[str, nn.Module] = field(default_factory=dict)
     """What trains beside the network and is never exported, by the name of its file in a state."""
+
+
+Begin = Callable[[Setup, Path, Reporter, StopCode, bool], Scores | None]
+"""From the run directory, and whether nothing has trained yet, to validation scores to be recorded as epoch 0."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,12 @@ class Looped:
         """Train to the last epoch and load the best weights."""
         write_parameters(rates.rows(self.setup.strategy, self.materials.experiment.optimizer), directory)
         self.setup.inputs.compute()
+        begin, fresh = self.setup.begin, self.state is None
+        start = begin(self.setup, directory, reporter, stop_code, fresh) if begin else None
         fit = _fit(self.setup, directory, reporter, stop_code, self.state)
+        if start is not None:
+            fit.log.write(step=0, epoch=0, split="val", **start)
+        parameters = building.parameter_counts(self.setup.network)
         best = fit.run()
         _load_best(self.setup, directory / rundir.CHECKPOINTS / best.state)
         return Outcome(
@@ -93,7 +107,7 @@ class Looped:
             precision=self.precision,
             save_model=lambda run: _save(run, self.setup),
             test_logits=lambda: _split_logits(self.setup, "test", lambda: stop_code() is not None),
-            parameters=building.parameter_counts(self.setup.network),
+            parameters=parameters,
             weights=(self.setup.weights.label, self.setup.weights.sha256),
             train_seconds=fit.progress.train_seconds,
             images=fit.progress.images,
@@ -156,15 +170,16 @@ def _try_single(network: Network, size: int) -> None:
 
 def _save(directory: Path, setup: Setup) -> None:
     m, network = setup.materials, setup.network
-    head = HeadSpec(width=network.feature_width)
-    save_trained(directory, m, network.module.state_dict(), head, setup.compute.precision)
+    save_trained(directory, m, network.module.state_dict(), setup.head, setup.compute.precision)
 
 
 def _load_best(setup: Setup, state: Path) -> None:
+    """The weights of a state, adapters merged into them: the plain architecture again."""
     problem = states.damage(state)
     if problem is not None:
         raise RunError(f"the best weights cannot be read back: {state}: {problem}.")
     setup.network.module.load_state_dict(states.load_weights(state))
+    merge(setup.network.module)
 
 
 def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode, state: states.State | None) -> Fit:

@@ -23,16 +23,16 @@ class Objective:
     class_weights: Tensor | None = None
     adjustment: Tensor | None = None
 
-    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The mean over a batch, [], of logits [B, K] and classes [B] or probabilities [B, K]."""
+    def __call__(self, logits: Tensor, targets: Tensor, sample_weights: Tensor | None = None) -> Tensor:
+        """The mean over a batch, [], of logits [B, K] and classes [B] or probabilities [B, K]; weights are [B]."""
         if self.adjustment is not None:
-            logits = logits + self.adjustment
+            logits = logits.float() + self.adjustment
         weights = self.class_weights
         if self.kind == "focal":
             losses = focal(logits, targets, gamma=self.gamma, smoothing=self.smoothing, class_weights=weights)
         else:
             losses = cross_entropy(logits, targets, smoothing=self.smoothing, class_weights=weights)
-        return losses.mean()
+        return losses.mean() if sample_weights is None else (losses * sample_weights).mean()
 
 
 def weights_for(labels: Indices, classes: int, how: str, device: torch.device) -> Tensor | None:

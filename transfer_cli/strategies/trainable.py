@@ -65,16 +65,8 @@ class Trainable:
                 layer.eval()
 
 
-def trainable(
-    network: Network, unfreeze: Unfreeze, *, batch_norm: Literal["train", "frozen"], gradual: int, epochs: int
-) -> Trainable:
-    """What `unfreeze` names of a network, without what thaws only after `epochs`.
-
-    Raises UserError for a pattern that matches nothing, and for more stages than there are.
-    """
-    names = selected(network, unfreeze)
-    if batch_norm == "frozen":
-        names -= _batch_norm_names(network)
+def thawing(network: Network, names: set[str], *, gradual: int, epochs: int) -> Trainable:
+    """Parameters that train from the epoch on in which their stage thaws, without what thaws only after `epochs`."""
     if gradual:
         levels = stage_levels(network)
         reached = boundary_at(max(epochs - 1, 0), levels[-1] + 1, every=gradual)
@@ -82,8 +74,16 @@ def trainable(
     return Trainable(network, frozenset(names), gradual)
 
 
-def selected(network: Network, unfreeze: Unfreeze) -> set[str]:
-    """Names of the parameters that `unfreeze` means; the head is always among them."""
+def selected(network: Network, unfreeze: Unfreeze, batch_norm: Literal["train", "frozen"]) -> set[str]:
+    """Names of the parameters that `unfreeze` means; the head is always among them.
+
+    Raises UserError for a pattern that matches nothing, and for more stages than there are.
+    """
+    frozen = _batch_norm_names(network) if batch_norm == "frozen" else set()
+    return _selected(network, unfreeze) - frozen
+
+
+def _selected(network: Network, unfreeze: Unfreeze) -> set[str]:
     names = [name for name, _ in network.module.named_parameters()]
     if isinstance(unfreeze, tuple):
         head = len(network.stages) - 1
