@@ -17,7 +17,7 @@ from transfer_cli.convert import Between, MoreThan, Problems, convert, convert_o
 from transfer_cli.errors import UserError
 from transfer_cli.limits import Count, Fraction, NotNegative, Positive, Share
 
-Mode = Literal["train", "evaluate", "predict", "rank", "cache"]
+Mode = Literal["train", "evaluate", "predict", "rank", "find_lr", "cache"]
 Alpha = Annotated[float, Between(0, 8)]
 
 
@@ -142,6 +142,8 @@ class Trainer:
 
     epochs: Annotated[int, Between(0, 10**9)]
     """0: a run directory to look at, with a sheet of augmented samples, and nothing trained."""
+    steps: Count | Literal["bit"] | None
+    """In place of epochs: about so many steps, in whole epochs; bit: by the BiT rule, which chooses mixup as well."""
     batch_size: Count
     accumulate: Count
     clip_grad: Positive | None
@@ -166,6 +168,15 @@ class RankCommand:
     """`mode=rank`: which backbones."""
 
     models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FindLr:
+    """`mode=find_lr`: how many steps, at rates from the lowest to the highest."""
+
+    lowest: Positive
+    highest: Positive
+    steps: Annotated[int, Between(2)]
 
 
 @dataclass(frozen=True)
@@ -195,6 +206,7 @@ class Experiment:
     trainer: Trainer
     cache: CacheCommand
     rank: RankCommand
+    find_lr: FindLr
 
 
 STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract, "distill": Distill}
@@ -202,7 +214,7 @@ STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract, "distil
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
 _NOT_IN_HASH = (
     *("mode", "run", "input", "output", "split", "name", "resume"),
-    *("cache_dir", "cache_size", "cache", "rank", "output_dir", "quiet"),
+    *("cache_dir", "cache_size", "cache", "rank", "find_lr", "output_dir", "quiet"),
 )
 _NOT_IN_HASH_OF_GROUP = {"trainer": ("workers",), "dataset": ("store",)}
 
@@ -234,6 +246,14 @@ def combination_problems(experiment: Experiment) -> list[str]:
             f"run={e.run}: mode=train makes a new run; to continue one say resume=<run directory>.",
         ),
         (e.mode in ("evaluate", "predict") and e.run is None, f"run: mode={e.mode} needs run=<run directory>."),
+        (
+            e.find_lr.lowest >= e.find_lr.highest,
+            f"find_lr.lowest={e.find_lr.lowest}: must be below find_lr.highest={e.find_lr.highest}.",
+        ),
+        (
+            e.mode == "find_lr" and isinstance(e.strategy, Extract),
+            "mode=find_lr: strategy=extract tries rates itself; see strategy.grid.lr.",
+        ),
         (e.mode == "predict" and e.input is None, "input: mode=predict needs input=<image file or folder>."),
         (
             e.mode == "rank" and not e.rank.models,
@@ -353,6 +373,10 @@ def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
             f"trainer.clip_grad={e.trainer.clip_grad}: strategy=extract does not clip; leave it out.",
         ),
         (e.trainer.accumulate > 1, "trainer.accumulate: strategy=extract needs none; set trainer.batch_size."),
+        (
+            e.trainer.steps is not None,
+            f"trainer.steps={e.trainer.steps}: strategy=extract counts in epochs; set trainer.epochs.",
+        ),
         (
             e.trainer.patience is not None,
             f"trainer.patience={e.trainer.patience}: strategy=extract keeps the best epoch of all; leave it out.",

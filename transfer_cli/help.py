@@ -20,7 +20,7 @@ GROUPS = {
 }
 
 KEYS = {
-    "mode": "train (default), evaluate, predict, cache",
+    "mode": "train (default), evaluate, predict, rank, find_lr, cache",
     "model.name": "any classification model of torchvision or timm",
     "model.weights": "auto, none, a torchvision enum name, a timm tag, a file, or a run directory",
     "dataset.path": "folder of the images, or the file or pattern that the data set is read from",
@@ -59,6 +59,7 @@ KEYS = {
     "augment.mixup, .cutmix": "alpha of the Beta distribution that images and labels are mixed with (0: off)",
     "augment.views": "K views that repeat (default: a fresh view every epoch)",
     "trainer.epochs, .batch_size": "how long, and images a step",
+    "trainer.steps": "a number of steps in place of epochs, or bit: by the BiT rule, from the data set's size",
     "trainer.accumulate, .clip_grad": "batches a step, the largest gradient norm",
     "trainer.patience": "epochs without a better validation accuracy after which training ends",
     "trainer.device": "auto, cpu, cuda, cuda:1, mps",
@@ -69,6 +70,7 @@ KEYS = {
     "name, resume": "outputs/runs/<name>; resume=auto continues it if it exists, resume=<run directory> that one",
     "output_dir, cache_dir": "where runs go (outputs), where caches go (auto)",
     "cache.action, cache.kind": "for cache: list (default), verify (damaged ones go), clear; all (default) or one kind",
+    "find_lr.lowest, .highest, .steps": "for find_lr: rates from the lowest to the highest, a step each",
     "cache_size": "GiB that the cache may take; auto: half of what is free, up to 100. The least recently used goes",
     "quiet": "print only the run directory",
 }

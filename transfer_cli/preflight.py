@@ -23,7 +23,7 @@ _PATTERNS = ("webdataset", "hf")
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
     checks = [_device, _weights, _teacher, _run, _input, _output, _cache_dir]
-    if experiment.mode == "rank":
+    if experiment.mode in ("rank", "find_lr"):
         checks += [_dataset_path]
     if experiment.mode == "train":
         checks += [_dataset_path] if in_sweep else [_dataset_path, _run_directory]

@@ -21,15 +21,18 @@ _HOLDER = ".holder.json"
 _LOCK = ".lock"
 
 
-def planned(experiment: Experiment) -> Path:
-    """Where this run goes. Raises UserError for a taken name, no run to resume, a folder that cannot be written."""
+def planned(experiment: Experiment, kind: str = "runs") -> Path:
+    """Where this run goes, in the folder for its kind.
+
+    Raises UserError for a taken name, no run to resume, a folder that cannot be written.
+    """
     if experiment.resume not in ("never", "auto"):
         path = Path(experiment.resume)
         if not (path / CONFIG).is_file():
             raise UserError(f"resume={path}: expected never, auto, or a run directory (a folder with {CONFIG}).")
         return path
     name = experiment.name or _automatic_name(experiment)
-    path = Path(experiment.output_dir) / "runs" / name
+    path = Path(experiment.output_dir) / kind / name
     if path.exists() and experiment.name and experiment.resume == "never":
         raise UserError(
             f"name={name}: {path} exists{_held_by(path)}. Choose another name, or go on with it by resume=auto."
@@ -58,7 +61,7 @@ def claim(path: Path, *, named: bool, may_exist: bool) -> Iterator[Path]:
     """
     from filelock import FileLock, Timeout
 
-    path = _make(path, named, may_exist)
+    path = make(path, named=named, may_exist=may_exist)
     lock = FileLock(path / _LOCK, timeout=0)
     try:
         lock.acquire()
@@ -75,7 +78,8 @@ def claim(path: Path, *, named: bool, may_exist: bool) -> Iterator[Path]:
         lock.release()
 
 
-def _make(path: Path, named: bool, may_exist: bool) -> Path:
+def make(path: Path, *, named: bool, may_exist: bool = False) -> Path:
+    """Create a directory of one's own. Raises UserError for a taken name; an automatic one gets a number."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for number in range(2, 1000):
         try:

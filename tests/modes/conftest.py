@@ -8,7 +8,7 @@ import pytest
 
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import EXIT_PREEMPTED
-from transfer_cli.modes import train
+from transfer_cli.modes import find_lr, train
 
 
 @pytest.fixture
@@ -30,6 +30,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
             def code(self, value: int | None) -> None:
                 pass
 
-        monkeypatch.setattr(train, "StopRequest", Stopping)
+        for module in (train, find_lr):
+            monkeypatch.setattr(module, "StopRequest", Stopping)
 
     return install

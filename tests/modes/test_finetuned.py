@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests.conftest import TINY, Ended, summary
+from tests.conftest import TINY, Ended, experiment, summary
 from tests.modes.test_train import same_result
 from tests.strategies.networks import tiny
+from transfer_cli.modes import building
+from transfer_cli.modes.parts import PLAIN
 from transfer_cli.records import metrics
+from transfer_cli.records.terminal import Reporter
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
@@ -141,3 +144,11 @@ def test_adapters_are_merged_into_the_plain_architecture(command: Command, kind:
     assert loss == pytest.approx(summary(run)["val"]["loss"], abs=1e-5)
     saved = load_file(sorted((run / "checkpoints").glob("state-*"))[-1] / "model.safetensors")
     assert (saved.keys() == exported.keys()) == (kind == "bitfit")
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [("1", 1), ("7", 2), ("bit", 167)])
+def test_a_number_of_steps_becomes_whole_epochs(steps: str, epochs: int) -> None:
+    """Of 42 images in batches of 16, an epoch has three steps; 500 of them are the BiT rule for a small set."""
+    materials = building.gather(experiment(*TINY, f"trainer.steps={steps}"), PLAIN, Reporter(quiet=True))
+    assert len(materials.images.splits["train"]) == 42
+    assert materials.epochs == epochs

@@ -12,6 +12,7 @@ MODULES = {
     "evaluate": "transfer_cli.modes.evaluate",
     "predict": "transfer_cli.modes.predict",
     "rank": "transfer_cli.modes.rank",
+    "find_lr": "transfer_cli.modes.find_lr",
     "cache": "transfer_cli.modes.cache",
 }
 

@@ -26,6 +26,7 @@ from transfer_cli.engine.device import Normalize, Place, PlacePixels
 from transfer_cli.engine.precision import PrecisionMemory
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import Stopped
+from transfer_cli.methods.bit_rule import BitRule, bit_rule
 from transfer_cli.models import backbones, weights
 from transfer_cli.models.known import Known
 from transfer_cli.models.network import Network
@@ -55,6 +56,20 @@ class Materials:
         """The decoded images, once they are open."""
         assert self.opened is not None
         return self.opened
+
+    @property
+    def epochs(self) -> int:
+        """How long to train, by epochs or by steps; whole epochs, one at least."""
+        trainer, images = self.experiment.trainer, len(self.images.splits["train"])
+        if trainer.steps is None:
+            return trainer.epochs
+        steps = self.bit_rule.steps if trainer.steps == "bit" else trainer.steps
+        return max(round(steps / -(-images // (trainer.batch_size * trainer.accumulate))), 1)
+
+    @property
+    def bit_rule(self) -> BitRule:
+        """What the BiT rule says for these images."""
+        return bit_rule(len(self.images.splits["train"]), self.preprocessing.crop_pixels**2)
 
     @property
     def workers(self) -> int:
@@ -97,7 +112,7 @@ def gather(experiment: Experiment, augment: Augment, reporter: Reporter) -> Mate
     preprocessing = source.preprocessing
     if experiment.image_size != "auto":
         preprocessing = preprocessing.at(experiment.image_size)
-    return Materials(
+    m = Materials(
         experiment=experiment,
         augment=augment,
         device=device,
@@ -108,6 +123,14 @@ def gather(experiment: Experiment, augment: Augment, reporter: Reporter) -> Mate
         known=known,
         precision_memory=PrecisionMemory(cache.root / "precision"),
     )
+    return _by_bit_rule(m, reporter) if experiment.trainer.steps == "bit" else m
+
+
+def _by_bit_rule(m: Materials, reporter: Reporter) -> Materials:
+    rule = m.bit_rule
+    counts = f"{rule.steps:,} steps for {len(m.images.splits['train']):,} images, {m.epochs} epochs"
+    reporter.say(f"length    by the BiT rule: {counts}, mixup {rule.mixup}")
+    return replace(m, augment=replace(m.augment, mixup=rule.mixup))
 
 
 def with_pixels(materials: Materials, reporter: Reporter, *, plain: bool = False) -> Materials:

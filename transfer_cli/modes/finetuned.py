@@ -35,7 +35,7 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     if fits_head:
         network = attach(network, head, classes)
     network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    strategy = build_strategy(network, config, e.trainer.epochs)
+    strategy = build_strategy(network, config, m.epochs)
     compute = choose_compute(m, strategy, report, state, reporter)
     m = building.with_pixels(m, reporter, plain=fits_head or config.delta.weight > 0)
     inputs = prefix.choose(m, network, strategy.boundary, config.cache, compute, reporter)

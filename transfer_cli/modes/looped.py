@@ -139,7 +139,7 @@ def choose_compute(
     """
     m, e, network = materials, materials.experiment, strategy.network
     check_validation(m)
-    size, last = m.preprocessing.crop_pixels, max(e.trainer.epochs - 1, 0)
+    size, last = m.preprocessing.crop_pixels, max(m.epochs - 1, 0)
     strategy.train_mode(last)
     if e.trainer.batch_size == 1:
         _try_single(network, size)
@@ -182,33 +182,41 @@ def _load_best(setup: Setup, state: Path) -> None:
     merge(setup.network.module)
 
 
-def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode, state: states.State | None) -> Fit:
-    e = setup.materials.experiment
-    batches = setup.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
-    total_steps = e.trainer.epochs * batches.steps_per_epoch
-    step, module = setup.strategy.step, setup.network.module
-    history: list[float] = []
-    average = Average(module, setup.craft.ema) if setup.craft.ema else None
-    trainer = Trainer(
+def build_trainer(setup: Setup, rate: Callable[[int], float], average: Average | None, reporter: Reporter) -> Trainer:
+    """What the loop needs, over a fresh optimizer; `rate` is that of a step."""
+    e, step = setup.materials.experiment, setup.strategy.step
+    return Trainer(
         strategy=setup.strategy,
         step=torch.compile(step) if e.trainer.compile else step,
         optimizer=build_optimizer(setup.strategy.parameter_groups(), e.optimizer, setup.compute.device),
         scaler=setup.compute.grad_scaler(),
         compute=setup.compute,
         place=setup.inputs.place,
-        rate=lambda step: e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps, history),
+        rate=rate,
         micro_batch=e.trainer.batch_size,
         clip_grad=e.trainer.clip_grad,
         warn=reporter.warn,
         rho=setup.craft.rho,
         average=average,
     )
+
+
+def _fit(setup: Setup, directory: Path, reporter: Reporter, stop_code: StopCode, state: states.State | None) -> Fit:
+    e, epochs = setup.materials.experiment, setup.materials.epochs
+    batches = setup.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
+    total_steps = epochs * batches.steps_per_epoch
+    history: list[float] = []
+
+    def rate(step: int) -> float:
+        return e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps, history)
+
+    average = Average(setup.network.module, setup.craft.ema) if setup.craft.ema else None
     metrics = directory / "metrics.jsonl"
     fit = Fit(
-        trainer=trainer,
+        trainer=build_trainer(setup, rate, average, reporter),
         batches=batches,
         validate=lambda: _validate(setup, average, lambda: stop_code() is not None),
-        epochs=e.trainer.epochs,
+        epochs=epochs,
         patience=e.trainer.patience,
         history=history,
         checkpoints=directory / rundir.CHECKPOINTS,

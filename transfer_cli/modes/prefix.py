@@ -96,7 +96,7 @@ def estimate(materials: Materials, network: Network, boundary: int) -> Plan:
     with torch.inference_mode():
         shape = network.eval().forward_to(boundary, torch.zeros(2, 3, size, size, device=device)).shape[1:]
     parts = sum(counts[split] for split, _ in Parts(m).wanted())
-    epochs = m.experiment.trainer.epochs
+    epochs = m.epochs
     without = epochs * (counts["train"] + counts["val"]) + counts["test"]
     # Two bytes a number in the precisions that large runs use, four in fp32: the larger is assumed.
     return Plan(parts * math.prod(shape) * 4, parts, without)

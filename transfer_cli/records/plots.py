@@ -105,6 +105,30 @@ def ranking(models: Sequence[str], measures: Mapping[str, Sequence[float]], path
     _save(figure, path)
 
 
+def rates(
+    tested: Sequence[float], losses: Sequence[float], average: Sequence[float], marked: Sequence[float], path: Path
+) -> None:
+    """The losses of a range test over the rates, their running average, and the rates that it suggests."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(tested, losses, color="0.75", linewidth=1, label="loss of a step")
+    axes.plot(tested, average, color=COLOURS["train"], label="running average")
+    for rate, style in zip(marked, ("--", ":"), strict=False):
+        axes.axvline(rate, color=COLOURS["val"], linestyle=style, label=f"{rate:.2g}")
+    finite = [loss for loss in average if np.isfinite(loss)]
+    if finite:
+        low, first = min(finite), finite[0]
+        axes.set_ylim(low - 0.1 * max(first - low, 0.1), first + max(first - low, 0.1))
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss", title="Range test")
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
 def _best_epoch(val: Sequence[Event]) -> Event | None:
     """The first epoch of highest validation accuracy; among equal ones the lowest loss, as training chooses."""
     finite = [event for event in val if event["accuracy"] is not None and event["loss"] is not None]

@@ -1,0 +1,73 @@
+"""mode=find_lr: a range test of the learning rate, its picture and a suggestion; nothing is trained."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from transfer_cli import rundir
+from transfer_cli.config import Experiment
+from transfer_cli.engine.range_test import losses_at
+from transfer_cli.engine.signals import StopRequest
+from transfer_cli.errors import EXIT_OK, RunError, Stopped, UserError
+from transfer_cli.methods.range_test import Suggestion, rates, smoothed, suggest
+from transfer_cli.modes.looped import Looped, build_trainer
+from transfer_cli.modes.train import PREPARE
+from transfer_cli.records import plots
+from transfer_cli.records.tables import write_csv
+from transfer_cli.records.terminal import Reporter
+
+FOLDER = "find_lr"
+
+
+def run(experiment: Experiment, overrides: list[str]) -> int:
+    """Test rates from `find_lr.lowest` to `find_lr.highest`; writes `rates.csv` and `rates.png`."""
+    e, reporter = experiment, Reporter(quiet=experiment.quiet)
+    path = rundir.planned(e, FOLDER)
+    job = PREPARE[e.strategy.name](e, reporter, None)
+    if not isinstance(job, Looped):
+        raise UserError(f"mode=find_lr: strategy={e.strategy.name} tries rates itself; see strategy.grid.lr.")
+    tested = rates(e.find_lr.lowest, e.find_lr.highest, e.find_lr.steps)
+    losses = _losses(job, tested, reporter)
+    tested = tested[: len(losses)]
+    average = smoothed(losses)
+    suggestion = suggest(tested, average)
+    directory = rundir.make(path, named=e.name is not None)
+    columns = ["learning_rate", "loss", "smoothed_loss"]
+    write_csv(directory / "rates.csv", columns, list(zip(tested, losses, average, strict=True)))
+    marked = [] if suggestion is None else [suggestion.steepest, suggestion.tenth_of_lowest]
+    plots.rates(tested, losses, average, marked, directory / "rates.png")
+    _tell(suggestion, tested, e, reporter)
+    reporter.result(directory)
+    return EXIT_OK
+
+
+def _losses(job: Looped, tested: list[float], reporter: Reporter) -> list[float]:
+    setup, e = job.setup, job.materials.experiment
+    with StopRequest() as stop, tempfile.TemporaryDirectory() as scratch:
+        setup.inputs.compute()
+        if setup.begin is not None:
+            setup.begin(setup, Path(scratch), reporter, lambda: stop.code, True)
+        trainer = build_trainer(setup, lambda step: tested[min(step, len(tested) - 1)], None, reporter)
+        batches = setup.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
+        with reporter.count("testing rates", len(tested), "steps") as bar:
+            losses = losses_at(trainer, batches, tested, lambda: stop.code is not None, lambda _: bar.step(1))
+        if stop.code is not None:
+            raise Stopped(stop.code, "while rates were tested; nothing was written")
+    if not losses:
+        raise RunError(f"the loss is not finite at the first rate, {tested[0]:g}: lower find_lr.lowest.")
+    return losses
+
+
+def _tell(suggestion: Suggestion | None, tested: list[float], e: Experiment, reporter: Reporter) -> None:
+    end = f"{tested[-1]:.3g}"
+    if len(tested) < e.find_lr.steps:
+        reporter.say(f"the loss leaves at {end}")
+    if suggestion is None:
+        reporter.say(f"the loss never falls up to {end}: no suggestion; see find_lr.lowest, find_lr.highest")
+        return
+    rows = [
+        ["where the loss falls fastest", f"optimizer.lr={suggestion.steepest:.2g}"],
+        ["a tenth of where it is lowest", f"optimizer.lr={suggestion.tenth_of_lowest:.2g}"],
+    ]
+    reporter.table(f"rates for {e.optimizer.name} at batches of {e.trainer.batch_size}", ["suggestion", "rate"], rows)
