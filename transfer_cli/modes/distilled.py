@@ -19,6 +19,7 @@ from transfer_cli.methods.answers import Layout
 from transfer_cli.methods.contrast import Negatives
 from transfer_cli.methods.distillation import DistillationLoss
 from transfer_cli.models import backbones
+from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
 from transfer_cli.modes import building
 from transfer_cli.modes.answers import Answers, TaughtInputs, choose_stored
@@ -88,7 +89,8 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
         reporter.warn("the data set's weights of samples do not count: strategy=distill takes all alike")
     inputs = TaughtInputs(PixelInputs(m), answers, _negatives(m, loss, config))
     beside: dict[str, nn.Module] = {BESIDE: loss} if loss.state_dict() else {}
-    setup = Setup(m, compute, network, report, strategy, inputs, beside=beside)
+    head = HeadSpec(width=network.feature_width)
+    setup = Setup(m, compute, network, report, strategy, inputs, head, beside=beside)
     return Distilled(Looped(setup, state), answers, accuracies)
 
 
