@@ -25,7 +25,7 @@ def test_the_options_are_counted() -> None:
     assert counts == {
         "augment": 6,
         "dataset": 22,
-        "experiment": 2,
+        "experiment": 9,
         "model": 22,
         "optimizer": 10,
         "scheduler": 8,

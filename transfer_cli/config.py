@@ -413,6 +413,10 @@ def _distill_problems(e: Experiment) -> list[tuple[bool, str]]:
     return [
         *distill_problems(config, labelled=e.dataset.labels == "classes", epochs=e.trainer.epochs),
         (
+            e.trainer.steps == "bit",
+            "trainer.steps=bit: the BiT rule mixes images, and a teacher answers for images as they are; say a number.",
+        ),
+        (
             e.augment.mixup > 0 or e.augment.cutmix > 0,
             "augment.mixup, augment.cutmix: a teacher answers for images as they are; set both to 0.",
         ),

@@ -89,7 +89,8 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
         reporter.warn("the data set's weights of samples do not count: strategy=distill takes all alike")
     inputs = TaughtInputs(PixelInputs(m), answers, _negatives(m, loss, config))
     beside: dict[str, nn.Module] = {BESIDE: loss} if loss.state_dict() else {}
-    setup = Setup(m, compute, network, report, strategy, inputs, HeadSpec(width=network.feature_width), beside=beside)
+    head = HeadSpec(width=network.feature_width)
+    setup = Setup(m, compute, network, report, strategy, inputs, head, beside=beside)
     return Distilled(Looped(setup, state), answers, accuracies)
 
 

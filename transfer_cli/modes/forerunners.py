@@ -37,7 +37,7 @@ def _finetuning(e: Experiment, config: Distill) -> Experiment:
         strategy=config.adapt,
         model=Model(teacher.model, teacher.source, teacher.weights),
         image_size=e.image_size if teacher.image_size == "auto" else teacher.image_size,
-        trainer=replace(e.trainer, epochs=teacher.epochs or e.trainer.epochs),
+        trainer=replace(e.trainer, epochs=teacher.epochs, steps=None) if teacher.epochs else e.trainer,
         optimizer=replace(e.optimizer, lr=teacher.lr or e.optimizer.lr),
     )
 
