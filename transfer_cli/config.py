@@ -421,6 +421,10 @@ def _distill_problems(e: Experiment) -> list[tuple[bool, str]]:
             "augment.mixup, augment.cutmix: a teacher answers for images as they are; set both to 0.",
         ),
         (
+            e.trainer.steps == "bit",
+            "trainer.steps=bit: the BiT rule may mix images; a teacher answers for images as they are. Say a number.",
+        ),
+        (
             e.dataset.class_weights != "none",
             f"dataset.class_weights={e.dataset.class_weights}: strategy=distill does not weigh classes; use none.",
         ),

@@ -21,7 +21,7 @@ STUDENT, TEACHER = "resnet10t", "resnet101"
 SIZE, EPOCHS, TURNS = 64, 10, 3
 COMMON = [
     *(f"model.name={STUDENT}", "model.source=timm", "model.weights=none", f"image_size={SIZE}"),
-    *("dataset=fake", "dataset.num_classes=4", "dataset.samples=320"),
+    *("dataset=fake", "dataset.num_classes=4", "dataset.samples=160"),
     *("augment=light", "augment.views=1", f"trainer.epochs={EPOCHS}", "trainer.precision=fp32"),
 ]
 TAUGHT = [

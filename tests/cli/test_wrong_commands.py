@@ -187,6 +187,14 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         [*TAUGHT, "strategy.teacher.weights=teacher", "strategy.teacher.finetune=true"],
         ["strategy.teacher.finetune=true", "strategy.teacher.model"],
     ),
+    "mixed images for a teacher": (
+        [*TAUGHT, "strategy.teacher.weights=teacher", "augment.mixup=0.2"],
+        ["augment.mixup", "teacher"],
+    ),
+    "rule that mixes for a teacher": (
+        [*TAUGHT, "strategy.teacher.weights=teacher", "trainer.steps=bit"],
+        ["trainer.steps=bit"],
+    ),
     "unknown term": ([*TAUGHT, "strategy.loss.kdd=1"], ["strategy.loss.kdd", "strategy.loss.kd"]),
     "no term": (
         [*TAUGHT, "strategy.teacher.weights=teacher", "strategy.loss.ce=0", "strategy.loss.kd=0"],

@@ -32,12 +32,13 @@ def _finetuning(e: Experiment, config: Distill) -> Experiment:
     """The teacher's own run: the student's data, augmentation, optimizer and length where nothing else is said."""
     teacher = config.teacher
     assert teacher.model is not None and isinstance(teacher.weights, str)
+    trainer = e.trainer if teacher.epochs is None else replace(e.trainer, epochs=teacher.epochs, steps=None)
     return replace(
         e,
         strategy=config.adapt,
         model=Model(teacher.model, teacher.source, teacher.weights),
         image_size=e.image_size if teacher.image_size == "auto" else teacher.image_size,
-        trainer=replace(e.trainer, epochs=teacher.epochs, steps=None) if teacher.epochs else e.trainer,
+        trainer=trainer,
         optimizer=replace(e.optimizer, lr=teacher.lr or e.optimizer.lr),
     )
 

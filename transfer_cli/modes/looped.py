@@ -60,16 +60,10 @@ class Setup:
     head: HeadSpec
     """How the head is built again where the trained model is used."""
     craft: Craft = Craft()
-    begin: Begin | None = None
-    """What comes before the first step."""
     beside: dict[str, nn.Module] = field(default_factory=dict)
     """What trains beside the network and is never exported, by the name of its file in a state."""
     begin: Begin | None = None
     """What comes before the first step."""
-
-
-Begin = Callable[[Setup, Path, Reporter, StopCode, bool], Scores | None]
-"""From the run directory, and whether nothing has trained yet, to validation scores to be recorded as epoch 0."""
 
 
 Begin = Callable[[Setup, Path, Reporter, StopCode, bool], Scores | None]
