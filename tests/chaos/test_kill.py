@@ -114,7 +114,7 @@ def test_two_processes_one_directory() -> None:
 def test_interrupted_twice_stops_at_once_and_keeps_the_last_state() -> None:
     run = Path("outputs/runs/twice")
     process = start(*SLOW, "name=twice", "trainer.workers=2", "trainer.epochs=500")
-    wait_for_epoch(run, 1, process)
+    wait_for_epoch(run, 2, process)
     process.send_signal(signal.SIGINT)
     time.sleep(0.02)
     process.send_signal(signal.SIGINT)

@@ -47,8 +47,8 @@ class ManyHeads:
     """J heads on features [B, D]: linear, or with one hidden layer of `hidden` ReLU units.
 
     Head j has its own rate, decay and seed; biases do not decay. On the CPU head j is bit for bit the head trained
-    alone where D and `hidden` are multiples of 16, as nearly every network's width is; elsewhere to rounding. Raises
-    ValueError unless there are as many rates as decays and seeds.
+    alone where operations run in one thread and D and `hidden` are multiples of 16, as nearly every network's width
+    is; elsewhere to rounding. Raises ValueError unless there are as many rates as decays and seeds.
     """
 
     def __init__(

@@ -1,0 +1,104 @@
+"""What extracting once saves: probes beside the extraction, the cache against a backbone run each epoch, many heads."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import experiment
+from transfer_cli.config import Experiment
+from transfer_cli.modes import extracted
+from transfer_cli.modes.extracted import Extracted
+from transfer_cli.modes.features import CachedFeatures, features_of
+from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.strategies.extract import Fitting
+from transfer_cli.strategies.grid import by_optimizer
+
+pytestmark = pytest.mark.bench
+
+QUIET = Reporter(quiet=True)
+RESNET = ["strategy=extract", "model=resnet18", "model.weights=none", "dataset=fake", "augment=none", "image_size=128"]
+RATES = "strategy.grid.lr=[1e-4,2e-4,5e-4,1e-3,2e-3,3e-3,5e-3,1e-2,2e-2,5e-2]"
+DECAYS = "strategy.grid.weight_decay=[0,1e-5,1e-4,1e-3,3e-3,1e-2,3e-2,1e-1,2e-1,3e-1]"
+TURNS = 3
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def job_of(e: Experiment, cache: str) -> Extracted:
+    job = extracted.prepare(replace(e, cache_dir=cache), QUIET, None)
+    assert isinstance(job, Extracted)
+    return job
+
+
+def features(job: Extracted) -> CachedFeatures:
+    frozen = features_of(job.backbone, job.config, job.readout, job.compute, QUIET, lambda: None)
+    cached = CachedFeatures(job.materials, frozen, job.materials.experiment.trainer.batch_size)
+    cached.compute()
+    return cached
+
+
+def fit(job: Extracted, cached: CachedFeatures, folder: Path) -> None:
+    log = MetricsLog.resume(folder / "metrics.jsonl", 0)
+    by_optimizer(Fitting(cached, job.materials.experiment, job.config, log, QUIET, lambda: None))
+
+
+def test_heads_cost_little_beside_the_extraction(tmp_path: Path) -> None:
+    one = experiment(*RESNET, "dataset.samples=5000")
+    many = experiment(*RESNET, "dataset.samples=5000", RATES, DECAYS)
+    extraction, single, hundred = [], [], []
+    for turn in range(TURNS):
+        job = job_of(one, str(tmp_path / f"cache{turn}"))
+        found: list[CachedFeatures] = []
+        extraction.append(seconds(lambda job=job, found=found: found.append(features(job))))
+        single.append(seconds(lambda job=job, found=found: fit(job, found[0], tmp_path)))
+        other = job_of(many, str(tmp_path / f"cache{turn}"))
+        hundred.append(seconds(lambda job=other, found=found: fit(job, found[0], tmp_path)))
+    once, alone, grid = (statistics.median(times) for times in (extraction, single, hundred))
+    print(f"\nextraction {once:.2f} s, one head of 20 epochs {alone:.2f} s, 100 heads {grid:.2f} s")
+    print(f"extraction with one head: {(once + alone) / once:.3f} times the extraction (target 1.15)")
+    print(f"cold with 100 heads: {(once + grid) / (once + alone):.3f} times cold with one (target 1.3)")
+    print(f"100 heads together: {100 * alone / grid:.1f} times faster than one after another (target 5)")
+    assert (once + alone) / once < 1.5
+    assert 100 * alone / grid > 2
+
+
+def test_the_cache_against_a_backbone_in_every_epoch(tmp_path: Path) -> None:
+    words = [*RESNET, "dataset.samples=600", "trainer.epochs=20"]
+    ratios = []
+    for turn in range(TURNS):
+        times = []
+        for cached in (True, False):
+            e = experiment(*words, f"strategy.cache={str(cached).lower()}")
+            folder = tmp_path / f"{turn}{cached}"
+            folder.mkdir()
+            job = job_of(e, str(folder / "cache"))
+            times.append(seconds(lambda job=job, folder=folder: job.run(folder, QUIET, lambda: None)))
+        ratios.append(times[1] / times[0])
+    print(f"\n20 epochs, cold: {statistics.median(ratios):.1f} times faster than a backbone in each (target 15)")
+    assert statistics.median(ratios) > 8
+
+
+def test_a_warm_run_takes_seconds(tmp_path: Path) -> None:
+    words = [w for w in RESNET if not w.startswith("image_size")] + ["image_size=32", "dataset.samples=10000"]
+    command = [sys.executable, "-m", "transfer_cli", *words, f"output_dir={tmp_path}", f"cache_dir={tmp_path}/cache"]
+    subprocess.run([*command, "quiet=true"], check=True, capture_output=True)
+    warm, torch = [], []
+    for _ in range(TURNS):
+        torch.append(seconds(lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True)))
+        warm.append(seconds(lambda: subprocess.run([*command, "quiet=true"], check=True, capture_output=True)))
+    beyond = statistics.median(warm) - statistics.median(torch)
+    print(f"\nwarm, 10,000 samples of width 512: {beyond:.2f} s beyond importing torch (target 3)")
+    assert beyond < 10
