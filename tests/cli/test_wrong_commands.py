@@ -86,7 +86,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "pattern of nothing": ([*TINY, "strategy.unfreeze=[layr4]"], ["strategy.unfreeze: layr4", "layer4"]),
     "more stages than there are": ([*TINY, "strategy.unfreeze=9"], ["strategy.unfreeze=9", "5 stages", "layer4"]),
-    "no stage": ([*TINY, "strategy.unfreeze=0"], ["strategy.unfreeze=0", "1 or more"]),
+    "no stage": ([*TINY, "strategy.unfreeze=0"], ["strategy.unfreeze=0", "from 1"]),
     "rate of nothing": ([*TINY, "strategy.lr_rules=[[layer9,0.1]]"], ["strategy.lr_rules: layer9"]),
     "rate of what is frozen": (
         [*TINY, "strategy.unfreeze=head", "strategy.lr_rules=[[layer4,0.1]]"],
