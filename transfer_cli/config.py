@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from transfer_cli.config_distill import Distill, distill_problems
 from transfer_cli.config_finetune import Finetune, finetune_problems
 from transfer_cli.config_optimizers import OPTIMIZERS, SCHEDULERS, Muon, Optimizer, Scheduler, Sgd, step_problems
-from transfer_cli.convert import Between, MoreThan, Problems, convert, convert_one_of
+from transfer_cli.convert import BEYOND_USE, Between, MoreThan, Problems, convert, convert_one_of
 from transfer_cli.errors import UserError
 from transfer_cli.limits import Count, Fraction, NotNegative, Positive, Share
 
@@ -140,7 +140,7 @@ class Augment:
 class Trainer:
     """The loop: how long, how much at once, on what."""
 
-    epochs: Annotated[int, Between(0, 10**9)]
+    epochs: Annotated[int, Between(0, BEYOND_USE)]
     """0: a run directory to look at, with a sheet of augmented samples, and nothing trained."""
     steps: Count | Literal["bit"] | None
     """In place of epochs: about so many steps, in whole epochs; bit: by the BiT rule, which chooses mixup as well."""

@@ -12,6 +12,8 @@ from transfer_cli.errors import nearest
 
 Problems = list[str]
 MISSING = "???"
+# Limits from here on only keep numbers within what machines count with; nobody needs to read them.
+BEYOND_USE = 10**9
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Between:
     high: float = math.inf
 
     def __str__(self) -> str:
-        return f"from {self.low} to {self.high}" if self.high < math.inf else f"{self.low} or more"
+        return f"from {self.low} to {self.high}" if self.high < BEYOND_USE else f"{self.low} or more"
 
     def holds(self, value: float) -> bool:
         return self.low <= value <= self.high
