@@ -73,31 +73,31 @@ class Contrast(nn.Module):
 
     @full_precision
     def forward(self, student: Tensor, teacher: Tensor, indices: Tensor, negatives: Tensor) -> Tensor:
-        """The loss [], a mean over the batch: samples `indices` [B] with their `negatives` [B, M] in the data set.
-
-        Compares with all N rows and counts those that were drawn: B * N numbers, however many negatives.
-        """
+        """The loss [], a mean over the batch: samples `indices` [B] with their `negatives` [B, M] in the data set."""
         ours = F.normalize(self.embed_student(student), dim=1)
         theirs = F.normalize(self.embed_teacher(teacher), dim=1)
-        drawn = torch.zeros(len(negatives), len(self.get_buffer("student_memory")), device=negatives.device)
-        drawn.scatter_add_(1, negatives, torch.ones_like(negatives, dtype=drawn.dtype))
-        loss = self._against("teacher", ours, indices, drawn) + self._against("student", theirs, indices, drawn)
+        loss = self._against("teacher", ours, indices, negatives) + self._against("student", theirs, indices, negatives)
         if self.training:
             self._remember("student", ours.detach(), indices)
             self._remember("teacher", theirs.detach(), indices)
         return loss
 
-    def _against(self, name: str, embeddings: Tensor, indices: Tensor, drawn: Tensor) -> Tensor:
-        """How well embeddings [B, 128] find their own row of a memory among those `drawn` [B, N] times."""
+    def _against(self, name: str, embeddings: Tensor, indices: Tensor, negatives: Tensor) -> Tensor:
+        """How well embeddings [B, 128] find their own row of a memory among those of `negatives` [B, M].
+
+        Compares with all N rows: B * N numbers, where the drawn rows would be 128 * B * M. Repeated draws have equal
+        gradients, so a GPU may add them up in any order.
+        """
         memory = self.get_buffer(f"{name}_memory")
-        others = embeddings @ memory.T / self.temperature
-        true = (embeddings * memory[indices]).sum(1) / self.temperature
+        true = (embeddings * memory[indices]).sum(1, keepdim=True)
+        others = (embeddings @ memory.T).gather(1, negatives)
+        similarities = torch.cat([true, others], 1) / self.temperature
         log_normalizer = self.get_buffer(f"{name}_log_normalizer")
-        estimate = log_mean_exp(true, others, drawn).detach() + math.log(self.population)
+        estimate = log_mean_exp(similarities.detach()) + math.log(self.population)
         normalizer = torch.where(log_normalizer.isinf(), estimate, log_normalizer)
         if self.training:
             log_normalizer.copy_(normalizer)
-        return noise_contrastive(true, others, drawn, normalizer, self.population)
+        return noise_contrastive(similarities, normalizer, self.population)
 
     def _remember(self, name: str, embeddings: Tensor, indices: Tensor) -> None:
         """Move rows of a memory; a new tensor, since the backward pass still needs the old one."""
@@ -107,19 +107,17 @@ class Contrast(nn.Module):
 
 
 @full_precision
-def noise_contrastive(true: Tensor, others: Tensor, drawn: Tensor, log_normalizer: Tensor, population: int) -> Tensor:
-    """Noise-contrastive loss, a mean over B: similarities of `true` pairs [B] and of `others` [B, N].
+def noise_contrastive(similarities: Tensor, log_normalizer: Tensor, population: int) -> Tensor:
+    """Noise-contrastive loss of similarities [B, 1 + M], each row's first the true pair, a mean over B.
 
-    `drawn` [B, N] says how often each of the others counts, M times in all for each sample. The loss is
-    -log h(true) - sum log(1 - h(other)) with h = p / (p + M / n) and p = exp(similarity) / normalizer, as in the
+    -log h(first) - sum log(1 - h(other)) with h = p / (p + M / n) and p = exp(similarity) / normalizer, as in the
     paper's own code. Where all similarities are equal it is log(1 + M) + M log(1 + 1 / M), whatever they are.
     """
-    log_noise = (drawn.sum(1) / population).log() + log_normalizer
-    repelled = drawn * F.softplus(others - log_noise[:, None])
-    return (F.softplus(log_noise - true) + repelled.sum(1)).mean()
+    noise = (similarities.shape[1] - 1) / population
+    log_odds = similarities - log_normalizer - math.log(noise)
+    return (F.softplus(-log_odds[:, 0]) + F.softplus(log_odds[:, 1:]).sum(1)).mean()
 
 
-def log_mean_exp(true: Tensor, others: Tensor, drawn: Tensor) -> Tensor:
-    """The log [] of the mean of exp(similarity) over all pairs: `true` [B], and `others` [B, N] as often as drawn."""
-    pairs = torch.cat([true[:, None], others + drawn.log()], 1)
-    return pairs.flatten().logsumexp(0) - (len(true) + drawn.sum()).log()
+def log_mean_exp(values: Tensor) -> Tensor:
+    """The logarithm of the mean of exp(values), []."""
+    return values.flatten().logsumexp(0) - math.log(values.numel())
