@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transfer_cli.config import Experiment, Extract
+from transfer_cli.config import Experiment
+from transfer_cli.config_extract import Extract
 from transfer_cli.engine import states
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import Frozen

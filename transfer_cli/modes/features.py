@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transfer_cli.config import Extract
+from transfer_cli.config_extract import Extract
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import BATCH_SIZE, Forward, Frozen

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from transfer_cli import rundir
-from transfer_cli.config import Experiment, Model, combination_problems, config_hash
+from transfer_cli.config import Experiment, Model, config_hash
 from transfer_cli.config_distill import Distill, Teacher
+from transfer_cli.config_problems import combination_problems
 from transfer_cli.errors import UserError
 from transfer_cli.records.terminal import Reporter
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from transfer_cli.config import Experiment, Extract, Grid
+from transfer_cli.config import Experiment
+from transfer_cli.config_extract import Extract, Grid
 from transfer_cli.config_optimizers import AdamFamily, Smooth
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import Frozen

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transfer_cli import rundir
-from transfer_cli.config import Experiment, Extract, Grid, to_dict
+from transfer_cli.config import Experiment, to_dict
+from transfer_cli.config_extract import Extract, Grid
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, RunError, UserError
 from transfer_cli.methods.ranking import BackboneScores, backbone_scores

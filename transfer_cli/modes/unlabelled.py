@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from transfer_cli.config import Extract
+from transfer_cli.config_extract import Extract
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.methods.groups import Groups, group

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transfer_cli.config import Experiment, Extract
+from transfer_cli.config import Experiment
+from transfer_cli.config_extract import Extract
 from transfer_cli.config_optimizers import AdamFamily, Sgd
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.errors import RunError
