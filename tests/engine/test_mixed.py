@@ -48,6 +48,16 @@ def test_labels_are_mixed_as_the_images_are() -> None:
     assert not set(NAMES) & batch.extras.keys()
 
 
+def test_weights_of_samples_are_mixed_as_well() -> None:
+    plain = sample(0)
+    plain.extras["weight"] = torch.arange(8.0)
+    drawn = next(MixedEpochs(Two(), MIXUP, 0, SIZE).epoch(0)).extras
+    plain.extras |= {name: drawn[name] for name in NAMES}
+    mixed = place(plain).extras["weight"]
+    expected = torch.arange(8.0) * drawn["shares"] + drawn["partners"].float() * (1 - drawn["shares"])
+    torch.testing.assert_close(mixed, expected)
+
+
 def test_a_step_is_mixed_alike_from_wherever_the_epoch_begins() -> None:
     epochs = MixedEpochs(Two(), MIXUP, 0, SIZE)
     second = list(epochs.epoch(3))[1]

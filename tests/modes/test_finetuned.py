@@ -152,3 +152,11 @@ def test_a_number_of_steps_becomes_whole_epochs(steps: str, epochs: int) -> None
     materials = building.gather(experiment(*TINY, f"trainer.steps={steps}"), PLAIN, Reporter(quiet=True))
     assert len(materials.images.splits["train"]) == 42
     assert materials.epochs == epochs
+
+
+@pytest.mark.parametrize(("words", "warns"), [([], True), (["strategy.batch_norm=frozen"], False)])
+def test_statistics_of_batches_under_a_fitted_head_are_warned_of(
+    command: Command, words: list[str], warns: bool
+) -> None:
+    ended = command(*TINY, "trainer.epochs=1", "strategy.head_first=1", *words)
+    assert ("BatchNorm's stored statistics" in ended.out) == warns

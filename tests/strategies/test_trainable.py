@@ -97,6 +97,9 @@ def test_what_trains_is_a_function_of_the_epoch_alone() -> None:
     for epoch in (2, 0, 1):
         second.apply(epoch)
         assert state(other) == seen[epoch]
+    first.apply(1)
+    training = {name for name, p in one.module.named_parameters() if p.requires_grad}
+    assert training == {name for name in first.names if name.startswith(("layer4", "fc"))}
     assert [first.boundary_at(epoch) for epoch in range(5)] == [6, 4, 3, 3, 3]
     assert [first.thaw_epoch(stage) for stage in (3, 4, 5, 6)] == [2, 1, 1, 0]
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from transfer_cli.config import Experiment
 from transfer_cli.config_finetune import HEAD_FIRST_EPOCHS, Finetune, head_first_epochs
@@ -78,4 +79,10 @@ def _begin(
     if not wanted:
         return None
     put_head(setup.network, fitted)
+    strategy.train_mode(max(setup.materials.epochs - 1, 0))
+    if any(isinstance(layer, _BatchNorm) and layer.training for layer in setup.network.modules()):
+        reporter.warn(
+            "the head was fitted to features under BatchNorm's stored statistics, and training uses those of batches, "
+            "which may undo it: see strategy.batch_norm=frozen"
+        )
     return validate(setup, lambda: stop_code() is not None)
