@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,12 +87,23 @@ def unreachable(remote: Remote) -> str | None:
         address = urlsplit(remote.url)
     if address.scheme in getproxies():
         return None
-    try:
-        port = address.port or (443 if address.scheme == "https" else 80)
-        socket.create_connection((address.hostname or "", port), timeout=REACH_SECONDS).close()
-    except OSError:
-        return "no network connection to its server"
-    return None
+    port = address.port or (443 if address.scheme == "https" else 80)
+    return None if _connects(address.hostname or "", port) else "no network connection to its server"
+
+
+def _connects(host: str, port: int) -> bool:
+    """Whether a server answers within REACH_SECONDS; its name may be looked up for ever, timeout or not."""
+    answered: list[bool] = []
+
+    def connect() -> None:
+        with suppress(OSError):
+            socket.create_connection((host, port), timeout=REACH_SECONDS).close()
+            answered.append(True)
+
+    attempt = threading.Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(REACH_SECONDS)
+    return bool(answered)
 
 
 def _download_url(remote: Remote) -> Path:
