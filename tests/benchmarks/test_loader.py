@@ -24,6 +24,7 @@ from transfer_cli.data.batches import Samples, TrainBatches
 from transfer_cli.data.forms import Want
 from transfer_cli.data.sources import load
 from transfer_cli.data.store import Wish, open_store
+from transfer_cli.engine import memory
 from transfer_cli.engine.device import Normalize, PlacePixels
 from transfer_cli.models.preprocessing import IMAGENET
 from transfer_cli.records.terminal import Reporter
@@ -53,7 +54,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _one_thread_an_operation() -> Iterator[None]:
-    """Both loaders have their workers; what the main process does comes on top, as in training."""
+    """Both loaders have their workers; what the main process does comes on top, as in training.
+
+    The process keeps freed memory, as a run does, in the turns of either loader.
+    """
+    memory.keep_freed()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -27,9 +27,11 @@ from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
 from transfer_cli.data.forms import Want
 from transfer_cli.data.sources import load
 from transfer_cli.data.store import Wish, open_store
+from transfer_cli.engine import memory
 from transfer_cli.models.preprocessing import IMAGENET
 from transfer_cli.records.terminal import Reporter
 
+memory.keep_freed()
 folder, where = sys.argv[1:]
 augment = parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), ["augment=standard"]))).augment
 images = load("folder", folder, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=None, seed=0)
@@ -45,7 +47,7 @@ for batch in TrainBatches(samples, batch_size=32, workers=2).epoch(0):
     pass
 for batch in OrderedBatches(samples, held_out, batch_size=32, workers=2):
     pass
-print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+print(max(memory.peak_bytes() // 1024, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
 """
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.batches import Batch
+from transfer_cli.engine import memory
 from transfer_cli.errors import UserError
 
 _CPU_IMAGES_AT_ONCE = 8
@@ -57,13 +58,17 @@ def select_device(name: str) -> torch.device:
 
 
 def prepare(device: torch.device, seed: int) -> None:
-    """Seed torch, and make equal commands give equal bits on every device."""
+    """Seed torch, make equal commands give equal bits on every device, and count peak memory from here."""
     torch.manual_seed(seed)
+    memory.keep_freed()
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        torch.cuda.reset_peak_memory_stats(device)
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         torch.set_float32_matmul_precision("high")
+    else:
+        memory.count_peak_from_here()
 
 
 def device_name(device: torch.device) -> str:
@@ -86,14 +91,8 @@ def cpu_name() -> str:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory in use so far: allocated on a GPU, resident for this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """The most memory in use since `prepare`: allocated on a GPU, resident for this process on a CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else memory.peak_bytes()
 
 
 Place = Callable[[Batch], Batch]
