@@ -18,8 +18,8 @@ $(READY): pyproject.toml
 run: $(READY) ## Run the default experiment: finetune efficientnet_lite0 on digits
 	$(BIN)/transfer-run
 
-test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest
+test: $(READY) ## Run the tests, a process a core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(READY) ## Lint, formatting and types
 	$(BIN)/ruff check .
