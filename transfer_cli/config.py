@@ -52,6 +52,8 @@ class Dataset:
     """Whether an epoch shows each image once, or each class equally often."""
     class_weights: Literal["none", "inverse", "effective"]
     """How the loss weighs classes of different size."""
+    unlabelled: str | None = None
+    """A folder of images without labels that join the training images of strategy=distill."""
     labels: Literal["classes", "none"] = "classes"
     """none: images without classes, for features and distillation."""
     image_column: str | None = None

@@ -65,6 +65,18 @@ def combination_problems(experiment: Experiment) -> list[str]:
             f"dataset.labels=none: strategy={e.strategy.name} learns from labels; it needs dataset.labels=classes.",
         ),
         (
+            e.dataset.unlabelled is not None and not isinstance(e.strategy, Distill),
+            f"dataset.unlabelled={e.dataset.unlabelled}: only strategy=distill learns from images without labels.",
+        ),
+        (
+            e.dataset.unlabelled is not None and e.dataset.labels == "none",
+            "dataset.unlabelled: with dataset.labels=none no image has a label; put them all below dataset.path.",
+        ),
+        (
+            e.dataset.unlabelled is not None and e.dataset.sampler != "uniform",
+            f"dataset.sampler={e.dataset.sampler}: images of dataset.unlabelled have no class to balance.",
+        ),
+        (
             e.dataset.labels == "none" and e.mode == "evaluate",
             "dataset.labels=none: mode=evaluate compares with labels; mode=predict needs none.",
         ),

@@ -25,6 +25,7 @@ KEYS = {
     "model.weights": "auto, none, a torchvision enum name, a timm tag, a file, or a run directory",
     "dataset.path": "folder of the images, or the file or pattern that the data set is read from",
     "dataset.labels": "classes (default); none: images without classes, for features and distillation",
+    "dataset.unlabelled": "distill: a folder of images without labels, to learn from the teacher on those as well",
     "dataset.on_bad": "error (default), skip: what becomes of images that cannot be decoded",
     "dataset.sampler": "uniform (default), balanced: each class equally often",
     "dataset.class_weights": "none (default), inverse, effective: rare classes count more in the loss",

@@ -70,6 +70,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["dataset=folder", "dataset.path=here", "dataset.labels=none"],
         ["dataset.labels=none", "strategy=finetune"],
     ),
+    "unlabelled images that nothing learns from": (
+        ["dataset=folder", "dataset.path=here", "dataset.unlabelled=here"],
+        ["dataset.unlabelled=here", "strategy=distill"],
+    ),
     "mistyped labels": (["dataset=folder", "dataset.path=here", "dataset.labels=non"], ["dataset.labels=non", "none"]),
     "mistyped sampler": (["dataset.sampler=balance"], ["dataset.sampler=balance", "balanced"]),
     "class weights that nothing reads": (

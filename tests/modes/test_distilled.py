@@ -211,3 +211,58 @@ def test_images_without_labels_are_enough(command: Command, tmp_path: Path) -> N
     classes = [json.loads((RUNS / name / "model.json").read_text())["classes"] for name in ("teacher", "taught")]
     assert classes[0] == classes[1]
     assert summary(RUNS / "taught")["teacher_images"] == 20
+
+
+def photos(folder: Path, first: int = 0) -> None:
+    """Dark ones and bright ones, 20 each."""
+    for number in range(first, first + 20):
+        for name, level in (("dark", 40), ("bright", 200)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32), (level + number % 40, 3 * number, level)).save(folder / name / f"{number}.png")
+
+
+OF_PHOTOS = [*(word for word in TAUGHT if not word.startswith("dataset")), "dataset=folder", "dataset.path=photos"]
+
+
+def test_images_without_labels_join_those_with(command: Command, tmp_path: Path) -> None:
+    photos(tmp_path / "photos")
+    photos(tmp_path / "more", first=20)
+    ended = command(
+        *(word for word in OF_PHOTOS if not word.startswith("strategy")), "strategy=finetune", "name=teacher"
+    )
+    assert ended.code == 0, ended.err
+    words = [*OF_PHOTOS, "dataset.unlabelled=more", "augment.views=1", "strategy.teacher.weights=outputs/runs/teacher"]
+    ended = command(*words, "name=taught", "strategy.loss.dkd=0.5")
+    assert ended.code == 0, ended.err
+    assert "28 images with labels and 40 without" in ended.out
+    taught = summary(RUNS / "taught")
+    assert taught["teacher_images"] == 28 + 40 + 6
+    train = [
+        entry["accuracy"] for entry in metrics.read(RUNS / "taught" / "metrics.jsonl") if entry["split"] == "train"
+    ]
+    assert all(round(28 * accuracy, 6) == round(28 * accuracy) for accuracy in train), "of labelled images alone"
+    forget_last_epoch(RUNS / "taught")
+    before = (RUNS / "taught" / "model.safetensors").read_bytes()
+    assert command(*words, "name=taught", "strategy.loss.dkd=0.5", "resume=auto").code == 0
+    assert (RUNS / "taught" / "model.safetensors").read_bytes() == before
+
+
+def test_a_teacher_that_knows_less_than_the_student_could_is_told(command: Command, tmp_path: Path) -> None:
+    """The teacher calls bright what is dark; the student's frozen features tell them apart."""
+    photos(tmp_path / "photos")
+    photos(tmp_path / "swapped")
+    (tmp_path / "swapped" / "dark").rename(tmp_path / "swapped" / "x")
+    (tmp_path / "swapped" / "bright").rename(tmp_path / "swapped" / "dark")
+    (tmp_path / "swapped" / "x").rename(tmp_path / "swapped" / "bright")
+    plain = [word for word in OF_PHOTOS if not word.startswith(("strategy", "dataset.path"))]
+    for name in ("photos", "swapped"):
+        words = ["strategy=finetune", f"dataset.path={name}", f"name={name}", "trainer.epochs=20", "augment=none"]
+        assert command(*plain, *words).code == 0
+    student = [*OF_PHOTOS, "model.weights=outputs/runs/photos", "augment=none"]
+    weak = command(*student, "name=weak", "strategy.teacher.weights=outputs/runs/swapped")
+    assert weak.code == 0, weak.err
+    assert "may hold the student back" in weak.out + weak.err
+    found = summary(RUNS / "weak")
+    assert found["student_probe_val_accuracy"] > found["teacher_val_accuracy"][0]
+    good = command(*student, "name=good", "strategy.teacher.weights=outputs/runs/photos")
+    assert "may hold the student back" not in good.out + good.err

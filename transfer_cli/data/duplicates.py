@@ -20,9 +20,11 @@ def duplicate_notes(images: ImageSet, contents: Digests) -> list[str]:
     members, splits = members[known], splits[known]
     # Eight bytes of a sha256 do not meet by chance.
     keys = np.ascontiguousarray(contents[members, :8]).view(np.uint64)[:, 0]
+    labels = images.labels[members]
+    has = labels >= 0
     notes = [
         _note(images, members, keys, splits, "split"),
-        _note(images, members, keys, images.labels[members], "class"),
+        _note(images, members[has], keys[has], labels[has], "class"),
     ]
     return [note for note in notes if note is not None]
 

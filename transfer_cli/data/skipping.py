@@ -37,6 +37,6 @@ def leave_out(
     gone = np.array(list(bad))
     splits = {name: indices[~np.isin(indices, gone)] for name, indices in images.splits.items()}
     for label in np.setdiff1d(images.labels[images.splits["train"]], images.labels[splits["train"]]):
-        of_class = f" of class {images.classes[label]!r}" if images.classes else ""
+        of_class = f" of class {images.classes[label]!r}" if label >= 0 else ""
         raise UserError(f"dataset: no image{of_class} that is to be trained on can be decoded.")
     return replace(images, splits=splits), bad

@@ -149,7 +149,12 @@ class Fit:
             "best": asdict(self.progress.best) if self.progress.best else None,
             "train_seconds": self.progress.train_seconds,
             "images": self.progress.images,
-            "totals": {"loss": float(totals.loss), "correct": int(totals.correct), "seen": totals.seen},
+            "totals": {
+                "loss": float(totals.loss),
+                "correct": int(totals.correct),
+                "labelled": int(totals.labelled),
+                "seen": totals.seen,
+            },
             "metrics_offset": self.log.offset(),
             "optimizer_scalars": scalars,
             "scaler": self.trainer.scaler.state_dict(),
@@ -192,6 +197,7 @@ class Fit:
         totals = Totals.zeros(trainer.compute.device)
         totals.loss += sums["loss"]
         totals.correct += sums["correct"]
+        totals.labelled += sums["labelled"]
         totals.seen = sums["seen"]
         self.resumed_totals = totals
         _set_rng(trainer.compute.device, state.tensors["rng"])

@@ -39,28 +39,30 @@ class Cursor:
 
 @dataclass
 class Totals:
-    """Running sums of one epoch, on the device: loss [], correct [], and images seen."""
+    """Running sums of one epoch, on the device: loss [], labelled images and the correct ones [], and images seen."""
 
     loss: Tensor
     correct: Tensor
+    labelled: Tensor
     seen: int = 0
 
     @classmethod
     def zeros(cls, device: torch.device) -> Totals:
         """Sums of nothing. MPS has no float64."""
         precise = torch.float32 if device.type == "mps" else torch.float64
-        return cls(torch.zeros((), dtype=precise, device=device), torch.zeros((), dtype=torch.int64, device=device))
+        correct, labelled = torch.zeros(2, dtype=torch.int64, device=device).unbind()
+        return cls(torch.zeros((), dtype=precise, device=device), correct, labelled)
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count one batch; `loss` is its mean."""
+        """Count one batch; `loss` is its mean. Images without a label (-1) are neither right nor wrong."""
         self.loss += loss.to(self.loss.dtype) * len(labels)
         self.correct += (logits.argmax(1) == labels).sum()
+        self.labelled += (labels >= 0).sum()
         self.seen += len(labels)
 
     def means(self) -> tuple[float, float]:
         """(loss, accuracy); the device synchronises here."""
-        seen = max(self.seen, 1)
-        return float(self.loss) / seen, float(self.correct) / seen
+        return float(self.loss) / max(self.seen, 1), float(self.correct) / max(int(self.labelled), 1)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from torch import nn
 
 from transfer_cli.config import Experiment
 from transfer_cli.config_distill import Distill as DistillConfig
+from transfer_cli.data import unlabelled
 from transfer_cli.engine import states
 from transfer_cli.engine.precision import time_training
 from transfer_cli.engine.signals import StopRequest
@@ -24,6 +25,7 @@ from transfer_cli.models.network import Network
 from transfer_cli.modes import building
 from transfer_cli.modes.answers import Answers, TaughtInputs, choose_stored
 from transfer_cli.modes.building import Materials
+from transfer_cli.modes.comparison import probe_accuracy, warn_of_weak
 from transfer_cli.modes.finishing import Outcome
 from transfer_cli.modes.forerunners import before
 from transfer_cli.modes.inputs import PixelInputs
@@ -40,6 +42,7 @@ class Distilled:
     """A student ready to train, and what its teachers say."""
 
     looped: Looped
+    teachers: tuple[Teacher, ...]
     answers: tuple[Answers, ...]
     accuracies: tuple[float | None, ...]
 
@@ -57,9 +60,17 @@ class Distilled:
         """Ask the teachers what is not known yet, then train as any strategy of the loop."""
         for one in self.answers:
             one.frozen.stop_code = stop_code
+        probe = probe_accuracy(self.looped.setup, directory, reporter, stop_code)
+        for teacher, accuracy in zip(self.teachers, self.accuracies, strict=True):
+            if probe is not None:
+                warn_of_weak(teacher, accuracy, probe, reporter)
         outcome = self.looped.run(directory, reporter, stop_code)
         asked = sum(one.frozen.images_computed for one in self.answers)
-        more = {"teacher_images": asked, "teacher_val_accuracy": list(self.accuracies)}
+        more = {
+            "teacher_images": asked,
+            "teacher_val_accuracy": list(self.accuracies),
+            "student_probe_val_accuracy": probe,
+        }
         return replace(outcome, more={**outcome.more, **more})
 
 
@@ -67,7 +78,7 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     """Load and examine the teachers, build the student. Raises UserError for what the input makes impossible."""
     e, config = experiment, experiment.strategy
     assert isinstance(config, DistillConfig)
-    m = building.gather(e, e.augment, reporter)
+    m = _with_unlabelled(building.gather(e, e.augment, reporter), reporter)
     if m.images.classes and (config.teacher.finetune or config.generations > 1):
         _rehearse(config, m)
     config = before(e, reporter)
@@ -91,7 +102,7 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     beside: dict[str, nn.Module] = {BESIDE: loss} if loss.state_dict() else {}
     head = HeadSpec(width=network.feature_width)
     setup = Setup(m, compute, network, report, strategy, inputs, head, beside=beside)
-    return Distilled(Looped(setup, state), answers, accuracies)
+    return Distilled(Looped(setup, state), tuple(teachers), answers, accuracies)
 
 
 def _rehearse(config: DistillConfig, m: Materials) -> None:
@@ -130,6 +141,17 @@ def _examine(teacher: Teacher, answers: Answers, config: DistillConfig, reporter
         accuracy = answers.accuracy()
     check_knowledge(teacher, accuracy, answers.materials, config.teacher.allow_chance, reporter)
     return accuracy
+
+
+def _with_unlabelled(m: Materials, reporter: Reporter) -> Materials:
+    """The training images and those of `dataset.unlabelled`."""
+    path, labelled = m.experiment.dataset.unlabelled, len(m.images.splits["train"])
+    if path is None:
+        return m
+    images = unlabelled.join(m.images, path)
+    more = len(images.splits["train"]) - labelled
+    reporter.say(f"training  {labelled:,} images with labels and {more:,} without, from {path}")
+    return replace(m, images=images)
 
 
 def _with_classes(m: Materials, teacher: Teacher, reporter: Reporter) -> Materials:

@@ -37,6 +37,7 @@ def _finetuning(e: Experiment, config: Distill) -> Experiment:
     return replace(
         e,
         strategy=config.adapt,
+        dataset=replace(e.dataset, unlabelled=None),
         model=Model(teacher.model, teacher.source, teacher.weights),
         image_size=e.image_size if teacher.image_size == "auto" else teacher.image_size,
         trainer=trainer,

@@ -1,0 +1,52 @@
+"""Whether a teacher knows more than the student could read off its own pretrained features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from transfer_cli.modes.building import Materials
+from transfer_cli.modes.head_first import fit_probe
+from transfer_cli.modes.looped import Setup
+from transfer_cli.modes.teacher import FINETUNE_FIRST, KEY, Teacher
+from transfer_cli.records.terminal import Reporter
+
+PROBE_EPOCHS = 20
+
+
+def probe_accuracy(
+    setup: Setup, directory: Path, reporter: Reporter, stop_code: Callable[[], int | None]
+) -> float | None:
+    """Validation accuracy of a linear head on the student's frozen features, of one view of each labelled image.
+
+    None where that says nothing: random weights, a head that reads pooled stages, no labelled validation images. The
+    features are cached, so that only the first student of a sweep computes them.
+    """
+    m, network = setup.materials, setup.network
+    pretrained = setup.weights.sha256 is not None
+    if not pretrained or not network.has_features or network.readout is not None or len(m.images.splits["val"]) == 0:
+        return None
+    devices = [m.device] if m.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        fitted = fit_probe(_labelled(m), network, PROBE_EPOCHS, setup.compute, directory, reporter, stop_code)
+    return None if fitted.val is None else float(fitted.val["accuracy"])
+
+
+def warn_of_weak(teacher: Teacher, accuracy: float | None, probe: float, reporter: Reporter) -> None:
+    """Say so where a teacher is right less often on validation than the student's own features allow."""
+    if accuracy is not None and accuracy < probe:
+        reporter.warn(
+            f"{KEY}: {teacher.name} is right for {100 * accuracy:.2f} % of the validation images, a linear head on the "
+            f"student's own frozen features for {100 * probe:.2f} %: it may hold the student back. {FINETUNE_FIRST}"
+        )
+
+
+def _labelled(m: Materials) -> Materials:
+    """The training images that have labels, in one view, and those of validation."""
+    train, none = m.images.splits["train"], np.empty(0, np.int64)
+    splits = {**m.images.splits, "train": train[m.images.labels[train] >= 0], "test": none}
+    return replace(m, images=replace(m.images, splits=splits), augment=replace(m.augment, views=1))
