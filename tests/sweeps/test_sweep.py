@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,10 +49,14 @@ def test_the_same_command_runs_what_is_missing(command: Command) -> None:
     assert command(*words).code == 0
     sweep = Path("outputs/sweeps/grid")
     kept = (sweep / "0" / "summary.json").stat().st_mtime_ns
-    (sweep / "1" / "summary.json").unlink()
+    seconds = {row["run_directory"]: row["seconds"] for row in leaderboard(sweep)}
+    shutil.rmtree(sweep / "1")
     assert command(*words).code == 0
     assert (sweep / "0" / "summary.json").stat().st_mtime_ns == kept
-    assert [row["status"] for row in leaderboard(sweep)] == ["completed", "completed"]
+    rows = leaderboard(sweep)
+    assert [row["status"] for row in rows] == ["completed", "completed"]
+    again = [row["seconds"] == seconds[row["run_directory"]] for row in rows]
+    assert sorted(again) == [False, True], "the time of the job that was complete is that of its training"
 
 
 def test_a_taken_sweep_name_is_refused(command: Command) -> None:

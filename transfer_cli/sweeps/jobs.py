@@ -32,10 +32,11 @@ def run_job(config: DictConfig) -> int:
     experiment = parse(to_plain(config))
     reporter = Reporter(quiet=experiment.quiet, prints_result=False)
     reporter.say(f"job {hydra.job.num}: {hydra.job.override_dirname or 'no overrides'}")
-    started = time.perf_counter()
+    before, started = leaderboard.read(directory / JOB), time.perf_counter()
     code, error = _ended(lambda: _train(experiment, directory, reporter))
-    record = {"overrides": overrides, "exit_code": code, "error": error, "seconds": time.perf_counter() - started}
-    write_json(directory / JOB, record)
+    # A job that was complete before took what it took then.
+    seconds = before["seconds"] if before.get("exit_code") == code == EXIT_OK else time.perf_counter() - started
+    write_json(directory / JOB, {"overrides": overrides, "exit_code": code, "error": error, "seconds": seconds})
     leaderboard.write(directory.parent)
     return code
 

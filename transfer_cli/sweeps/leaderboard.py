@@ -48,7 +48,7 @@ def show(rows: list[Row], reporter: Reporter) -> None:
 
 
 def _row(job: Path) -> Row:
-    ended, summary = _read(job / "job.json"), _read(job / "summary.json")
+    ended, summary = read(job / "job.json"), read(job / "summary.json")
     row: Row = {
         "overrides": " ".join(ended.get("overrides", [])),
         "status": _status(ended, summary),
@@ -78,7 +78,8 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.2f} %"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """A JSON object of a job; empty where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
