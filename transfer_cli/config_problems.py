@@ -12,6 +12,9 @@ from transfer_cli.config_optimizers import Muon, Sgd, step_problems
 if TYPE_CHECKING:
     from transfer_cli.config import Augment, Experiment
 
+IN_MEMORY = ("digits", "fake")
+"""Data sets that read no files."""
+
 
 def combination_problems(experiment: Experiment) -> list[str]:
     """Settings that are each valid but make no sense together."""
@@ -65,7 +68,8 @@ def combination_problems(experiment: Experiment) -> list[str]:
             f"dataset.labels=none: strategy={e.strategy.name} learns from labels; it needs dataset.labels=classes.",
         ),
         (
-            e.dataset.unlabelled is not None and not isinstance(e.strategy, Distill),
+            e.dataset.unlabelled is not None
+            and not (isinstance(e.strategy, Distill) and e.mode in ("train", "find_lr")),
             f"dataset.unlabelled={e.dataset.unlabelled}: only strategy=distill learns from images without labels.",
         ),
         (
@@ -75,6 +79,11 @@ def combination_problems(experiment: Experiment) -> list[str]:
         (
             e.dataset.unlabelled is not None and e.dataset.sampler != "uniform",
             f"dataset.sampler={e.dataset.sampler}: images of dataset.unlabelled have no class to balance.",
+        ),
+        (
+            e.dataset.unlabelled is not None and e.dataset.name in IN_MEMORY,
+            f"dataset.unlabelled: dataset={e.dataset.name} is in memory; only sets that are read from files can be "
+            "joined.",
         ),
         (
             e.dataset.labels == "none" and e.mode == "evaluate",
@@ -207,10 +216,6 @@ def _distill_problems(e: Experiment) -> list[tuple[bool, str]]:
         (
             e.augment.mixup > 0 or e.augment.cutmix > 0,
             "augment.mixup, augment.cutmix: a teacher answers for images as they are; set both to 0.",
-        ),
-        (
-            e.trainer.steps == "bit",
-            "trainer.steps=bit: the BiT rule may mix images; a teacher answers for images as they are. Say a number.",
         ),
         (
             e.dataset.class_weights != "none",

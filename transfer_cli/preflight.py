@@ -10,6 +10,7 @@ from pathlib import Path
 from transfer_cli import rundir
 from transfer_cli.config import Experiment
 from transfer_cli.config_distill import Distill
+from transfer_cli.config_problems import IN_MEMORY
 from transfer_cli.errors import UserError, nearest
 
 _EXPECTED = {
@@ -24,9 +25,9 @@ def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
     checks = [_device, _weights, _teacher, _run, _input, _output, _cache_dir]
     if experiment.mode in ("rank", "find_lr"):
-        checks += [_dataset_path]
+        checks += [_dataset_path, _unlabelled]
     if experiment.mode == "train":
-        checks += [_dataset_path] if in_sweep else [_dataset_path, _run_directory]
+        checks += [_dataset_path, _unlabelled] if in_sweep else [_dataset_path, _unlabelled, _run_directory]
     problems = [problem for check in checks if (problem := check(experiment))]
     if problems:
         raise UserError("\n".join(problems))
@@ -66,10 +67,20 @@ def _missing_weights(key: str, weights: str) -> str | None:
     return _missing(key, weights) if looks_like_a_path else None
 
 
+def _unlabelled(experiment: Experiment) -> str | None:
+    path = experiment.dataset.unlabelled
+    if path is None:
+        return None
+    place = Path(path).expanduser()
+    if place.exists() and not place.is_dir():
+        return f"dataset.unlabelled={path}: not a folder."
+    return _missing("dataset.unlabelled", str(place))
+
+
 def _dataset_path(experiment: Experiment) -> str | None:
     dataset = experiment.dataset
     name, path = dataset.name, dataset.path
-    if name in ("digits", "fake"):
+    if name in IN_MEMORY:
         return f"dataset.path={path}: dataset={name} reads no files; leave dataset.path out." if path else None
     if name == "hf" and (path is None) == (dataset.hub is None):
         return "dataset.path, dataset.hub: dataset=hf needs one of them, a folder or files, or a name on the hub."

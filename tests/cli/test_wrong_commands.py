@@ -74,6 +74,31 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["dataset=folder", "dataset.path=here", "dataset.unlabelled=here"],
         ["dataset.unlabelled=here", "strategy=distill"],
     ),
+    "unlabelled images beside images without labels": (
+        [
+            *("strategy=distill", "strategy.teacher.weights=resnet18.pt", "strategy.teacher.model=resnet18"),
+            *("dataset=folder", "dataset.path=here", "dataset.unlabelled=here", "dataset.labels=none"),
+        ],
+        ["dataset.unlabelled", "dataset.labels=none"],
+    ),
+    "unlabelled images in balance": (
+        [
+            *("strategy=distill", "strategy.teacher.model=resnet18"),
+            *("dataset=folder", "dataset.path=here", "dataset.unlabelled=here", "dataset.sampler=balanced"),
+        ],
+        ["dataset.sampler=balanced", "dataset.unlabelled"],
+    ),
+    "unlabelled images that are not there": (
+        [
+            *("strategy=distill", "strategy.teacher.model=resnet18"),
+            *("dataset=folder", "dataset.path=here", "dataset.unlabelled=nowhere"),
+        ],
+        ["dataset.unlabelled=nowhere", "no such file or folder"],
+    ),
+    "unlabelled images beside a set in memory": (
+        ["strategy=distill", "strategy.teacher.model=resnet18", "dataset=digits", "dataset.unlabelled=here"],
+        ["dataset.unlabelled", "dataset=digits"],
+    ),
     "mistyped labels": (["dataset=folder", "dataset.path=here", "dataset.labels=non"], ["dataset.labels=non", "none"]),
     "mistyped sampler": (["dataset.sampler=balance"], ["dataset.sampler=balance", "balanced"]),
     "class weights that nothing reads": (

@@ -265,4 +265,34 @@ def test_a_teacher_that_knows_less_than_the_student_could_is_told(command: Comma
     found = summary(RUNS / "weak")
     assert found["student_probe_val_accuracy"] > found["teacher_val_accuracy"][0]
     good = command(*student, "name=good", "strategy.teacher.weights=outputs/runs/photos")
+    assert good.code == 0, good.err
+    assert summary(RUNS / "good")["student_probe_val_accuracy"] is not None
     assert "may hold the student back" not in good.out + good.err
+
+
+def test_unlabelled_images_do_not_reach_the_teachers_own_run_and_may_be_damaged(
+    command: Command, tmp_path: Path
+) -> None:
+    """CRD has a memory of every sample."""
+    photos(tmp_path / "photos")
+    photos(tmp_path / "more", first=20)
+    (tmp_path / "more" / "dark" / "20.png").write_bytes(b"no image")
+    words = [*OF_PHOTOS, "dataset.unlabelled=more", "dataset.on_bad=skip", "augment=none", "strategy.loss.crd=0.1"]
+    words += ["strategy.negatives=8", "strategy.teacher.model=test_resnet", "strategy.teacher.source=timm"]
+    words += ["strategy.teacher.weights=none", "strategy.teacher.finetune=true", "strategy.teacher.epochs=1"]
+    ended = command(*words, "name=taught")
+    assert ended.code == 0, ended.err
+    (teacher,) = RUNS.glob("teacher-*")
+    counts = [json.loads((run / "dataset.json").read_text()) for run in (teacher, RUNS / "taught")]
+    assert [count["images"]["train"] for count in counts] == [28, 28 + 39]
+    assert summary(RUNS / "taught")["teacher_images"] == 28 + 39 + 6
+    for file in (tmp_path / "more").rglob("*.png"):
+        file.write_bytes(b"no image")
+    ended = command(*words, "name=again")
+    assert (ended.code, "dataset.unlabelled: none of its images" in ended.err) == (2, True)
+
+
+def test_a_rate_is_found_for_a_student(command: Command, teacher: str) -> None:
+    ended = command(*TAUGHT, teacher, "mode=find_lr", "augment.views=1", "find_lr.steps=5", "name=rate")
+    assert ended.code == 0, ended.err
+    assert Path("outputs/find_lr/rate/rates.csv").is_file()

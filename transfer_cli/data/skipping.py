@@ -37,6 +37,8 @@ def leave_out(
     gone = np.array(list(bad))
     splits = {name: indices[~np.isin(indices, gone)] for name, indices in images.splits.items()}
     for label in np.setdiff1d(images.labels[images.splits["train"]], images.labels[splits["train"]]):
-        of_class = f" of class {images.classes[label]!r}" if label >= 0 else ""
+        if label < 0 and images.classes:
+            raise UserError("dataset.unlabelled: none of its images can be decoded.")
+        of_class = f" of class {images.classes[label]!r}" if images.classes else ""
         raise UserError(f"dataset: no image{of_class} that is to be trained on can be decoded.")
     return replace(images, splits=splits), bad

@@ -63,12 +63,10 @@ def prepare(device: torch.device, seed: int) -> None:
     memory.keep_freed()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.cuda.reset_peak_memory_stats(device)
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         torch.set_float32_matmul_precision("high")
-    else:
-        memory.count_peak_from_here()
+    count_peak_from_here(device)
 
 
 def device_name(device: torch.device) -> str:
@@ -90,8 +88,16 @@ def cpu_name() -> str:
         return platform.processor()
 
 
+def count_peak_from_here(device: torch.device) -> None:
+    """Let `peak_memory_bytes` forget what was needed before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        memory.count_peak_from_here()
+
+
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory in use since `prepare`: allocated on a GPU, resident for this process on a CPU."""
+    """The most memory in use since it was last counted from: allocated on a GPU, resident for this process on a CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else memory.peak_bytes()
 
 

@@ -197,7 +197,8 @@ class Fit:
         totals = Totals.zeros(trainer.compute.device)
         totals.loss += sums["loss"]
         totals.correct += sums["correct"]
-        totals.labelled += sums["labelled"]
+        # States of earlier versions know of labelled images alone.
+        totals.labelled += sums.get("labelled", sums["seen"])
         totals.seen = sums["seen"]
         self.resumed_totals = totals
         _set_rng(trainer.compute.device, state.tensors["rng"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from transfer_cli.errors import RunError
 from transfer_cli.modes.building import Materials
 from transfer_cli.modes.head_first import fit_probe
 from transfer_cli.modes.looped import Setup
@@ -31,17 +33,28 @@ def probe_accuracy(
     if not pretrained or not network.has_features or network.readout is not None or len(m.images.splits["val"]) == 0:
         return None
     devices = [m.device] if m.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        fitted = fit_probe(_labelled(m), network, PROBE_EPOCHS, setup.compute, directory, reporter, stop_code)
+    try:
+        with torch.random.fork_rng(devices):
+            fitted = fit_probe(_labelled(m), network, PROBE_EPOCHS, setup.compute, directory, reporter, stop_code)
+    except (OSError, RunError) as error:
+        reporter.warn(f"what the student's own features are worth is not known: {error}")
+        return None
     return None if fitted.val is None else float(fitted.val["accuracy"])
 
 
-def warn_of_weak(teacher: Teacher, accuracy: float | None, probe: float, reporter: Reporter) -> None:
-    """Say so where a teacher is right less often on validation than the student's own features allow."""
-    if accuracy is not None and accuracy < probe:
+def warn_of_weak(teacher: Teacher, accuracy: float | None, probe: float, images: int, reporter: Reporter) -> None:
+    """Say so where a teacher is right clearly less often on validation than the student's own features allow.
+
+    Clearly: by two standard errors of the difference, both being shares of so many `images`.
+    """
+    if accuracy is None:
+        return
+    error = math.sqrt((accuracy * (1 - accuracy) + probe * (1 - probe)) / images)
+    if probe - accuracy > 2 * error:
+        advice = "Train it longer, or take a better one." if teacher.trained_here else FINETUNE_FIRST
         reporter.warn(
-            f"{KEY}: {teacher.name} is right for {100 * accuracy:.2f} % of the validation images, a linear head on the "
-            f"student's own frozen features for {100 * probe:.2f} %: it may hold the student back. {FINETUNE_FIRST}"
+            f"{KEY}: {teacher.name} is right for {100 * accuracy:.2f} % of {images} validation images, a linear head "
+            f"on the student's own frozen features for {100 * probe:.2f} %: it may hold the student back. {advice}"
         )
 
 

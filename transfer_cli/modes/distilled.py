@@ -12,8 +12,9 @@ from torch import nn
 
 from transfer_cli.config import Experiment
 from transfer_cli.config_distill import Distill as DistillConfig
-from transfer_cli.data import unlabelled
+from transfer_cli.data import joined
 from transfer_cli.engine import states
+from transfer_cli.engine.device import count_peak_from_here
 from transfer_cli.engine.precision import time_training
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.methods.answers import Layout
@@ -63,7 +64,7 @@ class Distilled:
         probe = probe_accuracy(self.looped.setup, directory, reporter, stop_code)
         for teacher, accuracy in zip(self.teachers, self.accuracies, strict=True):
             if probe is not None:
-                warn_of_weak(teacher, accuracy, probe, reporter)
+                warn_of_weak(teacher, accuracy, probe, len(self.materials.images.splits["val"]), reporter)
         outcome = self.looped.run(directory, reporter, stop_code)
         asked = sum(one.frozen.images_computed for one in self.answers)
         more = {
@@ -82,6 +83,7 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     if m.images.classes and (config.teacher.finetune or config.generations > 1):
         _rehearse(config, m)
     config = before(e, reporter)
+    count_peak_from_here(m.device)
     paths = (config.teacher.weights,) if isinstance(config.teacher.weights, str) else config.teacher.weights
     teachers = [load_teacher(config.teacher, path, m, reporter) for path in paths]
     m = _with_classes(m, teachers[0], reporter)
@@ -148,7 +150,7 @@ def _with_unlabelled(m: Materials, reporter: Reporter) -> Materials:
     path, labelled = m.experiment.dataset.unlabelled, len(m.images.splits["train"])
     if path is None:
         return m
-    images = unlabelled.join(m.images, path)
+    images = joined.join(m.images, path)
     more = len(images.splits["train"]) - labelled
     reporter.say(f"training  {labelled:,} images with labels and {more:,} without, from {path}")
     return replace(m, images=images)

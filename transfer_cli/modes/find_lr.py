@@ -11,6 +11,7 @@ from transfer_cli.engine.range_test import losses_at
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import EXIT_OK, RunError, Stopped, UserError
 from transfer_cli.methods.range_test import Suggestion, rates, smoothed, suggest
+from transfer_cli.modes.distilled import Distilled
 from transfer_cli.modes.looped import Looped, build_trainer
 from transfer_cli.modes.train import PREPARE
 from transfer_cli.records import plots
@@ -25,6 +26,8 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
     e, reporter = experiment, Reporter(quiet=experiment.quiet)
     path = rundir.planned(e, FOLDER)
     job = PREPARE[e.strategy.name](e, reporter, None)
+    if isinstance(job, Distilled):
+        job = job.looped
     if not isinstance(job, Looped):
         raise UserError(f"mode=find_lr: strategy={e.strategy.name} tries rates itself; see strategy.grid.lr.")
     tested = rates(e.find_lr.lowest, e.find_lr.highest, e.find_lr.steps)

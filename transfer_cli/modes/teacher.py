@@ -55,6 +55,8 @@ class Teacher:
     columns: Tensor
     network: Network
     """On the host until it is first asked."""
+    trained_here: bool
+    """Whether it comes from a run directory."""
 
     def forward(self, layout: Layout, device: torch.device) -> Callable[[Tensor], Tensor]:
         """Images [B, 3, H, W] to answers [B, layout.width]."""
@@ -137,6 +139,7 @@ def _from_run(config: TeacherConfig, run: Path, materials: Materials) -> Teacher
         classes=about.classes,
         columns=_columns(materials, about.classes),
         network=build_trained(run, about, size),
+        trained_here=True,
     )
 
 
@@ -163,7 +166,7 @@ def _from_weights(config: TeacherConfig, path: str, materials: Materials, report
         reporter.warn(f"{path} does not name its classes; they are taken to be the data set's, in its order")
     random = {"seed": seed, "classes": len(names)}
     identity = _identity(config.model, config.source, report.sha256 or random, preprocessing.crop_pixels, None)
-    return Teacher(config.model, source.label, identity, preprocessing, names, columns, network.eval())
+    return Teacher(config.model, source.label, identity, preprocessing, names, columns, network.eval(), False)
 
 
 def _identity(name: str, source: str, weights_id: Any, image_size: int, head: Any) -> Key:

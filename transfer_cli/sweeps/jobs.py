@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transfer_cli import rundir
 from transfer_cli.compose import to_plain
 from transfer_cli.config import Experiment, parse
 from transfer_cli.errors import EXIT_BUG, EXIT_FAILED, EXIT_OK, EXIT_USER, RunError, UserError
@@ -32,10 +33,13 @@ def run_job(config: DictConfig) -> int:
     experiment = parse(to_plain(config))
     reporter = Reporter(quiet=experiment.quiet, prints_result=False)
     reporter.say(f"job {hydra.job.num}: {hydra.job.override_dirname or 'no overrides'}")
-    before, started = leaderboard.read(directory / JOB), time.perf_counter()
+    before = leaderboard.read(directory / JOB)
+    done = leaderboard.read(directory / rundir.SUMMARY).get("status") == "completed"
+    started = time.perf_counter()
     code, error = _ended(lambda: _train(experiment, directory, reporter))
-    # A job that was complete before took what it took then.
-    seconds = before["seconds"] if before.get("exit_code") == code == EXIT_OK else time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    if done and code == EXIT_OK:
+        seconds = before.get("seconds", seconds)  # it took what it took then
     write_json(directory / JOB, {"overrides": overrides, "exit_code": code, "error": error, "seconds": seconds})
     leaderboard.write(directory.parent)
     return code

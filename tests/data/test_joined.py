@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from transfer_cli.data.joined import join
 from transfer_cli.data.sources import ImageSet, load
-from transfer_cli.data.unlabelled import join
 from transfer_cli.errors import UserError
 
 
@@ -62,3 +62,31 @@ def test_errors_name_the_key(labelled: ImageSet, tmp_path: Path, what: str) -> N
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"dataset\.unlabelled"):
         join(labelled, str(tmp_path / what))
+
+
+def test_what_is_in_a_split_already_does_not_join(labelled: ImageSet, tmp_path: Path) -> None:
+    """The same folder, by another name: its training images beyond the two shots of each class, and nothing else."""
+    (tmp_path / "again").symlink_to(tmp_path / "photos")
+    joined = join(labelled, str(tmp_path / "again"))
+    members = np.concatenate([*labelled.splits.values()])
+    rest = {Path(labelled.ids[index]).resolve() for index in set(range(20)) - set(members.tolist())}
+    assert len(rest) == 20 - 4 - 8
+    assert {Path(joined.ids[index]).resolve() for index in joined.splits["train"][4:]} == rest
+    assert joined.read(20).tobytes() == Image.open(joined.ids[20]).tobytes()
+
+
+def test_of_a_folder_with_splits_the_training_images_join(labelled: ImageSet, tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        photo(tmp_path / "more" / split / "0.png", 100)
+    joined = join(labelled, str(tmp_path / "more"))
+    assert [joined.ids[index] for index in joined.splits["train"][4:]] == [str(tmp_path / "more" / "train" / "0.png")]
+
+
+def test_nothing_new_is_an_error(tmp_path: Path) -> None:
+    for number in range(10):
+        for name in ("a", "b"):
+            photo(tmp_path / "photos" / name / f"{number}.png", number)
+    fractions = {"val_fraction": 0.2, "test_fraction": 0.2, "train_fraction": 1.0}
+    images = load("folder", str(tmp_path / "photos"), **fractions, shots=None, seed=0)
+    with pytest.raises(UserError, match=r"dataset\.unlabelled=.*in the data set already"):
+        join(images, str(tmp_path / "photos"))
