@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from transfer_cli import __version__
@@ -17,6 +22,7 @@ from transfer_cli.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
+    EXIT_PREEMPTED,
     EXIT_USER,
     RunError,
     Stopped,
@@ -68,7 +74,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     _share_the_machine()
     try:
-        return _dispatch(argv)
+        with _preemptible():
+            return _dispatch(argv)
     except UserError as error:
         return _complain(str(error), EXIT_USER)
     except RunError as error:
@@ -76,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     except Stopped as stopped:
         return _complain(str(stopped), stopped.code, heading="stopped")
     except KeyboardInterrupt:
-        return _complain("before anything was lost", EXIT_INTERRUPTED, heading="interrupted")
+        return _complain("what had been saved is kept", EXIT_INTERRUPTED, heading="interrupted")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
@@ -85,6 +92,25 @@ def main(argv: list[str] | None = None) -> int:
         return _complain(
             "this is a bug in transfer-run; please report it with the traceback above and your command.", EXIT_BUG
         )
+
+
+@contextmanager
+def _preemptible() -> Iterator[None]:
+    """SIGTERM and SIGUSR1 end what has not begun to train with their exit code, too; training looks after itself."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise Stopped(EXIT_PREEMPTED, "before training began; the same command starts again")
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGUSR1"):
+            if hasattr(signal, name):
+                before[name] = signal.signal(getattr(signal, name), stop)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def _share_the_machine() -> None:

@@ -47,6 +47,7 @@ def options(source: ConfigSource) -> dict[str, list[str]]:
 
 def compose(source: ConfigSource, overrides: list[str]) -> DictConfig:
     """The composed configuration. Raises UserError with every wrong word of the command."""
+    import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -59,6 +60,10 @@ def compose(source: ConfigSource, overrides: list[str]) -> DictConfig:
     try:
         return compose_plainly(source, overrides)
     # ValueError and TypeError: from a list's index that is no number, say, or a group that is set to null.
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{mark.name}, line {mark.line + 1}" if mark else "an option's file"
+        raise UserError(f"{place}: no YAML: {getattr(error, 'problem', None) or error}.") from error
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise UserError("\n".join(diagnose(source, parsed) or [in_words(error)])) from error
 
@@ -99,13 +104,7 @@ def combinations(overrides: list[str]) -> list[list[str]]:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     parsed = parse_overrides(overrides)
-    count = 1
-    for override in parsed:
-        if override.is_sweep_override():
-            if not override.is_discrete_sweep():
-                raise UserError(f"{override.input_line}: a range without steps cannot be listed; name the values.")
-            count *= max(1, sum(1 for _ in override.sweep_string_iterator()))
-    if count <= MANY_COMBINATIONS:
+    if grid_size(parsed) <= MANY_COMBINATIONS:
         return [list(job) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for job in batch]
     plain = [override.input_line or "" for override in parsed if not override.is_sweep_override()]
     swept = [
@@ -119,6 +118,17 @@ def combinations(overrides: list[str]) -> list[list[str]]:
         for position, values in enumerate(swept)
         for value in values
     ]
+
+
+def grid_size(parsed: list[Override]) -> int:
+    """How many jobs a sweep has. Raises UserError for a range that cannot be listed."""
+    count = 1
+    for override in parsed:
+        if override.is_sweep_override():
+            if not override.is_discrete_sweep():
+                raise UserError(f"{override.input_line}: a range without steps cannot be listed; name the values.")
+            count *= max(1, sum(1 for _ in override.sweep_string_iterator()))
+    return count
 
 
 def parse_overrides(overrides: list[str]) -> list[Override]:

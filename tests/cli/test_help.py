@@ -49,6 +49,10 @@ def test_own_options_come_from_config_dir(command: Callable[..., Ended], tmp_pat
     )
     assert "lr: 1.0e-05" in command("--config-dir", "mine", "optimizer=slow", "--cfg", "job", "-p", "optimizer").out
     assert "My slow one" in command("--config-dir", "mine", "--help").out
+    (tmp_path / "mine" / "optimizer" / "broken.yaml").write_text("lr: 1\nname: [broken\n")
+    broken = command("--config-dir", "mine", "optimizer=broken")
+    assert broken.code == 2
+    assert "broken.yaml, line 3: no YAML" in broken.err
     wrong = command("--config-dir", "mine", "optimizer=slwo")
     assert wrong.code == 2
     assert "slow" in wrong.err

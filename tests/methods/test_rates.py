@@ -28,6 +28,12 @@ def test_patterns_are_wildcards_or_beginnings() -> None:
     assert match(NAMES, ["layer[1-9]*.conv1.weight"], "k") == [NAMES[1], NAMES[3]]
 
 
+def test_a_stage_goes_by_its_own_name() -> None:
+    stages = {"top": {"fc.weight", "fc.bias"}}
+    assert match(NAMES, ["top", "layer1.*"], "k", stages) == [*NAMES[1:3], "fc.weight", "fc.bias"]
+    assert pattern_multipliers(NAMES, [("top", 3.0)], "k", stages) == {"fc.weight": 3.0, "fc.bias": 3.0}
+
+
 def test_the_first_matching_rule_counts() -> None:
     multipliers = pattern_multipliers(NAMES, [("*.bias", 2.0), ("fc", 10.0), ("layer1", 0.1)], "k")
     assert multipliers == {

@@ -211,6 +211,12 @@ def test_images_without_labels_are_enough(command: Command, tmp_path: Path) -> N
     classes = [json.loads((RUNS / name / "model.json").read_text())["classes"] for name in ("teacher", "taught")]
     assert classes[0] == classes[1]
     assert summary(RUNS / "taught")["teacher_images"] == 20
+    train = [entry for entry in metrics.read(RUNS / "taught" / "metrics.jsonl") if entry["split"] == "train"]
+    assert {entry["accuracy"] for entry in train} == {None}
+    assert "accuracy" not in next(line for line in ended.out.splitlines() if line.startswith("epoch"))
+    evaluated = command("mode=evaluate", "run=outputs/runs/taught")
+    assert evaluated.code == 2
+    assert "no labels to compare with" in evaluated.err
 
 
 def photos(folder: Path, first: int = 0) -> None:

@@ -117,3 +117,23 @@ def test_a_damaged_description_is_refused(command: Command, run: Path, damage: s
     ended = command("mode=predict", f"run={run}", f"input={run}")
     assert ended.code == 2
     assert "Traceback" not in ended.err
+
+
+def test_evaluate_tells_of_a_split_that_is_no_longer_the_same(command: Command, tmp_path: Path) -> None:
+    def photo(name: str, number: int) -> None:
+        (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (number, 90, 9)).save(tmp_path / "photos" / name / f"{number}.png")
+
+    for number in range(20):
+        for name in ("a", "b"):
+            photo(name, number)
+    plain = [word for word in TINY if not word.startswith("dataset")]
+    assert command(*plain, "dataset=folder", "dataset.path=photos", "name=tiny").code == 0
+    words = ["mode=evaluate", "run=outputs/runs/tiny", "trainer.device=cpu"]
+    same = command(*words)
+    assert "holds other images" not in same.out + same.err
+    for number in range(100, 120):
+        photo("a", number)
+    grown = command(*words)
+    assert grown.code == 0, grown.err
+    assert "split test holds other images" in grown.out + grown.err

@@ -6,6 +6,8 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import TINY, Ended, summary
 
 Command = Callable[..., Ended]
@@ -56,6 +58,25 @@ def test_the_same_command_runs_what_is_missing(command: Command) -> None:
     assert [row["status"] for row in rows] == ["completed", "completed"]
     again = [row["seconds"] == seconds[row["run_directory"]] for row in rows]
     assert sorted(again) == [False, True], "the time of the job that was complete is that of its training"
+
+
+@pytest.mark.parametrize("seeds", ["1,0", "0"], ids=["other jobs", "fewer jobs"])
+def test_a_sweep_goes_on_with_its_own_values_alone(command: Command, seeds: str) -> None:
+    words = ["-m", *TINY, "name=grid", "resume=auto", "trainer.epochs=1"]
+    assert command(*words, "seed=0,1").code == 0
+    board = Path("outputs/sweeps/grid/leaderboard.csv")
+    before = board.read_bytes()
+    ended = command(*words, f"seed={seeds}")
+    assert ended.code == 2
+    assert "Choose another name" in ended.err or "choose another name" in ended.err
+    assert board.read_bytes() == before
+
+
+def test_a_sweep_goes_on_with_more_values(command: Command) -> None:
+    words = ["-m", *TINY, "name=grid", "resume=auto", "trainer.epochs=1"]
+    assert command(*words, "seed=0").code == 0
+    assert command(*words, "seed=0,1").code == 0
+    assert [row["status"] for row in leaderboard(Path("outputs/sweeps/grid"))] == ["completed", "completed"]
 
 
 def test_a_taken_sweep_name_is_refused(command: Command) -> None:

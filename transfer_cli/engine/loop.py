@@ -61,8 +61,9 @@ class Totals:
         self.seen += len(labels)
 
     def means(self) -> tuple[float, float]:
-        """(loss, accuracy); the device synchronises here."""
-        return float(self.loss) / max(self.seen, 1), float(self.correct) / max(int(self.labelled), 1)
+        """(loss, accuracy of the images with labels, nan without any); the device synchronises here."""
+        labelled = int(self.labelled)
+        return float(self.loss) / max(self.seen, 1), float(self.correct) / labelled if labelled else math.nan
 
 
 @dataclass

@@ -39,11 +39,11 @@ def has_diverged(losses: Sequence[float], factor: float = 4.0) -> bool:
 def suggest(tested: Sequence[float], losses: Sequence[float]) -> Suggestion | None:
     """Suggested rates from rates [N] and their smoothed losses [N]; None where the loss never falls.
 
-    Both are sought up to the lowest loss, the slope over the logarithm of the rate.
+    Both are sought up to the lowest loss, the slope over the logarithm of the rate; neither is below the first rate.
     """
     finite = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
     lowest = int(np.argmin(losses[:finite])) if finite else 0
     if lowest < 1:
         return None
     slopes = np.gradient(np.asarray(losses[: lowest + 1]), np.log(tested[: lowest + 1]))
-    return Suggestion(steepest=tested[int(np.argmin(slopes))], tenth_of_lowest=tested[lowest] / 10)
+    return Suggestion(steepest=tested[int(np.argmin(slopes))], tenth_of_lowest=max(tested[lowest] / 10, tested[0]))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 from transfer_cli.errors import UserError, nearest
 
@@ -13,7 +14,13 @@ def layer_multiplier(stage: int, last: int, decay: float) -> float:
     return decay ** (last - stage)
 
 
-def pattern_multipliers(names: Iterable[str], rules: Sequence[tuple[str, float]], key: str) -> dict[str, float]:
+Stages = Mapping[str, Collection[str]]
+"""The names of the parameters of each stage, by its own name."""
+
+
+def pattern_multipliers(
+    names: Iterable[str], rules: Sequence[tuple[str, float]], key: str, stages: Stages = MappingProxyType({})
+) -> dict[str, float]:
     """The multiplier of each parameter name that a rule matches; the first matching rule counts.
 
     Raises UserError, naming `key`, for a pattern that matches nothing, or nothing that earlier ones have left.
@@ -21,7 +28,7 @@ def pattern_multipliers(names: Iterable[str], rules: Sequence[tuple[str, float]]
     names = list(names)
     multipliers: dict[str, float] = {}
     for pattern, multiplier in rules:
-        matched = match(names, [pattern], key)
+        matched = match(names, [pattern], key, stages)
         fresh = [name for name in matched if name not in multipliers]
         if not fresh:
             raise UserError(
@@ -31,20 +38,21 @@ def pattern_multipliers(names: Iterable[str], rules: Sequence[tuple[str, float]]
     return multipliers
 
 
-def match(names: Iterable[str], patterns: Sequence[str], key: str) -> list[str]:
+def match(names: Iterable[str], patterns: Sequence[str], key: str, stages: Stages = MappingProxyType({})) -> list[str]:
     """The names, in their order, that any pattern matches: shell wildcards over whole names, or a name's first parts.
 
-    `layer4`, `layer4.*` and `*.bias` are patterns. Raises UserError, naming `key`, for one that matches nothing.
+    `layer4`, `layer4.*` and `*.bias` are patterns, and so is the name of one of the `stages`. Raises UserError, naming
+    `key`, for one that matches nothing.
     """
     names = list(names)
     for pattern in patterns:
-        if not any(_matches(name, pattern) for name in names):
+        if not any(_matches(name, pattern, stages) for name in names):
             beginnings = {".".join(parts[:count]) for name in names for parts in [name.split(".")] for count in (1, 2)}
-            near = nearest(pattern, [*names, *beginnings])
+            near = nearest(pattern, [*names, *beginnings, *stages])
             hint = f" Did you mean {' or '.join(near)}?" if near else f" Names look like {', '.join(names[:3])}."
             raise UserError(f"{key}: {pattern} matches no parameter.{hint}")
-    return [name for name in names if any(_matches(name, pattern) for pattern in patterns)]
+    return [name for name in names if any(_matches(name, pattern, stages) for pattern in patterns)]
 
 
-def _matches(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+def _matches(name: str, pattern: str, stages: Stages) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*") or name in stages.get(pattern, ())

@@ -14,7 +14,7 @@ from transfer_cli.errors import RunError
 from transfer_cli.modes.building import Materials
 from transfer_cli.modes.head_first import fit_probe
 from transfer_cli.modes.looped import Setup
-from transfer_cli.modes.teacher import FINETUNE_FIRST, KEY, Teacher
+from transfer_cli.modes.teacher import FINETUNE_FIRST, KEY, TRAIN_LONGER, Teacher
 from transfer_cli.records.terminal import Reporter
 
 PROBE_EPOCHS = 20
@@ -51,7 +51,7 @@ def warn_of_weak(teacher: Teacher, accuracy: float | None, probe: float, images:
         return
     error = math.sqrt((accuracy * (1 - accuracy) + probe * (1 - probe)) / images)
     if probe - accuracy > 2 * error:
-        advice = "Train it longer, or take a better one." if teacher.trained_here else FINETUNE_FIRST
+        advice = TRAIN_LONGER if teacher.trained_here else FINETUNE_FIRST
         reporter.warn(
             f"{KEY}: {teacher.name} is right for {100 * accuracy:.2f} % of {images} validation images, a linear head "
             f"on the student's own frozen features for {100 * probe:.2f} %: it may hold the student back. {advice}"

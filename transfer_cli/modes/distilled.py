@@ -80,7 +80,8 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     e, config = experiment, experiment.strategy
     assert isinstance(config, DistillConfig)
     m = _with_unlabelled(building.gather(e, e.augment, reporter), reporter)
-    if m.images.classes and (config.teacher.finetune or config.generations > 1):
+    rehearsed = config.teacher.finetune or config.generations > 1
+    if m.images.classes and rehearsed:
         _rehearse(config, m)
     config = before(e, reporter)
     count_peak_from_here(m.device)
@@ -97,7 +98,7 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     compute = choose_compute(m, strategy, report, state, reporter, partial(_time, network, size, layout.classes))
     m = building.with_pixels(m, reporter)
     answers = tuple(_answers(*pair, m, config, reporter) for pair in zip(teachers, layouts, strict=True))
-    accuracies = tuple(_examine(*pair, config, reporter) for pair in zip(teachers, answers, strict=True))
+    accuracies = tuple(_examine(*pair, config, reporter, rehearsed) for pair in zip(teachers, answers, strict=True))
     if m.images.weights is not None:
         reporter.warn("the data set's weights of samples do not count: strategy=distill takes all alike")
     inputs = TaughtInputs(PixelInputs(m), answers, _negatives(m, loss, config))
@@ -136,12 +137,21 @@ def _answers(teacher: Teacher, layout: Layout, m: Materials, config: DistillConf
     return Answers(own, frozen, layout, Rows(frozen, own), stored, same_pixels=own.pixels is m.pixels)
 
 
-def _examine(teacher: Teacher, answers: Answers, config: DistillConfig, reporter: Reporter) -> float | None:
+def _examine(
+    teacher: Teacher, answers: Answers, config: DistillConfig, reporter: Reporter, rehearsed: bool
+) -> float | None:
     """Its accuracy on validation, before anything is written; a signal ends it between two batches."""
     with StopRequest() as stop:
         answers.frozen.stop_code = lambda: stop.code
         accuracy = answers.accuracy()
-    check_knowledge(teacher, accuracy, answers.materials, config.teacher.allow_chance, reporter)
+    check_knowledge(
+        teacher,
+        accuracy,
+        answers.materials,
+        reporter,
+        allow_chance=config.teacher.allow_chance,
+        rehearsed=rehearsed,
+    )
     return accuracy
 
 

@@ -12,6 +12,7 @@ from transfer_cli.cache.place import open_cache
 from transfer_cli.config import Dataset, Experiment
 from transfer_cli.data import forms
 from transfer_cli.data.batches import OrderedBatches, Samples
+from transfer_cli.data.describe import changed_since
 from transfer_cli.data.forms import Want
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.engine.loop import predict_logits
@@ -33,6 +34,8 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
     seed = experiment.seed if any(word.startswith("seed=") for word in overrides) else saved.seed
     trained = load_trained(directory, experiment)
     images = building.load_images(dataset, seed)
+    if not images.classes:
+        raise UserError(f"run={directory}: its images have no labels to compare with; name a data set that has.")
     indices = images.splits[experiment.split]
     if len(indices) == 0:
         raise UserError(f"split={experiment.split}: {images.name} has no such images.")
@@ -44,6 +47,13 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
     wants = [Want(forms.evaluation(trained.preprocessing), indices)]
     opened = building.open_pixels(experiment, images, wants, cache, reporter)
     images, indices = opened.images, opened.images.splits[experiment.split]
+    now = {experiment.split: opened.store.fingerprint(indices)} if images.files else None
+    own = dataset == replace(saved.dataset, store=dataset.store) and seed == saved.seed
+    if own and changed_since(directory / "dataset.json", {"fingerprints": now}):
+        reporter.warn(
+            f"split {experiment.split} holds other images than when the model was trained; where splits were cut from "
+            "a folder that has changed since, some of them may have been trained on"
+        )
     if len(indices) == 0:
         raise UserError(f"split={experiment.split}: none of the images of {images.name} can be decoded.")
     batches = OrderedBatches(

@@ -20,7 +20,7 @@ from transfer_cli.data.store import Opened
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import BATCH_SIZE, Frozen
 from transfer_cli.engine.precision import choose_precision, time_inference
-from transfer_cli.errors import UserError
+from transfer_cli.errors import RunError, UserError
 from transfer_cli.methods.answers import Layout
 from transfer_cli.methods.chance import is_at_chance
 from transfer_cli.methods.classes import match_classes
@@ -38,6 +38,11 @@ from transfer_cli.records.terminal import Reporter
 KEY = "strategy.teacher"
 FINETUNE_FIRST = (
     f"Finetune it on this data set first: {KEY}.finetune=true, or {KEY}.weights=<the run directory of such a run>."
+)
+
+
+TRAIN_LONGER = (
+    f"Train it longer or at another rate ({KEY}.epochs, {KEY}.lr where {KEY}.finetune=true), or take a better one."
 )
 
 
@@ -182,9 +187,18 @@ def _columns(materials: Materials, teacher_classes: tuple[str, ...]) -> Tensor:
 
 
 def check_knowledge(
-    teacher: Teacher, accuracy: float | None, materials: Materials, allow_chance: bool, reporter: Reporter
+    teacher: Teacher,
+    accuracy: float | None,
+    materials: Materials,
+    reporter: Reporter,
+    *,
+    allow_chance: bool,
+    rehearsed: bool,
 ) -> None:
-    """Say how good a teacher is on validation. Raises UserError for one that guesses; warns where allowed."""
+    """Say how good a teacher is on validation. Raises UserError for one that guesses; warns where allowed.
+
+    `rehearsed`: it was trained for this very command; RunError then.
+    """
     m = materials
     reporter.say(
         f"teacher   {teacher.name}: {teacher.label}, {teacher.preprocessing.crop_pixels} px"
@@ -198,10 +212,14 @@ def check_knowledge(
     if not is_at_chance(accuracy, 1 / largest, len(labels)):
         return
     what = (
-        f"{teacher.name} is right for {100 * accuracy:.2f} % of {len(labels)} validation images, no better than chance"
+        f"{teacher.name} is right for {100 * accuracy:.2f} % of {len(labels)} validation images, no better than chance "
+        "as far as these can tell"
     )
     if not allow_chance:
-        raise UserError(f"{KEY}: {what}. {FINETUNE_FIRST} {KEY}.allow_chance=true goes on all the same.")
+        advice = TRAIN_LONGER if teacher.trained_here else FINETUNE_FIRST
+        # What was trained first for this command is there: the command was no wrong input that left nothing.
+        kind = RunError if rehearsed else UserError
+        raise kind(f"{KEY}: {what}. {advice} {KEY}.allow_chance=true goes on all the same.")
     reporter.warn(f"{KEY}: {what}; the student learns from guesses ({KEY}.allow_chance=true)")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from time import monotonic
@@ -61,7 +62,8 @@ class Progress:
         self._images += images
         if loss is not None:
             self._scores = [(2, f"loss {loss:.4f}")]
-            self._scores += [(3, f"accuracy {percent(accuracy).strip()}")] if accuracy is not None else []
+            if accuracy is not None and not math.isnan(accuracy):
+                self._scores.append((3, f"accuracy {percent(accuracy).strip()}"))
         now = monotonic()
         if self._bar is not None and self._bar_is_due(now):
             self._drawn = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -113,7 +114,9 @@ class Reporter:
 
 
 def _scores(values: Scores) -> str:
-    return f"loss {values['loss']:.4f} accuracy {percent(values['accuracy'])}"
+    loss, accuracy = values["loss"], values["accuracy"]
+    # Images without labels are neither right nor wrong.
+    return f"loss {loss:.4f}" + ("" if math.isnan(accuracy) else f" accuracy {percent(accuracy)}")
 
 
 def _console(stream: TextIO) -> Console | None:

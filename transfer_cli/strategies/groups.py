@@ -11,7 +11,7 @@ from torch import nn
 from transfer_cli.errors import UserError
 from transfer_cli.methods.rates import layer_multiplier, match, pattern_multipliers
 from transfer_cli.strategies.base import ParameterGroup
-from transfer_cli.strategies.trainable import Trainable, stage_levels, stage_of
+from transfer_cli.strategies.trainable import Trainable, names_of_stages, stage_levels, stage_of
 
 KEY = "strategy.lr_rules"
 
@@ -60,7 +60,8 @@ def _multipliers(trainable: Trainable, rates: Rates) -> dict[str, float]:
 def _by_rule(trainable: Trainable, rules: Sequence[tuple[str, float]]) -> dict[str, float]:
     everything = [name for name, _ in trainable.network.module.named_parameters()]
     training = [name for name in everything if name in trainable.names]
+    stages = names_of_stages(trainable.network)
     for pattern, _ in rules:
-        if not set(match(everything, [pattern], KEY)) & trainable.names:
+        if not set(match(everything, [pattern], KEY, stages)) & trainable.names:
             raise UserError(f"{KEY}: {pattern} has no effect: all parameters that it matches are frozen.")
-    return pattern_multipliers(training, rules, KEY)
+    return pattern_multipliers(training, rules, KEY, stages)

@@ -83,11 +83,22 @@ def selected(network: Network, unfreeze: Unfreeze, batch_norm: Literal["train", 
     return _selected(network, unfreeze) - frozen
 
 
+def names_of_stages(network: Network) -> dict[str, set[str]]:
+    """The names of the parameters of each stage, by the stage's name."""
+    found: dict[str, set[str]] = {stage.name: set() for stage in network.stages}
+    for name, _ in network.module.named_parameters():
+        found[network.stages[stage_of(network, name)].name].add(name)
+    return found
+
+
 def _selected(network: Network, unfreeze: Unfreeze) -> set[str]:
     names = [name for name, _ in network.module.named_parameters()]
     if isinstance(unfreeze, tuple):
         head = len(network.stages) - 1
-        return {*match(names, unfreeze, KEY), *(name for name in names if stage_of(network, name) == head)}
+        return {
+            *match(names, unfreeze, KEY, names_of_stages(network)),
+            *(name for name in names if stage_of(network, name) == head),
+        }
     boundary = _boundary(network, unfreeze)
     return {name for name in names if stage_of(network, name) >= boundary}
 

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from transfer_cli import rundir
-from transfer_cli.compose import ConfigSource, parse_overrides
-from transfer_cli.config import Experiment
+from transfer_cli.compose import ConfigSource, grid_size, parse_overrides
+from transfer_cli.config import Experiment, differences
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, UserError
 from transfer_cli.preflight import preflight
 from transfer_cli.records.terminal import Reporter
@@ -22,6 +22,10 @@ def run_sweep(source: ConfigSource, overrides: list[str], jobs: list[Experiment]
     folder = _folder(jobs)
     for job in jobs:
         preflight(job, in_sweep=True)
+    size = grid_size(parse_overrides(overrides))
+    if first.resume == "auto" and folder.exists():
+        # Of a very large grid not every job is listed here.
+        _check_same(folder, jobs if len(jobs) == size else [], size)
     reporter = Reporter(quiet=first.quiet)
     with rundir.claim(folder, named=first.name is not None, may_exist=first.resume == "auto") as claimed:
         folder = claimed.resolve()
@@ -51,6 +55,24 @@ def _folder(jobs: list[Experiment]) -> Path:
         raise UserError(f"name={first.name}: {folder} exists. Choose another name, or go on with it by resume=auto.")
     rundir.check_writable(folder.parent)
     return folder
+
+
+def _check_same(folder: Path, jobs: list[Experiment], size: int) -> None:
+    """Raises UserError where an earlier sweep of this name had other jobs: theirs would be taken for these."""
+    from transfer_cli.modes.train import saved_experiment
+
+    for number, job in enumerate(jobs):
+        path = folder / str(number)
+        if (path / rundir.CONFIG).is_file():
+            found = differences(job, saved_experiment(path))
+            if found:
+                raise UserError(
+                    f"resume=auto: job {number} of {folder} was another one: {'; '.join(found[:3])}. Other values "
+                    "make another sweep: choose another name."
+                )
+    later = [path.name for path in folder.glob("[0-9]*") if path.name.isdigit() and int(path.name) >= size]
+    if later:
+        raise UserError(f"resume=auto: {folder} has more jobs than the {size} of this command. Choose another name.")
 
 
 def _shared_keys(overrides: list[str]) -> str:

@@ -1,0 +1,26 @@
+"""Signals before training begins."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from transfer_cli import cli
+from transfer_cli.errors import EXIT_PREEMPTED
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_job_that_has_not_begun_ends_with_the_code_of_a_stopped_one(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(getattr(signal, name))
+
+    def sent(argv: list[str]) -> int:
+        signal.raise_signal(getattr(signal, name))
+        return 0
+
+    monkeypatch.setattr(cli, "_dispatch", sent)
+    assert cli.main([]) == EXIT_PREEMPTED
+    assert "before training began" in capsys.readouterr().err
+    assert signal.getsignal(getattr(signal, name)) is before
