@@ -33,6 +33,14 @@ def test_evaluate_gives_the_summarys_numbers_to_the_last_digit(command: Command,
     assert all(repr(value) in ended.out for value in expected.values())
 
 
+def test_evaluate_tells_of_words_that_it_does_not_read(command: Command, run: Path) -> None:
+    words = ["mode=evaluate", f"run={run}", "trainer.device=cpu"]
+    plain, more = command(*words), command(*words, "image_size=64", "optimizer.lr=1")
+    assert "has no effect" not in plain.out + plain.err
+    for word in ("image_size=64", "optimizer.lr=1"):
+        assert f"{word}: has no effect" in more.out + more.err
+
+
 def test_evaluate_another_split_batch_size_and_workers(command: Command, run: Path) -> None:
     words = [
         "mode=evaluate",

@@ -19,7 +19,7 @@ from transfer_cli.engine.loop import predict_logits
 from transfer_cli.errors import EXIT_OK, UserError, nearest
 from transfer_cli.modes import building
 from transfer_cli.modes.train import saved_experiment
-from transfer_cli.modes.trained import load_trained
+from transfer_cli.modes.trained import load_trained, warn_of_unread
 from transfer_cli.records.files import write_json
 from transfer_cli.records.scores import scores
 from transfer_cli.records.terminal import Reporter
@@ -40,6 +40,7 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
     if len(indices) == 0:
         raise UserError(f"split={experiment.split}: {images.name} has no such images.")
     reporter = Reporter(quiet=experiment.quiet)
+    warn_of_unread(overrides, reporter)
     # Each image is used once: nothing is gained by holding them all.
     store = dataset.store if dataset.store in ("disk", "stream") else "auto"
     experiment = replace(experiment, dataset=replace(dataset, store=store))

@@ -14,7 +14,7 @@ from transfer_cli.data.folder import image_files
 from transfer_cli.engine.loop import predict_logits
 from transfer_cli.errors import EXIT_OK, UserError
 from transfer_cli.models.preprocessing import Preprocessing
-from transfer_cli.modes.trained import load_trained
+from transfer_cli.modes.trained import load_trained, warn_of_unread
 from transfer_cli.records.scores import softmax
 from transfer_cli.records.tables import write_csv
 from transfer_cli.records.terminal import Reporter
@@ -53,6 +53,7 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
     files = image_files(source) if source.is_dir() else [source]
     if not files:
         raise UserError(f"input={source}: no image files in this folder.")
+    warn_of_unread(overrides, reporter)
     trained = load_trained(directory, experiment)
     images = Images(files, trained.preprocessing, experiment.trainer.batch_size, reporter)
     # Nothing readable must be found before the network sees an empty list.

@@ -22,6 +22,7 @@ from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.modes.building import Materials
 from transfer_cli.records.files import fsync_directory, write_json
+from transfer_cli.records.terminal import Reporter
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -97,6 +98,13 @@ def build_trained(run: Path, about: Description, image_size: int) -> Network:
     weights.load(network, weights.resolve(about.name, about.source, str(run)), image_size)
     network.eval()
     return network
+
+
+def warn_of_unread(overrides: list[str], reporter: Reporter) -> None:
+    """Tell of words of the command that say how a model is trained: what uses a trained one does not read them."""
+    for word in overrides:
+        if word.split("=")[0].split(".")[0] in ("model", "image_size", "strategy", "optimizer", "scheduler", "augment"):
+            reporter.warn(f"{word}: has no effect; the model is used as its run left it")
 
 
 def load_trained(run: Path, experiment: Experiment) -> Trained:
