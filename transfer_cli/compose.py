@@ -59,11 +59,11 @@ def compose(source: ConfigSource, overrides: list[str]) -> DictConfig:
         raise UserError("\n".join(problems))
     try:
         return compose_plainly(source, overrides)
-    # ValueError and TypeError: from a list's index that is no number, say, or a group that is set to null.
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{mark.name}, line {mark.line + 1}" if mark else "an option's file"
         raise UserError(f"{place}: no YAML: {getattr(error, 'problem', None) or error}.") from error
+    # ValueError and TypeError: from a list's index that is no number, say, or a group that is set to null.
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise UserError("\n".join(diagnose(source, parsed) or [in_words(error)])) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.conftest import Ended, summary
 from transfer_cli.models import backbones
 
-pytestmark = pytest.mark.bench
+pytestmark = [pytest.mark.bench, pytest.mark.usefixtures("one_thread")]
 
 STUDENT, TEACHER = "resnet10t", "resnet101"
 SIZE, EPOCHS, TURNS = 64, 10, 3
@@ -33,14 +33,6 @@ RUNS = {
     "live": [*COMMON, *TAUGHT, "strategy.teacher.cache=false"],
     "alone": COMMON,
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def flops(name: str) -> int:

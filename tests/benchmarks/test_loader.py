@@ -29,7 +29,7 @@ from transfer_cli.engine.device import Normalize, PlacePixels
 from transfer_cli.models.preprocessing import IMAGENET
 from transfer_cli.records.terminal import Reporter
 
-pytestmark = pytest.mark.bench
+pytestmark = [pytest.mark.bench, pytest.mark.usefixtures("one_thread")]
 
 IMAGES, BATCH, WORKERS, TURNS, SIZE = 640, 64, 2, 5, 224
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -53,16 +53,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_an_operation() -> Iterator[None]:
-    """Both loaders have their workers; what the main process does comes on top, as in training.
-
-    The process keeps freed memory, as a run does, in the turns of either loader.
-    """
+def _keeps_freed_memory() -> None:
+    """As a run does; in the turns of either loader."""
     memory.keep_freed()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def recipe() -> Augment:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.conftest import experiment, start, summary
 from transfer_cli.engine.loop import Cursor, Totals, train_epoch
@@ -19,7 +18,7 @@ from transfer_cli.modes import finetuned
 from transfer_cli.modes.looped import Looped, build_trainer
 from transfer_cli.records.terminal import Reporter
 
-pytestmark = pytest.mark.bench
+pytestmark = [pytest.mark.bench, pytest.mark.usefixtures("one_thread")]
 
 TURNS, BATCH = 3, 32
 COMMON = [
@@ -33,14 +32,6 @@ COMMON = [
     "trainer.precision=fp32",
 ]
 QUIET = Reporter(quiet=True, prints_result=False)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def job(*words: str) -> Looped:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,7 +19,7 @@ from transfer_cli.data.augment import make_views
 from transfer_cli.engine.device import Normalize
 from transfer_cli.models.preprocessing import IMAGENET
 
-pytestmark = pytest.mark.bench
+pytestmark = [pytest.mark.bench, pytest.mark.usefixtures("one_thread")]
 
 WIDTH, HEIGHT, SIZE, BATCH, BATCHES = 500, 375, 224, 64, 6
 CORES = len(os.sched_getaffinity(0))
@@ -76,15 +76,6 @@ def speed(batch: Callable[[int], torch.Tensor]) -> tuple[float, float]:
         processors.append(time.process_time() - processor)
         assert made.shape == (BATCH, 3, SIZE, SIZE)
     return BATCH / min(walls), BATCH / min(processors)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_an_operation() -> Iterator[None]:
-    """The pools have the threads, as DataLoader's workers would be the processes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_standard_views_are_faster_than_torchvisions() -> None:

@@ -14,9 +14,9 @@ from transfer_cli.data import folder
 from transfer_cli.data.found import Contents, Indices
 from transfer_cli.data.sources import ImageSet
 from transfer_cli.errors import UserError
+from transfer_cli.methods.logit_losses import UNLABELLED
 
 KEY = "dataset.unlabelled"
-NO_LABEL = -1
 
 
 def join(images: ImageSet, path: str) -> ImageSet:
@@ -45,7 +45,7 @@ def join(images: ImageSet, path: str) -> ImageSet:
     return replace(
         images,
         ids=[*images.ids, *(found.prefix + found.keys[index] for index in chosen)],
-        labels=np.concatenate([images.labels, np.full(new, NO_LABEL, np.int64)]),
+        labels=np.concatenate([images.labels, np.full(new, UNLABELLED, np.int64)]),
         splits={**images.splits, "train": np.concatenate([images.splits["train"], np.arange(old, old + new)])},
         read=_Read(images.read, found.read, old, chosen),
         notes=(*images.notes, *found.notes),
