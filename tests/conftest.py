@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 from transfer_cli.cli import main
-from transfer_cli.compose import ConfigSource, compose, conf_dir, to_plain
-from transfer_cli.config import Experiment, parse
+from transfer_cli.command.compose import compose, to_plain
+from transfer_cli.command.source import ConfigSource, conf_dir
+from transfer_cli.config.parse import parse
+from transfer_cli.config.schema import Experiment
+from transfer_cli.errors import EXIT_PREEMPTED
 
 # The smallest experiment that is one: a tiny network from scratch on made-up images, one second a run.
 TINY = [
@@ -61,6 +64,35 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
         return Ended(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
+    """`stop_at(n)`: as if a signal came before the n-th look at the flag, about one a step; None: never."""
+
+    from transfer_cli.engine.signals import StopRequest
+    from transfer_cli.modes import find_lr
+    from transfer_cli.runs import train
+
+    def install(looks: int | None) -> None:
+        class Stopping(StopRequest):
+            left = looks
+
+            @property
+            def code(self) -> int | None:
+                if self.left is None:
+                    return None
+                self.left -= 1
+                return EXIT_PREEMPTED if self.left <= 0 else None
+
+            @code.setter
+            def code(self, value: int | None) -> None:
+                pass
+
+        for module in (train, find_lr):
+            monkeypatch.setattr(module, "StopRequest", Stopping)
+
+    return install
 
 
 def start(*words: str, **environment: str) -> subprocess.Popen[str]:

@@ -16,7 +16,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from transfer_cli import __version__
-from transfer_cli.compose import ConfigSource, combinations, compose, conf_dir, to_plain
+from transfer_cli.command.compose import combinations, compose, to_plain
+from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.errors import (
     EXIT_BUG,
     EXIT_FAILED,
@@ -135,7 +136,7 @@ def _dispatch(argv: list[str]) -> int:
     args = _parser().parse_intermixed_args(argv)
     source = _config_source(args)
     if args.help:
-        from transfer_cli.help import help_text
+        from transfer_cli.command.help import help_text
 
         print(help_text(source))
         return EXIT_OK
@@ -155,7 +156,7 @@ def _dispatch(argv: list[str]) -> int:
     if args.cfg == "job":
         _print_config(config, args)
         return EXIT_OK
-    from transfer_cli.config import parse
+    from transfer_cli.config.parse import parse
     from transfer_cli.modes import run_mode
 
     return run_mode(parse(to_plain(config)), args.overrides)
@@ -201,7 +202,7 @@ def _ask_hydra(source: ConfigSource, argv: list[str]) -> int:
 
 
 def _sweep(source: ConfigSource, args: argparse.Namespace) -> int:
-    from transfer_cli.config import parse
+    from transfer_cli.config.parse import parse
     from transfer_cli.sweeps.sweep import run_sweep
 
     jobs = [parse(to_plain(compose(source, overrides))) for overrides in _jobs(args.overrides)]

@@ -10,8 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from transfer_cli.config import Experiment
+import yaml
+
+from transfer_cli.config.parse import parse
+from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError
 
 CONFIG = "config.yaml"
@@ -112,3 +116,26 @@ def _held_by(path: Path) -> str:
         return f", held by process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def completed_summary(path: Path) -> dict[str, Any] | None:
+    """The summary of a run that is done, else None."""
+    try:
+        summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return summary if isinstance(summary, dict) and summary.get("status") == "completed" else None
+
+
+def saved_experiment(path: Path) -> Experiment:
+    """The configuration that a run directory was made with. Raises UserError for a damaged one."""
+    try:
+        values = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path / CONFIG} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path / CONFIG} holds no configuration.")
+    try:
+        return parse(values)
+    except UserError as error:
+        raise UserError(f"{path / CONFIG}: {error}") from error

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import experiment
-from transfer_cli.config import Experiment
-from transfer_cli.modes import extracted
-from transfer_cli.modes.extracted import Extracted
-from transfer_cli.modes.features import CachedFeatures, features_of
+from transfer_cli.config.schema import Experiment
 from transfer_cli.records.metrics import MetricsLog
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs import extract as extracted
+from transfer_cli.runs.extract import Extracted
+from transfer_cli.runs.features import CachedFeatures, features_of
 from transfer_cli.strategies.extract import Fitting
 from transfer_cli.strategies.grid import by_optimizer
 

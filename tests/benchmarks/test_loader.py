@@ -17,13 +17,15 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from transfer_cli.cache.entries import Cache
-from transfer_cli.compose import ConfigSource, compose, conf_dir, to_plain
-from transfer_cli.config import Augment, parse
-from transfer_cli.data import forms
+from transfer_cli.command.compose import compose, to_plain
+from transfer_cli.command.source import ConfigSource, conf_dir
+from transfer_cli.config.parse import parse
+from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Samples, TrainBatches
-from transfer_cli.data.forms import Want
-from transfer_cli.data.sources import load
-from transfer_cli.data.store import Wish, open_store
+from transfer_cli.data.sources.load import load
+from transfer_cli.data.store import forms
+from transfer_cli.data.store.forms import Want
+from transfer_cli.data.store.open import Wish, open_store
 from transfer_cli.engine import memory
 from transfer_cli.engine.device import Normalize, PlacePixels
 from transfer_cli.models.preprocessing import IMAGENET

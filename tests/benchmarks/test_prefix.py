@@ -14,9 +14,9 @@ import pytest
 
 from tests.conftest import experiment, start, summary
 from transfer_cli.engine.loop import Cursor, Totals, train_epoch
-from transfer_cli.modes import finetuned
-from transfer_cli.modes.looped import Looped, build_trainer
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs import finetune as finetuned
+from transfer_cli.runs.loop_job import Looped, build_trainer
 
 pytestmark = [pytest.mark.bench, pytest.mark.usefixtures("one_thread")]
 

@@ -22,10 +22,11 @@ WORDS = [*[word for word in TINY if "dataset" not in word and "epochs" not in wo
 MEASURE = """
 import json, sys, time
 import timm, torch, torch._dynamo, torchvision
-from transfer_cli import compose
+from transfer_cli.command import compose
 from transfer_cli.cli import main
 from transfer_cli.engine import loop
-from transfer_cli.modes import looped, train
+from transfer_cli.runs import loop_job as looped
+from transfer_cli.modes import train
 from transfer_cli.sweeps import sweep
 
 real, clock = loop._forward_backward, {}

@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from transfer_cli.compose import ConfigSource, compose, conf_dir, to_plain
-from transfer_cli.config import Augment, parse
-from transfer_cli.data.augment import make_views
+from transfer_cli.command.compose import compose, to_plain
+from transfer_cli.command.source import ConfigSource, conf_dir
+from transfer_cli.config.parse import parse
+from transfer_cli.config.schema import Augment
+from transfer_cli.data.views.augment import make_views
 from transfer_cli.engine.device import Normalize
 from transfer_cli.models.preprocessing import IMAGENET
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TINY, Ended, start, summary
-from transfer_cli.modes import looped
+from transfer_cli.runs import loop_job as looped
 
 FOLDER = [*[word for word in TINY if "dataset" not in word], "dataset=folder", "dataset.path=photos"]
 SMALL = [*FOLDER, "trainer.epochs=1"]

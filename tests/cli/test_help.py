@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Ended
-from transfer_cli.compose import ConfigSource, conf_dir, options
-from transfer_cli.help import EXAMPLES, GROUPS, KEYS
+from transfer_cli.command.help import EXAMPLES, GROUPS, KEYS
+from transfer_cli.command.source import ConfigSource, conf_dir, options
 
 
 def test_help_names_every_group_option_key_and_example(command: Callable[..., Ended]) -> None:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from transfer_cli.config import Augment
-from transfer_cli.data import forms
+from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Batch, OrderedBatches, Samples, Shard, TrainBatches
-from transfer_cli.data.decode import DecodeError
-from transfer_cli.data.decoding import Contents, MemoryStore, StreamStore
-from transfer_cli.data.forms import Want
-from transfer_cli.data.sources import ImageSet, load
+from transfer_cli.data.sources.decode import DecodeError
+from transfer_cli.data.sources.load import ImageSet, load
+from transfer_cli.data.store import forms
+from transfer_cli.data.store.forms import Want
+from transfer_cli.data.store.live import Contents, MemoryStore, StreamStore
 from transfer_cli.models.preprocessing import Preprocessing
 
 STANDARD = Augment("standard", None, (0.35, 1.0), (0.75, 4 / 3), 0.5, 0.2, 0.2, 0.2)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from transfer_cli.compose import ConfigSource, compose, conf_dir, to_plain
-from transfer_cli.config import Augment, parse
-from transfer_cli.data.torchvision_sets import SETS
+from transfer_cli.command.compose import compose, to_plain
+from transfer_cli.command.source import ConfigSource, conf_dir
+from transfer_cli.config.parse import parse
+from transfer_cli.config.schema import Augment
+from transfer_cli.data.sources.torchvision_sets import SETS
 
 CONF = Path(__file__).parents[2] / "conf"
 COMMON = {"name", "path", "val_fraction", "test_fraction", "train_fraction", "shots"}

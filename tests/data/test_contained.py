@@ -14,12 +14,12 @@ from PIL import Image
 
 from tests.data.test_batches import STANDARD
 from transfer_cli.cache.entries import Cache
-from transfer_cli.data import forms
 from transfer_cli.data.batches import Samples, TrainBatches
-from transfer_cli.data.duplicates import duplicate_notes
-from transfer_cli.data.forms import Want
-from transfer_cli.data.sources import ImageSet, load
-from transfer_cli.data.store import Opened, Wish, open_store
+from transfer_cli.data.sources.load import ImageSet, load
+from transfer_cli.data.store import forms
+from transfer_cli.data.store.duplicates import duplicate_notes
+from transfer_cli.data.store.forms import Want
+from transfer_cli.data.store.open import Opened, Wish, open_store
 from transfer_cli.errors import UserError
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter

@@ -15,12 +15,12 @@ from tests.data.corpus import IMAGES, Case, Refused, Shows
 from tests.data.corpus_trees import TREES, Tree
 from tests.data.pictures import PICTURE
 from transfer_cli.cache.entries import Cache
-from transfer_cli.data import forms
-from transfer_cli.data.decode import DecodeError, open_image
-from transfer_cli.data.folder import scan
-from transfer_cli.data.forms import Want
-from transfer_cli.data.sources import ImageSet, load
-from transfer_cli.data.store import Wish, open_store
+from transfer_cli.data.sources.decode import DecodeError, open_image
+from transfer_cli.data.sources.folder import scan
+from transfer_cli.data.sources.load import ImageSet, load
+from transfer_cli.data.store import forms
+from transfer_cli.data.store.forms import Want
+from transfer_cli.data.store.open import Wish, open_store
 from transfer_cli.errors import UserError
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter

@@ -20,13 +20,14 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from transfer_cli.cache.entries import Cache
-from transfer_cli.compose import ConfigSource, compose, conf_dir, to_plain
-from transfer_cli.config import parse
-from transfer_cli.data import firstpass, forms
+from transfer_cli.command.source import ConfigSource, conf_dir
+from transfer_cli.command.compose import compose, to_plain
+from transfer_cli.config.parse import parse
+from transfer_cli.data.store import firstpass, forms
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
-from transfer_cli.data.forms import Want
-from transfer_cli.data.sources import load
-from transfer_cli.data.store import Wish, open_store
+from transfer_cli.data.store.forms import Want
+from transfer_cli.data.sources.load import load
+from transfer_cli.data.store.open import Wish, open_store
 from transfer_cli.engine import memory
 from transfer_cli.models.preprocessing import IMAGENET
 from transfer_cli.records.terminal import Reporter

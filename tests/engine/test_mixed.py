@@ -10,7 +10,7 @@ import torch
 
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.mixed import NAMES, MixedEpochs, PlaceMixed, mixes
-from transfer_cli.modes.parts import PLAIN
+from transfer_cli.runs.views import PLAIN
 
 MIXUP = replace(PLAIN, mixup=0.5)
 SIZE, CLASSES = 4, 3

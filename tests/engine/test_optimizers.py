@@ -11,11 +11,11 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from transfer_cli.compose import conf_dir
-from transfer_cli.config_optimizers import OPTIMIZERS, Optimizer
-from transfer_cli.convert import convert_one_of
+from transfer_cli.command.source import conf_dir
+from transfer_cli.config.convert import convert_one_of
+from transfer_cli.config.optimizers import OPTIMIZERS, Optimizer
 from transfer_cli.engine.optimizers import BUILDERS, build_optimizer, muon_split, pack_state, set_rate, unpack_state
-from transfer_cli.strategies.base import ParameterGroup
+from transfer_cli.engine.strategy import ParameterGroup
 
 NAMES = sorted(OPTIMIZERS)
 

@@ -12,7 +12,7 @@ from tests.strategies.networks import finetune, tiny
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine import precision
 from transfer_cli.engine.precision import PrecisionMemory, choose_precision, time_training
-from transfer_cli.strategies.base import StepResult
+from transfer_cli.engine.strategy import StepResult
 from transfer_cli.strategies.finetune import Finetune
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transfer_cli.config_optimizers import Constant, Plateau, Polynomial, Restarts, Scheduler, Smooth, Stairs
+from transfer_cli.config.optimizers import Constant, Plateau, Polynomial, Restarts, Scheduler, Smooth, Stairs
 from transfer_cli.engine.schedule import rate_multiplier, warmup_steps
 
 # 10 steps up from 0.1, 100 steps down to nothing.

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from transfer_cli.data.sources.found import UNLABELLED
 from transfer_cli.errors import UserError
 from transfer_cli.methods.contrast import Contrast, Negatives, log_mean_exp, noise_contrastive
-from transfer_cli.methods.logit_losses import UNLABELLED
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 0, UNLABELLED, UNLABELLED])
 MEMBERS = np.array([1, 2, 3, 4, 6, 7, 8, 9])

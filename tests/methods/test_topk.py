@@ -8,7 +8,7 @@ from torch import Tensor
 
 from transfer_cli.errors import UserError
 from transfer_cli.methods.logit_losses import kd
-from transfer_cli.methods.topk import compress, expand
+from transfer_cli.methods.teacher_outputs import compress, expand
 
 LOGITS = torch.randn(6, 9, generator=torch.Generator().manual_seed(0)) * 3
 

@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch.nn import functional as F
 
-from transfer_cli.compose import conf_dir
+from transfer_cli.command.source import conf_dir
 from transfer_cli.errors import UserError
 from transfer_cli.models import backbones
 from transfer_cli.models.network import Network

@@ -12,9 +12,9 @@ import torch
 
 from tests.conftest import TINY, Ended, experiment
 from transfer_cli.engine.range_test import losses_at
-from transfer_cli.modes import finetuned
-from transfer_cli.modes.looped import Looped, build_trainer
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs import finetune as finetuned
+from transfer_cli.runs.loop_job import Looped, build_trainer
 
 Command = Callable[..., Ended]
 

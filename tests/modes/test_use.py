@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TINY, Ended, experiment, summary
-from transfer_cli.modes.building import load_images
+from transfer_cli.runs.materials import load_images
 
 Command = Callable[..., Ended]
 FAKE = experiment("dataset=fake", "dataset.num_classes=3", "dataset.samples=60").dataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from transfer_cli.config_finetune import Unfreeze
+from transfer_cli.config.finetune import Unfreeze
 from transfer_cli.data.batches import Batch
 from transfer_cli.models import backbones
 from transfer_cli.models.network import Network

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.strategies.networks import tiny
-from transfer_cli.config_finetune import Unfreeze
+from transfer_cli.config.finetune import Unfreeze
+from transfer_cli.engine.strategy import ParameterGroup
 from transfer_cli.errors import UserError
-from transfer_cli.strategies.base import ParameterGroup
 from transfer_cli.strategies.groups import Rates, parameter_groups
 from transfer_cli.strategies.trainable import selected, thawing
 

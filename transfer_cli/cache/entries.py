@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transfer_cli.records.files import fsync_directory
+from transfer_cli.files import fsync_directory
 
 ABOUT = "entry.json"
 _LOCKS = ".locks"

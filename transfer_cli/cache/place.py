@@ -30,13 +30,3 @@ def free_bytes(folder: Path) -> int:
     """Free space where `folder` is, or will be."""
     existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
     return shutil.disk_usage(existing).free
-
-
-def in_words(size: int) -> str:
-    """Bytes in the unit that suits them."""
-    value = float(size)
-    for unit in ("B", "kB", "MB"):
-        if value < 999.5:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:,.1f} GB"

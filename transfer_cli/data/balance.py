@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data import views
+from transfer_cli.data.views import draws as views
 
 EFFECTIVE_BETA = 0.999
 SKEWED_RATIO = 10

@@ -14,15 +14,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from transfer_cli.config import Augment
-from transfer_cli.data import views
-from transfer_cli.data.augment import make_views, view_of
+from transfer_cli.config.schema import Augment
 from transfer_cli.data.balance import balanced_order
-from transfer_cli.data.device_store import DeviceStore, cuts_there
-from transfer_cli.data.found import Indices
-from transfer_cli.data.geometry import Pixels
-from transfer_cli.data.sources import ImageSet
-from transfer_cli.data.store import Store
+from transfer_cli.data.sources.found import Indices
+from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.data.store.device import DeviceStore, cuts_there
+from transfer_cli.data.store.open import Store
+from transfer_cli.data.views import draws as views
+from transfer_cli.data.views.augment import make_views, view_of
+from transfer_cli.data.views.geometry import Pixels
 from transfer_cli.data.workers import run_jobs
 from transfer_cli.models.preprocessing import RESAMPLING, Preprocessing
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from transfer_cli.data.sources import ImageSet
-from transfer_cli.data.store import Opened
+from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.data.store.open import Opened
 
 _MOST_ROWS = 20
 

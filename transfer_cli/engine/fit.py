@@ -14,7 +14,7 @@ from torch import nn
 from transfer_cli.data.batches import Epochs
 from transfer_cli.engine import optimizers, states
 from transfer_cli.engine.loop import Cursor, Totals, Trainer, train_epoch
-from transfer_cli.engine.stopping import should_stop
+from transfer_cli.engine.schedule import should_stop
 from transfer_cli.errors import RunError, Stopped
 from transfer_cli.records.metrics import MetricsLog
 from transfer_cli.records.terminal import Reporter

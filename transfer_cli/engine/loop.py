@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute, Place
 from transfer_cli.engine.optimizers import set_rate
+from transfer_cli.engine.strategy import StepResult, Strategy
 from transfer_cli.errors import RunError
 from transfer_cli.methods.averaging import Average
 from transfer_cli.methods.sharpness import sharp_gradients
 from transfer_cli.models.network import run_frozen
-from transfer_cli.strategies.base import StepResult, Strategy
 
 # Loss scaling overflows now and then, by design; more in a row than this is divergence.
 MAX_SKIPPED_STEPS = 25

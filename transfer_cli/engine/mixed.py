@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from transfer_cli.config import Augment
-from transfer_cli.data.augment import view_of
+from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Batch, Epochs
+from transfer_cli.data.views.augment import view_of
 from transfer_cli.engine.device import Place
 from transfer_cli.methods.mixing import Mixes, draw, mix_images, mix_targets
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from transfer_cli.config_optimizers import Adafactor, AdamFamily, Lion, Muon, Optimizer, RmsProp, Sgd
-from transfer_cli.strategies.base import ParameterGroup
+from transfer_cli.config.optimizers import Adafactor, AdamFamily, Lion, Muon, Optimizer, RmsProp, Sgd
+from transfer_cli.engine.strategy import ParameterGroup
 
 Groups = list[dict[str, Any]]
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute, cpu_name
-from transfer_cli.records.files import atomic_write_text
-from transfer_cli.strategies.base import Strategy
+from transfer_cli.engine.strategy import Strategy
+from transfer_cli.files import atomic_write_text
 
 # bf16 must win clearly, so that a noisy machine does not choose by chance.
 CLEAR_GAIN = 1.25

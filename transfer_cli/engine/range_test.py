@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
+
+import torch
+from torch import nn
 
 from transfer_cli.data.batches import Epochs
 from transfer_cli.engine.loop import Cursor, Totals, Trainer, train_epoch
-from transfer_cli.engine.untouched import untouched
 from transfer_cli.errors import RunError
 from transfer_cli.methods.range_test import has_diverged, smoothed
 
@@ -40,3 +43,24 @@ def losses_at(
             if done():
                 break
     return losses
+
+
+@contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Within, train `module` at will; afterwards its tensors, modes and torch's generators are what they were.
+
+    Bit for bit, also when training fails. No gradients are left.
+    """
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    modes = {part: part.training for part in module.modules()}
+    device = next(module.parameters()).device
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type=device.type):
+            yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in module.state_dict().items():
+                tensor.copy_(before[name])
+        for part, training in modes.items():
+            part.training = training
+        module.zero_grad(set_to_none=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from transfer_cli.config_optimizers import Constant, Plateau, Polynomial, Restarts, Scheduler, Smooth, Stairs
-from transfer_cli.engine.stopping import plateaus
+from transfer_cli.config.optimizers import Constant, Plateau, Polynomial, Restarts, Scheduler, Smooth, Stairs
 
 Shape = Callable[[float], float]
 
@@ -73,3 +72,29 @@ def _progress_in_cycle(step: int, steps: int, cycles: int, growth: float) -> flo
     starts = [round(steps * sum(lengths[:cycle]) / sum(lengths)) for cycle in range(cycles + 1)]
     cycle = max(cycle for cycle in range(cycles) if starts[cycle] <= step)
     return (step - starts[cycle]) / max(starts[cycle + 1] - starts[cycle], 1)
+
+
+def should_stop(history: Sequence[float], patience: int, min_delta: float = 0.0) -> bool:
+    """Whether the last `patience` epochs all failed to beat the best before them by more than `min_delta`."""
+    return stale_epochs(history, min_delta) >= patience
+
+
+def stale_epochs(history: Sequence[float], min_delta: float = 0.0) -> int:
+    """Epochs since the last that beat the best so far by more than `min_delta`; one that is not a number never does."""
+    best, stale = -math.inf, 0
+    for score in history:
+        if score > best + min_delta:
+            best, stale = score, 0
+        else:
+            stale += 1
+    return stale
+
+
+def plateaus(history: Sequence[float], patience: int, min_delta: float = 0.0) -> int:
+    """How often `patience` epochs in a row failed to beat the best; after each time the count begins anew."""
+    best, stale, count = -math.inf, 0, 0
+    for score in history:
+        best, stale = (score, 0) if score > best + min_delta else (best, stale + 1)
+        if stale == patience:
+            stale, count = 0, count + 1
+    return count

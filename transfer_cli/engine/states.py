@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from transfer_cli.records.files import fsync_directory
+from transfer_cli.files import fsync_directory
 
 MANIFEST = "manifest.json"
 KEEP = 2

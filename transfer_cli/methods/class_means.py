@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transfer_cli.errors import UserError
-from transfer_cli.methods.blocks import rows_at_once
-from transfer_cli.methods.linear_layer import LinearLayer
+from transfer_cli.methods.linear_layer import LinearLayer, rows_at_once
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:

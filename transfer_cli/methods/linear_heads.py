@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transfer_cli.methods.blocks import rows_at_once
-from transfer_cli.methods.linear_layer import LinearLayer
+from transfer_cli.methods.linear_layer import LinearLayer, rows_at_once
 from transfer_cli.methods.row_optimizers import RowOptimizer
 
 # On the CPU heads of few classes share blocks of this many rows, and a head alone pays for a whole block: how a product

@@ -5,12 +5,11 @@ Legend: N samples, D feature width, K outputs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from transfer_cli.methods.blocks import row_blocks, rows_at_once
 
 # A feature whose deviation is below this share of its mean is constant but for rounding; dividing would blow that up.
 _CONSTANT_BELOW = 1e-6
@@ -61,3 +60,18 @@ def standardiser(features: Tensor) -> Standardiser:
     deviation = (squares / len(features)).sqrt_()
     constant = deviation <= _CONSTANT_BELOW * mean.abs()
     return Standardiser(mean, torch.where(constant, 1.0, deviation))
+
+
+# Numbers in one part: 32 MiB in float64.
+_NUMBERS_AT_ONCE = 1 << 22
+
+
+def rows_at_once(width: int) -> int:
+    """How many rows of `width` numbers make one part; at least one."""
+    return max(1, _NUMBERS_AT_ONCE // max(width, 1))
+
+
+def row_blocks(features: Tensor, rows: int) -> Iterator[Tensor]:
+    """Features [N, D] as consecutive parts of up to `rows` rows in float64."""
+    for part in features.split(rows):
+        yield part.to(torch.float64)

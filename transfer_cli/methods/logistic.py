@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from transfer_cli.methods.blocks import rows_at_once
-from transfer_cli.methods.linear_layer import LinearLayer
+from transfer_cli.methods.linear_layer import LinearLayer, rows_at_once
 
 # Decimal exponents of the penalty: first these, then finer and finer around the best, down to eight a decade.
 _COARSE_EXPONENTS = (6.0, 4.0, 2.0, 0.0, -2.0, -4.0, -6.0)

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from transfer_cli.data.sources.found import UNLABELLED
 from transfer_cli.methods.full_precision import full_precision
-
-UNLABELLED = -1
-"""The label of an image without one."""
 
 FLATTEST = 1e-2
 """Rows whose standard deviation is below this are divided by it: an all-equal row would have an infinite gradient."""

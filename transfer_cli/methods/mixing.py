@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transfer_cli.data.views import uniforms
+from transfer_cli.data.views.draws import uniforms
 from transfer_cli.methods.losses import smoothed
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from transfer_cli.methods.blocks import row_blocks, rows_at_once
+from transfer_cli.methods.linear_layer import row_blocks, rows_at_once
 
 
 class Moments(NamedTuple):

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transfer_cli.methods.blocks import row_blocks, rows_at_once
-from transfer_cli.methods.linear_layer import LinearLayer
+from transfer_cli.methods.linear_layer import LinearLayer, row_blocks, rows_at_once
 from transfer_cli.methods.moments import Moments, moments
 
 # Two a decade. On standardised features the largest eigenvalues are of the order of N.

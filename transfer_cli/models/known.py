@@ -11,12 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transfer_cli.files import write_json
 from transfer_cli.models import fetching
 from transfer_cli.models.preprocessing import Preprocessing
-from transfer_cli.records.files import write_json
 
 if TYPE_CHECKING:
-    from transfer_cli.models.weights import WeightsSource
+    from transfer_cli.models.published import WeightsSource
 
 
 @dataclass
@@ -57,7 +57,7 @@ def _to_plain(source: WeightsSource) -> dict[str, Any]:
 
 
 def _from_plain(values: dict[str, Any]) -> WeightsSource:
-    from transfer_cli.models.weights import WeightsSource
+    from transfer_cli.models.published import WeightsSource
 
     remote = fetching.Remote(**values["remote"]) if values["remote"] else None
     return WeightsSource(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from transfer_cli.models.weights import WeightsSource
+from dataclasses import dataclass
+from pathlib import Path
+
+from transfer_cli.models import fetching
+from transfer_cli.models.preprocessing import Preprocessing
 
 IMAGENET_CLASSES = 1000
 
@@ -28,3 +32,16 @@ def _imagenet() -> tuple[str, ...]:
     from torchvision.models._meta import _IMAGENET_CATEGORIES
 
     return tuple(_IMAGENET_CATEGORIES)
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Weights that were chosen but not yet loaded. `kind`: none, torchvision, timm, package, file, run."""
+
+    kind: str
+    label: str
+    preprocessing: Preprocessing
+    location: Path | None = None
+    """The file, or None while it must still be fetched."""
+    remote: fetching.Remote | None = None
+    classes: tuple[str, ...] | None = None

@@ -21,6 +21,7 @@ from transfer_cli.models import backbones, fetching
 from transfer_cli.models.known import Known
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.models.published import WeightsSource
 
 # Packages that bring ImageNet weights: module, and the preprocessing they were trained with.
 PIP_WEIGHTS = {
@@ -32,19 +33,6 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "model_state")
 # Auxiliary classifiers that some weights carry and no model here has.
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 SHOWN_NAMES = 5
-
-
-@dataclass(frozen=True)
-class WeightsSource:
-    """Weights that were chosen but not yet loaded. `kind`: none, torchvision, timm, package, file, run."""
-
-    kind: str
-    label: str
-    preprocessing: Preprocessing
-    location: Path | None = None
-    """The file, or None while it must still be fetched."""
-    remote: fetching.Remote | None = None
-    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from transfer_cli.config import Experiment
+from transfer_cli.config.schema import Experiment
 from transfer_cli.preflight import preflight
 
 MODULES = {

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.cache.entries import Cache, Entry, damage, remove
-from transfer_cli.cache.place import in_words, open_cache
-from transfer_cli.config import Experiment
+from transfer_cli.cache.place import open_cache
+from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.records.text import in_words
 
 _LONGEST_DESCRIPTION = 70
 
@@ -94,7 +95,7 @@ def describe(entry: Entry) -> str:
 
 
 def _about(path: Path) -> dict[str, Any]:
-    from transfer_cli.data import packs
+    from transfer_cli.data.store import packs
 
     try:
         about = json.loads((path / packs.ABOUT).read_text(encoding="utf-8"))

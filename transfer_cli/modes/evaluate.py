@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.cache.place import open_cache
-from transfer_cli.config import Dataset, Experiment
-from transfer_cli.data import forms
+from transfer_cli.config.schema import Dataset, Experiment
 from transfer_cli.data.batches import OrderedBatches, Samples
 from transfer_cli.data.describe import changed_since
-from transfer_cli.data.forms import Want
-from transfer_cli.data.sources import ImageSet
+from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.data.store import forms
+from transfer_cli.data.store.forms import Want
 from transfer_cli.engine.loop import predict_logits
 from transfer_cli.errors import EXIT_OK, UserError, nearest
-from transfer_cli.modes import building
-from transfer_cli.modes.train import saved_experiment
-from transfer_cli.modes.trained import load_trained, warn_of_unread
-from transfer_cli.records.files import write_json
+from transfer_cli.files import write_json
 from transfer_cli.records.scores import scores
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.rundir import saved_experiment
+from transfer_cli.runs import materials as building
+from transfer_cli.runs.saved_model import load_trained, warn_of_unread
 
 
 def run(experiment: Experiment, overrides: list[str]) -> int:

@@ -6,17 +6,17 @@ import tempfile
 from pathlib import Path
 
 from transfer_cli import rundir
-from transfer_cli.config import Experiment
+from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.range_test import losses_at
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import EXIT_OK, RunError, Stopped, UserError
+from transfer_cli.files import write_csv
 from transfer_cli.methods.range_test import Suggestion, rates, smoothed, suggest
-from transfer_cli.modes.distilled import Distilled
-from transfer_cli.modes.looped import Looped, build_trainer
-from transfer_cli.modes.train import PREPARE
 from transfer_cli.records import plots
-from transfer_cli.records.tables import write_csv
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.distill.job import Distilled
+from transfer_cli.runs.loop_job import Looped, build_trainer
+from transfer_cli.runs.train import PREPARE
 
 FOLDER = "find_lr"
 

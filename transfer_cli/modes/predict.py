@@ -7,17 +7,17 @@ from pathlib import Path
 
 import torch
 
-from transfer_cli.config import Experiment
+from transfer_cli.config.schema import Experiment
 from transfer_cli.data.batches import Batch
-from transfer_cli.data.decode import DecodeError, open_image
-from transfer_cli.data.folder import image_files
+from transfer_cli.data.sources.decode import DecodeError, open_image
+from transfer_cli.data.sources.folder import image_files
 from transfer_cli.engine.loop import predict_logits
 from transfer_cli.errors import EXIT_OK, UserError
+from transfer_cli.files import write_csv
 from transfer_cli.models.preprocessing import Preprocessing
-from transfer_cli.modes.trained import load_trained, warn_of_unread
 from transfer_cli.records.scores import softmax
-from transfer_cli.records.tables import write_csv
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.saved_model import load_trained, warn_of_unread
 
 SHOWN_ROWS = 10
 

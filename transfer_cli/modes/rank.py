@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transfer_cli import rundir
-from transfer_cli.config import Experiment, to_dict
-from transfer_cli.config_extract import Extract, Grid
+from transfer_cli.config.extract import Extract, Grid
+from transfer_cli.config.parse import to_dict
+from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, RunError, UserError
+from transfer_cli.files import atomic_write_text, write_csv
 from transfer_cli.methods.ranking import BackboneScores, backbone_scores
 from transfer_cli.models import backbones
-from transfer_cli.modes import extracted
-from transfer_cli.modes.features import CachedFeatures, features_of
-from transfer_cli.modes.parts import PLAIN
 from transfer_cli.records import plots
-from transfer_cli.records.files import atomic_write_text
-from transfer_cli.records.tables import write_csv
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs import extract as extracted
+from transfer_cli.runs.features import CachedFeatures, features_of
+from transfer_cli.runs.views import PLAIN
 from transfer_cli.strategies.extract import table
 
 # What is ranked where no strategy=extract says otherwise.

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from transfer_cli.records.files import plain
+from transfer_cli.files import plain
 
 Event = dict[str, Any]
 

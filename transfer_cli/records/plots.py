@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.records.files import atomic_write_bytes
+from transfer_cli.files import atomic_write_bytes
 from transfer_cli.records.metrics import Event
 from transfer_cli.records.text import printable
 

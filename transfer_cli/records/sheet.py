@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from transfer_cli.records.files import atomic_write_bytes
+from transfer_cli.files import atomic_write_bytes
 from transfer_cli.records.text import printable
 
 Pixels = NDArray[np.uint8]

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from transfer_cli.records.files import write_json
+from transfer_cli.files import write_json
 
 STATUSES = ("completed", "failed", "preempted", "interrupted")
 KEYS = (

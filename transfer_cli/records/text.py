@@ -78,3 +78,13 @@ def duration(seconds: float) -> str:
 def percent(fraction: float) -> str:
     """A fraction as a percentage that is always equally wide."""
     return f"{100 * fraction:6.2f} %"
+
+
+def in_words(size: int) -> str:
+    """Bytes in the unit that suits them."""
+    value = float(size)
+    for unit in ("B", "kB", "MB"):
+        if value < 999.5:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:,.1f} GB"

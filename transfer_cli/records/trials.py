@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from transfer_cli.files import write_csv
 from transfer_cli.records import plots
-from transfer_cli.records.tables import write_csv
 
 NAME = "grid.csv"
 Trials = Sequence[dict[str, Any]]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.methods.answers import Layout, split_teachers
+from transfer_cli.engine.strategy import ParameterGroup, StepResult
 from transfer_cli.methods.distillation import DistillationLoss, Outputs
+from transfer_cli.methods.teacher_outputs import Layout, split_teachers
 from transfer_cli.models.network import Network
 from transfer_cli.models.taps import forward_taps
-from transfer_cli.strategies.base import ParameterGroup, StepResult
 from transfer_cli.strategies.groups import Rates, parameter_groups
 from transfer_cli.strategies.trainable import Trainable
 

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transfer_cli.config import Experiment
-from transfer_cli.config_extract import Extract
+from transfer_cli.config.extract import Extract
+from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import Stopped
 from transfer_cli.methods.linear_layer import Standardiser, standardiser
 from transfer_cli.models.heads import BUILDERS, HeadSpec

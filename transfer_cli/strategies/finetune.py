@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.batches import Batch
+from transfer_cli.engine.strategy import ParameterGroup, StepResult
 from transfer_cli.models.network import run_frozen
 from transfer_cli.models.taps import forward_taps
-from transfer_cli.strategies.base import ParameterGroup, StepResult
 from transfer_cli.strategies.groups import Rates, parameter_groups
 from transfer_cli.strategies.objective import Objective
 from transfer_cli.strategies.penalties import Penalty, Seen

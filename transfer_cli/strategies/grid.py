@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transfer_cli.config import Experiment
-from transfer_cli.config_extract import Extract
-from transfer_cli.config_optimizers import AdamFamily, Sgd
+from transfer_cli.config.extract import Extract
+from transfer_cli.config.optimizers import AdamFamily, Sgd
+from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.errors import RunError
 from transfer_cli.methods.linear_heads import ManyHeads

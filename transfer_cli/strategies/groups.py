@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from transfer_cli.config.optimizers import Optimizer
+from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.errors import UserError
 from transfer_cli.methods.rates import layer_multiplier, match, pattern_multipliers
-from transfer_cli.strategies.base import ParameterGroup
+from transfer_cli.records.parameters import Row
 from transfer_cli.strategies.trainable import Trainable, names_of_stages, stage_levels, stage_of
 
 KEY = "strategy.lr_rules"
@@ -65,3 +67,25 @@ def _by_rule(trainable: Trainable, rules: Sequence[tuple[str, float]]) -> dict[s
         if not set(match(everything, [pattern], KEY, stages)) & trainable.names:
             raise UserError(f"{KEY}: {pattern} has no effect: all parameters that it matches are frozen.")
     return pattern_multipliers(training, rules, KEY, stages)
+
+
+def rows(strategy: Strategy, optimizer: Optimizer) -> list[Row]:
+    """A row for each group, and one for what is frozen of each stage, from the lowest stage up.
+
+    What trains beside the network comes last.
+    """
+    network = strategy.network
+    order = {stage.name: number for number, stage in enumerate(network.stages)}
+    groups = strategy.parameter_groups()
+    training = {name for group in groups for name in group.parameters}
+    frozen: dict[str, int] = {}
+    for name, parameter in network.module.named_parameters():
+        if name not in training:
+            stage = network.stages[stage_of(network, name)].name
+            frozen[stage] = frozen.get(stage, 0) + parameter.numel()
+    found = [Row(stage, count) for stage, count in frozen.items()]
+    for group in groups:
+        count = sum(parameter.numel() for parameter in group.parameters.values())
+        decay = optimizer.weight_decay if group.decay else 0.0
+        found.append(Row(group.stage, count, optimizer.lr * group.lr_multiplier, decay, group.thaw_epoch + 1))
+    return sorted(found, key=lambda row: order.get(row.stage, len(order)))

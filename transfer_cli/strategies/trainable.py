@@ -13,11 +13,10 @@ from typing import Literal
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from transfer_cli.config_finetune import Unfreeze
+from transfer_cli.config.finetune import Unfreeze
 from transfer_cli.errors import UserError
 from transfer_cli.methods.adapters import plain_name
 from transfer_cli.methods.rates import match
-from transfer_cli.methods.unfreezing import boundary_at, thaw_epoch
 from transfer_cli.models.network import Network
 
 KEY = "strategy.unfreeze"
@@ -152,3 +151,16 @@ def _submodule(module: nn.Module, prefix: str) -> nn.Module | None:
         return module.get_submodule(prefix)
     except AttributeError:
         return None
+
+
+def boundary_at(epoch: int, stages: int, *, every: int, lowest: int = 0) -> int:
+    """The first stage that trains in `epoch` (from 0), of `stages` stages; all above it train too (Howard 2018).
+
+    The head trains from the start; every `every` epochs the next stage below thaws, down to stage `lowest`.
+    """
+    return max(lowest, stages - 1 - epoch // every)
+
+
+def thaw_epoch(stage: int, stages: int, *, every: int, lowest: int = 0) -> int | None:
+    """The epoch in which a stage begins to train; None for one below `lowest`, which never does."""
+    return every * (stages - 1 - stage) if stage >= lowest else None

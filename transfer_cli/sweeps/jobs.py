@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transfer_cli import rundir
-from transfer_cli.compose import to_plain
-from transfer_cli.config import Experiment, parse
+from transfer_cli.command.compose import to_plain
+from transfer_cli.config.parse import parse
+from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_BUG, EXIT_FAILED, EXIT_OK, EXIT_USER, RunError, UserError
-from transfer_cli.records.files import write_json
+from transfer_cli.files import write_json
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.sweeps import leaderboard
 
@@ -46,7 +47,7 @@ def run_job(config: DictConfig) -> int:
 
 
 def _train(experiment: Experiment, directory: Path, reporter: Reporter) -> None:
-    from transfer_cli.modes.train import train
+    from transfer_cli.runs.train import train
 
     train(experiment, directory, reporter, may_exist=True)
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transfer_cli.records.tables import write_csv
+from transfer_cli.files import write_csv
 from transfer_cli.records.terminal import Reporter
 
 METRICS = ("accuracy", "top5_accuracy", "macro_f1", "loss", "ece")

@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 from transfer_cli import rundir
-from transfer_cli.compose import ConfigSource, grid_size, parse_overrides
-from transfer_cli.config import Experiment, differences
+from transfer_cli.command.compose import grid_size, parse_overrides
+from transfer_cli.command.source import ConfigSource
+from transfer_cli.config.parse import differences
+from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, UserError
 from transfer_cli.preflight import preflight
 from transfer_cli.records.terminal import Reporter
@@ -59,7 +61,7 @@ def _folder(jobs: list[Experiment]) -> Path:
 
 def _check_same(folder: Path, jobs: list[Experiment], size: int) -> None:
     """Raises UserError where an earlier sweep of this name had other jobs: theirs would be taken for these."""
-    from transfer_cli.modes.train import saved_experiment
+    from transfer_cli.rundir import saved_experiment
 
     for number, job in enumerate(jobs):
         path = folder / str(number)

@@ -1,0 +1,71 @@
+"""Values into types: what fits, what does not, and that all problems are told at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pytest
+
+from transfer_cli.config.convert import Between, MoreThan, convert
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: Annotated[float, MoreThan(0)]
+    pair: tuple[Annotated[float, Between(0, 1)], float] | None
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner
+    kind: Literal["auto", "fast"] | Annotated[int, Between(1)]
+    on: bool
+    extra: int = 7
+
+
+GOOD = {"inner": {"rate": 1, "pair": [0.5, 2]}, "kind": 3, "on": True}
+
+
+def test_good_values_become_typed() -> None:
+    problems: list[str] = []
+    assert convert(GOOD, Outer, "", problems) == Outer(Inner(1.0, (0.5, 2.0)), 3, True, 7)
+    assert not problems
+
+
+def test_all_problems_are_told_at_once_with_their_keys() -> None:
+    problems: list[str] = []
+    wrong = {"inner": {"rate": -1, "pair": [2, 2], "rat": 1}, "kind": "fsat", "on": 1}
+    assert convert(wrong, Outer, "", problems) is None
+    told = "\n".join(problems)
+    assert len(problems) == 5
+    for words in (
+        "inner.rate=-1",
+        "inner.pair",
+        "Did you mean inner.rate?",
+        "Did you mean fast or auto?",
+        "on=1: expected true or false",
+    ):
+        assert words in told
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "fits"),
+    [
+        (True, int, False),
+        (1.0, int, False),
+        (float("nan"), float, False),
+        (float("inf"), Annotated[float, MoreThan(0)], False),
+        (2024, str, True),
+        (True, str, False),
+        ("", str, False),
+        ("a\0b", str, False),
+        (None, int | None, True),
+        ([1.0], tuple[float, float], False),
+        ("???", int, False),
+    ],
+)
+def test_one_value(value: object, wanted: object, fits: bool) -> None:
+    problems: list[str] = []
+    convert(value, wanted, "key", problems)
+    assert (not problems) == fits

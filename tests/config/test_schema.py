@@ -1,0 +1,53 @@
+"""Every YAML in conf/ composes and becomes a typed experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import experiment
+from transfer_cli.command.source import conf_dir
+from transfer_cli.config.parse import config_hash, differences, parse, to_dict
+
+FILES = sorted(conf_dir().glob("*/*.yaml"))
+NEEDS_MORE = {
+    ("model", "timm"): ["model.name=resnet18"],
+    ("model", "torchvision"): ["model.name=resnet18"],
+    ("strategy", "distill"): ["strategy.teacher.weights=a_run"],
+}
+
+
+def test_the_options_are_counted() -> None:
+    counts: dict[str, int] = {}
+    for file in FILES:
+        counts[file.parent.name] = counts.get(file.parent.name, 0) + 1
+    assert counts == {
+        "augment": 6,
+        "dataset": 22,
+        "experiment": 9,
+        "model": 22,
+        "optimizer": 10,
+        "scheduler": 8,
+        "strategy": 3,
+        "trainer": 2,
+    }
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}={file.stem}")
+def test_option_composes_and_validates(file: Path) -> None:
+    group, option = file.parent.name, file.stem
+    assert experiment(f"{group}={option}", *NEEDS_MORE.get((group, option), [])).seed == 0
+
+
+def test_plain_values_parse_back_to_the_same_experiment() -> None:
+    one = experiment("dataset=fake", "optimizer=sgd", "augment.views=3")
+    assert parse(to_dict(one)) == one
+
+
+def test_hash_ignores_where_and_notices_what() -> None:
+    one = experiment()
+    assert config_hash(one) == config_hash(experiment("name=x", "resume=auto", "trainer.workers=2", "quiet=true"))
+    for change in ("seed=1", "optimizer.lr=0.5", "dataset.shots=3", "image_size=96", "trainer.batch_size=8"):
+        assert config_hash(one) != config_hash(experiment(change)), change
+        assert [line.split("=")[0] for line in differences(experiment(change), one)] == [change.split("=")[0]]

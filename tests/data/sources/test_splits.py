@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from transfer_cli.data.sources.splits import carve, check_fraction, reduce_train
+from transfer_cli.errors import UserError
+
+CLASSES = ("ant", "bee", "cow")
+
+
+def table(*counts: int) -> tuple[list[str], np.ndarray]:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    keys = [f"{CLASSES[label]}/{number}" for label, count in enumerate(counts) for number in range(count)]
+    return keys, labels
+
+
+def carved(keys: list[str], labels: np.ndarray, seed: int = 0, **fractions: float) -> dict[str, set[str]]:
+    parts = carve(keys, labels, CLASSES, np.arange(len(keys)), fractions, seed)
+    return {name: {keys[index] for index in part} for name, part in parts.items()}
+
+
+def test_every_sample_lands_in_one_split_and_classes_keep_their_share() -> None:
+    keys, labels = table(40, 20, 10)
+    parts = carve(keys, labels, CLASSES, np.arange(70), {"val": 0.1, "test": 0.3}, seed=0)
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(70))
+    assert np.bincount(labels[parts["val"]]).tolist() == [4, 2, 1]
+    assert np.bincount(labels[parts["test"]]).tolist() == [12, 6, 3]
+
+
+def test_seed_moves_samples() -> None:
+    keys, labels = table(40, 20, 10)
+    assert carved(keys, labels, 0, val=0.2) == carved(keys, labels, 0, val=0.2)
+    assert carved(keys, labels, 0, val=0.2) != carved(keys, labels, 1, val=0.2)
+
+
+def test_files_added_to_another_class_move_nothing() -> None:
+    before = carved(*table(40, 20), val=0.2, test=0.2)
+    after = carved(*table(40, 50), val=0.2, test=0.2)
+    for split in before:
+        assert {k for k in before[split] if k[0] == "a"} == {k for k in after[split] if k[0] == "a"}
+
+
+def test_listing_order_is_irrelevant() -> None:
+    keys, labels = table(10, 10)
+    assert carved(keys, labels, val=0.3) == carved(keys[::-1], labels[::-1], val=0.3)
+
+
+def test_three_images_fill_three_splits() -> None:
+    parts = carved(*table(3, 3), val=0.01, test=0.01)
+    assert [len(part) for part in parts.values()] == [2, 2, 2]
+
+
+def test_a_class_too_small_is_named() -> None:
+    with pytest.raises(UserError, match=r"class 'bee' has 2 image\(s\).*val, test.*dataset.val_fraction=0.1"):
+        carved(*table(10, 2), val=0.1, test=0.1)
+
+
+def test_fractions_that_leave_nothing_are_refused() -> None:
+    with pytest.raises(UserError, match="below 1"):
+        carved(*table(10, 10), val=0.5, test=0.5)
+
+
+def test_fraction_zero_makes_an_empty_split() -> None:
+    parts = carved(*table(10, 10), val=0.5, test=0.0)
+    assert [len(parts[name]) for name in ("train", "val", "test")] == [10, 10, 0]
+
+
+@pytest.mark.parametrize("value", [-0.1, 0.0, 1.0, 1.5, float("nan")])
+def test_impossible_fractions_name_their_key(value: float) -> None:
+    with pytest.raises(UserError, match=r"dataset\.val_fraction"):
+        check_fraction("dataset.val_fraction", value, zero=False)
+
+
+def reduced(counts: tuple[int, ...], fraction: float = 1.0, shots: int | None = None) -> tuple[list[int], tuple]:
+    keys, labels = table(*counts)
+    return reduce_train(keys, labels, CLASSES, np.arange(len(keys)), fraction, shots, seed=0)
+
+
+def test_train_fraction_is_stratified_and_nested() -> None:
+    small, _ = reduced((40, 20, 2), fraction=0.1)
+    large, _ = reduced((40, 20, 2), fraction=0.5)
+    _, labels = table(40, 20, 2)
+    assert np.bincount(labels[small]).tolist() == [4, 2, 1]
+    assert set(small) < set(large)
+
+
+def test_shots_take_so_many_a_class_and_say_where_there_are_fewer() -> None:
+    kept, notes = reduced((40, 20, 2), shots=5)
+    _, labels = table(40, 20, 2)
+    assert np.bincount(labels[kept]).tolist() == [5, 5, 2]
+    assert "cow (2)" in notes[0]
+
+
+@pytest.mark.parametrize(("fraction", "shots"), [(0.0, None), (1.1, None), (1.0, 0), (0.5, 5)])
+def test_impossible_reductions_are_refused(fraction: float, shots: int | None) -> None:
+    with pytest.raises(UserError, match=r"dataset\.(train_fraction|shots)"):
+        reduced((10, 10), fraction=fraction, shots=shots)

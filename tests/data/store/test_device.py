@@ -1,0 +1,177 @@
+"""Pixels on a device: those of the host, views to one level. On the CPU here; the same on a GPU with -m gpu."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from transfer_cli.cache.entries import Cache
+from transfer_cli.config.schema import Augment
+from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
+from transfer_cli.data.sources.load import ImageSet, load
+from transfer_cli.data.store import forms
+from transfer_cli.data.store.device import DeviceStore, cuts_there
+from transfer_cli.data.store.forms import Want
+from transfer_cli.data.store.open import Gpu, Opened, Wish, open_store
+from transfer_cli.engine.device import Normalize, PlacePixels
+from transfer_cli.errors import UserError
+from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.records.terminal import Reporter
+
+STANDARD = Augment("standard", None, (0.35, 1.0), (0.75, 4 / 3), 0.5, 0.2, 0.2, 0.2)
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@pytest.fixture
+def images(tmp_path: Path, make_images: Callable[..., list[Path]]) -> ImageSet:
+    """Two classes of 12 smooth images, each of another size: portraits, landscapes, tiny ones."""
+    for name in ("a", "b"):
+        for number, file in enumerate(make_images(tmp_path / "photos" / name, 12, size=(6, 5))):
+            size = (70 - 5 * number, 12 + 4 * number)
+            Image.open(file).resize(size, Image.Resampling.BICUBIC).save(file)
+    path = str(tmp_path / "photos")
+    return load("folder", path, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=None, seed=0)
+
+
+def opened(images: ImageSet, preprocessing: Preprocessing, wish: Wish, reporter: Reporter | None = None) -> Opened:
+    held_out = np.union1d(images.splits["val"], images.splits["test"])
+    wants = [
+        Want(forms.training(preprocessing, 1.5), images.splits["train"]),
+        Want(forms.evaluation(preprocessing), held_out),
+    ]
+    return open_store(images, wants, wish, Cache(Path("cache"), 10**12), reporter or Reporter(quiet=True))
+
+
+def on(device: str, images: ImageSet, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch) -> DeviceStore:
+    monkeypatch.setattr(Gpu, "free_bytes", lambda self: 10**9)
+    store = opened(images, preprocessing, Wish("device", "error", Gpu(torch.device(device), True))).store
+    assert isinstance(store, DeviceStore)
+    return store
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_evaluation_pixels_are_the_hosts_byte_for_byte(
+    device: str, images: ImageSet, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = on(device, images, preprocessing, monkeypatch)
+    shown = Samples(images, store, preprocessing, STANDARD, 0)
+    host = Samples(images, opened(images, preprocessing, Wish("disk", "error")).store, preprocessing, STANDARD, 0)
+    for split in ("val", "test"):
+        for ours, theirs in zip(
+            OrderedBatches(shown, images.splits[split], batch_size=3, workers=1),
+            OrderedBatches(host, images.splits[split], batch_size=3, workers=0),
+            strict=True,
+        ):
+            assert ours.inputs.device.type == device
+            assert torch.equal(ours.inputs.cpu(), theirs.inputs)
+    assert store.fingerprint(images.splits["val"]) == host.store.fingerprint(images.splits["val"])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        STANDARD,
+        replace(STANDARD, vertical_flip=0.5, grayscale=0.5),
+        replace(STANDARD, brightness=0.0, contrast=0.0, saturation=0.0),
+    ],
+)
+def test_views_are_the_hosts_to_a_level(
+    device: str, recipe: Augment, images: ImageSet, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = on(device, images, preprocessing, monkeypatch)
+    disk = opened(images, preprocessing, Wish("disk", "error")).store
+    shown, host = (Samples(images, which, preprocessing, recipe, 5) for which in (store, disk))
+    place = PlacePixels(Normalize(preprocessing.mean, preprocessing.std, torch.device(device)))
+    for epoch in range(3):
+        for ours, theirs in zip(
+            TrainBatches(shown, batch_size=5, workers=1).epoch(epoch),
+            TrainBatches(host, batch_size=5, workers=0).epoch(epoch),
+            strict=True,
+        ):
+            assert ours.indices.tolist() == theirs.indices.tolist()
+            assert (ours.inputs.cpu().int() - theirs.inputs.int()).abs().max() <= 1
+            # A level is 2 / 255 after normalising by 0.5; colour stretches it a little.
+            assert (place(ours).inputs - place(theirs).inputs).abs().max() < 0.02
+
+
+def test_nothing_goes_to_the_device_before_it_is_asked_for(
+    images: ImageSet, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    real = DeviceStore._load
+    monkeypatch.setattr(DeviceStore, "_load", lambda self, want: loaded.append(want.form.name) or real(self, want))
+    store = on("cpu", images, preprocessing, monkeypatch)
+    store.fingerprint(images.splits["train"])
+    assert loaded == []
+    for _ in range(2):
+        store.placed(images.splits["val"])
+    assert loaded == ["evaluation"]
+
+
+def test_what_a_gpu_cannot_cut() -> None:
+    assert cuts_there(STANDARD, "bilinear")
+    assert not cuts_there(STANDARD, "bicubic")
+    changes = {"crop_scale": None, "rotate": 5.0, "shear": 5.0, "hue": 0.1, "erase": 0.1, "trivialaugment": True}
+    for key, value in {**changes, "randaugment": (2, 9)}.items():
+        assert not cuts_there(replace(STANDARD, **{key: value}), "bilinear"), key
+
+
+@pytest.mark.parametrize(
+    ("where", "free", "cuts", "expected"),
+    [
+        ("auto", 10**9, True, "device"),
+        ("auto", 10**9, False, "disk"),
+        ("auto", 150_000, True, "disk"),
+        ("device", 150_000, True, "device"),
+        ("device", 10**9, False, "device"),
+        ("disk", 10**9, True, "disk"),
+    ],
+)
+def test_auto_takes_a_gpu_where_all_fits_well(
+    images: ImageSet,
+    preprocessing: Preprocessing,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    free: int,
+    cuts: bool,
+    expected: str,
+) -> None:
+    monkeypatch.setattr(Gpu, "free_bytes", lambda self: free)
+    gpu = Gpu(torch.device("cpu"), cuts)
+    assert opened(images, preprocessing, Wish(where, "error", gpu)).store.where == expected
+
+
+def test_what_does_not_fit_is_refused(
+    images: ImageSet, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gpu, "free_bytes", lambda self: 20_000)
+    with pytest.raises(UserError, match=r"dataset\.store=device.*do not fit"):
+        opened(images, preprocessing, Wish("device", "error", Gpu(torch.device("cpu"), True)))
+    with pytest.raises(UserError, match=r"dataset\.store=device.*CUDA"):
+        opened(images, preprocessing, Wish("device", "error"))
+
+
+def test_views_that_a_gpu_cannot_cut_come_from_the_host(
+    images: ImageSet, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gpu, "free_bytes", lambda self: 10**9)
+    store = opened(images, preprocessing, Wish("device", "error", Gpu(torch.device("cpu"), False))).store
+    disk = opened(images, preprocessing, Wish("disk", "error")).store
+    turned = replace(STANDARD, rotate=20.0)
+    train = images.splits["train"]
+    ours, theirs = (Samples(images, which, preprocessing, turned, 0).view(train, 1) for which in (store, disk))
+    assert torch.equal(ours.inputs, theirs.inputs)
+
+
+def test_sets_in_memory_may_go_to_a_gpu_too(preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = load("digits", None, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=2, seed=0)
+    store = on("cpu", digits, preprocessing, monkeypatch)
+    expected = opened(digits, preprocessing, Wish("auto", "error")).store.evaluation(digits.splits["val"])
+    assert np.array_equal(store.placed(digits.splits["val"]).permute(0, 2, 3, 1).numpy(), expected)

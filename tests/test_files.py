@@ -1,0 +1,62 @@
+"""Files are whole or untouched."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transfer_cli.files import atomic_write_bytes, atomic_write_text, write_json
+
+
+def test_replaces_a_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old and longer")
+    atomic_write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    atomic_write_text(path, "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        atomic_write_text(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_the_data_is_on_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    real_fsync, real_replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), real_fsync(fd))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("replace"), real_replace(a, b))[1])
+    atomic_write_text(tmp_path / "a.txt", "x")
+    assert calls == ["fsync", "replace", "fsync"]
+
+
+def test_files_are_as_readable_as_the_umask_allows(tmp_path: Path) -> None:
+    atomic_write_text(tmp_path / "ours.txt", "x")
+    (tmp_path / "usual.txt").write_text("x")
+    assert (tmp_path / "ours.txt").stat().st_mode == (tmp_path / "usual.txt").stat().st_mode
+
+
+def test_json_keeps_the_order_of_keys_and_has_no_nan(tmp_path: Path) -> None:
+    value = {"z": float("nan"), "a": np.float32(0.5), "n": np.int64(3), "list": [float("inf"), "é"]}
+    write_json(tmp_path / "a.json", value)
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert list(json.loads(text).items()) == [("z", None), ("a", 0.5), ("n", 3), ("list", [None, "é"])]
+    assert text.endswith("}\n")
+
+
+def test_a_file_name_that_is_no_unicode_can_be_written(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"path": os.fsdecode(b"b\xff.jpg")})
+    assert "b" in json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["path"]

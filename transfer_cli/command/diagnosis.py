@@ -1,0 +1,145 @@
+"""What is wrong with the words of a command, said so that it can be put right: key, what was found, what is near."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any
+
+from transfer_cli.command.source import ConfigSource, compose_plainly, launchers, options
+from transfer_cli.errors import nearest
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+
+# Where launchers of sweeps come from. Hydra brings `basic`, one job after the other.
+LAUNCHER_PACKAGES = {
+    "joblib": "hydra-joblib-launcher",
+    "ray": "hydra-ray-launcher",
+    "rq": "hydra-rq-launcher",
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+}
+_READ_BY_US = ("hydra/launcher", "hydra.launcher", "hydra.searchpath")
+_AS_NEAR = 0.1
+
+
+def accepted_but_meaningless(parsed: list[Override], groups: dict[str, list[str]]) -> list[str]:
+    """What Hydra would take in silence, to no effect or to one that nobody means."""
+    problems = []
+    for override in parsed:
+        key, value = override.key_or_group, override.value()
+        if key.split("/")[0].split(".")[0] == "hydra" and not key.startswith(_READ_BY_US):
+            problems.append(
+                f"{override.input_line}: transfer-run decides this itself. Runs go to output_dir=<folder> under "
+                "name=<name>, sweeps run with -m, jobs where hydra/launcher=<launcher> says."
+            )
+        elif key in groups and isinstance(value, list):
+            problems.append(f"{override.input_line}: expected one option of the group; add -m to sweep over several.")
+    return problems
+
+
+def diagnose(source: ConfigSource, parsed: list[Override]) -> list[str]:
+    """One sentence for every override that Hydra cannot take."""
+    groups = options(source)
+    problems = [problem for override in parsed if (problem := _group_problem(source, override, groups))]
+    if problems:
+        return problems
+    choices = [override.input_line or "" for override in parsed if override.key_or_group in groups]
+    keys = _keys(source, choices)
+    return [problem for override in parsed if (problem := _key_problem(source, override, groups, keys))]
+
+
+def _group_problem(source: ConfigSource, override: Override, groups: dict[str, list[str]]) -> str | None:
+    key = override.key_or_group
+    value: Any = override.value()
+    if override.is_sweep_override() and not key.startswith("hydra"):
+        return f"{override.input_line}: several values for one run; add -m to sweep over them."
+    if key == "hydra/launcher":
+        return _launcher_problem(str(value), launchers(source))
+    if key not in groups or override.is_delete() or isinstance(value, dict):
+        return None
+    if override.is_add() or override.package is not None:
+        return f"{override.input_line}: say {key}={value}; the group has an option already."
+    shown = "null" if value is None else str(value)
+    if shown in groups[key]:
+        return None
+    near = nearest(shown, groups[key])
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    more = " Any other torchvision or timm model works by name: model.name=<name>." if key == "model" else ""
+    return f"{key}={shown}: no such option.{hint} Options: {', '.join(groups[key]) or 'none yet'}.{more}"
+
+
+def _launcher_problem(name: str, installed: list[str]) -> str | None:
+    if name in installed:
+        return None
+    if name in LAUNCHER_PACKAGES:
+        hint = f"not installed; `pip install {LAUNCHER_PACKAGES[name]}` brings it."
+    else:
+        near = nearest(name, {*installed, *LAUNCHER_PACKAGES})
+        hint = "no such launcher." + (f" Did you mean {' or '.join(near)}?" if near else "")
+    return f"hydra/launcher={name}: {hint} Installed: {', '.join(installed)}."
+
+
+def _key_problem(source: ConfigSource, override: Override, groups: dict[str, list[str]], keys: list[str]) -> str | None:
+    key = override.key_or_group
+    if key in groups or key.startswith("hydra"):
+        return None
+    if key in keys:
+        return f"{override.input_line}: {key} is there already; leave the + out." if override.is_add() else None
+    elsewhere = _options_with(source, key, groups)
+    near = [] if elsewhere else _near_keys(key, [*keys, *groups])
+    if elsewhere:
+        hint = f" It belongs to {' or '.join(elsewhere[:5])}."
+    elif near:
+        hint = f" Did you mean {' or '.join(near)}?"
+    else:
+        hint = " `transfer-run --help` lists the groups, `--cfg job` all keys."
+    return f"{key}: no such key.{hint}"
+
+
+def _near_keys(key: str, valid: list[str]) -> list[str]:
+    """Up to three: those that look alike, about equally, and those of the same last part."""
+    alike = difflib.get_close_matches(key, valid, n=3, cutoff=0.6)
+    ratios = {name: difflib.SequenceMatcher(None, name, key).ratio() for name in alike}
+    near = [name for name in alike if ratios[name] > max(ratios.values()) - _AS_NEAR]
+    leaf = key.rsplit(".", 1)[-1]
+    return (near + [name for name in valid if name.rsplit(".", 1)[-1] == leaf and name not in near])[:3]
+
+
+def _options_with(source: ConfigSource, key: str, groups: dict[str, list[str]]) -> list[str]:
+    """The options of a group that have this key, such as dataset=fake for dataset.samples."""
+    group, _, leaf = key.partition(".")
+    if group not in groups or not leaf or "." in leaf:
+        return []
+    files = [folder / group / f"{name}.yaml" for name in groups[group] for folder in source.group_folders()]
+    line = re.compile(rf"^ *{re.escape(leaf)}:", re.MULTILINE)
+    return [f"{group}={file.stem}" for file in files if file.is_file() and line.search(file.read_text("utf-8"))]
+
+
+def _keys(source: ConfigSource, choices: list[str]) -> list[str]:
+    """Every dotted key of the configuration that these group choices compose."""
+    from hydra.errors import HydraException
+
+    try:
+        return _dotted(compose_plainly(source, choices))
+    except HydraException:
+        return []
+
+
+def _dotted(config: DictConfig, prefix: str = "") -> list[str]:
+    from omegaconf import DictConfig, OmegaConf
+
+    keys = []
+    for name in config:
+        key = prefix + str(name)
+        keys.append(key)
+        child = (
+            None
+            if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, str(name))
+            else config[name]
+        )
+        if isinstance(child, DictConfig):
+            keys += _dotted(child, f"{key}.")
+    return keys

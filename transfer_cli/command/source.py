@@ -1,0 +1,57 @@
+"""Where the YAML groups lie, which options they have, and Hydra's own composition of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class ConfigSource:
+    """Where the YAML comes from: the primary config, and a folder of the user's own options."""
+
+    path: Path
+    name: str
+    extra: Path | None
+
+    def group_folders(self) -> list[Path]:
+        """Every folder that may hold option groups, the user's own last."""
+        return [folder for folder in (self.path, self.extra) if folder is not None]
+
+
+def conf_dir() -> Path:
+    """The folder of our YAML files: inside the package when installed from a wheel, beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    packaged = package / "conf"
+    return packaged if packaged.is_dir() else package.parent / "conf"
+
+
+def options(source: ConfigSource) -> dict[str, list[str]]:
+    """The options of each group, by group name."""
+    groups: dict[str, set[str]] = {}
+    for folder in source.group_folders():
+        for group in folder.glob("[!._]*/"):
+            groups.setdefault(group.name, set()).update(file.stem for file in group.glob("*.yaml"))
+    return {group: sorted(names) for group, names in sorted(groups.items())}
+
+
+def compose_plainly(source: ConfigSource, overrides: list[str]) -> DictConfig:
+    """Hydra's composition, and Hydra's errors."""
+    import hydra
+
+    search = [f"hydra.searchpath=['file://{source.extra}']"] if source.extra else []
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.path)):
+        return hydra.compose(source.name, [*search, *overrides])
+
+
+def launchers(source: ConfigSource) -> list[str]:
+    """The launchers of sweeps that are installed."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.path)):
+        return sorted(GlobalHydra.instance().config_loader().get_group_options("hydra/launcher"))

@@ -1,0 +1,181 @@
+"""Plain values, from YAML and the command line, into typed dataclasses; gathers every problem, not the first."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from transfer_cli.errors import nearest
+
+Problems = list[str]
+MISSING = "???"
+# Limits from here on only keep numbers within what machines count with; nobody needs to read them.
+BEYOND_USE = 10**9
+
+
+@dataclass(frozen=True)
+class Between:
+    """A number within closed limits."""
+
+    low: float
+    high: float = math.inf
+
+    def __str__(self) -> str:
+        return f"from {self.low} to {self.high}" if self.high < BEYOND_USE else f"{self.low} or more"
+
+    def holds(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class MoreThan:
+    """A finite number above an open limit, and up to a closed one."""
+
+    low: float
+    high: float = math.inf
+
+    def __str__(self) -> str:
+        return f"more than {self.low}" + (f", at most {self.high}" if self.high < math.inf else "")
+
+    def holds(self, value: float) -> bool:
+        return self.low < value <= self.high and value < math.inf
+
+
+def convert(value: Any, wanted: Any, key: str, problems: Problems, done: dict[str, Any] | None = None) -> Any:
+    """`value` as the type `wanted`; appends a sentence naming `key` to `problems` where it does not fit.
+
+    `done` holds fields of a dataclass that the caller has converted already.
+    """
+    if isinstance(value, str) and value == MISSING:
+        problems.append(f"{key}: a value is required, say {key}=<{describe(wanted)}>.")
+        return None
+    if dataclasses.is_dataclass(wanted):
+        return _convert_dataclass(value, wanted, key, problems, done or {})
+    fitted, fits = _fit(value, wanted)
+    if not fits:
+        message = f"{key}={_shown(value)}: expected {describe(wanted)}."
+        choices = [choice for choice in _choices(wanted) if isinstance(choice, str)]
+        near = nearest(str(value), choices)
+        problems.append(message + (f" Did you mean {' or '.join(near)}?" if near else ""))
+    return fitted
+
+
+def convert_one_of(table: dict[str, type], value: Any, key: str, problems: Problems) -> Any:
+    """A dataclass chosen by the `name` in `value` from a literal table."""
+    name = value.get("name") if isinstance(value, dict) else value
+    if not isinstance(name, str) or name not in table:
+        near = nearest(str(name), table)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        problems.append(f"{key}.name={_shown(name)}: expected one of {', '.join(table)}.{hint}")
+        return None
+    return convert(value, table[name], key, problems)
+
+
+def _convert_dataclass(value: Any, wanted: Any, key: str, problems: Problems, done: dict[str, Any]) -> Any:
+    if not isinstance(value, dict):
+        problems.append(f"{key}={_shown(value)}: expected a group of keys; choose an option or set {key}.<key>.")
+        return None
+    before = len(problems)
+    hints = get_type_hints(wanted, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(wanted)}
+    prefix = f"{key}." if key else ""
+    for extra in value.keys() - fields.keys():
+        near = nearest(str(extra), fields)
+        problems.append(f"{prefix}{extra}: no such key." + (f" Did you mean {prefix}{near[0]}?" if near else ""))
+    arguments = {}
+    for name, field in fields.items():
+        if name in done:
+            arguments[name] = done[name]
+        elif name in value:
+            arguments[name] = convert(value[name], hints[name], prefix + name, problems)
+        elif field.default is dataclasses.MISSING:
+            problems.append(f"{prefix}{name}: missing.")
+    return wanted(**arguments) if len(problems) == before else None
+
+
+def _fit(value: Any, wanted: Any) -> tuple[Any, bool]:
+    """The value in the wanted type, and whether it fits."""
+    origin, arguments = get_origin(wanted), get_args(wanted)
+    if origin is Annotated:
+        fitted, fits = _fit(value, arguments[0])
+        return fitted, fits and all(limit.holds(fitted) for limit in arguments[1:])
+    if origin is Literal:
+        return value, any(value == choice and type(value) is type(choice) for choice in arguments)
+    if origin in (Union, types.UnionType):
+        for option in arguments:
+            fitted, fits = _fit(value, option)
+            if fits:
+                return fitted, True
+        return None, False
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return None, False
+        if arguments[-1] is Ellipsis:
+            arguments = arguments[:1] * len(value)
+        if len(value) != len(arguments):
+            return None, False
+        pairs = [_fit(item, argument) for item, argument in zip(value, arguments, strict=True)]
+        return tuple(item for item, _ in pairs), all(fits for _, fits in pairs)
+    return _fit_scalar(value, wanted)
+
+
+def _fit_scalar(value: Any, wanted: Any) -> tuple[Any, bool]:
+    if wanted is type(None):
+        return None, value is None
+    if wanted is bool:
+        return value, isinstance(value, bool)
+    if wanted is int:
+        return value, isinstance(value, int) and not isinstance(value, bool)
+    if wanted is float:
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        return (float(value) if fits else None), fits
+    if wanted is str:
+        # A name such as 2024 or 1e3 is a number to YAML, and still a name; a path or name never holds NUL.
+        fits = (
+            isinstance(value, (str, int, float))
+            and not isinstance(value, bool)
+            and value != ""
+            and "\0" not in str(value)
+        )
+        return (str(value) if fits else None), fits
+    raise AssertionError(f"no conversion to {wanted}")
+
+
+def describe(wanted: Any) -> str:
+    """The type in a user's words, such as 'a number more than 0'."""
+    origin, arguments = get_origin(wanted), get_args(wanted)
+    if origin is Annotated:
+        return f"{describe(arguments[0])} {' and '.join(str(limit) for limit in arguments[1:])}"
+    if origin is Literal:
+        return ("one of " if len(arguments) > 1 else "") + ", ".join(str(choice) for choice in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(option) for option in arguments)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return f"a list, each {describe(arguments[0])}"
+    if origin is tuple:
+        return f"a list [{', '.join(describe(item) for item in arguments)}]"
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+    return words.get(wanted, str(wanted))
+
+
+def _choices(wanted: Any) -> list[Any]:
+    if get_origin(wanted) is Literal:
+        return list(get_args(wanted))
+    return [choice for option in get_args(wanted) for choice in _choices(option)]
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+Positive = Annotated[float, MoreThan(0)]
+NotNegative = Annotated[float, Between(0)]
+Fraction = Annotated[float, Between(0, 1)]
+Share = Annotated[float, MoreThan(0, 1)]
+Count = Annotated[int, Between(1, BEYOND_USE)]

@@ -1,0 +1,134 @@
+"""The typed options of `strategy=distill`. Values live in conf/, what they do in strategies/ and modes/."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from transfer_cli.config.convert import Between, Count, NotNegative, Positive
+from transfer_cli.config.finetune import Finetune
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Who teaches: a model and where its weights come from, or run directories."""
+
+    model: str | None
+    """A name; null: that of the run directory in `weights`."""
+    source: Literal["auto", "torchvision", "timm"]
+    weights: str | tuple[str, ...]
+    """As `model.weights`; several run directories teach together."""
+    finetune: bool
+    """Whether it is adapted to the data set first, in a run of its own."""
+    epochs: Count | None
+    lr: Positive | None
+    image_size: Literal["auto"] | Annotated[int, Between(8, 4096)]
+    cache: Literal["auto"] | bool
+    """Whether its answers are kept; auto: where views repeat and the answers fit into the cache."""
+    top_k: Count | None
+    """Logits kept of each answer; null: all."""
+    allow_chance: bool
+    """Whether a teacher may teach that is no better than guessing."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Weights of the terms; 0: off."""
+
+    ce: NotNegative
+    kd: NotNegative
+    dkd: NotNegative
+    dist: NotNegative
+    hint: NotNegative
+    attention: NotNegative
+    rkd: NotNegative
+    crd: NotNegative
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By term."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Distill:
+    """`strategy=distill`: a student (the model group) learns from a teacher."""
+
+    name: Literal["distill"]
+    teacher: Teacher
+    adapt: Finetune
+    """How `teacher.finetune` adapts it."""
+    loss: Loss
+    temperature: Positive
+    standardize_logits: bool
+    label_smoothing: Annotated[float, Between(0, 0.99)]
+    pairs: tuple[tuple[str, str], ...] | None
+    """[student stage, teacher stage] for hint and attention; null: stages of like depth."""
+    negatives: Count
+    """What crd compares each image with."""
+    generations: Count
+    """Students that each learn from the one before."""
+
+
+def distill_problems(config: Distill, *, labelled: bool, epochs: int) -> list[tuple[bool, str]]:
+    """Options that make no sense together: (whether it is so, what to say)."""
+    teacher, generations = config.teacher, config.generations
+    return [
+        *_teacher_problems(teacher),
+        *_loss_problems(config.loss, config.pairs, labelled),
+        (
+            not labelled and teacher.finetune,
+            "strategy.teacher.finetune=true: with dataset.labels=none there is nothing to finetune on.",
+        ),
+        (
+            teacher.finetune and not (teacher.epochs or epochs),
+            "trainer.epochs=0: strategy.teacher.finetune=true needs strategy.teacher.epochs=<number>.",
+        ),
+        (
+            generations > 1 and epochs == 0,
+            f"strategy.generations={generations}: with trainer.epochs=0 no generation trains.",
+        ),
+    ]
+
+
+def _teacher_problems(teacher: Teacher) -> list[tuple[bool, str]]:
+    several = isinstance(teacher.weights, tuple)
+    return [
+        (
+            teacher.model is None and teacher.weights == "auto",
+            "strategy.teacher: strategy=distill needs a teacher: strategy.teacher.weights=<run directory>, or "
+            "strategy.teacher.model=<name> with strategy.teacher.finetune=true.",
+        ),
+        (teacher.weights == (), "strategy.teacher.weights=[]: name run directories."),
+        (
+            several and (teacher.model is not None or teacher.finetune),
+            "strategy.teacher.weights: several teachers are run directories, which know their models and are "
+            "finetuned; leave strategy.teacher.model and strategy.teacher.finetune out.",
+        ),
+        (
+            teacher.finetune and teacher.model is None and not several,
+            "strategy.teacher.finetune=true: say which model with strategy.teacher.model=<name>.",
+        ),
+        (
+            not teacher.finetune and (teacher.epochs is not None or teacher.lr is not None),
+            "strategy.teacher.epochs, strategy.teacher.lr: only strategy.teacher.finetune=true reads these.",
+        ),
+    ]
+
+
+def _loss_problems(loss: Loss, pairs: Any, labelled: bool) -> list[tuple[bool, str]]:
+    weights = loss.weights
+    return [
+        (
+            not any(weights.values()),
+            f"strategy.loss: no term has a weight above 0. Terms: {', '.join(weights)}.",
+        ),
+        (
+            not labelled and (loss.ce > 0 or loss.dkd > 0),
+            "strategy.loss.ce, strategy.loss.dkd: these learn from labels; with dataset.labels=none set both to 0.",
+        ),
+        (
+            pairs is not None and not (loss.hint or loss.attention),
+            "strategy.pairs: only strategy.loss.hint and strategy.loss.attention compare pairs of stages.",
+        ),
+    ]

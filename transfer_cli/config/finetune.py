@@ -1,0 +1,110 @@
+"""The typed options of `strategy=finetune`. Values live in conf/, what they do in strategies/ and modes/."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from transfer_cli.config.convert import Between, Count, NotNegative, Positive, Share
+
+Unfreeze = Literal["all", "head"] | Count | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class L2Sp:
+    """alpha/2 times the squared distance to the start, beta/2 times the squared size of the head; 0: off."""
+
+    alpha: NotNegative
+    beta: NotNegative
+
+
+@dataclass(frozen=True)
+class Bss:
+    """`weight` times the squares of the `k` smallest singular values of a batch's features; 0: off."""
+
+    weight: NotNegative
+    k: Count
+
+
+@dataclass(frozen=True)
+class Delta:
+    """`weight` times the distance to the source network's features at `stages`; none: the last before pooling."""
+
+    weight: NotNegative
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """`strategy=finetune`: which part adapts, at which rates."""
+
+    name: Literal["finetune"]
+    unfreeze: Unfreeze
+    """A number: the head and so many stages below it. Patterns of parameter names: these, and the head."""
+    gradual: Annotated[int, Between(0)]
+    """Epochs after which the next stage below thaws; 0: all train from the start."""
+    adapter: Literal["none", "lora", "linear", "bitfit"]
+    """What trains in place of the weights that `unfreeze` names; the head trains itself."""
+    adapter_rank: Count
+    adapter_alpha: Positive
+    """LoRA counts for alpha / rank."""
+    head_first: bool | Annotated[int, Between(0)]
+    """Epochs in which the head alone is fitted to frozen features before all else (LP-FT); true: 20."""
+    batch_norm: Literal["train", "frozen"]
+    """frozen: BatchNorm keeps statistics, weights and biases in what trains as well."""
+    layer_decay: Share
+    """Each stage learns at this multiple of the rate of the stage above it."""
+    head_lr: Positive
+    """The head's rate, as a multiple of `optimizer.lr`."""
+    lr_rules: tuple[tuple[str, Positive], ...]
+    """[pattern, multiplier] of parameter names, on top of the above; the first that matches counts."""
+    loss: Literal["cross_entropy", "focal"]
+    focal_gamma: NotNegative
+    """How much less the focal loss counts what is right already; 0 is cross-entropy."""
+    l2sp: L2Sp
+    bss: Bss
+    delta: Delta
+    label_smoothing: Annotated[float, Between(0, 0.99)]
+    logit_adjustment: NotNegative
+    """Tau of logit adjustment, for classes of different size; 0: off."""
+    drop_path: Annotated[float, Between(0, 0.9)] | None
+    """Stochastic depth, where the model has it; null: the model's own rate."""
+    ema: Annotated[float, Between(0, 0.99999)]
+    """Decay of the average of the weights that is evaluated and kept in place of the last ones; 0: off."""
+    sam: NotNegative
+    """Rho of sharpness-aware minimisation, two passes a step; 0: off."""
+    cache: Literal["auto"] | bool
+    """Whether what a frozen prefix makes of images is kept; auto: where it is smaller than the cache and saves work."""
+
+
+HEAD_FIRST_EPOCHS = 20
+
+
+def head_first_epochs(config: Finetune) -> int:
+    """Epochs of the head's own fit; 0: none."""
+    if isinstance(config.head_first, bool):
+        return HEAD_FIRST_EPOCHS if config.head_first else 0
+    return config.head_first
+
+
+def finetune_problems(config: Finetune) -> list[tuple[bool, str]]:
+    """Options that make no sense together: (whether it is so, what to say)."""
+    return [
+        (
+            config.gradual > 0 and config.unfreeze == "head",
+            f"strategy.gradual={config.gradual}: with strategy.unfreeze=head there is nothing to thaw.",
+        ),
+        (
+            config.adapter != "none" and config.unfreeze == "head",
+            f"strategy.adapter={config.adapter}: with strategy.unfreeze=head there is nothing to adapt.",
+        ),
+        (
+            config.unfreeze == "head" and (config.bss.weight > 0 or config.delta.weight > 0),
+            "strategy.bss, strategy.delta: with strategy.unfreeze=head features never change.",
+        ),
+        (
+            config.adapter not in ("none", "bitfit") and config.l2sp.alpha > 0,
+            f"strategy.l2sp.alpha={config.l2sp.alpha}: with strategy.adapter={config.adapter} the weights never move.",
+        ),
+        (config.unfreeze == (), "strategy.unfreeze=[]: name patterns, or say strategy.unfreeze=head."),
+    ]

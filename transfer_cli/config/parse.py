@@ -1,0 +1,85 @@
+"""From composed values to one typed `Experiment`, all problems at once, and back to plain values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from transfer_cli.config.convert import (
+    Problems,
+    convert,
+    convert_one_of,
+)
+from transfer_cli.config.distill import Distill
+from transfer_cli.config.extract import Extract
+from transfer_cli.config.finetune import Finetune
+from transfer_cli.config.optimizers import OPTIMIZERS, SCHEDULERS
+from transfer_cli.config.problems import combination_problems
+from transfer_cli.config.schema import Experiment
+from transfer_cli.errors import UserError
+
+STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract, "distill": Distill}
+
+# What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
+_NOT_IN_HASH = (
+    *("mode", "run", "input", "output", "split", "name", "resume"),
+    *("cache_dir", "cache_size", "cache", "rank", "find_lr", "output_dir", "quiet"),
+)
+_NOT_IN_HASH_OF_GROUP = {"trainer": ("workers",), "dataset": ("store",)}
+
+
+def parse(values: dict[str, Any]) -> Experiment:
+    """The typed experiment in a composed configuration. Raises UserError naming every wrong key."""
+    problems: Problems = []
+    values = {key: value for key, value in values.items() if key != "experiment"}
+    variants = {
+        "optimizer": convert_one_of(OPTIMIZERS, values.get("optimizer"), "optimizer", problems),
+        "scheduler": convert_one_of(SCHEDULERS, values.get("scheduler"), "scheduler", problems),
+        "strategy": convert_one_of(STRATEGIES, values.get("strategy"), "strategy", problems),
+    }
+    experiment = convert(values, Experiment, "", problems, done=variants)
+    if not problems:
+        problems += combination_problems(experiment)
+    if problems:
+        raise UserError("\n".join(problems))
+    assert isinstance(experiment, Experiment)
+    return experiment
+
+
+def to_dict(experiment: Experiment) -> dict[str, Any]:
+    """Plain JSON/YAML values that `parse` turns back into the same experiment."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            # A key that a data set or schedule does not have stays absent, as in its YAML.
+            return {key: plain(item) for key, item in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    result = plain(asdict(experiment))
+    assert isinstance(result, dict)
+    return result
+
+
+def config_hash(experiment: Experiment) -> str:
+    """Sha256 (first 16 hex digits) of everything that determines the result of a run."""
+    values = {key: value for key, value in to_dict(experiment).items() if key not in _NOT_IN_HASH}
+    for group, keys in _NOT_IN_HASH_OF_GROUP.items():
+        values[group] = {key: value for key, value in values[group].items() if key not in keys}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(ours: Experiment, theirs: Experiment) -> list[str]:
+    """Keys that determine a result and differ, as `key: ours, there theirs`."""
+
+    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in values.items():
+            result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        return result
+
+    left, right = flat(to_dict(ours)), flat(to_dict(theirs))
+    ignored = {*_NOT_IN_HASH, *(f"{group}.{key}" for group, keys in _NOT_IN_HASH_OF_GROUP.items() for key in keys)}
+    keys = [key for key in sorted(left.keys() | right.keys()) if key not in ignored]
+    return [f"{key}={left.get(key)} (there {right.get(key)})" for key in keys if left.get(key) != right.get(key)]

@@ -1,0 +1,177 @@
+"""Folders of images: class = subfolder name, with or without train/val/test above. Only ever reads."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from transfer_cli import errors
+from transfer_cli.data.sources.found import Files, Found, Indices, few
+from transfer_cli.data.sources.walk import folders, inode_of, walk
+from transfer_cli.errors import UserError
+
+_SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+
+
+@dataclass
+class _Listing:
+    """Files as they are found, in order of split, class name and relative path."""
+
+    root: Path
+    keys: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    ignored: dict[str, str] = field(default_factory=dict)
+    """What is no image, and what it is."""
+
+    def add(self, folder: Path, label: int, barred: set[tuple[int, int]]) -> list[str]:
+        """Append the images below `folder`; returns what there was instead if there are none."""
+        below, before, others = os.path.relpath(folder, self.root), len(self.keys), []
+        start = "" if below == "." else below + "/"
+        for item in walk(folder, barred):
+            if item.problem:
+                self.ignored[start + item.key] = item.problem
+                others.append(item.key)
+            else:
+                self.keys.append(start + item.key)
+        self.labels += [label] * (len(self.keys) - before)
+        return others if len(self.keys) == before else []
+
+
+def scan(path: str | None, labelled: bool = True) -> Found:
+    """The images under `path`: train/ (val/, test/) with class folders, or class folders alone.
+
+    Not `labelled`: all images at any depth, in train/ (val/, test/) or not, labels -1. Raises UserError naming the
+    folder: missing, without images, an empty class, a single class, a class that train/ does not have.
+    """
+    root = _existing_folder(path)
+    parts = _split_folders(root, labelled)
+    classes = _classes(root, parts["train"]) if labelled else []
+    listing = _Listing(root)
+    splits: dict[str, Indices] = {}
+    notes: list[str] = []
+    for split, folder in parts.items():
+        start = len(listing.keys)
+        notes += _list_split(folder, classes, listing) if labelled else _list_unlabelled(folder, listing)
+        splits[split] = np.arange(start, len(listing.keys))
+    files = Files(str(root), listing.keys)
+    return Found(
+        classes=tuple(classes),
+        keys=listing.keys,
+        labels=np.array(listing.labels, dtype=np.int64),
+        splits=splits,
+        read=files.read,
+        prefix=os.path.join(root, ""),
+        files=True,
+        contents=files,
+        notes=(*notes, *_notes(root, parts, listing, labelled)),
+    )
+
+
+def _existing_folder(path: str | None) -> Path:
+    """`path` as a folder that exists; the error for a missing one names its nearest sibling."""
+    if not path:
+        raise UserError("dataset.path is not set: say where the images are, dataset.path=<folder>.")
+    root = Path(path).expanduser()
+    if root.is_dir():
+        return root
+    if root.exists():
+        raise UserError(f"dataset.path={path}: not a folder.")
+    parent = next(parent for parent in root.absolute().parents if parent.is_dir())
+    message = f"dataset.path={path}: no such folder."
+    missing = root.absolute().relative_to(parent).parts[0]
+    near = errors.nearest(missing, [entry.name for entry in folders(parent)])
+    if near:
+        message += f" Did you mean {' or '.join(str(parent / name) for name in near)}?"
+    elif parent != root.absolute().parent:
+        message += f" The nearest existing folder is {parent}."
+    raise UserError(message)
+
+
+def _split_folders(root: Path, labelled: bool) -> dict[str, Path]:
+    """The folder of each split that there is; a set without split folders is all "train"."""
+    names = [entry.name for entry in folders(root)]
+    found: dict[str, Path] = {}
+    for split, aliases in _SPLIT_FOLDERS.items():
+        present = [name for name in names if name.lower() in aliases]
+        if len(present) > 1:
+            raise UserError(f"dataset.path={root}: has {' and '.join(present)}; keep one {split} folder.")
+        if present:
+            found[split] = root / present[0]
+    if "train" in found:
+        return found
+    if found and labelled:
+        raise UserError(f"dataset.path={root}: has {few([p.name for p in found.values()])} but no train folder.")
+    return {"train": root}
+
+
+def _classes(root: Path, train: Path) -> list[str]:
+    """Sorted class names: the subfolders of `train`."""
+    classes = sorted(entry.name for entry in folders(train))
+    if len(classes) == 0:
+        raise UserError(
+            f"dataset.path={root}: no class folders in {train}; one subfolder a class is expected "
+            "(dataset.labels=none for images without classes)."
+        )
+    if len(classes) == 1:
+        raise UserError(f"dataset.path={root}: only one class ({classes[0]}) in {train}; at least two are needed.")
+    return classes
+
+
+def _list_split(folder: Path, classes: list[str], listing: _Listing) -> list[str]:
+    """Append the images of one split to `listing`; returns a note on classes that have no folder in this split."""
+    present = {entry.name for entry in folders(folder)}
+    for name in sorted(present - set(classes)):
+        near = errors.nearest(name, classes)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise UserError(f"{folder / name}: this class is not in the train folder.{hint}")
+    # A link back to the data set, to a folder above it or to another class must not add images under this label.
+    barred = {inode_of(parent) for parent in (*folder.resolve().parents, folder)}
+    barred |= {inode_of(folder / name) for name in present}
+    for label, name in enumerate(classes):
+        if name not in present:
+            continue
+        before = len(listing.keys)
+        others = listing.add(folder / name, label, set(barred))
+        if len(listing.keys) == before:
+            instead = f" (only {few(others)})" if others else ""
+            raise UserError(f"{folder / name}: no images in this class folder{instead}. Add some or remove the folder.")
+    absent = [name for name in classes if name not in present]
+    return [f"{folder}: no images of {len(absent)} of the classes ({few(absent)})."] if absent else []
+
+
+def _list_unlabelled(folder: Path, listing: _Listing) -> list[str]:
+    """Append all images below `folder`; returns no notes."""
+    before = len(listing.keys)
+    others = listing.add(folder, -1, {inode_of(parent) for parent in (*folder.resolve().parents, folder)})
+    if len(listing.keys) == before:
+        raise UserError(f"{folder}: no images in this folder" + (f" (only {few(others)})." if others else "."))
+    return []
+
+
+def _notes(root: Path, parts: dict[str, Path], listing: _Listing, labelled: bool) -> list[str]:
+    """What a user may not expect of this folder."""
+    notes = []
+    if parts["train"] != root:
+        if labelled:
+            for split in ("val", "test"):
+                if split not in parts:
+                    notes.append(
+                        f"{root}: no {split} folder; its images are cut from train by dataset.{split}_fraction."
+                    )
+        others = [entry.name for entry in folders(root) if root / entry.name not in parts.values()]
+        if others:
+            notes.append(f"{root}: folders beside train are ignored: {few(others)}.")
+    for problem, count in sorted(Counter(listing.ignored.values()).items()):
+        names = [key for key, kind in listing.ignored.items() if kind == problem]
+        what = "files are no images and" if problem == "file" else f"{problem}(s)"
+        notes.append(f"{root}: {count:,} {what} are ignored: {few(names)}.")
+    return notes
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every image file below `folder`, by extension, in the order of a walk; hidden ones left out."""
+    return [folder / item.key for item in walk(folder, {inode_of(folder)}) if not item.problem]

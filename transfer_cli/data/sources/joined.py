@@ -1,0 +1,105 @@
+"""Images without labels that join the training images of a labelled set: what a student can learn from as well."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from transfer_cli.data.sources import folder
+from transfer_cli.data.sources.found import UNLABELLED, Contents, Indices
+from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.errors import UserError
+
+KEY = "dataset.unlabelled"
+
+
+def join(images: ImageSet, path: str) -> ImageSet:
+    """`images` with those below `path` at the end of "train": of label -1, weight 1.
+
+    Of a folder with train/ (val/, test/) only train/ joins, else everything at any depth. Files that are in a split of
+    `images` stay what they are there, so that the same folder gives its training images that have no label yet.
+    Raises UserError for a folder that is missing, empty or all in use, and for a set that is not read from files.
+    """
+    if not images.files or images.contents is None:
+        raise UserError(f"{KEY}: dataset={images.name} is in memory; only sets that are read from files can be joined.")
+    try:
+        found = folder.scan(path, labelled=False)
+    except UserError as error:
+        message = str(error).replace("dataset.path", KEY)
+        raise UserError(message if KEY in message else f"{KEY}: {message}") from error
+    assert found.contents is not None
+    used = _files(images.contents, np.concatenate([*images.splits.values()]))
+    chosen = np.array(
+        [index for index in found.splits["train"].tolist() if _file(found.contents, index) not in used], np.int64
+    )
+    if len(chosen) == 0:
+        raise UserError(f"{KEY}={path}: all its images are in the data set already.")
+    old, new = len(images.labels), len(chosen)
+    weights = images.weights
+    return replace(
+        images,
+        ids=[*images.ids, *(found.prefix + found.keys[index] for index in chosen)],
+        labels=np.concatenate([images.labels, np.full(new, UNLABELLED, np.int64)]),
+        splits={**images.splits, "train": np.concatenate([images.splits["train"], np.arange(old, old + new)])},
+        read=_Read(images.read, found.read, old, chosen),
+        notes=(*images.notes, *found.notes),
+        weights=None if weights is None else np.concatenate([weights, np.ones(new, np.float32)]),
+        contents=_Contents(images.contents, found.contents, old, chosen),
+    )
+
+
+def _files(contents: Contents, indices: Indices) -> set[str]:
+    return {_file(contents, index) for index in indices.tolist()}
+
+
+def _file(contents: Contents, index: int) -> str:
+    """The one name of the file that a sample is, or lies in."""
+    file, inside = contents.place(index)
+    parent, name = os.path.split(file)
+    return os.path.join(_real(parent), name) + inside
+
+
+@functools.lru_cache(maxsize=4096)
+def _real(parent: str) -> str:
+    return os.path.realpath(parent)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Samples below `count` from one reader, the others from a second, where they are number `chosen`."""
+
+    first: Callable[[int], Image.Image]
+    second: Callable[[int], Image.Image]
+    count: int
+    chosen: Indices
+
+    def __call__(self, index: int) -> Image.Image:
+        return self.first(index) if index < self.count else self.second(int(self.chosen[index - self.count]))
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """See Contents; `count` and `chosen` as for reading."""
+
+    first: Contents
+    second: Contents
+    count: int
+    chosen: Indices
+
+    def content(self, index: int) -> bytes:
+        """See Contents."""
+        contents, own = self._whose(index)
+        return contents.content(own)
+
+    def place(self, index: int) -> tuple[str, str]:
+        """See Contents."""
+        contents, own = self._whose(index)
+        return contents.place(own)
+
+    def _whose(self, index: int) -> tuple[Contents, int]:
+        return (self.first, index) if index < self.count else (self.second, int(self.chosen[index - self.count]))

@@ -1,0 +1,232 @@
+"""A table that lists images, CSV, TSV or Parquet: path (in Parquet also the bytes), label, split, weight."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from transfer_cli.data.sources.delimited import DelimitedTable
+from transfer_cli.data.sources.found import SPLIT_NAMES, Columns, Files, Found, split_of
+from transfer_cli.data.sources.labelling import index_labels, split_indices, split_notes
+from transfer_cli.data.sources.parquet import ParquetTable, RowGroups
+from transfer_cli.errors import UserError, nearest
+
+_PARQUET_ENDINGS = (".parquet", ".pq")
+_LISTED = 5
+_USUAL = Columns(image="path", label="label", split="split", weight="weight")
+
+
+class Table(Protocol):
+    """A manifest as it lies in its file: cells are text, "" where there is nothing."""
+
+    file: Path
+    names: list[str]
+
+    def cells(self, name: str) -> list[str]: ...
+
+    def place(self, index: int) -> str: ...
+
+    def images(self, name: str) -> RowGroups | None: ...
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What the rows say, checked; None for what the table does not have."""
+
+    keys: list[str]
+    labels: list[str] | None
+    splits: list[str] | None
+    weights: list[float] | None
+
+    def take(self, kept: list[int]) -> _Rows:
+        """Some of the rows."""
+        labels, splits, weights = self.labels, self.splits, self.weights
+        return _Rows(
+            [self.keys[index] for index in kept],
+            None if labels is None else [labels[index] for index in kept],
+            None if splits is None else [splits[index] for index in kept],
+            None if weights is None else [weights[index] for index in kept],
+        )
+
+    def agree(self, index: int, other: int) -> bool:
+        """Whether two rows say the same."""
+        columns: tuple[Sequence[object] | None, ...] = (self.labels, self.splits, self.weights)
+        return all(column is None or column[index] == column[other] for column in columns)
+
+
+@dataclass
+class _Problems:
+    """What is wrong with rows: of each kind how often, and where first."""
+
+    table: Table
+    found: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, index: int, what: str = "") -> None:
+        """One more of a kind; `what` says what was found there."""
+        self.found.setdefault(kind, []).append(f"  {self.table.place(index)}" + (f": {what}" if what else ""))
+
+    def raise_any(self) -> None:
+        """UserError with up to five of each kind."""
+        lines = []
+        for kind, places in self.found.items():
+            lines += [f"{self.table.file}: {kind}:", *places[:_LISTED]]
+            lines += [f"  ... and {len(places) - _LISTED:,} more"] if len(places) > _LISTED else []
+        if lines:
+            raise UserError("\n".join(lines))
+
+
+def read(path: str | None, columns: Columns, labelled: bool = True) -> Found:
+    """The images that the table at `path` lists, paths relative to it; not `labelled`: no label is looked at.
+
+    Raises UserError naming file and line: a column that is not there, empty cells, unknown splits, bad weights,
+    missing images, contradictory rows, a single class.
+    """
+    file = _existing_file(path)
+    table: Table = ParquetTable(file) if file.suffix.lower() in _PARQUET_ENDINGS else DelimitedTable(file)
+    image, label = _column(table, "image", columns), _column(table, "label", columns) if labelled else None
+    split, weight = _column(table, "split", columns), _column(table, "weight", columns)
+    assert image is not None
+    inside, problems = table.images(image), _Problems(table)
+    rows = _Rows(
+        keys=_paths(table, image, problems) if inside is None else [str(index) for index in range(len(inside))],
+        labels=_labels(table, label, problems),
+        splits=_splits(table, split, problems),
+        weights=_weights(table, weight, problems),
+    )
+    problems.raise_any()
+    return _beside(table, rows) if inside is None else _inside(table, rows, inside)
+
+
+def _existing_file(path: str | None) -> Path:
+    """`path` as a file that can be read."""
+    if not path:
+        raise UserError("dataset.path is not set: dataset=manifest needs dataset.path=<CSV, TSV or Parquet file>.")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        found = "a folder" if file.is_dir() else "something else" if file.exists() else "nothing"
+        raise UserError(f"dataset.path={path}: expected a CSV, TSV or Parquet file, found {found}.")
+    return file
+
+
+def _column(table: Table, role: str, columns: Columns) -> str | None:
+    """The column for a role; None where a split or weight is not asked for and not there."""
+    asked: str | None = getattr(columns, role)
+    wanted: str = asked or getattr(_USUAL, role)
+    if wanted in table.names:
+        return wanted
+    if asked is None and role in ("split", "weight"):
+        return None
+    near = nearest(wanted, table.names)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise UserError(
+        f"dataset.{role}_column={wanted}: {table.file} has no such column.{hint} It has {', '.join(table.names)}."
+    )
+
+
+def _paths(table: Table, name: str, problems: _Problems) -> list[str]:
+    """Normalised paths, all of which exist."""
+    folder, paths = table.file.parent, []
+    for index, cell in enumerate(table.cells(name)):
+        paths.append(os.path.normpath(cell))
+        if not cell:
+            problems.add("no path", index)
+        elif not os.path.isfile(os.path.join(folder, cell)):
+            problems.add("no such image file", index, cell)
+    return paths
+
+
+def _labels(table: Table, name: str | None, problems: _Problems) -> list[str] | None:
+    """Class names without the blanks around them."""
+    if name is None:
+        return None
+    labels = [cell.strip() for cell in table.cells(name)]
+    for index, label in enumerate(labels):
+        if not label:
+            problems.add("no label", index)
+        elif "\0" in label:
+            problems.add("a label with a zero byte", index)
+    return labels
+
+
+def _splits(table: Table, name: str | None, problems: _Problems) -> list[str] | None:
+    """Our own name of each row's split."""
+    if name is None:
+        return None
+    splits = []
+    for index, cell in enumerate(table.cells(name)):
+        split = split_of(cell)
+        if split is None:
+            problems.add(f"unknown split ({', '.join(SPLIT_NAMES)} are known)", index, cell.strip() or "nothing")
+        splits.append(split or "")
+    return splits
+
+
+def _weights(table: Table, name: str | None, problems: _Problems) -> list[float] | None:
+    """Numbers from 0 on."""
+    if name is None:
+        return None
+    weights = []
+    for index, cell in enumerate(table.cells(name)):
+        try:
+            weight = float(cell)
+        except ValueError:
+            weight = math.nan
+        if not 0 <= weight < math.inf:
+            problems.add("a weight that is no number from 0 on", index, cell.strip() or "nothing")
+        weights.append(weight)
+    return weights
+
+
+def _once(table: Table, rows: _Rows) -> tuple[_Rows, list[str]]:
+    """Each image once, and a note on repeats. Raises UserError where a later row contradicts the first."""
+    first: dict[str, int] = {}
+    kept: list[int] = []
+    repeats: list[int] = []
+    problems = _Problems(table)
+    for index, path in enumerate(rows.keys):
+        before = first.setdefault(path, index)
+        if before != index and not rows.agree(index, before):
+            problems.add("an image that is listed differently before", index, f"{path}, as in {table.place(before)}")
+        (kept if before == index else repeats).append(index)
+    problems.raise_any()
+    if not repeats:
+        return rows, []
+    example = table.place(repeats[0])
+    return rows.take(kept), [f"{table.file}: {len(repeats):,} row(s) repeat an earlier one ({example}); counted once."]
+
+
+def _beside(table: Table, rows: _Rows) -> Found:
+    """Images in files of their own."""
+    rows, notes = _once(table, rows)
+    files = Files(str(table.file.parent), rows.keys)
+    found = _found(table, rows, files.read)
+    prefix = os.path.join(table.file.parent, "")
+    return replace(found, prefix=prefix, contents=files, notes=(*notes, *found.notes))
+
+
+def _inside(table: Table, rows: _Rows, images: RowGroups) -> Found:
+    """Images in the table."""
+    return replace(_found(table, rows, images.read), prefix=f"{table.file}/", contents=images)
+
+
+def _found(table: Table, rows: _Rows, read_image: Callable[[int], Image.Image]) -> Found:
+    where = str(table.file)
+    splits = split_indices(where, rows.splits, len(rows.keys))
+    classes, labels = index_labels(where, rows.labels, splits, len(rows.keys))
+    return Found(
+        classes=classes,
+        keys=rows.keys,
+        labels=labels,
+        splits=splits,
+        read=read_image,
+        files=True,
+        weights=None if rows.weights is None else np.array(rows.weights, dtype=np.float32),
+        notes=tuple(split_notes(where, splits, labels, classes)),
+    )

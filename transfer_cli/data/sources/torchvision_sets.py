@@ -1,0 +1,178 @@
+"""torchvision's classification sets by name, with their standard splits.
+
+torchvision finds, verifies and downloads the files; images in files are decoded by `decode.open_image` like all others.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from transfer_cli.data.sources.found import Files, Found, Indices
+from transfer_cli.errors import UserError
+
+_DOWNLOAD_SILENCE_SECONDS = 20
+
+Samples = NDArray[np.uint8] | Sequence[str]
+"""Pixels [N, H, W] or [N, H, W, 3], or files."""
+
+
+def _pixels_last(dataset: Any) -> tuple[Samples, Sequence[int]]:
+    return np.asarray(dataset.data), dataset.targets
+
+
+def _pixels_first(dataset: Any) -> tuple[Samples, Sequence[int]]:
+    return dataset.data.transpose(0, 2, 3, 1), dataset.labels
+
+
+def _image_files(dataset: Any) -> tuple[Samples, Sequence[int]]:
+    return [str(file) for file in dataset._image_files], dataset._labels
+
+
+def _images(dataset: Any) -> tuple[Samples, Sequence[int]]:
+    return [str(file) for file in dataset._images], dataset._labels
+
+
+def _pairs(dataset: Any) -> tuple[Samples, Sequence[int]]:
+    return [str(file) for file, _ in dataset._samples], [label for _, label in dataset._samples]
+
+
+def _folder_pairs(dataset: Any) -> tuple[Samples, Sequence[int]]:
+    return [str(file) for file, _ in dataset.samples], dataset.targets
+
+
+def _caltech(dataset: Any) -> tuple[Samples, Sequence[int]]:
+    folder = os.path.join(dataset.root, "101_ObjectCategories")
+    names = [(dataset.categories[label], number) for label, number in zip(dataset.y, dataset.index, strict=True)]
+    return [os.path.join(folder, name, f"image_{number:04d}.jpg") for name, number in names], dataset.y
+
+
+def _own_classes(dataset: Any) -> Sequence[str]:
+    classes: Sequence[str] = dataset.classes
+    return classes
+
+
+def _numbered(count: int) -> Callable[[Any], Sequence[str]]:
+    return lambda dataset: [f"{label:0{len(str(count - 1))}d}" for label in range(count)]
+
+
+_TRAIN_FLAG: Mapping[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
+_TRAIN_TEST: Mapping[str, dict[str, Any]] = {"train": {"split": "train"}, "test": {"split": "test"}}
+_ALL_THREE: Mapping[str, dict[str, Any]] = {split: {"split": split} for split in ("train", "val", "test")}
+_ONE_POOL: Mapping[str, dict[str, Any]] = {"train": {}}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How torchvision names a set, its splits and its samples."""
+
+    dataset: str
+    """Class in torchvision.datasets."""
+    place: str
+    """What must be in dataset.path for the set to be there."""
+    splits: Mapping[str, dict[str, Any]]
+    """Our split names to the arguments that select torchvision's."""
+    samples: Callable[[Any], tuple[Samples, Sequence[int]]]
+    classes: Callable[[Any], Sequence[str]] = field(default=_own_classes)
+
+
+SETS: dict[str, Spec] = {
+    "cifar10": Spec("CIFAR10", "cifar-10-batches-py", _TRAIN_FLAG, _pixels_last),
+    "cifar100": Spec("CIFAR100", "cifar-100-python", _TRAIN_FLAG, _pixels_last),
+    "mnist": Spec("MNIST", "MNIST", _TRAIN_FLAG, _pixels_last),
+    "fashion_mnist": Spec("FashionMNIST", "FashionMNIST", _TRAIN_FLAG, _pixels_last),
+    "stl10": Spec("STL10", "stl10_binary", _TRAIN_TEST, _pixels_first),
+    "svhn": Spec("SVHN", "train_32x32.mat", _TRAIN_TEST, _pixels_first, _numbered(10)),
+    "flowers102": Spec("Flowers102", "flowers-102", _ALL_THREE, _image_files),
+    "food101": Spec("Food101", "food-101", _TRAIN_TEST, _image_files),
+    "oxford_pets": Spec(
+        "OxfordIIITPet", "oxford-iiit-pet", {"train": {"split": "trainval"}, "test": {"split": "test"}}, _images
+    ),
+    "stanford_cars": Spec("StanfordCars", "stanford_cars", _TRAIN_TEST, _pairs),
+    "dtd": Spec("DTD", "dtd", _ALL_THREE, _image_files),
+    "eurosat": Spec("EuroSAT", "eurosat", _ONE_POOL, _folder_pairs),
+    "fgvc_aircraft": Spec("FGVCAircraft", "fgvc-aircraft-2013b", _ALL_THREE, _image_files),
+    "caltech101": Spec("Caltech101", "caltech101", _ONE_POOL, _caltech, lambda dataset: dataset.categories),
+    "gtsrb": Spec("GTSRB", "gtsrb", _TRAIN_TEST, _pairs, _numbered(43)),
+    # The figures published for Imagenette are those of its "val": here the split that is touched once, at the end.
+    "imagenette": Spec(
+        "Imagenette",
+        "imagenette2",
+        {"train": {"split": "train"}, "test": {"split": "val"}},
+        _pairs,
+        lambda dataset: [names[0] for names in dataset.classes],
+    ),
+}
+
+
+def find(name: str, path: str | None, download: bool) -> Found:
+    """The set `name` below `path`. Raises UserError where it is missing, damaged or cannot be downloaded."""
+    if not path:
+        raise UserError(f"dataset.path is not set: the folder that holds {SETS[name].place}, or is to hold it.")
+    spec, root = SETS[name], os.path.expanduser(path)
+    place = os.path.join(root, spec.place)
+    # Looked for before torchvision is imported (2 s), which also creates some folders it does not find.
+    if not download and not os.path.exists(place):
+        raise UserError(
+            f"dataset={name}: not found, looked for {place}. Set dataset.path to the folder that holds {spec.place}, "
+            f"or dataset.download=true to fetch it there."
+        )
+    parts = {split: _open(name, spec, root, arguments, download) for split, arguments in spec.splits.items()}
+    classes = tuple(str(label) for label in spec.classes(parts["train"]))
+    return _join(name, root, classes, {split: spec.samples(part) for split, part in parts.items()})
+
+
+def _open(name: str, spec: Spec, root: str, arguments: dict[str, Any], download: bool) -> Any:
+    """One of torchvision's data sets, errors in the user's terms."""
+    from torchvision import datasets
+
+    try:
+        with _impatient():
+            return getattr(datasets, spec.dataset)(root, **arguments, download=download)
+    except Exception as error:  # torchvision, urllib and the unpickling of damaged files raise a dozen types
+        tried = "could not be downloaded to" if download else "is incomplete or damaged in"
+        raise UserError(
+            f"dataset={name}: {tried} {root} ({type(error).__name__}: {error}). It is expected at "
+            f"{os.path.join(root, spec.place)}, laid out as torchvision.datasets.{spec.dataset} has it."
+        ) from error
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """A connection that stays silent is an error after seconds; urllib would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_SILENCE_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _join(name: str, root: str, classes: tuple[str, ...], parts: dict[str, tuple[Samples, Sequence[int]]]) -> Found:
+    """The splits one after the other as one set of samples."""
+    ends = np.cumsum([0] + [len(labels) for _, labels in parts.values()])
+    splits: dict[str, Indices] = {
+        split: np.arange(start, end) for split, start, end in zip(parts, ends[:-1], ends[1:], strict=True)
+    }
+    labels = np.concatenate([np.asarray(labels, dtype=np.int64) for _, labels in parts.values()])
+    samples = [samples for samples, _ in parts.values()]
+    if isinstance(samples[0], np.ndarray):
+        keys = [f"{split}/{index}" for split, indices in splits.items() for index in range(len(indices))]
+        return Found(classes, keys, labels, splits, partial(_read_pixels, np.concatenate(samples)), prefix=f"{name}/")
+    keys = [os.path.relpath(file, root) for files in samples for file in files]
+    images = Files(root, keys)
+    return Found(classes, keys, labels, splits, images.read, prefix=os.path.join(root, ""), files=True, contents=images)
+
+
+def _read_pixels(pixels: NDArray[np.uint8], index: int) -> Image.Image:
+    """One of `pixels` [N, H, W] or [N, H, W, 3]."""
+    return Image.fromarray(pixels[index]).convert("RGB")

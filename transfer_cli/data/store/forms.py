@@ -1,0 +1,84 @@
+"""The two forms in which decoded pixels are kept: those of evaluation, and sources that training views are cut from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image
+
+from transfer_cli.data.sources import decode
+from transfer_cli.data.sources.found import Indices
+from transfer_cli.data.views.augment import train_source
+from transfer_cli.data.views.geometry import Pixels
+from transfer_cli.models.preprocessing import RESAMPLING, Preprocessing
+
+EVALUATION = "evaluation"
+TRAINING = "training"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What an image becomes. `spec` is all that the bytes depend on besides the image."""
+
+    name: str
+    spec: dict[str, Any]
+    make: Callable[[Image.Image], Pixels]
+    """An RGB image to uint8 [H, W, 3]."""
+    pixels_of: Callable[[int, int], int]
+    """From the width and height of an image, the number of pixels of its form."""
+
+
+@dataclass(frozen=True)
+class Want:
+    """Samples that a run needs in a form."""
+
+    form: Form
+    indices: Indices
+    """Ascending, each once."""
+
+
+def evaluation(preprocessing: Preprocessing) -> Form:
+    """Pixels exactly as the weights' own preprocessing makes them, [S, S, 3]."""
+    crop = preprocessing.crop_pixels
+    spec = {"crop": crop, "resize": preprocessing.resize_pixels, "interpolation": preprocessing.interpolation}
+    return Form(EVALUATION, _described(EVALUATION, spec), preprocessing.pixels, lambda width, height: crop * crop)
+
+
+def training(preprocessing: Preprocessing, factor: float) -> Form:
+    """The whole image, its short side at `factor` times the training size, never enlarged, [h, w, 3]."""
+    crop, resample = preprocessing.crop_pixels, RESAMPLING[preprocessing.interpolation]
+
+    def make(image: Image.Image) -> Pixels:
+        return train_source(image, crop, resample, factor)
+
+    def pixels_of(width: int, height: int) -> int:
+        scale = min(1.0, factor * crop / min(width, height))
+        return round(width * scale) * round(height * scale)
+
+    spec = {"short_side": factor * crop, "interpolation": preprocessing.interpolation, "resized_by": _resizer()}
+    return Form(TRAINING, _described(TRAINING, spec), make, pixels_of)
+
+
+def checked(form: Form) -> Form:
+    """Decodes like `form` and keeps nothing: for sets that are too large to store, but must be checked once."""
+    return Form(form.name, _described("check", {}), lambda image: np.empty((0, 0, 3), np.uint8), lambda *size: 0)
+
+
+def _described(name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """With what decodes: another version may give other bytes."""
+    return {"form": name, **spec, **decoder()}
+
+
+def _resizer() -> str:
+    """What training sources are resized by: other instructions may round otherwise."""
+    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def decoder() -> dict[str, Any]:
+    """The versions that decoded pixels depend on."""
+    return {"pillow": PIL.__version__, "decoder": decode.VERSION}

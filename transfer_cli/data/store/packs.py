@@ -1,0 +1,103 @@
+"""Pack: one immutable cache entry of decoded pixels, row after row in a file, and an index of whose rows they are.
+
+Rows are read into buffers of the reader's own. A memory map would be shorter, but its pages count as this process's
+memory, which would then grow with the data set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transfer_cli.data.store.stamps import CONTENT_BYTES, Digests
+from transfer_cli.data.views.geometry import Pixels
+from transfer_cli.errors import RunError
+
+PIXELS = "pixels.bin"
+INDEX = "index.safetensors"
+ABOUT = "about.json"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image after decoding: its pixels, or why it has none."""
+
+    content: bytes
+    """Sha256 of the file."""
+    pixels: Pixels | None = None
+    """uint8 [H, W, 3]."""
+    reason: str | None = None
+
+
+class Pack:
+    """An entry, open for reading: it stays readable if the cache drops it meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises OSError if it has gone, ValueError if it is damaged."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        self.folder = folder
+        self._file = os.open(folder / PIXELS, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+        try:
+            index = load_file(folder / INDEX)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+        self.stamps: Digests = index["stamps"]
+        self.contents: Digests = index["contents"]
+        self.offsets: NDArray[np.int64] = index["offsets"]
+        self.shapes: NDArray[np.int32] = index["shapes"]
+        """Height and width of each row, [N, 2]."""
+        if os.fstat(self._file).st_size != self.bytes_of(np.arange(len(self.shapes))):
+            raise ValueError("the pixels are cut short")
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        self.bad: dict[int, str] = {int(row): reason for row, reason in about["bad"].items()}
+
+    def bytes_of(self, rows: NDArray[np.int64]) -> int:
+        """What the pixels of some rows take."""
+        return 3 * int(self.shapes[rows].astype(np.int64).prod(axis=1).sum())
+
+    def read(self, row: int, out: Pixels) -> None:
+        """Fill `out`, contiguous, with the rows from `row` on. Raises OSError, or RunError for a file cut short."""
+        view, at = memoryview(out.data).cast("B"), int(self.offsets[row])
+        while len(view):
+            count = os.preadv(self._file, [view], at)
+            if count == 0:
+                raise RunError(
+                    f"{self.folder / PIXELS}: shorter than it was. "
+                    "Run `transfer-run mode=cache cache.action=verify`, then the same command with resume=auto."
+                )
+            view, at = view[count:], at + count
+
+
+def write_pack(folder: Path, stamps: Digests, rows: Iterable[Decoded], about: dict[str, Any]) -> None:
+    """Write a pack's files into an empty folder, one image at a time. Raises OSError and what `rows` raises."""
+    from safetensors.numpy import save_file
+
+    contents = np.zeros((len(stamps), CONTENT_BYTES), np.uint8)
+    offsets = np.zeros(len(stamps), np.int64)
+    shapes = np.zeros((len(stamps), 2), np.int32)
+    bad: dict[int, str] = {}
+    with (folder / PIXELS).open("wb") as file:
+        for row, decoded in enumerate(rows):
+            contents[row] = np.frombuffer(decoded.content, np.uint8)
+            offsets[row] = file.tell()
+            if decoded.pixels is not None:
+                shapes[row] = decoded.pixels.shape[:2]
+                file.write(np.ascontiguousarray(decoded.pixels).data)
+            elif decoded.reason is not None:
+                bad[row] = decoded.reason
+    save_file(
+        {"stamps": stamps, "contents": contents, "offsets": offsets, "shapes": shapes},
+        folder / INDEX,
+    )
+    (folder / ABOUT).write_text(json.dumps({**about, "bad": bad}, ensure_ascii=True, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,55 @@
+"""Which bytes an image holds, told without reading them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transfer_cli.data.sources.found import Contents, Indices
+
+STAMP_BYTES = 16
+CONTENT_BYTES = 32
+
+Digests = NDArray[np.uint8]
+
+
+def stamps(images: Contents, indices: Indices) -> tuple[Digests, dict[int, str]]:
+    """A stamp for each of the images, uint8 [len(indices), 16], and why one cannot be reached, by its index.
+
+    Whoever writes to a file, or puts another in its place, changes its stamp: time and size can be forged (`cp -p`),
+    the time of the last change of the inode cannot. In a file of many images, that is the stamp of them all.
+    """
+    digests = np.zeros((len(indices), STAMP_BYTES), np.uint8)
+    unreachable: dict[int, str] = {}
+    folders = functools.cache(os.path.realpath)
+    for row, index in enumerate(indices):
+        try:
+            digests[row] = np.frombuffer(stamp(images.place(int(index)), folders), np.uint8)
+        except OSError as error:
+            unreachable[int(index)] = (error.strerror or str(error)).lower()
+    return digests, unreachable
+
+
+def stamp(place: tuple[str, str], folders: functools._lru_cache_wrapper[str] | None = None) -> bytes:
+    """The stamp of a file and a place in it, 16 bytes; `folders` remembers real paths of folders. Raises OSError."""
+    path, within = place
+    status = os.stat(path)
+    folder, name = os.path.split(path)
+    real = (folders or os.path.realpath)(folder)
+    text = f"{real}\0{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}\0{within}"
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=STAMP_BYTES).digest()
+
+
+def find(wanted: Digests, known: Digests) -> NDArray[np.int64]:
+    """For each of `wanted` [N, 16] its row in `known` [M, 16], or -1: int64 [N]."""
+    if len(known) == 0 or len(wanted) == 0:
+        return np.full(len(wanted), -1, np.int64)
+    # Eight bytes to search by, all sixteen to be sure.
+    keys, wanted_keys = (np.ascontiguousarray(digests).view(np.uint64)[:, 0] for digests in (known, wanted))
+    order = np.argsort(keys, kind="stable")
+    rows = order[np.minimum(np.searchsorted(keys[order], wanted_keys), len(keys) - 1)]
+    return np.where((known[rows] == wanted).all(axis=1), rows, -1)

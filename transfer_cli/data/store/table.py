@@ -1,0 +1,90 @@
+"""Where each sample's pixels lie: the rows of a data set, spread over packs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from transfer_cli.data.sources.found import Indices
+from transfer_cli.data.store.packs import Pack
+from transfer_cli.data.store.stamps import CONTENT_BYTES, Digests, find
+from transfer_cli.data.views.geometry import Pixels
+
+
+class Table:
+    """The rows of some samples of a data set in one form, found by the stamps of their files."""
+
+    def __init__(self, samples: int, indices: Indices, stamps: Digests) -> None:
+        """`stamps` [len(indices), 16] belong to `indices` of a set of `samples`."""
+        self.indices, self._stamps = indices, stamps
+        self.packs: list[Pack] = []
+        self._pack = np.full(samples, -1, np.int32)
+        self._row = np.full(samples, -1, np.int64)
+        self.contents = np.zeros((samples, CONTENT_BYTES), np.uint8)
+        self.bad: dict[int, str] = {}
+        """Why samples have no pixels, by index."""
+
+    def add(self, pack: Pack) -> int:
+        """Take the rows that are still missing from a pack; returns how many it has."""
+        missing = self.missing()
+        rows = find(self.stamps(missing), pack.stamps)
+        found, rows = missing[rows >= 0], rows[rows >= 0]
+        if len(found):
+            self._pack[found], self._row[found] = len(self.packs), rows
+            self.contents[found] = pack.contents[rows]
+            self.bad |= {int(i): pack.bad[int(row)] for i, row in zip(found, rows, strict=True) if int(row) in pack.bad}
+            self.packs.append(pack)
+        return len(found)
+
+    def leave_out(self, unreachable: dict[int, str]) -> None:
+        """Files that cannot be read are not looked for any more."""
+        self.bad |= unreachable
+        self._pack[list(unreachable)] = -2
+
+    def missing(self) -> Indices:
+        """Samples that no pack holds yet, ascending."""
+        missing: Indices = self.indices[self._pack[self.indices] == -1]
+        return missing
+
+    def stamps(self, indices: Indices) -> Digests:
+        """The stamps of some of the samples."""
+        chosen: Digests = self._stamps[np.searchsorted(self.indices, indices)]
+        return chosen
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Height and width of a sample's pixels."""
+        height, width = self._place(index)[0].shapes[self._row[index]]
+        return int(height), int(width)
+
+    def read(self, index: int) -> Pixels:
+        """The pixels of a sample, uint8 [H, W, 3]."""
+        out = np.empty((*self.shape(index), 3), np.uint8)
+        pack, row = self._place(index)
+        pack.read(row, out)
+        return out
+
+    def read_equal(self, indices: Indices) -> Pixels:
+        """The pixels of samples of one size, uint8 [B, H, W, 3]; neighbours are read together."""
+        out = np.empty((len(indices), *self.shape(int(indices[0])), 3), np.uint8)
+        packs, rows = self._pack[indices], self._row[indices]
+        breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(packs) != 0)) + 1
+        for start, end in zip([0, *breaks], [*breaks, len(indices)], strict=True):
+            self.packs[packs[start]].read(int(rows[start]), out[start:end])
+        return out
+
+    def bytes(self) -> int:
+        """What the samples take, pixels alone."""
+        total = 0
+        for number, pack in enumerate(self.packs):
+            rows = self._row[self.indices[self._pack[self.indices] == number]]
+            total += pack.bytes_of(rows)
+        return total
+
+    def _place(self, index: int) -> tuple[Pack, int]:
+        assert self._pack[index] >= 0, f"sample {index} was not wanted"
+        return self.packs[self._pack[index]], int(self._row[index])
+
+
+def contents_of(tables: list[Table]) -> Digests:
+    """Sha256 of each sample's file [N, 32]; zeros where no table knows it."""
+    contents: Digests = np.maximum.reduce([table.contents for table in tables])
+    return contents

@@ -1,0 +1,1 @@
+"""Augmentation as pure functions of (seed, view, sample)."""

@@ -1,0 +1,1 @@
+"""How a run is made and finished: what it starts from, its prepared job, its final files."""

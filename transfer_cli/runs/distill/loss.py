@@ -1,0 +1,77 @@
+"""The loss that a student is taught with: which stages face each other, and what is learnt beside the student."""
+
+from __future__ import annotations
+
+import torch
+
+from transfer_cli.config.distill import Distill
+from transfer_cli.errors import UserError
+from transfer_cli.methods.contrast import Contrast
+from transfer_cli.methods.distillation import DistillationLoss, needs
+from transfer_cli.methods.projections import Projections
+from transfer_cli.methods.teacher_outputs import Layout
+from transfer_cli.models.network import Network
+from transfer_cli.models.taps import Pairs, Shapes, check_pairs, default_pairs, embedding_stage, observe
+from transfer_cli.runs.materials import Materials
+
+KEY = "strategy.pairs"
+
+
+def build_loss(
+    config: Distill, student: Network, teacher: Network, teacher_pixels: int, materials: Materials
+) -> tuple[DistillationLoss, Layout]:
+    """The loss, and how an answer of the (first) teacher lies in a row.
+
+    Raises UserError for stages that a network lacks or that cannot be compared, and for more logits than classes.
+    """
+    needed, m = needs(config.loss.weights), materials
+    pairs: Pairs = ()
+    embeddings, contrast, projections = None, None, None
+    shapes: tuple[Shapes, Shapes] = ({}, {})
+    torch.manual_seed(m.experiment.seed)
+    if needed & {"pairs", "embeddings"}:
+        _check_stages(teacher)
+        shapes = observe(student, m.preprocessing.crop_pixels), observe(teacher, teacher_pixels)
+    if "pairs" in needed:
+        pairs = _pairs(config, *shapes)
+    if "projections" in needed:
+        projections = Projections([(shapes[0][ours], shapes[1][theirs]) for ours, theirs in pairs])
+    if "embeddings" in needed:
+        embeddings = (embedding_stage(shapes[0]), embedding_stage(shapes[1]))
+    if "contrast" in needed:
+        assert embeddings is not None
+        widths = (shapes[0][embeddings[0]][0], shapes[1][embeddings[1]][0])
+        samples = len(m.images.labels), len(m.images.splits["train"])
+        contrast = Contrast(*widths, *samples, seed=m.experiment.seed)
+    torch.manual_seed(m.experiment.seed)
+    loss = DistillationLoss(
+        config.loss.weights,
+        config.temperature,
+        standardized=config.standardize_logits,
+        label_smoothing=config.label_smoothing,
+        pairs=pairs,
+        embeddings=embeddings,
+        projections=projections,
+        contrast=contrast,
+    )
+    features = tuple((name, shapes[1][name]) for name in loss.teacher_stages)
+    return loss, Layout(len(m.images.classes), config.teacher.top_k, features)
+
+
+def _pairs(config: Distill, ours: Shapes, theirs: Shapes) -> Pairs:
+    if config.pairs is not None:
+        check_pairs(config.pairs, ours, theirs, KEY)
+        return config.pairs
+    pairs = default_pairs(ours, theirs)
+    if not pairs:
+        raise UserError(f"{KEY}: no stages of like depth were found; name them, student {list(ours)}, {list(theirs)}.")
+    check_pairs(pairs, ours, theirs, KEY)
+    return pairs
+
+
+def _check_stages(teacher: Network) -> None:
+    if teacher.readout is not None:
+        raise UserError(
+            "strategy.loss: this teacher's head reads pooled stages (strategy=extract with pooling or stages); hint, "
+            "attention, rkd and crd need a network that runs stage by stage."
+        )

@@ -1,0 +1,90 @@
+"""Runs that come before a student's: its teacher's finetuning, and the generations that it descends from.
+
+Each is a run of its own in outputs/runs, named by what determines it: the next student, or the next job of a sweep,
+finds it complete, and after a kill it goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from transfer_cli import rundir
+from transfer_cli.config.distill import Distill, Teacher
+from transfer_cli.config.parse import config_hash
+from transfer_cli.config.problems import combination_problems
+from transfer_cli.config.schema import Experiment, Model
+from transfer_cli.errors import UserError
+from transfer_cli.records.terminal import Reporter
+
+
+def before(experiment: Experiment, reporter: Reporter) -> Distill:
+    """The strategy with a teacher that is there: what has to be trained first is trained now, or was before."""
+    config = experiment.strategy
+    assert isinstance(config, Distill)
+    if config.generations > 1:
+        return _taught_by_itself(config, _trained(_previous_generation(experiment, config), "generation", reporter))
+    if config.teacher.finetune:
+        run = _trained(_finetuning(experiment, config), "teacher", reporter)
+        return replace(config, teacher=_of_run(config.teacher, run))
+    return config
+
+
+def _finetuning(e: Experiment, config: Distill) -> Experiment:
+    """The teacher's own run: the student's data, augmentation, optimizer and length where nothing else is said."""
+    teacher = config.teacher
+    assert teacher.model is not None and isinstance(teacher.weights, str)
+    trainer = e.trainer if teacher.epochs is None else replace(e.trainer, epochs=teacher.epochs, steps=None)
+    return replace(
+        e,
+        strategy=config.adapt,
+        dataset=replace(e.dataset, unlabelled=None),
+        model=Model(teacher.model, teacher.source, teacher.weights),
+        image_size=e.image_size if teacher.image_size == "auto" else teacher.image_size,
+        trainer=trainer,
+        optimizer=replace(e.optimizer, lr=teacher.lr or e.optimizer.lr),
+    )
+
+
+def _previous_generation(e: Experiment, config: Distill) -> Experiment:
+    return replace(e, strategy=replace(config, generations=config.generations - 1))
+
+
+def _taught_by_itself(config: Distill, run: Path) -> Distill:
+    """By the generation before: pairs of stages are of one architecture then."""
+    pairs = None if config.pairs is None else tuple((ours, ours) for ours, _ in config.pairs)
+    return replace(config, teacher=_of_run(config.teacher, run), pairs=pairs)
+
+
+def _of_run(teacher: Teacher, run: Path) -> Teacher:
+    return replace(
+        teacher,
+        model=None,
+        source="auto",
+        weights=str(run),
+        finetune=False,
+        epochs=None,
+        lr=None,
+        image_size="auto",
+    )
+
+
+def _trained(e: Experiment, role: str, reporter: Reporter) -> Path:
+    """The directory of a complete run of `e`; another process that trains it is waited for."""
+    from filelock import FileLock
+
+    # It prepares students: each would import the other.
+    from transfer_cli.runs.train import train
+
+    problems = combination_problems(replace(e, resume="never"))
+    if problems:
+        raise UserError("\n".join(f"strategy.adapt: {problem}" for problem in problems))
+    name = f"{role}-{e.model.name}-{e.dataset.name}-{config_hash(e)[:8]}"
+    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
+    path = Path(e.output_dir) / "runs" / name
+    rundir.check_writable(path.parent)
+    reporter.say(f"{role:9} {e.model.name}: {e.strategy.name} on {e.dataset.name} in {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.parent / f".{name}.lock"):
+        train(replace(e, name=name, resume="auto"), path, Reporter(quiet=e.quiet, prints_result=False))
+    return path

@@ -1,0 +1,65 @@
+"""Whether a teacher knows more than the student could read off its own pretrained features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from transfer_cli.errors import RunError
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.distill.teacher import FINETUNE_FIRST, KEY, TRAIN_LONGER, Teacher
+from transfer_cli.runs.loop_job import Setup
+from transfer_cli.runs.materials import Materials
+from transfer_cli.runs.probe import fit_probe
+
+PROBE_EPOCHS = 20
+
+
+def probe_accuracy(
+    setup: Setup, directory: Path, reporter: Reporter, stop_code: Callable[[], int | None]
+) -> float | None:
+    """Validation accuracy of a linear head on the student's frozen features, of one view of each labelled image.
+
+    None where that says nothing: random weights, a head that reads pooled stages, no labelled validation images. The
+    features are cached, so that only the first student of a sweep computes them.
+    """
+    m, network = setup.materials, setup.network
+    pretrained = setup.weights.sha256 is not None
+    if not pretrained or not network.has_features or network.readout is not None or len(m.images.splits["val"]) == 0:
+        return None
+    devices = [m.device] if m.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices):
+            fitted = fit_probe(_labelled(m), network, PROBE_EPOCHS, setup.compute, directory, reporter, stop_code)
+    except (OSError, RunError) as error:
+        reporter.warn(f"what the student's own features are worth is not known: {error}")
+        return None
+    return None if fitted.val is None else float(fitted.val["accuracy"])
+
+
+def warn_of_weak(teacher: Teacher, accuracy: float | None, probe: float, images: int, reporter: Reporter) -> None:
+    """Say so where a teacher is right clearly less often on validation than the student's own features allow.
+
+    Clearly: by two standard errors of the difference, both being shares of so many `images`.
+    """
+    if accuracy is None:
+        return
+    error = math.sqrt((accuracy * (1 - accuracy) + probe * (1 - probe)) / images)
+    if probe - accuracy > 2 * error:
+        advice = TRAIN_LONGER if teacher.trained_here else FINETUNE_FIRST
+        reporter.warn(
+            f"{KEY}: {teacher.name} is right for {100 * accuracy:.2f} % of {images} validation images, a linear head "
+            f"on the student's own frozen features for {100 * probe:.2f} %: it may hold the student back. {advice}"
+        )
+
+
+def _labelled(m: Materials) -> Materials:
+    """The training images that have labels, in one view, and those of validation."""
+    train, none = m.images.splits["train"], np.empty(0, np.int64)
+    splits = {**m.images.splits, "train": train[m.images.labels[train] >= 0], "test": none}
+    return replace(m, images=replace(m.images, splits=splits), augment=replace(m.augment, views=1))

@@ -1,0 +1,121 @@
+"""strategy=extract without labels: features of images, what the network's own head calls them, groups of like ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from transfer_cli.config.extract import Extract
+from transfer_cli.engine.device import Compute
+from transfer_cli.engine.frozen import Frozen
+from transfer_cli.files import write_csv
+from transfer_cli.methods.groups import Groups, group
+from transfer_cli.models.network import Readout
+from transfer_cli.records import sheet
+from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs import materials as building
+from transfer_cli.runs.backbone import Backbone
+from transfer_cli.runs.features import features_of
+from transfer_cli.runs.finish import Outcome
+from transfer_cli.runs.materials import Materials
+from transfer_cli.runs.views import Parts
+
+FEATURES, INDEX = "features.safetensors", "index.csv"
+TOP = 5
+SHOWN_OF_GROUP = 10
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """All images of a set through a backbone that keeps the head it came with, where it came with one."""
+
+    materials: Materials
+    config: Extract
+    backbone: Backbone
+    readout: Readout | None
+    compute: Compute
+
+    @property
+    def precision(self) -> str:
+        """Of the backbone."""
+        return self.compute.precision
+
+    def run(self, directory: Path, reporter: Reporter, stop_code: Callable[[], int | None]) -> Outcome:
+        """Write features, index and groups into the run directory."""
+        m, started = self.materials, time.perf_counter()
+        frozen = features_of(self.backbone, self.config, self.readout, self.compute, reporter, stop_code)
+        indices = np.concatenate([m.images.splits[split] for split in SPLITS])
+        features = self._features(frozen)
+        groups = group(features, self.config.groups, m.experiment.seed)
+        save_file({"features": features}, directory / f".{FEATURES}.writing")
+        (directory / f".{FEATURES}.writing").replace(directory / FEATURES)
+        self._write_index(directory, indices, features, groups)
+        (directory / "plots").mkdir(exist_ok=True)
+        self._draw_groups(directory / "plots" / "groups.png", indices, groups)
+        reporter.say(
+            f"features  {len(features):,} x {features.shape[1]} in {FEATURES}, {groups.count} groups in {INDEX}"
+        )
+        seconds = time.perf_counter() - started
+        return Outcome(
+            best_epoch=0,
+            val=None,
+            step=0,
+            log=MetricsLog.resume(directory / "metrics.jsonl", 0),
+            precision=self.precision,
+            save_model=lambda run: None,
+            test_logits=lambda: None,
+            parameters=building.parameter_counts(self.backbone.network, trainable=False),
+            weights=(m.source.label, self.backbone.weights_sha256),
+            train_seconds=seconds,
+            images=len(features),
+            more={"backbone_images": frozen.images_computed, "feature_width": features.shape[1]},
+        )
+
+    def _features(self, frozen: Frozen) -> Tensor:
+        """[N, D] float32, split after split."""
+        parts = Parts(self.materials)
+        there = [split for split in SPLITS if len(self.materials.images.splits[split])]
+        found = [frozen.of(parts.part(split, None)) for split in there]
+        return torch.cat([rows.rows(np.arange(len(rows))) for rows in found]).float()
+
+    def _write_index(self, directory: Path, indices: NDArray[np.int64], features: Tensor, groups: Groups) -> None:
+        ids, names = self.materials.images.ids, self.backbone.own_classes
+        columns = ["row", "path", "group"]
+        guesses: list[list[str]] = [[] for _ in indices]
+        if names and self.readout is None:
+            top = min(TOP, len(names))
+            columns += [f"{what}_{rank}" for rank in range(1, top + 1) for what in ("label", "probability")]
+            guesses = self._guesses(features, names, top)
+        rows = [[row, ids[index], int(groups.of[row]), *guesses[row]] for row, index in enumerate(indices.tolist())]
+        write_csv(directory / INDEX, columns, rows)
+
+    @torch.inference_mode()
+    def _guesses(self, features: Tensor, names: tuple[str, ...], top: int) -> list[list[str]]:
+        """For each image the likeliest classes of the network's own head, each with its probability."""
+        network, rows = self.backbone.network, []
+        for part in features.split(4096):
+            logits = network.forward_from(len(network.stages) - 1, part.to(self.materials.device))
+            values, positions = logits.float().softmax(1).topk(top)
+            for probabilities, classes in zip(values.tolist(), positions.tolist(), strict=True):
+                pairs = zip(classes, probabilities, strict=True)
+                rows.append([text for label, p in pairs for text in (names[label], f"{p:.4f}")])
+        return rows
+
+    def _draw_groups(self, path: Path, indices: NDArray[np.int64], groups: Groups) -> None:
+        """The images nearest to the centre of each group, a row each, as the network sees them."""
+        rows, names = [], []
+        for number in range(groups.count):
+            nearest = groups.nearest(number, SHOWN_OF_GROUP)
+            rows.append(list(self.materials.pixels.store.evaluation(indices[nearest])))
+            names.append(f"group {number}: {int((groups.of == number).sum()):,} images")
+        sheet.groups(rows, names, path)

@@ -1,0 +1,123 @@
+"""A trained model on disk: `model.safetensors` and `model.json`, all that using it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from transfer_cli.config.schema import Experiment
+from transfer_cli.engine import device as devices
+from transfer_cli.engine.device import Compute, Normalize, Place, PlacePixels
+from transfer_cli.errors import UserError
+from transfer_cli.files import fsync_directory, write_json
+from transfer_cli.models import backbones, weights
+from transfer_cli.models.heads import HeadSpec, attach
+from transfer_cli.models.network import Network
+from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.materials import Materials
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, ready to predict."""
+
+    network: Network
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    compute: Compute
+
+    @property
+    def place(self) -> Place:
+        """Batches of pixels to network inputs on the device."""
+        return PlacePixels(Normalize(self.preprocessing.mean, self.preprocessing.std, self.compute.device))
+
+
+def save_trained(
+    directory: Path, materials: Materials, tensors: Mapping[str, Tensor], head: HeadSpec, precision: str
+) -> None:
+    """Write weights (the plain architecture's, with `head` as its classifier) and description, each atomically."""
+    temporary = directory / f".{WEIGHTS}.writing"
+    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary)
+    os.replace(temporary, directory / WEIGHTS)
+    fsync_directory(directory)
+    model = materials.experiment.model
+    description = {
+        "model": {"name": model.name, "source": model.source},
+        "classes": list(materials.images.classes),
+        "preprocessing": materials.preprocessing.to_dict(),
+        "precision": precision,
+        "head": head.to_dict(),
+    }
+    write_json(directory / DESCRIPTION, description)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `model.json` says."""
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    precision: str
+    head: HeadSpec
+
+
+def describe(run: Path, key: str = "run") -> Description:
+    """The description in a run directory. Raises UserError naming `key` for a damaged one."""
+    try:
+        description = json.loads((run / DESCRIPTION).read_text(encoding="utf-8"))
+        return Description(
+            str(description["model"]["name"]),
+            str(description["model"]["source"]),
+            tuple(str(label) for label in description["classes"]),
+            Preprocessing.from_dict(description["preprocessing"]),
+            str(description["precision"]),
+            HeadSpec.from_dict(description["head"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{key}={run}: {DESCRIPTION} is damaged or of another program ({error}).") from error
+
+
+def build_trained(run: Path, about: Description, image_size: int) -> Network:
+    """The network of a run directory for images of `image_size` pixels, on the host, in eval mode."""
+    network = backbones.build(about.name, about.source, len(about.classes), image_size=image_size)
+    if about.head != HeadSpec(width=network.feature_width):
+        network = attach(network, about.head, len(about.classes))
+    weights.load(network, weights.resolve(about.name, about.source, str(run)), image_size)
+    network.eval()
+    return network
+
+
+def warn_of_unread(overrides: list[str], reporter: Reporter) -> None:
+    """Tell of words of the command that say how a model is trained: what uses a trained one does not read them."""
+    for word in overrides:
+        if word.split("=")[0].split(".")[0] in ("model", "image_size", "strategy", "optimizer", "scheduler", "augment"):
+            reporter.warn(f"{word}: has no effect; the model is used as its run left it")
+
+
+def load_trained(run: Path, experiment: Experiment) -> Trained:
+    """The trained model of a run directory, on the device `experiment` asks for, at the precision of its training.
+
+    Raises UserError for a damaged description, or weights that do not fit it.
+    """
+    device = devices.select_device(experiment.trainer.device)
+    devices.prepare(device, experiment.seed)
+    about = describe(run)
+    precision = about.precision if experiment.trainer.precision == "auto" else experiment.trainer.precision
+    if precision not in devices.DTYPES or (precision == "fp16" and device.type == "cpu"):
+        precision = "fp32"
+    network = build_trained(run, about, about.preprocessing.crop_pixels)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Trained(network, about.classes, about.preprocessing, Compute(device, precision))
