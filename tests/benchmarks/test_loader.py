@@ -23,9 +23,9 @@ from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Samples, TrainBatches
 from transfer_cli.data.sources.load import load
-from transfer_cli.data.store import forms
-from transfer_cli.data.store.forms import Want
-from transfer_cli.data.store.open import Wish, open_store
+from transfer_cli.data.store import formats
+from transfer_cli.data.store.formats import PixelRequest
+from transfer_cli.data.store.open import StoreOptions, open_store
 from transfer_cli.engine import memory
 from transfer_cli.engine.device import Normalize, PlacePixels
 from transfer_cli.models.preprocessing import IMAGENET
@@ -67,8 +67,8 @@ def recipe() -> Augment:
 def ours(folder: Path, cache: Path, where: str) -> Callable[[int], int]:
     """An epoch of our loader over all images; the first pass is done before."""
     images = load("folder", str(folder), val_fraction=0.01, test_fraction=0.0, train_fraction=1.0, shots=None, seed=0)
-    wants = [Want(forms.training(IMAGENET, 1.5), images.splits["train"])]
-    opened = open_store(images, wants, Wish(where, "error"), Cache(cache, 10**12), Reporter(quiet=True))
+    wants = [PixelRequest(formats.training(IMAGENET, 1.5), images.splits["train"])]
+    opened = open_store(images, wants, StoreOptions(where, "error"), Cache(cache, 10**12), Reporter(quiet=True))
     samples = Samples(images, opened.store, IMAGENET, recipe(), seed=0)
     batches = TrainBatches(samples, batch_size=BATCH, workers=WORKERS)
     place = PlacePixels(Normalize(IMAGENET.mean, IMAGENET.std, DEVICE))

@@ -11,8 +11,8 @@ from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Batch, OrderedBatches, Samples, Shard, TrainBatches
 from transfer_cli.data.sources.decode import DecodeError
 from transfer_cli.data.sources.load import ImageSet, load
-from transfer_cli.data.store import forms
-from transfer_cli.data.store.forms import Want
+from transfer_cli.data.store import formats
+from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.live import Contents, MemoryStore, StreamStore
 from transfer_cli.models.preprocessing import Preprocessing
 
@@ -34,11 +34,11 @@ def loaded(name: str, path: str | None = None, **changes: Any) -> ImageSet:
 
 def samples(images: ImageSet, preprocessing: Preprocessing, augment: Augment = STANDARD) -> Samples:
     everything = np.arange(len(images.ids))
-    made = [forms.evaluation(preprocessing), forms.training(preprocessing, 1.5)]
+    made = [formats.evaluation(preprocessing), formats.training(preprocessing, 1.5)]
     if images.files:
         store: Any = StreamStore(images, {form.name: form for form in made}, Contents(np.empty((0, 32), np.uint8)))
     else:
-        store = MemoryStore(images, [Want(form, everything) for form in made])
+        store = MemoryStore(images, [PixelRequest(form, everything) for form in made])
     return Samples(images, store, preprocessing, augment, seed=3)
 
 

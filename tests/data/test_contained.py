@@ -16,10 +16,10 @@ from tests.data.test_batches import STANDARD
 from transfer_cli.cache.entries import Cache
 from transfer_cli.data.batches import Samples, TrainBatches
 from transfer_cli.data.sources.load import ImageSet, load
-from transfer_cli.data.store import forms
+from transfer_cli.data.store import formats
 from transfer_cli.data.store.duplicates import duplicate_notes
-from transfer_cli.data.store.forms import Want
-from transfer_cli.data.store.open import Opened, Wish, open_store
+from transfer_cli.data.store.formats import PixelRequest
+from transfer_cli.data.store.open import Opened, StoreOptions, open_store
 from transfer_cli.errors import UserError
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
@@ -72,10 +72,10 @@ def opened(
     images: ImageSet, preprocessing: Preprocessing, root: Path, where: str = "disk", on_bad: str = "error"
 ) -> Opened:
     wants = [
-        Want(forms.training(preprocessing, 1.5), images.splits["train"]),
-        Want(forms.evaluation(preprocessing), np.union1d(images.splits["val"], images.splits["test"])),
+        PixelRequest(formats.training(preprocessing, 1.5), images.splits["train"]),
+        PixelRequest(formats.evaluation(preprocessing), np.union1d(images.splits["val"], images.splits["test"])),
     ]
-    return open_store(images, wants, Wish(where, on_bad), Cache(root, 10**12), Reporter(quiet=True))
+    return open_store(images, wants, StoreOptions(where, on_bad), Cache(root, 10**12), Reporter(quiet=True))
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -18,9 +18,9 @@ from transfer_cli.cache.entries import Cache
 from transfer_cli.data.sources.decode import DecodeError, open_image
 from transfer_cli.data.sources.folder import scan
 from transfer_cli.data.sources.load import ImageSet, load
-from transfer_cli.data.store import forms
-from transfer_cli.data.store.forms import Want
-from transfer_cli.data.store.open import Wish, open_store
+from transfer_cli.data.store import formats
+from transfer_cli.data.store.formats import PixelRequest
+from transfer_cli.data.store.open import StoreOptions, open_store
 from transfer_cli.errors import UserError
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
@@ -114,9 +114,11 @@ def test_the_first_pass_finds_what_cannot_be_shown_and_skips_it_alone(
             wanted.add(str(file))
     before, images = state(root), load_folder(root)
     wants = [
-        Want(forms.training(preprocessing, 1.5), images.splits["train"]),
-        Want(forms.evaluation(preprocessing), np.union1d(images.splits["val"], images.splits["test"])),
+        PixelRequest(formats.training(preprocessing, 1.5), images.splits["train"]),
+        PixelRequest(formats.evaluation(preprocessing), np.union1d(images.splits["val"], images.splits["test"])),
     ]
-    opened = open_store(images, wants, Wish(where, "skip"), Cache(tmp_path / "cache", 10**12), Reporter(quiet=True))
+    opened = open_store(
+        images, wants, StoreOptions(where, "skip"), Cache(tmp_path / "cache", 10**12), Reporter(quiet=True)
+    )
     assert {images.ids[index] for index in opened.skipped} == wanted
     assert state(root) == before

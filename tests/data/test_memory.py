@@ -23,11 +23,11 @@ from transfer_cli.cache.entries import Cache
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.command.compose import compose, to_plain
 from transfer_cli.config.parse import parse
-from transfer_cli.data.store import firstpass, forms
+from transfer_cli.data.store import firstpass, formats
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
-from transfer_cli.data.store.forms import Want
+from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.sources.load import load
-from transfer_cli.data.store.open import Wish, open_store
+from transfer_cli.data.store.open import StoreOptions, open_store
 from transfer_cli.engine import memory
 from transfer_cli.models.preprocessing import IMAGENET
 from transfer_cli.records.terminal import Reporter
@@ -38,10 +38,10 @@ augment = parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), ["aug
 images = load("folder", folder, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=None, seed=0)
 preprocessing = IMAGENET.at(96)
 held_out = np.union1d(images.splits["val"], images.splits["test"])
-training = Want(forms.training(preprocessing, 1.5), images.splits["train"])
-wants = [training, Want(forms.evaluation(preprocessing), held_out)]
+training = PixelRequest(formats.training(preprocessing, 1.5), images.splits["train"])
+wants = [training, PixelRequest(formats.evaluation(preprocessing), held_out)]
 firstpass.CHUNK_IMAGES = 1000
-opened = open_store(images, wants, Wish(where, "error"), Cache(Path("cache"), 10**12), Reporter(quiet=True))
+opened = open_store(images, wants, StoreOptions(where, "error"), Cache(Path("cache"), 10**12), Reporter(quiet=True))
 assert opened.store.where == where
 samples = Samples(images, opened.store, preprocessing, augment, seed=0)
 for batch in TrainBatches(samples, batch_size=32, workers=2).epoch(0):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.balance import balanced_order
-from transfer_cli.data.sources.found import Indices
+from transfer_cli.data.sources.listing import Indices
 from transfer_cli.data.sources.load import ImageSet
 from transfer_cli.data.store.device import DeviceStore, cuts_there
 from transfer_cli.data.store.open import Store

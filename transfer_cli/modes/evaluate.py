@@ -13,8 +13,8 @@ from transfer_cli.config.schema import Dataset, Experiment
 from transfer_cli.data.batches import OrderedBatches, Samples
 from transfer_cli.data.describe import changed_since
 from transfer_cli.data.sources.load import ImageSet
-from transfer_cli.data.store import forms
-from transfer_cli.data.store.forms import Want
+from transfer_cli.data.store import formats
+from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.engine.loop import predict_logits
 from transfer_cli.errors import EXIT_OK, UserError, nearest
 from transfer_cli.files import write_json
@@ -45,7 +45,7 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
     store = dataset.store if dataset.store in ("disk", "stream") else "auto"
     experiment = replace(experiment, dataset=replace(dataset, store=store))
     cache = open_cache(experiment.cache_dir, experiment.cache_size)
-    wants = [Want(forms.evaluation(trained.preprocessing), indices)]
+    wants = [PixelRequest(formats.evaluation(trained.preprocessing), indices)]
     opened = building.open_pixels(experiment, images, wants, cache, reporter)
     images, indices = opened.images, opened.images.splits[experiment.split]
     now = {experiment.split: opened.store.fingerprint(indices)} if images.files else None

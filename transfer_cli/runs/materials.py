@@ -15,12 +15,12 @@ from transfer_cli.data.balance import skew_note
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
 from transfer_cli.data.describe import class_table
 from transfer_cli.data.sources import load as sources
-from transfer_cli.data.sources.found import Columns
+from transfer_cli.data.sources.listing import Columns
 from transfer_cli.data.sources.load import ImageSet
-from transfer_cli.data.store import forms
+from transfer_cli.data.store import formats
 from transfer_cli.data.store.device import cuts_there
-from transfer_cli.data.store.forms import Want
-from transfer_cli.data.store.open import Gpu, Opened, Store, Wish, open_store
+from transfer_cli.data.store.formats import PixelRequest
+from transfer_cli.data.store.open import Gpu, Opened, Store, StoreOptions, open_store
 from transfer_cli.data.workers import auto_workers, cpus
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.device import Normalize, Place, PlacePixels
@@ -187,7 +187,7 @@ def load_images(dataset: Dataset, seed: int) -> ImageSet:
     )
 
 
-def training_wants(materials: Materials, plain: bool = False) -> list[Want]:
+def training_wants(materials: Materials, plain: bool = False) -> list[PixelRequest]:
     """Which pixels a training needs: sources to crop views from, and evaluation pixels of the other splits.
 
     `plain`: evaluation pixels of the training images, too.
@@ -195,29 +195,29 @@ def training_wants(materials: Materials, plain: bool = False) -> list[Want]:
     splits, preprocessing = materials.images.splits, materials.preprocessing
     held_out = np.union1d(splits["val"], splits["test"])
     if materials.augment.crop_scale is None:
-        return [Want(forms.evaluation(preprocessing), np.union1d(held_out, splits["train"]))]
-    training = forms.training(preprocessing, materials.experiment.dataset.source_factor)
+        return [PixelRequest(formats.evaluation(preprocessing), np.union1d(held_out, splits["train"]))]
+    training = formats.training(preprocessing, materials.experiment.dataset.source_factor)
     evaluated = np.union1d(held_out, splits["train"]) if plain else held_out
-    return [Want(training, splits["train"]), Want(forms.evaluation(preprocessing), evaluated)]
+    return [PixelRequest(training, splits["train"]), PixelRequest(formats.evaluation(preprocessing), evaluated)]
 
 
 def open_pixels(
     experiment: Experiment,
     images: ImageSet,
-    wants: list[Want],
+    wants: list[PixelRequest],
     cache: Cache,
     reporter: Reporter,
     gpu: Gpu | None = None,
 ) -> Opened:
     """The store of all that is wanted, kept on `gpu` if it suits; a signal ends its first pass between two images."""
-    wish = Wish(experiment.dataset.store, experiment.dataset.on_bad, gpu)
+    options = StoreOptions(experiment.dataset.store, experiment.dataset.on_bad, gpu)
     with StopRequest() as stop:
 
         def check_stop() -> None:
             if stop.code is not None:
                 raise Stopped(stop.code, "while images were decoded; the same command goes on from there")
 
-        return open_store(images, wants, wish, cache, reporter, check_stop)
+        return open_store(images, wants, options, cache, reporter, check_stop)
 
 
 def resolve_workers(experiment: Experiment, store: Store) -> int:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from transfer_cli.data.sources.decode import DecodeError, open_image
-from transfer_cli.data.sources.found import Files
+from transfer_cli.data.sources.listing import Files
 
 RAMP = np.tile(np.linspace(0, 255, 32).astype(np.uint8), (24, 1))
 COLOURS = np.stack([RAMP, 255 - RAMP, np.full_like(RAMP, 100)], axis=2)

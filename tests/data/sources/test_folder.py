@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from transfer_cli.data.sources.folder import scan
-from transfer_cli.data.sources.found import Found
+from transfer_cli.data.sources.listing import Listing
 from transfer_cli.errors import UserError
 
 MakeImages = Callable[..., list[Path]]
@@ -22,7 +22,7 @@ def flat(tmp_path: Path, make_images: MakeImages) -> Path:
     return root
 
 
-def shown(found: Found, split: str = "train") -> list[tuple[str, str]]:
+def shown(found: Listing, split: str = "train") -> list[tuple[str, str]]:
     return [(found.keys[index], found.classes[found.labels[index]]) for index in found.splits[split]]
 
 

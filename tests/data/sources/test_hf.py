@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.data.sources.found import Columns, Found
 from transfer_cli.data.sources.hf import read
+from transfer_cli.data.sources.listing import Columns, Listing
 from transfer_cli.errors import UserError
 
 datasets = pytest.importorskip("datasets", reason="needs the extra: pip install 'transfer-run[hf]'")
@@ -36,7 +36,7 @@ def saved(folder: Path, **parts: Any) -> str:
     return str(folder)
 
 
-def pixels(found: Found) -> list[bytes]:
+def pixels(found: Listing) -> list[bytes]:
     return [found.read(index).tobytes() for index in range(len(found.keys))]
 
 

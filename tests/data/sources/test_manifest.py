@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.data.sources.found import Columns, Found
+from transfer_cli.data.sources.listing import Columns, Listing
 from transfer_cli.data.sources.manifest import read
 from transfer_cli.data.sources.parquet import RowGroups
 from transfer_cli.errors import UserError
@@ -21,13 +21,13 @@ def folder(tmp_path: Path, make_images: Callable[..., list[Path]]) -> Path:
     return tmp_path
 
 
-def listed(folder: Path, content: str | bytes, name: str = "list.csv", **columns: str) -> Found:
+def listed(folder: Path, content: str | bytes, name: str = "list.csv", **columns: str) -> Listing:
     file = folder / name
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     return read(str(file), Columns(**columns))
 
 
-def labelled(found: Found) -> list[tuple[str, str]]:
+def labelled(found: Listing) -> list[tuple[str, str]]:
     return [(key, found.classes[label]) for key, label in zip(found.keys, found.labels, strict=True)]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.data.sources.found import Columns, Found
+from transfer_cli.data.sources.listing import Columns, Listing
 from transfer_cli.data.sources.webdataset import read
 from transfer_cli.errors import UserError
 
@@ -39,7 +39,7 @@ def samples(*numbers: int, label: str = "cls") -> dict[str, bytes | str]:
     return members
 
 
-def labelled(found: Found) -> list[tuple[str, str]]:
+def labelled(found: Listing) -> list[tuple[str, str]]:
     return [(key, found.classes[label]) for key, label in zip(found.keys, found.labels, strict=True)]
 
 

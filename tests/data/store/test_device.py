@@ -15,10 +15,10 @@ from transfer_cli.cache.entries import Cache
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
 from transfer_cli.data.sources.load import ImageSet, load
-from transfer_cli.data.store import forms
+from transfer_cli.data.store import formats
 from transfer_cli.data.store.device import DeviceStore, cuts_there
-from transfer_cli.data.store.forms import Want
-from transfer_cli.data.store.open import Gpu, Opened, Wish, open_store
+from transfer_cli.data.store.formats import PixelRequest
+from transfer_cli.data.store.open import Gpu, Opened, StoreOptions, open_store
 from transfer_cli.engine.device import Normalize, PlacePixels
 from transfer_cli.errors import UserError
 from transfer_cli.models.preprocessing import Preprocessing
@@ -39,18 +39,20 @@ def images(tmp_path: Path, make_images: Callable[..., list[Path]]) -> ImageSet:
     return load("folder", path, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=None, seed=0)
 
 
-def opened(images: ImageSet, preprocessing: Preprocessing, wish: Wish, reporter: Reporter | None = None) -> Opened:
+def opened(
+    images: ImageSet, preprocessing: Preprocessing, options: StoreOptions, reporter: Reporter | None = None
+) -> Opened:
     held_out = np.union1d(images.splits["val"], images.splits["test"])
     wants = [
-        Want(forms.training(preprocessing, 1.5), images.splits["train"]),
-        Want(forms.evaluation(preprocessing), held_out),
+        PixelRequest(formats.training(preprocessing, 1.5), images.splits["train"]),
+        PixelRequest(formats.evaluation(preprocessing), held_out),
     ]
-    return open_store(images, wants, wish, Cache(Path("cache"), 10**12), reporter or Reporter(quiet=True))
+    return open_store(images, wants, options, Cache(Path("cache"), 10**12), reporter or Reporter(quiet=True))
 
 
 def on(device: str, images: ImageSet, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch) -> DeviceStore:
     monkeypatch.setattr(Gpu, "free_bytes", lambda self: 10**9)
-    store = opened(images, preprocessing, Wish("device", "error", Gpu(torch.device(device), True))).store
+    store = opened(images, preprocessing, StoreOptions("device", "error", Gpu(torch.device(device), True))).store
     assert isinstance(store, DeviceStore)
     return store
 
@@ -61,7 +63,9 @@ def test_evaluation_pixels_are_the_hosts_byte_for_byte(
 ) -> None:
     store = on(device, images, preprocessing, monkeypatch)
     shown = Samples(images, store, preprocessing, STANDARD, 0)
-    host = Samples(images, opened(images, preprocessing, Wish("disk", "error")).store, preprocessing, STANDARD, 0)
+    host = Samples(
+        images, opened(images, preprocessing, StoreOptions("disk", "error")).store, preprocessing, STANDARD, 0
+    )
     for split in ("val", "test"):
         for ours, theirs in zip(
             OrderedBatches(shown, images.splits[split], batch_size=3, workers=1),
@@ -86,7 +90,7 @@ def test_views_are_the_hosts_to_a_level(
     device: str, recipe: Augment, images: ImageSet, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = on(device, images, preprocessing, monkeypatch)
-    disk = opened(images, preprocessing, Wish("disk", "error")).store
+    disk = opened(images, preprocessing, StoreOptions("disk", "error")).store
     shown, host = (Samples(images, which, preprocessing, recipe, 5) for which in (store, disk))
     place = PlacePixels(Normalize(preprocessing.mean, preprocessing.std, torch.device(device)))
     for epoch in range(3):
@@ -145,7 +149,7 @@ def test_auto_takes_a_gpu_where_all_fits_well(
 ) -> None:
     monkeypatch.setattr(Gpu, "free_bytes", lambda self: free)
     gpu = Gpu(torch.device("cpu"), cuts)
-    assert opened(images, preprocessing, Wish(where, "error", gpu)).store.where == expected
+    assert opened(images, preprocessing, StoreOptions(where, "error", gpu)).store.where == expected
 
 
 def test_what_does_not_fit_is_refused(
@@ -153,17 +157,17 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     monkeypatch.setattr(Gpu, "free_bytes", lambda self: 20_000)
     with pytest.raises(UserError, match=r"dataset\.store=device.*do not fit"):
-        opened(images, preprocessing, Wish("device", "error", Gpu(torch.device("cpu"), True)))
+        opened(images, preprocessing, StoreOptions("device", "error", Gpu(torch.device("cpu"), True)))
     with pytest.raises(UserError, match=r"dataset\.store=device.*CUDA"):
-        opened(images, preprocessing, Wish("device", "error"))
+        opened(images, preprocessing, StoreOptions("device", "error"))
 
 
 def test_views_that_a_gpu_cannot_cut_come_from_the_host(
     images: ImageSet, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Gpu, "free_bytes", lambda self: 10**9)
-    store = opened(images, preprocessing, Wish("device", "error", Gpu(torch.device("cpu"), False))).store
-    disk = opened(images, preprocessing, Wish("disk", "error")).store
+    store = opened(images, preprocessing, StoreOptions("device", "error", Gpu(torch.device("cpu"), False))).store
+    disk = opened(images, preprocessing, StoreOptions("disk", "error")).store
     turned = replace(STANDARD, rotate=20.0)
     train = images.splits["train"]
     ours, theirs = (Samples(images, which, preprocessing, turned, 0).view(train, 1) for which in (store, disk))
@@ -173,5 +177,5 @@ def test_views_that_a_gpu_cannot_cut_come_from_the_host(
 def test_sets_in_memory_may_go_to_a_gpu_too(preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch) -> None:
     digits = load("digits", None, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=2, seed=0)
     store = on("cpu", digits, preprocessing, monkeypatch)
-    expected = opened(digits, preprocessing, Wish("auto", "error")).store.evaluation(digits.splits["val"])
+    expected = opened(digits, preprocessing, StoreOptions("auto", "error")).store.evaluation(digits.splits["val"])
     assert np.array_equal(store.placed(digits.splits["val"]).permute(0, 2, 3, 1).numpy(), expected)

@@ -17,9 +17,9 @@ from PIL import Image
 
 from transfer_cli.cache.entries import Cache, remove
 from transfer_cli.data.sources.load import ImageSet, load
-from transfer_cli.data.store import firstpass, forms
-from transfer_cli.data.store.forms import Want
-from transfer_cli.data.store.open import Opened, Wish, open_store
+from transfer_cli.data.store import firstpass, formats
+from transfer_cli.data.store.formats import PixelRequest
+from transfer_cli.data.store.open import Opened, StoreOptions, open_store
 from transfer_cli.data.views import augment
 from transfer_cli.errors import RunError, Stopped, UserError
 from transfer_cli.models.preprocessing import Preprocessing
@@ -60,11 +60,13 @@ class Opening:
         check_stop: Callable[[], None] = lambda: None,
     ) -> Opened:
         wants = [
-            Want(forms.training(self.preprocessing, 1.5), images.splits["train"]),
-            Want(forms.evaluation(self.preprocessing), np.union1d(images.splits["val"], images.splits["test"])),
+            PixelRequest(formats.training(self.preprocessing, 1.5), images.splits["train"]),
+            PixelRequest(
+                formats.evaluation(self.preprocessing), np.union1d(images.splits["val"], images.splits["test"])
+            ),
         ]
         self.cache = Cache(self.root, max_bytes)
-        return open_store(images, wants, Wish(where, on_bad), self.cache, Reporter(quiet=True), check_stop)
+        return open_store(images, wants, StoreOptions(where, on_bad), self.cache, Reporter(quiet=True), check_stop)
 
 
 @pytest.fixture
@@ -195,10 +197,10 @@ def test_other_splits_share_what_is_decoded(folder: Path, opening: Opening, prep
 def test_another_size_or_factor_is_decoded_anew(folder: Path, opening: Opening, preprocessing: Preprocessing) -> None:
     images = photos(folder)
     opening(images)
-    for form in (forms.training(preprocessing, 2.0), forms.evaluation(preprocessing.at(20))):
-        wants = [Want(form, images.splits["train"])]
+    for form in (formats.training(preprocessing, 2.0), formats.evaluation(preprocessing.at(20))):
+        wants = [PixelRequest(form, images.splits["train"])]
         cache = Cache(folder.parent / "cache", LARGE)
-        opened = open_store(images, wants, Wish("disk", "error"), cache, Reporter(quiet=True))
+        opened = open_store(images, wants, StoreOptions("disk", "error"), cache, Reporter(quiet=True))
         assert opened.store.images_decoded == len(images.splits["train"])
 
 
@@ -332,8 +334,8 @@ def test_a_set_that_just_fits_pushes_out_others_and_never_itself(
     needed = sum((entry.path / "pixels.bin").stat().st_size for entry in opening.cache.entries())
     for entry in opening.cache.entries():
         remove(entry)
-    other = [Want(forms.training(preprocessing, 1.2), images.splits["train"])]
-    open_store(images, other, Wish("disk", "error"), Cache(opening.root, LARGE), Reporter(quiet=True))
+    other = [PixelRequest(formats.training(preprocessing, 1.2), images.splits["train"])]
+    open_store(images, other, StoreOptions("disk", "error"), Cache(opening.root, LARGE), Reporter(quiet=True))
     (old,) = Cache(opening.root, LARGE).entries()
     monkeypatch.setattr(firstpass, "CHUNK_IMAGES", 9)
     cap = needed + 40 * 80 + 2**14  # as estimated

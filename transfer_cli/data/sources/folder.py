@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from transfer_cli import errors
-from transfer_cli.data.sources.found import Files, Found, Indices, few
+from transfer_cli.data.sources.listing import Files, Indices, Listing, few
 from transfer_cli.data.sources.walk import folders, inode_of, walk
 from transfer_cli.errors import UserError
 
@@ -41,7 +41,7 @@ class _Listing:
         return others if len(self.keys) == before else []
 
 
-def scan(path: str | None, labelled: bool = True) -> Found:
+def scan(path: str | None, labelled: bool = True) -> Listing:
     """The images under `path`: train/ (val/, test/) with class folders, or class folders alone.
 
     Not `labelled`: all images at any depth, in train/ (val/, test/) or not, labels -1. Raises UserError naming the
@@ -58,7 +58,7 @@ def scan(path: str | None, labelled: bool = True) -> Found:
         notes += _list_split(folder, classes, listing) if labelled else _list_unlabelled(folder, listing)
         splits[split] = np.arange(start, len(listing.keys))
     files = Files(str(root), listing.keys)
-    return Found(
+    return Listing(
         classes=tuple(classes),
         keys=listing.keys,
         labels=np.array(listing.labels, dtype=np.int64),

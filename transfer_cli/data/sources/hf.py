@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.sources.found import Columns, Found, Indices, few, split_of
 from transfer_cli.data.sources.hf_rows import Rows
 from transfer_cli.data.sources.labelling import check_several, index_labels, split_indices, split_notes
+from transfer_cli.data.sources.listing import Columns, Indices, Listing, few, split_of
 from transfer_cli.errors import UserError, nearest
 from transfer_cli.extras import need
 from transfer_cli.models.fetching import Remote, unreachable
@@ -25,7 +25,7 @@ _USUAL_IMAGES = ("image", "img")
 _USUAL_LABELS = ("label", "labels")
 
 
-def read(path: str | None, hub: str | None, subset: str | None, columns: Columns, labelled: bool = True) -> Found:
+def read(path: str | None, hub: str | None, subset: str | None, columns: Columns, labelled: bool = True) -> Listing:
     """The data set in a folder or in files, or `hub` by name (and `subset`); not `labelled`: no label is looked at.
 
     Raises UserError for a missing package, what cannot be loaded, columns that are not there, rows without a label, a
@@ -47,7 +47,7 @@ def read(path: str | None, hub: str | None, subset: str | None, columns: Columns
     keys = [f"{split}/{row}" for split, part in parts.items() for row in range(len(part))]
     encoded = [_encoded(library, where, part, image) for part in parts.values()]
     rows = Rows(encoded, image, [f"{where}/{key}" for key in keys])
-    return Found(
+    return Listing(
         classes=classes,
         keys=keys,
         labels=labels,

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from transfer_cli.data.sources import folder
-from transfer_cli.data.sources.found import UNLABELLED, Contents, Indices
+from transfer_cli.data.sources.listing import UNLABELLED, Contents, Indices
 from transfer_cli.data.sources.load import ImageSet
 from transfer_cli.errors import UserError
 

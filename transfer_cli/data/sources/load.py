@@ -13,7 +13,7 @@ from PIL import Image
 
 from transfer_cli import errors
 from transfer_cli.data.sources import folder, hf, manifest, packaged, splits, torchvision_sets, webdataset
-from transfer_cli.data.sources.found import USUAL_COLUMNS, Columns, Contents, Found, Indices, few
+from transfer_cli.data.sources.listing import USUAL_COLUMNS, Columns, Contents, Indices, Listing, few
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def load(
     records, `hub` and `subset` to hf, `download` to torchvision sets, `num_classes` and `samples` to fake. Raises
     UserError naming the `dataset.` key for unknown names, missing or unusable files and impossible fractions.
     """
-    kinds: dict[str, Callable[[], Found]] = {
+    kinds: dict[str, Callable[[], Listing]] = {
         "digits": packaged.digits,
         "fake": lambda: packaged.fake(num_classes, samples),
         "folder": lambda: folder.scan(path, labelled),
@@ -90,7 +90,7 @@ def load(
 
 
 def _complete(
-    found: Found, fractions: dict[str, float], train_fraction: float, shots: int | None, seed: int
+    found: Listing, fractions: dict[str, float], train_fraction: float, shots: int | None, seed: int
 ) -> tuple[dict[str, Indices], tuple[str, ...]]:
     """All three splits: those of `fractions` that are missing carved from train, then train reduced as asked."""
     missing = {split: fraction for split, fraction in fractions.items() if split not in found.splits}

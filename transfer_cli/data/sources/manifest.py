@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from transfer_cli.data.sources.delimited import DelimitedTable
-from transfer_cli.data.sources.found import SPLIT_NAMES, Columns, Files, Found, split_of
 from transfer_cli.data.sources.labelling import index_labels, split_indices, split_notes
+from transfer_cli.data.sources.listing import SPLIT_NAMES, Columns, Files, Listing, split_of
 from transfer_cli.data.sources.parquet import ParquetTable, RowGroups
 from transfer_cli.errors import UserError, nearest
 
@@ -82,7 +82,7 @@ class _Problems:
             raise UserError("\n".join(lines))
 
 
-def read(path: str | None, columns: Columns, labelled: bool = True) -> Found:
+def read(path: str | None, columns: Columns, labelled: bool = True) -> Listing:
     """The images that the table at `path` lists, paths relative to it; not `labelled`: no label is looked at.
 
     Raises UserError naming file and line: a column that is not there, empty cells, unknown splits, bad weights,
@@ -202,7 +202,7 @@ def _once(table: Table, rows: _Rows) -> tuple[_Rows, list[str]]:
     return rows.take(kept), [f"{table.file}: {len(repeats):,} row(s) repeat an earlier one ({example}); counted once."]
 
 
-def _beside(table: Table, rows: _Rows) -> Found:
+def _beside(table: Table, rows: _Rows) -> Listing:
     """Images in files of their own."""
     rows, notes = _once(table, rows)
     files = Files(str(table.file.parent), rows.keys)
@@ -211,16 +211,16 @@ def _beside(table: Table, rows: _Rows) -> Found:
     return replace(found, prefix=prefix, contents=files, notes=(*notes, *found.notes))
 
 
-def _inside(table: Table, rows: _Rows, images: RowGroups) -> Found:
+def _inside(table: Table, rows: _Rows, images: RowGroups) -> Listing:
     """Images in the table."""
     return replace(_found(table, rows, images.read), prefix=f"{table.file}/", contents=images)
 
 
-def _found(table: Table, rows: _Rows, read_image: Callable[[int], Image.Image]) -> Found:
+def _found(table: Table, rows: _Rows, read_image: Callable[[int], Image.Image]) -> Listing:
     where = str(table.file)
     splits = split_indices(where, rows.splits, len(rows.keys))
     classes, labels = index_labels(where, rows.labels, splits, len(rows.keys))
-    return Found(
+    return Listing(
         classes=classes,
         keys=rows.keys,
         labels=labels,

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transfer_cli.data.sources.found import Found
+from transfer_cli.data.sources.listing import Listing
 from transfer_cli.errors import UserError
 
 FAKE_PIXELS = 64
 _FAKE_NOISE = 40.0
 
 
-def digits() -> Found:
+def digits() -> Listing:
     """1797 handwritten digits of 8 x 8 pixels, 10 classes (UCI Optical Recognition, Alpaydin and Kaynak 1998)."""
     table = _digits_table()
     # 17 grey levels, 0..16; an image stays 8 x 8: enlarging is the business of a view.
     greys = np.rint(table[:, :64].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    return Found(
+    return Listing(
         classes=tuple(str(digit) for digit in range(10)),
         keys=[str(index) for index in range(len(greys))],
         labels=table[:, 64].astype(np.int64),
@@ -35,13 +35,13 @@ def digits() -> Found:
     )
 
 
-def fake(num_classes: int, samples: int) -> Found:
+def fake(num_classes: int, samples: int) -> Listing:
     """Generated images whose class shows in hue and stripe angle, under noise: learnable, and the same every time."""
     if num_classes < 2:
         raise UserError(f"dataset.num_classes={num_classes}: must be at least 2.")
     if samples < 3 * num_classes:
         raise UserError(f"dataset.samples={samples}: must be at least 3 a class, {3 * num_classes} here.")
-    return Found(
+    return Listing(
         classes=tuple(f"class_{label:0{len(str(num_classes - 1))}d}" for label in range(num_classes)),
         keys=[str(index) for index in range(samples)],
         labels=np.arange(samples, dtype=np.int64) % num_classes,

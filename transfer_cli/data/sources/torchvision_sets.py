@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transfer_cli.data.sources.found import Files, Found, Indices
+from transfer_cli.data.sources.listing import Files, Indices, Listing
 from transfer_cli.errors import UserError
 
 _DOWNLOAD_SILENCE_SECONDS = 20
@@ -114,7 +114,7 @@ SETS: dict[str, Spec] = {
 }
 
 
-def find(name: str, path: str | None, download: bool) -> Found:
+def find(name: str, path: str | None, download: bool) -> Listing:
     """The set `name` below `path`. Raises UserError where it is missing, damaged or cannot be downloaded."""
     if not path:
         raise UserError(f"dataset.path is not set: the folder that holds {SETS[name].place}, or is to hold it.")
@@ -157,7 +157,7 @@ def _impatient() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _join(name: str, root: str, classes: tuple[str, ...], parts: dict[str, tuple[Samples, Sequence[int]]]) -> Found:
+def _join(name: str, root: str, classes: tuple[str, ...], parts: dict[str, tuple[Samples, Sequence[int]]]) -> Listing:
     """The splits one after the other as one set of samples."""
     ends = np.cumsum([0] + [len(labels) for _, labels in parts.values()])
     splits: dict[str, Indices] = {
@@ -167,10 +167,12 @@ def _join(name: str, root: str, classes: tuple[str, ...], parts: dict[str, tuple
     samples = [samples for samples, _ in parts.values()]
     if isinstance(samples[0], np.ndarray):
         keys = [f"{split}/{index}" for split, indices in splits.items() for index in range(len(indices))]
-        return Found(classes, keys, labels, splits, partial(_read_pixels, np.concatenate(samples)), prefix=f"{name}/")
+        return Listing(classes, keys, labels, splits, partial(_read_pixels, np.concatenate(samples)), prefix=f"{name}/")
     keys = [os.path.relpath(file, root) for files in samples for file in files]
     images = Files(root, keys)
-    return Found(classes, keys, labels, splits, images.read, prefix=os.path.join(root, ""), files=True, contents=images)
+    return Listing(
+        classes, keys, labels, splits, images.read, prefix=os.path.join(root, ""), files=True, contents=images
+    )
 
 
 def _read_pixels(pixels: NDArray[np.uint8], index: int) -> Image.Image:

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from transfer_cli.data.sources.decode import EXTENSIONS, open_image
-from transfer_cli.data.sources.found import Columns, Found, few, split_of
 from transfer_cli.data.sources.labelling import index_labels, split_indices, split_notes
+from transfer_cli.data.sources.listing import Columns, Listing, few, split_of
 from transfer_cli.data.sources.walk import inode_of, walk
 from transfer_cli.errors import UserError
 
@@ -75,7 +75,7 @@ class Members:
         return sample.shard, f"{sample.image.offset} {sample.image.size}"
 
 
-def read(path: str | None, columns: Columns, labelled: bool = True) -> Found:
+def read(path: str | None, columns: Columns, labelled: bool = True) -> Listing:
     """The samples of a shard, of all shards in a folder, or of those that a pattern matches.
 
     A shard belongs to the split that its folder or a word of its name says (train-0001.tar). The label is what
@@ -109,12 +109,12 @@ def _found(
     shards: list[str],
     notes: list[str],
     labelled: bool,
-) -> Found:
+) -> Listing:
     splits = split_indices(where, split_names, len(samples))
     names = [sample.label or "" for sample in samples] if labelled else None
     classes, labels = index_labels(where, names, splits, len(samples))
     members = Members(samples)
-    return Found(
+    return Listing(
         classes=classes,
         keys=[f"{os.path.relpath(sample.shard, root)}/{sample.name}" for sample in samples],
         labels=labels,

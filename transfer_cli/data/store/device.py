@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.sources.found import Indices
+from transfer_cli.data.sources.listing import Indices
 from transfer_cli.data.store.device_crops import crop_resize_batch
-from transfer_cli.data.store.forms import EVALUATION, TRAINING, Want
+from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelRequest
 from transfer_cli.data.store.stored import parts, places
 from transfer_cli.data.views import colour, geometry
 from transfer_cli.data.views.geometry import Pixels
@@ -55,7 +55,7 @@ class DeviceStore:
 
     where, decodes = "device", False
 
-    def __init__(self, source: Store, wants: list[Want], device: torch.device) -> None:
+    def __init__(self, source: Store, wants: list[PixelRequest], device: torch.device) -> None:
         self.device, self.images_decoded = device, source.images_decoded
         self._source = source
         self._wants = {want.form.name: want for want in wants}
@@ -103,7 +103,7 @@ class DeviceStore:
                 self._held[form] = self._load(self._wants[form])
             return self._held[form]
 
-    def _load(self, want: Want) -> _Held:
+    def _load(self, want: PixelRequest) -> _Held:
         """Copy the samples of a want to the device, piece by piece."""
         pixels: list[Tensor] = []
         for part in parts(want.indices):

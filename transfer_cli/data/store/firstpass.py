@@ -18,9 +18,9 @@ from filelock import FileLock, Timeout
 
 from transfer_cli.cache.entries import Cache, digest
 from transfer_cli.data.sources.decode import DecodeError, open_image
-from transfer_cli.data.sources.found import Contents, Indices
+from transfer_cli.data.sources.listing import Contents, Indices
 from transfer_cli.data.sources.load import ImageSet
-from transfer_cli.data.store.forms import Form, Want
+from transfer_cli.data.store.formats import PixelFormat, PixelRequest
 from transfer_cli.data.store.packs import Decoded, Pack, write_pack
 from transfer_cli.data.store.stamps import stamp, stamps
 from transfer_cli.data.store.table import Table
@@ -47,7 +47,7 @@ class Pass:
     """Raises Stopped where a signal came."""
     images_decoded: int = field(default=0, init=False)
 
-    def look_up(self, want: Want) -> Table:
+    def look_up(self, want: PixelRequest) -> Table:
         """The table of what earlier runs have left of a want."""
         found, unreachable = stamps(contents_of(self.images), want.indices)
         table = Table(len(self.images.ids), want.indices, found)
@@ -55,7 +55,7 @@ class Pass:
         self._take_known(want.form, table)
         return table
 
-    def complete(self, want: Want, table: Table) -> None:
+    def complete(self, want: PixelRequest, table: Table) -> None:
         """Decode what is missing, chunk by chunk.
 
         Raises OSError where the cache cannot be written, RunError where a file cannot be read.
@@ -70,7 +70,7 @@ class Pass:
                 if len(chunk):
                     self._fill(want.form, table, chunk)
 
-    def _take_known(self, form: Form, table: Table) -> int:
+    def _take_known(self, form: PixelFormat, table: Table) -> int:
         """Add what the cache has, the largest entries first; returns the number of samples found.
 
         A set that grew file by file lies in many small entries: what the smallest hold is decoded into one again.
@@ -88,7 +88,7 @@ class Pass:
                 self.cache.get(KIND, entry.key)  # counts it as a hit, and as used just now
         return before - len(table.missing())
 
-    def _fill(self, form: Form, table: Table, chunk: Indices) -> None:
+    def _fill(self, form: PixelFormat, table: Table, chunk: Indices) -> None:
         """Decode some images into a new entry."""
         wanted = table.stamps(chunk)
         ends = [os.path.abspath(self.images.ids[int(chunk[end])]) for end in (0, -1)]
@@ -101,7 +101,7 @@ class Pass:
         self.cache.get(KIND, key)  # counts it as a miss
         table.add(Pack(self.cache.fill(KIND, key, build)))
 
-    def _decoded(self, form: Form, table: Table, chunk: Indices) -> Iterator[Decoded]:
+    def _decoded(self, form: PixelFormat, table: Table, chunk: Indices) -> Iterator[Decoded]:
         """The images of a chunk in order, decoded by threads a few at a time."""
 
         def job(position: int) -> Decoded:
@@ -115,7 +115,7 @@ class Pass:
             yield decoded
 
     @contextmanager
-    def _turn(self, form: Form) -> Iterator[None]:
+    def _turn(self, form: PixelFormat) -> Iterator[None]:
         """Of all processes that decode into a form, this one, until the block ends."""
         folder = self.cache.root / _LOCKS
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ class Pass:
             lock.release()
 
 
-def decode(images: ImageSet, form: Form, index: int, expected: bytes) -> Decoded:
+def decode(images: ImageSet, form: PixelFormat, index: int, expected: bytes) -> Decoded:
     """One image in a form. Raises RunError if its file cannot be read, or is no more what it was (`expected`)."""
     name, contents, sha256 = images.ids[index], contents_of(images), bytes(32)
     try:

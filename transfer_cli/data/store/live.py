@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.sources.found import Indices
+from transfer_cli.data.sources.listing import Indices
 from transfer_cli.data.sources.load import ImageSet
-from transfer_cli.data.store import forms
-from transfer_cli.data.store.forms import EVALUATION, TRAINING, Form
+from transfer_cli.data.store import formats
+from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelFormat
 from transfer_cli.data.views.geometry import Pixels
 
 KEEP_BYTES = 512 * 2**20
@@ -29,7 +29,7 @@ class Contents:
         """One digest for the pixels of samples in this order, whatever their files are called."""
         chosen = self._digests[indices]
         assert chosen.any(axis=1).all(), "a fingerprint of samples that were not wanted"
-        versions = repr(sorted(forms.decoder().items())).encode()
+        versions = repr(sorted(formats.decoder().items())).encode()
         return hashlib.sha256(versions + chosen.tobytes()).hexdigest()
 
 
@@ -38,7 +38,7 @@ class StreamStore:
 
     where, decodes = "stream", True
 
-    def __init__(self, images: ImageSet, made: Mapping[str, Form], contents: Contents) -> None:
+    def __init__(self, images: ImageSet, made: Mapping[str, PixelFormat], contents: Contents) -> None:
         self._images, self._forms, self._contents = images, made, contents
         self.images_decoded = 0
 
@@ -64,7 +64,7 @@ class MemoryStore:
     where, decodes = "memory", False
     images_decoded = 0
 
-    def __init__(self, images: ImageSet, wants: list[forms.Want]) -> None:
+    def __init__(self, images: ImageSet, wants: list[formats.PixelRequest]) -> None:
         self._images = images
         self._wants = {want.form.name: want for want in wants}
         self._kept: dict[tuple[str, int], Pixels] = {}

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from transfer_cli.cache.entries import Cache
-from transfer_cli.data.sources.found import Indices
+from transfer_cli.data.sources.listing import Indices
 from transfer_cli.data.sources.load import ImageSet
-from transfer_cli.data.store import forms, room
+from transfer_cli.data.store import formats, room
 from transfer_cli.data.store.device import DeviceStore
 from transfer_cli.data.store.duplicates import duplicate_notes
 from transfer_cli.data.store.firstpass import KIND, Pass
-from transfer_cli.data.store.forms import Want
+from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.live import Contents, MemoryStore, StreamStore
 from transfer_cli.data.store.skipping import leave_out
 from transfer_cli.data.store.stored import DiskStore, RamStore
@@ -74,7 +74,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Wish:
+class StoreOptions:
     """`dataset.store` and `dataset.on_bad`."""
 
     where: str
@@ -98,8 +98,8 @@ class Gpu:
 
 def open_store(
     images: ImageSet,
-    wants: list[Want],
-    wish: Wish,
+    wants: list[PixelRequest],
+    options: StoreOptions,
     cache: Cache,
     reporter: Reporter,
     check_stop: Callable[[], None] = lambda: None,
@@ -109,80 +109,84 @@ def open_store(
     Raises UserError for images that cannot be decoded and settings that cannot work, RunError for a full disk or files
     that cannot be read.
     """
-    if wish.where == "device" and wish.gpu is None:
+    if options.where == "device" and options.gpu is None:
         raise UserError(
             "dataset.store=device: needs a CUDA device to train on; here, dataset.store=ram is the fastest."
         )
     if not images.files:
-        return _in_memory(images, wants, wish, reporter)
+        return _in_memory(images, wants, options, reporter)
     run = Pass(images, cache, step=lambda images: None, say=reporter.say, check_stop=check_stop)
-    if wish.where != "stream":
+    if options.where != "stream":
         tables = [run.look_up(want) for want in wants]
         reason = room.too_large(images, wants, tables, cache)
         if reason is None:
-            opened = _stored(run, wants, tables, wish, reporter)
+            opened = _stored(run, wants, tables, options, reporter)
             if opened is not None:
                 return opened
             reason = "the store cannot be written"
-        elif wish.where != "auto":
-            raise UserError(f"dataset.store={wish.where}: {reason}. Set dataset.store=stream, or make room.")
+        elif options.where != "auto":
+            raise UserError(f"dataset.store={options.where}: {reason}. Set dataset.store=stream, or make room.")
     else:
         reason = "as dataset.store asks"
-    return _streamed(run, wants, wish, reporter, reason)
+    return _streamed(run, wants, options, reporter, reason)
 
 
-def _in_memory(images: ImageSet, wants: list[Want], wish: Wish, reporter: Reporter) -> Opened:
-    if wish.where in ("disk", "stream"):
-        reporter.warn(f"dataset.store={wish.where} is ignored: {images.name} has no files to decode")
+def _in_memory(images: ImageSet, wants: list[PixelRequest], options: StoreOptions, reporter: Reporter) -> Opened:
+    if options.where in ("disk", "stream"):
+        reporter.warn(f"dataset.store={options.where} is ignored: {images.name} has no files to decode")
     sizes = [_bytes_in_memory(images, want) for want in wants]
-    store = _moved(MemoryStore(images, wants), wants, sizes, wish, reporter)
+    store = _moved(MemoryStore(images, wants), wants, sizes, options, reporter)
     return Opened(store, images, {}, f"{store.where}: {images.name} has no files to decode")
 
 
-def _bytes_in_memory(images: ImageSet, want: Want) -> int:
+def _bytes_in_memory(images: ImageSet, want: PixelRequest) -> int:
     """About what a want takes, by its first sample."""
     if len(want.indices) == 0:
         return 0
     return len(want.indices) * want.form.make(images.read(int(want.indices[0]))).nbytes
 
 
-def _moved(store: Store, wants: list[Want], sizes: list[int], wish: Wish, reporter: Reporter) -> Store:
+def _moved(
+    store: Store, wants: list[PixelRequest], sizes: list[int], options: StoreOptions, reporter: Reporter
+) -> Store:
     """The store in RAM or on the GPU where that is asked for, or suits and fits; `sizes` are the bytes of each want."""
-    gpu = wish.gpu
-    if wish.where == "ram":
+    gpu = options.gpu
+    if options.where == "ram":
         room.check_ram(sum(sizes))
         return RamStore(store, wants)
-    if gpu is None or wish.where not in ("auto", "device") or (wish.where == "auto" and not gpu.cuts_views):
+    if gpu is None or options.where not in ("auto", "device") or (options.where == "auto" and not gpu.cuts_views):
         return store
     if not gpu.cuts_views:
         reporter.warn("dataset.store=device: this recipe's training views are cut on the host, from there")
-        sizes = [size for want, size in zip(wants, sizes, strict=True) if want.form.name == forms.EVALUATION]
+        sizes = [size for want, size in zip(wants, sizes, strict=True) if want.form.name == formats.EVALUATION]
     size, free = sum(sizes), gpu.free_bytes()
-    if size > free * (_AUTO_SHARE if wish.where == "auto" else _MOST_SHARE):
-        if wish.where == "device":
+    if size > free * (_AUTO_SHARE if options.where == "auto" else _MOST_SHARE):
+        if options.where == "device":
             raise UserError(f"dataset.store=device: {in_words(size)} do not fit, {in_words(free)} of the GPU are free.")
         return store
     return DeviceStore(store, wants, gpu.device)
 
 
-def _stored(run: Pass, wants: list[Want], tables: list[Table], wish: Wish, reporter: Reporter) -> Opened | None:
+def _stored(
+    run: Pass, wants: list[PixelRequest], tables: list[Table], options: StoreOptions, reporter: Reporter
+) -> Opened | None:
     """A store on disk, or read from there; None where the disk refuses and `auto` may stream instead."""
     try:
         _complete(run, wants, tables, reporter)
     except OSError as error:
         problem = f"{error.filename or run.cache.root}: {error.strerror or error}"
-        if wish.where == "auto":
+        if options.where == "auto":
             reporter.warn(f"decoded pixels cannot be kept ({problem}); images are decoded every epoch instead")
             return None
         if error.errno in _NOT_OURS:
             raise UserError(f"cache_dir: {problem}. Choose another folder, or dataset.store=stream.") from error
         raise RunError(f"decoded pixels cannot be kept: {problem}. Make room, or set dataset.store=stream.") from error
-    images, skipped = leave_out(run.images, tables, wish.on_bad, reporter.warn)
+    images, skipped = leave_out(run.images, tables, options.on_bad, reporter.warn)
     contents = contents_of(tables)
     disk = DiskStore(_by_form(wants, tables), Contents(contents), run.images_decoded)
     left = _without(wants, skipped)
     sizes = [table.bytes() for table in tables]
-    store = _moved(disk, left, sizes, wish, reporter)
+    store = _moved(disk, left, sizes, options, reporter)
     size = in_words(sum(sizes))
     total = sum(len(want.indices) for want in wants)
     kept = f"{size} in {run.cache.root / KIND}"
@@ -190,10 +194,10 @@ def _stored(run: Pass, wants: list[Want], tables: list[Table], wish: Wish, repor
     return Opened(store, images, skipped, text, duplicate_notes(images, contents))
 
 
-def _streamed(run: Pass, wants: list[Want], wish: Wish, reporter: Reporter, reason: str) -> Opened:
+def _streamed(run: Pass, wants: list[PixelRequest], options: StoreOptions, reporter: Reporter, reason: str) -> Opened:
     """Every image is decoded once to check it, which is remembered, and then again whenever it is used."""
     everything = np.unique(np.concatenate([want.indices for want in wants]))
-    check = [Want(forms.checked(wants[0].form), everything)]
+    check = [PixelRequest(formats.checked(wants[0].form), everything)]
     tables = [run.look_up(check[0])]
     try:
         _complete(run, check, tables, reporter)
@@ -205,7 +209,7 @@ def _streamed(run: Pass, wants: list[Want], wish: Wish, reporter: Reporter, reas
                 _complete(run, check, tables, reporter)
             except OSError as second:
                 raise RunError(f"images cannot be checked: {folder}: {second.strerror or second}.") from second
-    images, skipped = leave_out(run.images, tables, wish.on_bad, reporter.warn)
+    images, skipped = leave_out(run.images, tables, options.on_bad, reporter.warn)
     contents = contents_of(tables)
     store = StreamStore(images, {want.form.name: want.form for want in wants}, Contents(contents))
     store.images_decoded = run.images_decoded
@@ -213,7 +217,7 @@ def _streamed(run: Pass, wants: list[Want], wish: Wish, reporter: Reporter, reas
     return Opened(store, images, skipped, text, duplicate_notes(images, contents))
 
 
-def _complete(run: Pass, wants: list[Want], tables: list[Table], reporter: Reporter) -> None:
+def _complete(run: Pass, wants: list[PixelRequest], tables: list[Table], reporter: Reporter) -> None:
     missing = sum(len(table.missing()) for table in tables)
     if missing == 0:
         return
@@ -226,10 +230,10 @@ def _complete(run: Pass, wants: list[Want], tables: list[Table], reporter: Repor
             run.images_decoded += counted.images_decoded
 
 
-def _by_form(wants: list[Want], tables: list[Table]) -> dict[str, Table]:
+def _by_form(wants: list[PixelRequest], tables: list[Table]) -> dict[str, Table]:
     return {want.form.name: table for want, table in zip(wants, tables, strict=True)}
 
 
-def _without(wants: list[Want], skipped: dict[int, str]) -> list[Want]:
+def _without(wants: list[PixelRequest], skipped: dict[int, str]) -> list[PixelRequest]:
     gone = np.array(list(skipped), np.int64)
     return [replace(want, indices=want.indices[~np.isin(want.indices, gone)]) for want in wants]

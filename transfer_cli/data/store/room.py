@@ -10,9 +10,9 @@ from PIL import Image
 
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.place import free_bytes
-from transfer_cli.data.sources.found import Contents, Indices
+from transfer_cli.data.sources.listing import Contents, Indices
 from transfer_cli.data.sources.load import ImageSet
-from transfer_cli.data.store.forms import Want
+from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.table import Table
 from transfer_cli.errors import UserError
 from transfer_cli.records.text import in_words
@@ -24,7 +24,7 @@ SPARE_BYTES = 2**30
 """Left free on the disk, for the run's own files."""
 
 
-def too_large(images: ImageSet, wants: list[Want], tables: list[Table], cache: Cache) -> str | None:
+def too_large(images: ImageSet, wants: list[PixelRequest], tables: list[Table], cache: Cache) -> str | None:
     """Why the pixels of all that is wanted cannot be kept on disk, or None."""
     missing = sum(_estimate(images, want, table.missing()) for want, table in zip(wants, tables, strict=True))
     if missing == 0:
@@ -39,7 +39,7 @@ def too_large(images: ImageSet, wants: list[Want], tables: list[Table], cache: C
     return None
 
 
-def _estimate(images: ImageSet, want: Want, missing: Indices) -> int:
+def _estimate(images: ImageSet, want: PixelRequest, missing: Indices) -> int:
     """Bytes that `missing` samples will take in a form."""
     if len(missing) == 0:
         return 0

@@ -9,7 +9,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.sources.found import Contents, Indices
+from transfer_cli.data.sources.listing import Contents, Indices
 
 STAMP_BYTES = 16
 CONTENT_BYTES = 32

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.sources.found import Indices
-from transfer_cli.data.store.forms import EVALUATION, TRAINING, Want
+from transfer_cli.data.sources.listing import Indices
+from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelRequest
 from transfer_cli.data.store.live import Contents
 from transfer_cli.data.store.table import Table
 from transfer_cli.data.views.geometry import Pixels
@@ -47,7 +47,7 @@ class RamStore:
 
     where, decodes = "ram", False
 
-    def __init__(self, source: Store, wants: list[Want]) -> None:
+    def __init__(self, source: Store, wants: list[PixelRequest]) -> None:
         """Reads everything from `source` once."""
         self._source, self.images_decoded = source, source.images_decoded
         self._place: dict[str, NDArray[np.int64]] = {}
@@ -73,7 +73,7 @@ class RamStore:
         return [self._sources[place] for place in self._place[TRAINING][indices]]
 
 
-def places(want: Want) -> NDArray[np.int64]:
+def places(want: PixelRequest) -> NDArray[np.int64]:
     """The position of each wanted sample among the wanted ones, by its index; -1 for others."""
     where = np.full(int(want.indices.max(initial=-1)) + 1, -1, np.int64)
     where[want.indices] = np.arange(len(want.indices))

@@ -86,7 +86,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Found:
+class Listing:
     """All samples of a data set, and the splits that it brings along.
 
     A sample's split depends on its key, so a key must not change when the data set moves: what is shown is the key

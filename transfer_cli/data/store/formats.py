@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from transfer_cli.data.sources import decode
-from transfer_cli.data.sources.found import Indices
+from transfer_cli.data.sources.listing import Indices
 from transfer_cli.data.views.augment import train_source
 from transfer_cli.data.views.geometry import Pixels
 from transfer_cli.models.preprocessing import RESAMPLING, Preprocessing
@@ -22,7 +22,7 @@ TRAINING = "training"
 
 
 @dataclass(frozen=True)
-class Form:
+class PixelFormat:
     """What an image becomes. `spec` is all that the bytes depend on besides the image."""
 
     name: str
@@ -34,22 +34,24 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Want:
+class PixelRequest:
     """Samples that a run needs in a form."""
 
-    form: Form
+    form: PixelFormat
     indices: Indices
     """Ascending, each once."""
 
 
-def evaluation(preprocessing: Preprocessing) -> Form:
+def evaluation(preprocessing: Preprocessing) -> PixelFormat:
     """Pixels exactly as the weights' own preprocessing makes them, [S, S, 3]."""
     crop = preprocessing.crop_pixels
     spec = {"crop": crop, "resize": preprocessing.resize_pixels, "interpolation": preprocessing.interpolation}
-    return Form(EVALUATION, _described(EVALUATION, spec), preprocessing.pixels, lambda width, height: crop * crop)
+    return PixelFormat(
+        EVALUATION, _described(EVALUATION, spec), preprocessing.pixels, lambda width, height: crop * crop
+    )
 
 
-def training(preprocessing: Preprocessing, factor: float) -> Form:
+def training(preprocessing: Preprocessing, factor: float) -> PixelFormat:
     """The whole image, its short side at `factor` times the training size, never enlarged, [h, w, 3]."""
     crop, resample = preprocessing.crop_pixels, RESAMPLING[preprocessing.interpolation]
 
@@ -61,12 +63,12 @@ def training(preprocessing: Preprocessing, factor: float) -> Form:
         return round(width * scale) * round(height * scale)
 
     spec = {"short_side": factor * crop, "interpolation": preprocessing.interpolation, "resized_by": _resizer()}
-    return Form(TRAINING, _described(TRAINING, spec), make, pixels_of)
+    return PixelFormat(TRAINING, _described(TRAINING, spec), make, pixels_of)
 
 
-def checked(form: Form) -> Form:
+def checked(form: PixelFormat) -> PixelFormat:
     """Decodes like `form` and keeps nothing: for sets that are too large to store, but must be checked once."""
-    return Form(form.name, _described("check", {}), lambda image: np.empty((0, 0, 3), np.uint8), lambda *size: 0)
+    return PixelFormat(form.name, _described("check", {}), lambda image: np.empty((0, 0, 3), np.uint8), lambda *size: 0)
 
 
 def _described(name: str, spec: dict[str, Any]) -> dict[str, Any]:
