@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transfer_cli.methods.contrast import Contrast
-from transfer_cli.methods.feature_losses import attention, hint, rkd
-from transfer_cli.methods.logit_losses import ce, dist, dkd, kd, mix_teachers, standardize
+from transfer_cli.methods.distill.contrast import Contrast
+from transfer_cli.methods.distill.feature_losses import attention, hint, rkd
+from transfer_cli.methods.distill.logit_losses import ce, dist, dkd, kd, mix_teachers, standardize
 
 LABELS = torch.arange(6) % 4
 

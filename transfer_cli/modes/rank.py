@@ -14,7 +14,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, RunError, UserError
 from transfer_cli.files import atomic_write_text, write_csv
-from transfer_cli.methods.ranking import BackboneScores, backbone_scores
+from transfer_cli.methods.probes.ranking import BackboneScores, backbone_scores
 from transfer_cli.models import backbones
 from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter

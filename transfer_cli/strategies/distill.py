@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.strategy import ParameterGroup, StepResult
-from transfer_cli.methods.distillation import DistillationLoss, Outputs
-from transfer_cli.methods.teacher_outputs import Layout, split_teachers
+from transfer_cli.methods.distill.distillation import DistillationLoss, Outputs
+from transfer_cli.methods.distill.teacher_outputs import Layout, split_teachers
 from transfer_cli.models.network import Network
 from transfer_cli.models.taps import forward_taps
 from transfer_cli.strategies.groups import Rates, parameter_groups
@@ -19,7 +19,7 @@ BESIDE = "distillation"
 
 
 class Distill:
-    """The loss of `methods.distillation`; what it learns itself (projections, embeddings) is never exported."""
+    """The loss of `methods.distill.distillation`; what it learns itself (projections, embeddings) is never exported."""
 
     def __init__(self, network: Network, loss: DistillationLoss, layouts: tuple[Layout, ...]) -> None:
         self.network, self.loss, self.layouts = network, loss, layouts

@@ -15,7 +15,7 @@ from torch import Tensor
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import Stopped
-from transfer_cli.methods.linear_layer import Standardiser, standardiser
+from transfer_cli.methods.probes.linear_layer import Standardiser, standardiser
 from transfer_cli.models.heads import BUILDERS, HeadSpec
 from transfer_cli.models.network import run_frozen
 from transfer_cli.records.metrics import MetricsLog

@@ -18,10 +18,10 @@ from transfer_cli.config.optimizers import AdamFamily, Sgd
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.errors import RunError
-from transfer_cli.methods.linear_heads import ManyHeads
-from transfer_cli.methods.linear_layer import LinearLayer, Standardiser
-from transfer_cli.methods.row_optimizers import ROW_OPTIMIZERS, RowOptimizer
-from transfer_cli.methods.sharded_heads import ShardedHeads
+from transfer_cli.methods.probes.linear_heads import ManyHeads
+from transfer_cli.methods.probes.linear_layer import LinearLayer, Standardiser
+from transfer_cli.methods.probes.row_optimizers import ROW_OPTIMIZERS, RowOptimizer
+from transfer_cli.methods.probes.sharded_heads import ShardedHeads
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.records.scores import scores
 from transfer_cli.strategies.extract import Fitted, Fitting, Scores

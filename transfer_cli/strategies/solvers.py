@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transfer_cli.errors import UserError
-from transfer_cli.methods.class_means import cosine_means
-from transfer_cli.methods.linear_layer import LinearLayer, Standardiser
-from transfer_cli.methods.logistic import sweep_logistic
-from transfer_cli.methods.neighbours import nearest, votes
-from transfer_cli.methods.ridge import RIDGE_PENALTIES, ridge
+from transfer_cli.methods.probes.class_means import cosine_means
+from transfer_cli.methods.probes.linear_layer import LinearLayer, Standardiser
+from transfer_cli.methods.probes.logistic import sweep_logistic
+from transfer_cli.methods.probes.neighbours import nearest, votes
+from transfer_cli.methods.probes.ridge import RIDGE_PENALTIES, ridge
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.records.scores import scores
 from transfer_cli.strategies import grid

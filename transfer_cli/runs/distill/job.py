@@ -17,9 +17,9 @@ from transfer_cli.engine import states
 from transfer_cli.engine.device import count_peak_from_here
 from transfer_cli.engine.precision import time_training
 from transfer_cli.engine.signals import StopRequest
-from transfer_cli.methods.contrast import Negatives
-from transfer_cli.methods.distillation import DistillationLoss
-from transfer_cli.methods.teacher_outputs import Layout
+from transfer_cli.methods.distill.contrast import Negatives
+from transfer_cli.methods.distill.distillation import DistillationLoss
+from transfer_cli.methods.distill.teacher_outputs import Layout
 from transfer_cli.models import backbones
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network

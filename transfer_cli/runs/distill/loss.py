@@ -6,10 +6,10 @@ import torch
 
 from transfer_cli.config.distill import Distill
 from transfer_cli.errors import UserError
-from transfer_cli.methods.contrast import Contrast
-from transfer_cli.methods.distillation import DistillationLoss, needs
-from transfer_cli.methods.projections import Projections
-from transfer_cli.methods.teacher_outputs import Layout
+from transfer_cli.methods.distill.contrast import Contrast
+from transfer_cli.methods.distill.distillation import DistillationLoss, needs
+from transfer_cli.methods.distill.projections import Projections
+from transfer_cli.methods.distill.teacher_outputs import Layout
 from transfer_cli.models.network import Network
 from transfer_cli.models.taps import Pairs, Shapes, check_pairs, default_pairs, embedding_stage, observe
 from transfer_cli.runs.materials import Materials

@@ -21,9 +21,9 @@ from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import BATCH_SIZE, Frozen
 from transfer_cli.engine.precision import choose_precision, time_inference
 from transfer_cli.errors import RunError, UserError
-from transfer_cli.methods.chance import is_at_chance
-from transfer_cli.methods.classes import match_classes
-from transfer_cli.methods.teacher_outputs import Layout
+from transfer_cli.methods.distill.chance import is_at_chance
+from transfer_cli.methods.distill.classes import match_classes
+from transfer_cli.methods.distill.teacher_outputs import Layout
 from transfer_cli.models import backbones, weights
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing

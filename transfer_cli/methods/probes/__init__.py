@@ -1,0 +1,1 @@
+"""Heads fitted on frozen features, trained or in closed form, and what the features alone say of a backbone."""

@@ -1,0 +1,72 @@
+"""Many heads shared out over threads: each trains its own as if the others were not there, so bits do not change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from transfer_cli.methods.probes.linear_heads import HeadScores, HeadStep, ManyHeads
+from transfer_cli.methods.probes.linear_layer import LinearLayer
+
+Result = TypeVar("Result")
+
+
+class ShardedHeads:
+    """Heads 0 to J - 1, some in each of `shards`. Use as a context manager: its threads end with it."""
+
+    def __init__(self, shards: Sequence[ManyHeads]) -> None:
+        self._shards = list(shards)
+        self._pool = ThreadPoolExecutor(len(self._shards))
+        self.count = sum(shard.count for shard in self._shards)
+
+    def __enter__(self) -> ShardedHeads:
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self._pool.shutdown()
+
+    @property
+    def steps(self) -> int:
+        """Steps done."""
+        return self._shards[0].steps
+
+    @property
+    def rows(self) -> int:
+        """Rows of the largest weight that one product takes."""
+        return max(shard.rows for shard in self._shards)
+
+    def step(self, features: Tensor, labels: Tensor, rate_multiplier: float = 1.0) -> HeadStep:
+        """See ManyHeads."""
+        parts = self._each(lambda shard: shard.step(features, labels, rate_multiplier))
+        return HeadStep(torch.cat([part.losses for part in parts]), torch.cat([part.correct for part in parts]))
+
+    def scores(self, features: Tensor, labels: Tensor) -> HeadScores:
+        """See ManyHeads."""
+        parts = self._each(lambda shard: shard.scores(features, labels))
+        return HeadScores(torch.cat([part.losses for part in parts]), torch.cat([part.accuracies for part in parts]))
+
+    def logits_of(self, index: int, features: Tensor) -> Tensor:
+        """Logits [B, K] of one head."""
+        shard, place = self._find(index)
+        return shard.logits(features)[place]
+
+    def head(self, index: int) -> list[LinearLayer]:
+        """See ManyHeads."""
+        shard, place = self._find(index)
+        return shard.head(place)
+
+    def _find(self, index: int) -> tuple[ManyHeads, int]:
+        for shard in self._shards:
+            if index < shard.count:
+                return shard, index
+            index -= shard.count
+        raise IndexError(index)
+
+    def _each(self, work: Callable[[ManyHeads], Result]) -> list[Result]:
+        if len(self._shards) == 1:
+            return [work(self._shards[0])]
+        return list(self._pool.map(work, self._shards))
