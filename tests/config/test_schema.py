@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import experiment
 from transfer_cli.command.source import conf_dir
 from transfer_cli.config.parse import config_hash, differences, parse, to_dict
+from transfer_cli.errors import UserError
 
 FILES = sorted(conf_dir().glob("*/*.yaml"))
 NEEDS_MORE = {
@@ -45,9 +46,27 @@ def test_plain_values_parse_back_to_the_same_experiment() -> None:
     assert parse(to_dict(one)) == one
 
 
+def test_a_run_from_before_the_metric_was_an_option_chose_by_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = to_dict(experiment())
+    assert values["trainer"].pop("metric") == "accuracy"
+    assert parse(values) == experiment()
+    now = config_hash(experiment())
+    monkeypatch.setattr("transfer_cli.config.parse.to_dict", lambda _: values)
+    assert config_hash(experiment()) == now, "its identity is the same as before"
+    with pytest.raises(UserError, match=r"trainer\.metric=acuracy: .*Did you mean accuracy"):
+        experiment("trainer.metric=acuracy")
+
+
 def test_hash_ignores_where_and_notices_what() -> None:
     one = experiment()
     assert config_hash(one) == config_hash(experiment("name=x", "resume=auto", "trainer.workers=2", "quiet=true"))
-    for change in ("seed=1", "optimizer.lr=0.5", "dataset.shots=3", "image_size=96", "trainer.batch_size=8"):
+    for change in (
+        "seed=1",
+        "optimizer.lr=0.5",
+        "trainer.metric=macro_f1",
+        "dataset.shots=3",
+        "image_size=96",
+        "trainer.batch_size=8",
+    ):
         assert config_hash(one) != config_hash(experiment(change)), change
         assert [line.split("=")[0] for line in differences(experiment(change), one)] == [change.split("=")[0]]

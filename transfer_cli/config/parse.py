@@ -29,6 +29,9 @@ _NOT_IN_HASH = (
 )
 _NOT_IN_HASH_OF_GROUP = {"trainer": ("workers",), "dataset": ("store",)}
 
+# Settings that became options later, with what every run did before: at that value the hash stays what it was.
+_BEFORE_IT_WAS_AN_OPTION = {"trainer": {"metric": "accuracy"}}
+
 
 def parse(values: dict[str, Any]) -> Experiment:
     """The typed experiment in a composed configuration. Raises UserError naming every wrong key."""
@@ -67,6 +70,8 @@ def config_hash(experiment: Experiment) -> str:
     values = {key: value for key, value in to_dict(experiment).items() if key not in _NOT_IN_HASH}
     for group, keys in _NOT_IN_HASH_OF_GROUP.items():
         values[group] = {key: value for key, value in values[group].items() if key not in keys}
+    for group, before in _BEFORE_IT_WAS_AN_OPTION.items():
+        values[group] = {key: value for key, value in values[group].items() if before.get(key, ...) != value}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

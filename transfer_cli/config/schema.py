@@ -23,6 +23,7 @@ from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.optimizers import Optimizer, Scheduler
 
 Mode = Literal["train", "evaluate", "predict", "rank", "find_lr", "cache"]
+Metric = Literal["accuracy", "macro_f1", "balanced_accuracy", "auroc", "loss", "top5_accuracy"]
 Alpha = Annotated[float, Between(0, 8)]
 
 
@@ -129,6 +130,8 @@ class Trainer:
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     compile: bool
     workers: Literal["auto"] | Annotated[int, Between(0, 64)]
+    metric: Metric = "accuracy"
+    """The validation score that chooses the best epoch. A run made before it was an option chose by accuracy."""
 
 
 @dataclass(frozen=True)
