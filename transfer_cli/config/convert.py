@@ -9,7 +9,7 @@ import types
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from transfer_cli.errors import nearest
+from transfer_cli.errors import did_you_mean
 
 Problems = list[str]
 MISSING = "???"
@@ -65,10 +65,9 @@ def convert(value: Any, wanted: Any, key: str, problems: Problems, done: dict[st
         return _convert_dataclass(value, wanted, key, problems, done or {})
     fitted, fits = _fit(value, wanted)
     if not fits:
-        message = f"{key}={_shown(value)}: expected {describe(wanted)}."
         choices = [choice for choice in _choices(wanted) if isinstance(choice, str)]
-        near = nearest(str(value), choices)
-        problems.append(message + (f" Did you mean {' or '.join(near)}?" if near else ""))
+        hint = did_you_mean(str(value), choices)
+        problems.append(f"{key}={_shown(value)}: expected {describe(wanted)}.{hint}")
     return fitted
 
 
@@ -76,8 +75,7 @@ def convert_one_of(table: dict[str, type], value: Any, key: str, problems: Probl
     """A dataclass chosen by the `name` in `value` from a literal table."""
     name = value.get("name") if isinstance(value, dict) else value
     if not isinstance(name, str) or name not in table:
-        near = nearest(str(name), table)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(str(name), table)
         problems.append(f"{key}.name={_shown(name)}: expected one of {', '.join(table)}.{hint}")
         return None
     return convert(value, table[name], key, problems)
@@ -97,8 +95,7 @@ def _convert_dataclass(value: Any, wanted: Any, key: str, problems: Problems, do
         done = {**done, rest: {str(name): value[name] for name in extras if isinstance(value[name], dict)}}
         extras = [name for name in extras if not isinstance(value[name], dict)]
     for extra in extras:
-        near = nearest(str(extra), fields)
-        problems.append(f"{prefix}{extra}: no such key." + (f" Did you mean {prefix}{near[0]}?" if near else ""))
+        problems.append(f"{prefix}{extra}: no such key.{did_you_mean(str(extra), fields, prefix)}")
     arguments = dict(done)
     for name, field in fields.items():
         if name in done:
