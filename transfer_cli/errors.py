@@ -40,13 +40,19 @@ def nearest(found: str, valid: Iterable[str]) -> list[str]:
     return [names[match] for match in difflib.get_close_matches(found.lower(), names, n=3, cutoff=0.5)]
 
 
+def did_you_mean(found: str, valid: Iterable[str], prefix: str = "") -> str:
+    """` Did you mean a or b?`, to stand behind a sentence; empty where nothing of `valid` looks like `found`.
+
+    Names are shown with `prefix` before them, such as the group of a key.
+    """
+    near = " or ".join(prefix + name for name in nearest(found, valid))
+    return f" Did you mean {near}?" if near else ""
+
+
 def unknown(key: str, found: str, valid: Iterable[str]) -> UserError:
     """The error for a name that is not in a table: says the key, what was found, what is near and what is allowed."""
     valid = sorted(valid)
-    message = f"{key}={found}: no such choice."
-    near = nearest(found, valid)
-    if near:
-        message += f" Did you mean {' or '.join(near)}?"
+    message = f"{key}={found}: no such choice.{did_you_mean(found, valid)}"
     if len(valid) <= _LIST_ALL_UP_TO:
         message += f" Choices: {', '.join(valid)}."
     return UserError(message)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
-from transfer_cli.config.convert import Between, MoreThan, convert
+from transfer_cli.config.convert import Between, MoreThan, Rest, convert, to_plain
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,28 @@ def test_one_value(value: object, wanted: object, fits: bool) -> None:
     problems: list[str] = []
     convert(value, wanted, "key", problems)
     assert (not problems) == fits
+
+
+@dataclass(frozen=True)
+class Open:
+    rate: float
+    inner: Inner
+    penalties: Annotated[dict[str, dict[str, Any]], Rest()]
+
+
+OPEN = {"rate": 1.0, "bss": {"k": 1}, "inner": {"rate": 2.0, "pair": [0.5, 1.0]}, "delta": {"stages": ["a", "b"]}}
+
+
+def test_one_field_takes_the_mappings_that_are_no_other_fields() -> None:
+    problems: list[str] = []
+    one = convert(OPEN, Open, "", problems)
+    assert one == Open(1.0, Inner(2.0, (0.5, 1.0)), {"bss": {"k": 1}, "delta": {"stages": ["a", "b"]}})
+    assert to_plain(one) == OPEN
+    assert not problems
+    assert convert({**OPEN, "bss": {}, "penalties": {"k": 2}}, Open, "", problems).penalties["penalties"] == {"k": 2}
+
+
+def test_what_is_no_mapping_is_no_key_even_so() -> None:
+    problems: list[str] = []
+    assert convert({**OPEN, "ratee": 1}, Open, "strategy", problems) is None
+    assert problems == ["strategy.ratee: no such key. Did you mean strategy.rate?"]

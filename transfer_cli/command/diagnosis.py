@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from transfer_cli.command.source import ConfigSource, compose_plainly, launchers, options
-from transfer_cli.errors import nearest
+from transfer_cli.errors import did_you_mean
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -65,8 +65,7 @@ def _group_problem(source: ConfigSource, override: Override, groups: dict[str, l
     shown = "null" if value is None else str(value)
     if shown in groups[key]:
         return None
-    near = nearest(shown, groups[key])
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    hint = did_you_mean(shown, groups[key])
     more = " Any other torchvision or timm model works by name: model.name=<name>." if key == "model" else ""
     return f"{key}={shown}: no such option.{hint} Options: {', '.join(groups[key]) or 'none yet'}.{more}"
 
@@ -77,8 +76,7 @@ def _launcher_problem(name: str, installed: list[str]) -> str | None:
     if name in LAUNCHER_PACKAGES:
         hint = f"not installed; `pip install {LAUNCHER_PACKAGES[name]}` brings it."
     else:
-        near = nearest(name, {*installed, *LAUNCHER_PACKAGES})
-        hint = "no such launcher." + (f" Did you mean {' or '.join(near)}?" if near else "")
+        hint = f"no such launcher.{did_you_mean(name, {*installed, *LAUNCHER_PACKAGES})}"
     return f"hydra/launcher={name}: {hint} Installed: {', '.join(installed)}."
 
 

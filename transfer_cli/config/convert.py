@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from transfer_cli.errors import nearest
+from transfer_cli.errors import did_you_mean
 
 Problems = list[str]
 MISSING = "???"
@@ -44,6 +45,14 @@ class MoreThan:
         return self.low < value <= self.high and value < math.inf
 
 
+@dataclass(frozen=True)
+class Rest:
+    """Marks one field of a dataclass, a dict: it takes the keys that are no other fields and hold mappings.
+
+    Whoever reads the field checks what it holds. `to_plain` writes the keys back beside those of the other fields.
+    """
+
+
 def convert(value: Any, wanted: Any, key: str, problems: Problems, done: dict[str, Any] | None = None) -> Any:
     """`value` as the type `wanted`; appends a sentence naming `key` to `problems` where it does not fit.
 
@@ -56,10 +65,9 @@ def convert(value: Any, wanted: Any, key: str, problems: Problems, done: dict[st
         return _convert_dataclass(value, wanted, key, problems, done or {})
     fitted, fits = _fit(value, wanted)
     if not fits:
-        message = f"{key}={_shown(value)}: expected {describe(wanted)}."
         choices = [choice for choice in _choices(wanted) if isinstance(choice, str)]
-        near = nearest(str(value), choices)
-        problems.append(message + (f" Did you mean {' or '.join(near)}?" if near else ""))
+        hint = did_you_mean(str(value), choices)
+        problems.append(f"{key}={_shown(value)}: expected {describe(wanted)}.{hint}")
     return fitted
 
 
@@ -67,8 +75,7 @@ def convert_one_of(table: dict[str, type], value: Any, key: str, problems: Probl
     """A dataclass chosen by the `name` in `value` from a literal table."""
     name = value.get("name") if isinstance(value, dict) else value
     if not isinstance(name, str) or name not in table:
-        near = nearest(str(name), table)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(str(name), table)
         problems.append(f"{key}.name={_shown(name)}: expected one of {', '.join(table)}.{hint}")
         return None
     return convert(value, table[name], key, problems)
@@ -79,21 +86,48 @@ def _convert_dataclass(value: Any, wanted: Any, key: str, problems: Problems, do
         problems.append(f"{key}={_shown(value)}: expected a group of keys; choose an option or set {key}.<key>.")
         return None
     before = len(problems)
-    hints = get_type_hints(wanted, include_extras=True)
-    fields = {field.name: field for field in dataclasses.fields(wanted)}
+    hints = _hints(wanted)
+    rest = _rest_field(wanted)
+    fields = {field.name: field for field in dataclasses.fields(wanted) if field.name != rest}
     prefix = f"{key}." if key else ""
-    for extra in value.keys() - fields.keys():
-        near = nearest(str(extra), fields)
-        problems.append(f"{prefix}{extra}: no such key." + (f" Did you mean {prefix}{near[0]}?" if near else ""))
-    arguments = {}
+    extras = [name for name in value if name not in fields]
+    if rest is not None:
+        done = {**done, rest: {str(name): value[name] for name in extras if isinstance(value[name], dict)}}
+        extras = [name for name in extras if not isinstance(value[name], dict)]
+    for extra in extras:
+        problems.append(f"{prefix}{extra}: no such key.{did_you_mean(str(extra), fields, prefix)}")
+    arguments = dict(done)
     for name, field in fields.items():
         if name in done:
-            arguments[name] = done[name]
-        elif name in value:
+            continue
+        if name in value:
             arguments[name] = convert(value[name], hints[name], prefix + name, problems)
         elif field.default is dataclasses.MISSING:
             problems.append(f"{prefix}{name}: missing.")
     return wanted(**arguments) if len(problems) == before else None
+
+
+@functools.cache
+def _hints(wanted: type) -> dict[str, Any]:
+    return get_type_hints(wanted, include_extras=True)
+
+
+@functools.cache
+def _rest_field(wanted: type) -> str | None:
+    """The field marked with Rest, if there is one."""
+    marked = [name for name, hint in _hints(wanted).items() if Rest() in getattr(hint, "__metadata__", ())]
+    return marked[0] if marked else None
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass and all it holds as dicts, lists and scalars, which `convert` turns back into an equal one."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        rest = _rest_field(type(value))
+        own = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.name != rest}
+        return to_plain({**own, **(getattr(value, rest) if rest else {})})
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    return [to_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _fit(value: Any, wanted: Any) -> tuple[Any, bool]:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from typing import Any
 
-from transfer_cli.config.convert import (
-    Problems,
-    convert,
-    convert_one_of,
-)
+from transfer_cli.config.convert import Problems, convert, convert_one_of, to_plain
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
@@ -53,16 +48,8 @@ def parse(values: dict[str, Any]) -> Experiment:
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:
     """Plain JSON/YAML values that `parse` turns back into the same experiment."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            # A key that a data set or schedule does not have stays absent, as in its YAML.
-            return {key: plain(item) for key, item in value.items()}
-        return list(value) if isinstance(value, tuple) else value
-
-    result = plain(asdict(experiment))
-    assert isinstance(result, dict)
-    return result
+    values: dict[str, Any] = to_plain(experiment)
+    return values
 
 
 def config_hash(experiment: Experiment) -> str:
