@@ -40,13 +40,16 @@ def nearest(found: str, valid: Iterable[str]) -> list[str]:
     return [names[match] for match in difflib.get_close_matches(found.lower(), names, n=3, cutoff=0.5)]
 
 
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Words such as " Did you mean a or b?", to be put behind a message; empty where no candidate looks like `name`."""
+    near = nearest(name, candidates)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
 def unknown(key: str, found: str, valid: Iterable[str]) -> UserError:
     """The error for a name that is not in a table: says the key, what was found, what is near and what is allowed."""
     valid = sorted(valid)
-    message = f"{key}={found}: no such choice."
-    near = nearest(found, valid)
-    if near:
-        message += f" Did you mean {' or '.join(near)}?"
+    message = f"{key}={found}: no such choice.{did_you_mean(found, valid)}"
     if len(valid) <= _LIST_ALL_UP_TO:
         message += f" Choices: {', '.join(valid)}."
     return UserError(message)
