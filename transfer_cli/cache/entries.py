@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transfer_cli.files import fsync_directory
+from transfer_cli.files import file_sha256, fsync_directory
 
 ABOUT = "entry.json"
 _LOCKS = ".locks"
@@ -138,7 +138,7 @@ def damage(entry: Entry) -> str | None:
         file = entry.path / name
         if not file.is_file():
             return f"{name} is missing"
-        if file.stat().st_size != size or _sha256(file) != sha256:
+        if file.stat().st_size != size or file_sha256(file) != sha256:
             return f"{name} has changed"
     return None
 
@@ -160,7 +160,7 @@ def _describe(folder: Path, key: Key) -> None:
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
-        files[file.name] = (file.stat().st_size, _sha256(file))
+        files[file.name] = (file.stat().st_size, file_sha256(file))
     text = json.dumps({"key": key, "files": files, "made": time.time()}, indent=1) + "\n"
     (folder / ABOUT).write_text(text, encoding="utf-8")
 
@@ -195,8 +195,3 @@ def _age_seconds(path: Path) -> float:
         return time.time() - newest
     except OSError:
         return 0.0
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

