@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -54,6 +55,8 @@ def convert(value: Any, wanted: Any, key: str, problems: Problems, done: dict[st
         return None
     if dataclasses.is_dataclass(wanted):
         return _convert_dataclass(value, wanted, key, problems, done or {})
+    if get_origin(wanted) is Mapping:
+        return _convert_mapping(value, get_args(wanted)[1], key, problems)
     fitted, fits = _fit(value, wanted)
     if not fits:
         message = f"{key}={_shown(value)}: expected {describe(wanted)}."
@@ -94,6 +97,14 @@ def _convert_dataclass(value: Any, wanted: Any, key: str, problems: Problems, do
         elif field.default is dataclasses.MISSING:
             problems.append(f"{prefix}{name}: missing.")
     return wanted(**arguments) if len(problems) == before else None
+
+
+def _convert_mapping(value: Any, wanted: Any, key: str, problems: Problems) -> dict[str, Any] | None:
+    """Values of one type under names that only their reader knows."""
+    if not isinstance(value, dict):
+        problems.append(f"{key}={_shown(value)}: expected a group of keys; set {key}.<key>.")
+        return None
+    return {str(name): convert(item, wanted, f"{key}.{name}", problems) for name, item in value.items()}
 
 
 def _fit(value: Any, wanted: Any) -> tuple[Any, bool]:
