@@ -225,6 +225,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["trainer.steps=bit"],
     ),
     "unknown term": ([*TAUGHT, "strategy.loss.kdd=1"], ["strategy.loss.kdd", "strategy.loss.kd"]),
+    "unknown term, added": (
+        [*TAUGHT, "strategy.teacher.weights=teacher", "+strategy.loss.kdd=1"],
+        ["strategy.loss.kdd", "kd"],
+    ),
     "no term": (
         [*TAUGHT, "strategy.teacher.weights=teacher", "strategy.loss.ce=0", "strategy.loss.kd=0"],
         ["strategy.loss", "dkd"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -47,6 +48,17 @@ def test_all_problems_are_told_at_once_with_their_keys() -> None:
         "on=1: expected true or false",
     ):
         assert words in told
+
+
+def test_a_mapping_keeps_its_names_and_checks_its_values() -> None:
+    problems: list[str] = []
+    wanted = Mapping[str, Annotated[float, Between(0)]]
+    assert convert({"kd": 1, "ce": 0.5}, wanted, "loss", problems) == {"kd": 1.0, "ce": 0.5}
+    assert not problems
+    convert({"kd": -1, "ce": "much"}, wanted, "loss", problems)
+    assert [problem.split(":")[0] for problem in problems] == ["loss.kd=-1", "loss.ce=much"]
+    convert(3, wanted, "loss", problems)
+    assert problems[-1].startswith("loss=3: expected a group of keys")
 
 
 @pytest.mark.parametrize(

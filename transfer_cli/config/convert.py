@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -63,6 +64,8 @@ def convert(value: Any, wanted: Any, key: str, problems: Problems, done: dict[st
         return None
     if dataclasses.is_dataclass(wanted):
         return _convert_dataclass(value, wanted, key, problems, done or {})
+    if get_origin(wanted) is Mapping:
+        return _convert_mapping(value, get_args(wanted)[1], key, problems)
     fitted, fits = _fit(value, wanted)
     if not fits:
         choices = [choice for choice in _choices(wanted) if isinstance(choice, str)]
@@ -128,6 +131,14 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
     return [to_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _convert_mapping(value: Any, wanted: Any, key: str, problems: Problems) -> dict[str, Any] | None:
+    """Values of one type under names that only their reader knows."""
+    if not isinstance(value, dict):
+        problems.append(f"{key}={_shown(value)}: expected a group of keys; set {key}.<key>.")
+        return None
+    return {str(name): convert(item, wanted, f"{key}.{name}", problems) for name, item in value.items()}
 
 
 def _fit(value: Any, wanted: Any) -> tuple[Any, bool]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from transfer_cli.config.convert import Between, Count, NotNegative, Positive
 from transfer_cli.config.finetune import Finetune
@@ -32,25 +33,6 @@ class Teacher:
 
 
 @dataclass(frozen=True)
-class Loss:
-    """Weights of the terms; 0: off."""
-
-    ce: NotNegative
-    kd: NotNegative
-    dkd: NotNegative
-    dist: NotNegative
-    hint: NotNegative
-    attention: NotNegative
-    rkd: NotNegative
-    crd: NotNegative
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """By term."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class Distill:
     """`strategy=distill`: a student (the model group) learns from a teacher."""
 
@@ -58,7 +40,8 @@ class Distill:
     teacher: Teacher
     adapt: Finetune
     """How `teacher.finetune` adapts it."""
-    loss: Loss
+    loss: Mapping[str, NotNegative]
+    """Weights of the terms by name; 0: off. Which there are, and what each needs, is known where they are computed."""
     temperature: Positive
     standardize_logits: bool
     label_smoothing: Annotated[float, Between(0, 0.99)]
@@ -75,7 +58,10 @@ def distill_problems(config: Distill, *, labelled: bool, epochs: int) -> list[tu
     teacher, generations = config.teacher, config.generations
     return [
         *_teacher_problems(teacher),
-        *_loss_problems(config.loss, config.pairs, labelled),
+        (
+            not any(config.loss.values()),
+            f"strategy.loss: no term has a weight above 0. Terms: {', '.join(config.loss)}.",
+        ),
         (
             not labelled and teacher.finetune,
             "strategy.teacher.finetune=true: with dataset.labels=none there is nothing to finetune on.",
@@ -112,23 +98,5 @@ def _teacher_problems(teacher: Teacher) -> list[tuple[bool, str]]:
         (
             not teacher.finetune and (teacher.epochs is not None or teacher.lr is not None),
             "strategy.teacher.epochs, strategy.teacher.lr: only strategy.teacher.finetune=true reads these.",
-        ),
-    ]
-
-
-def _loss_problems(loss: Loss, pairs: Any, labelled: bool) -> list[tuple[bool, str]]:
-    weights = loss.weights
-    return [
-        (
-            not any(weights.values()),
-            f"strategy.loss: no term has a weight above 0. Terms: {', '.join(weights)}.",
-        ),
-        (
-            not labelled and (loss.ce > 0 or loss.dkd > 0),
-            "strategy.loss.ce, strategy.loss.dkd: these learn from labels; with dataset.labels=none set both to 0.",
-        ),
-        (
-            pairs is not None and not (loss.hint or loss.attention),
-            "strategy.pairs: only strategy.loss.hint and strategy.loss.attention compare pairs of stages.",
         ),
     ]

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from transfer_cli.data.sources.listing import UNLABELLED
 from transfer_cli.data.views.draws import uniforms
 from transfer_cli.errors import UserError
+from transfer_cli.methods.distill.feature_losses import vectors
+from transfer_cli.methods.distill.terms import LossInputs, Term
 from transfer_cli.methods.full_precision import full_precision
 
 
@@ -121,3 +123,13 @@ def noise_contrastive(similarities: Tensor, log_normalizer: Tensor, population: 
 def log_mean_exp(values: Tensor) -> Tensor:
     """The logarithm of the mean of exp(values), []."""
     return values.flatten().logsumexp(0) - math.log(values.numel())
+
+
+def _crd_term(batch: LossInputs) -> Tensor:
+    assert batch.contrast is not None and batch.embeddings is not None
+    assert batch.indices is not None and batch.negatives is not None
+    ours, theirs = map(vectors, batch.embeddings)
+    return batch.contrast(ours, theirs, batch.indices, batch.negatives)
+
+
+TERMS: dict[str, Term] = {"crd": Term(_crd_term, needs=frozenset({"embeddings", "contrast"}))}

@@ -7,11 +7,13 @@ may differ in channels and in size. Each loss is a scalar in float32.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from transfer_cli.methods.distill.terms import LossInputs, Term
 from transfer_cli.methods.full_precision import full_precision
 
 
@@ -39,26 +41,32 @@ def attention(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 @full_precision
-def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Huber loss between the pairwise distances of vectors [B, D], in units of their mean (RKD-D, Park 2019)."""
-    return F.smooth_l1_loss(_relative(_distances(student)), _relative(_distances(teacher)))
-
-
-@full_precision
-def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
-    """Huber loss between the cosines of all angles that three of the vectors [B, D] form (RKD-A, Park 2019).
-
-    Takes memory for B^2 D and B^3 numbers.
-    """
-    return F.smooth_l1_loss(_cosines(_distances(student)), _cosines(_distances(teacher)))
-
-
-@full_precision
 def rkd(student: Tensor, teacher: Tensor) -> Tensor:
-    """RKD-D + 2 RKD-A of vectors [B, D], the paper's mixture (Park 2019); later comparisons weigh it by 25."""
-    ours, theirs = _distances(student), _distances(teacher)
-    distance = F.smooth_l1_loss(_relative(ours), _relative(theirs))
-    return distance + 2 * F.smooth_l1_loss(_cosines(ours), _cosines(theirs))
+    """RKD-D + 2 RKD-A of vectors [B, D] ("Relational Knowledge Distillation", Park 2019, arXiv 1904.05068).
+
+    The mixture is the paper's; later comparisons weigh it by 25.
+    """
+    ours, theirs = pairwise_distances(student), pairwise_distances(teacher)
+    return rkd_distance(ours, theirs) + 2 * rkd_angle(ours, theirs)
+
+
+def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """RKD-D: Huber loss between pairwise distances [B, B], each in units of their mean."""
+    return F.smooth_l1_loss(_relative(student), _relative(teacher))
+
+
+def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
+    """RKD-A: Huber loss between the cosines of all angles that three vectors of these distances [B, B] form.
+
+    Takes memory for B^3 numbers.
+    """
+    return F.smooth_l1_loss(_cosines(student), _cosines(teacher))
+
+
+def pairwise_distances(points: Tensor) -> Tensor:
+    """Distances [B, B] between points [B, D]; takes memory for B^2 D numbers."""
+    distances: Tensor = torch.linalg.vector_norm(points[None] - points[:, None], dim=2)
+    return distances
 
 
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,12 +102,6 @@ def _averages(have: int, want: int) -> Tensor:
     return averages
 
 
-def _distances(points: Tensor) -> Tensor:
-    """Distances [B, B] between points [B, D]."""
-    distances: Tensor = torch.linalg.vector_norm(points[None] - points[:, None], dim=2)
-    return distances
-
-
 def _relative(distances: Tensor) -> Tensor:
     """Distances divided by the mean of those that are not zero."""
     mean = distances.sum() / (distances > 0).sum().clamp_min(1)
@@ -116,3 +118,27 @@ def _cosines(distances: Tensor) -> Tensor:
     lengths = distances[:, :, None] * distances[:, None, :]
     apart = lengths > 0
     return torch.where(apart, twice_dot / (2 * lengths.where(apart, 1)), 0)
+
+
+def _hint_term(batch: LossInputs) -> Tensor:
+    """The mean over pairs."""
+    assert batch.project is not None
+    numbered = enumerate(batch.pairs)
+    return torch.stack([hint(ours, theirs, partial(batch.project, n)) for n, (ours, theirs) in numbered]).mean()
+
+
+def _attention_term(batch: LossInputs) -> Tensor:
+    """The sum over pairs, as in the paper."""
+    return torch.stack([attention(ours, theirs) for ours, theirs in batch.pairs]).sum()
+
+
+def _rkd_term(batch: LossInputs) -> Tensor:
+    assert batch.embeddings is not None
+    return rkd(*map(vectors, batch.embeddings))
+
+
+TERMS: dict[str, Term] = {
+    "hint": Term(_hint_term, needs=frozenset({"pairs", "projections"})),
+    "attention": Term(_attention_term, needs=frozenset({"pairs"})),
+    "rkd": Term(_rkd_term, needs=frozenset({"embeddings"})),
+}

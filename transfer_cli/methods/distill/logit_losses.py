@@ -1,4 +1,4 @@
-"""Distillation from logits: how a student's answers are drawn towards a teacher's.
+"""Distillation from logits: losses between the outputs of student and teacher, and the terms that they make.
 
 Shapes: logits [B, K] of student and teacher; labels [B] int64, UNLABELLED where there is none; temperature T > 0.
 Each loss is a scalar, the mean over the B samples, in float32.
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transfer_cli.data.sources.listing import UNLABELLED
+from transfer_cli.methods.distill.terms import Term
 from transfer_cli.methods.full_precision import full_precision
 
 FLATTEST = 1e-2
@@ -90,15 +91,9 @@ def standardize(logits: Tensor) -> Tensor:
 
 
 @full_precision
-def mix_teachers(logits: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
-    """One teacher [B, K] of R teachers [B, R, K]: its softmax at this temperature is the mean of theirs.
-
-    `weights` [R], not negative, of any sum; equal by default. The result is valid at `temperature` alone.
-    """
-    log_p = (logits / temperature).log_softmax(2)
-    if weights is not None:
-        log_p = log_p + weights.to(log_p).log()[:, None]
-    return temperature * log_p.logsumexp(1)
+def mix_teachers(logits: Tensor, temperature: float) -> Tensor:
+    """One teacher [B, K] of R teachers [B, R, K]: at `temperature` alone, its softmax is the mean of theirs."""
+    return temperature * (logits / temperature).log_softmax(2).logsumexp(1)
 
 
 def _apart(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,3 +108,14 @@ def _apart(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def _divergence(log_student: Tensor, log_teacher: Tensor) -> Tensor:
     """KL(teacher, student) of each row, [B]."""
     return F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1)
+
+
+TERMS: dict[str, Term] = {
+    "ce": Term(lambda batch: ce(batch.logits, batch.targets, batch.label_smoothing), needs=frozenset({"labels"})),
+    "kd": Term(lambda batch: kd(batch.soft_student, batch.soft_teacher, batch.temperature)),
+    "dkd": Term(
+        lambda batch: dkd(batch.soft_student, batch.soft_teacher, batch.targets, batch.temperature),
+        needs=frozenset({"labels"}),
+    ),
+    "dist": Term(lambda batch: dist(batch.soft_student, batch.soft_teacher, batch.temperature)),
+}

@@ -18,7 +18,7 @@ from transfer_cli.engine.device import count_peak_from_here
 from transfer_cli.engine.precision import time_training
 from transfer_cli.engine.signals import StopRequest
 from transfer_cli.methods.distill.contrast import Negatives
-from transfer_cli.methods.distill.distillation import DistillationLoss
+from transfer_cli.methods.distill.distillation import DistillationLoss, check_terms
 from transfer_cli.methods.distill.teacher_outputs import Layout
 from transfer_cli.models import backbones
 from transfer_cli.models.heads import HeadSpec
@@ -79,6 +79,7 @@ def prepare(experiment: Experiment, reporter: Reporter, state: states.State | No
     """Load and examine the teachers, build the student. Raises UserError for what the input makes impossible."""
     e, config = experiment, experiment.strategy
     assert isinstance(config, DistillConfig)
+    check_terms(config.loss, labelled=e.dataset.labels == "classes", pairs=config.pairs is not None)
     m = _with_unlabelled(building.gather(e, e.augment, reporter), reporter)
     rehearsed = config.teacher.finetune or config.generations > 1
     if m.images.classes and rehearsed:

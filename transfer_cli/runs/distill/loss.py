@@ -7,7 +7,7 @@ import torch
 from transfer_cli.config.distill import Distill
 from transfer_cli.errors import UserError
 from transfer_cli.methods.distill.contrast import Contrast
-from transfer_cli.methods.distill.distillation import DistillationLoss, needs
+from transfer_cli.methods.distill.distillation import DistillationLoss, needs, terms_that_need
 from transfer_cli.methods.distill.projections import Projections
 from transfer_cli.methods.distill.teacher_outputs import Layout
 from transfer_cli.models.network import Network
@@ -24,7 +24,7 @@ def build_loss(
 
     Raises UserError for stages that a network lacks or that cannot be compared, and for more logits than classes.
     """
-    needed, m = needs(config.loss.weights), materials
+    needed, m = needs(config.loss), materials
     pairs: Pairs = ()
     embeddings, contrast, projections = None, None, None
     shapes: tuple[Shapes, Shapes] = ({}, {})
@@ -45,7 +45,7 @@ def build_loss(
         contrast = Contrast(*widths, *samples, seed=m.experiment.seed)
     torch.manual_seed(m.experiment.seed)
     loss = DistillationLoss(
-        config.loss.weights,
+        config.loss,
         config.temperature,
         standardized=config.standardize_logits,
         label_smoothing=config.label_smoothing,
@@ -72,6 +72,6 @@ def _pairs(config: Distill, ours: Shapes, theirs: Shapes) -> Pairs:
 def _check_stages(teacher: Network) -> None:
     if teacher.readout is not None:
         raise UserError(
-            "strategy.loss: this teacher's head reads pooled stages (strategy=extract with pooling or stages); hint, "
-            "attention, rkd and crd need a network that runs stage by stage."
+            "strategy.loss: this teacher's head reads pooled stages (strategy=extract with pooling or stages); "
+            f"{', '.join(terms_that_need('pairs', 'embeddings'))} need a network that runs stage by stage."
         )
