@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from tests.data.loading import load
 from transfer_cli.cache.entries import Cache
 from transfer_cli.command.compose import compose, to_plain
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Samples, TrainBatches
-from transfer_cli.data.sources.load import load
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import StoreOptions, open_store
@@ -66,7 +66,7 @@ def recipe() -> Augment:
 
 def ours(folder: Path, cache: Path, where: str) -> Callable[[int], int]:
     """An epoch of our loader over all images; the first pass is done before."""
-    images = load("folder", str(folder), val_fraction=0.01, test_fraction=0.0, train_fraction=1.0, shots=None, seed=0)
+    images = load("folder", folder, val_fraction=0.01, test_fraction=0.0)
     wants = [PixelRequest(formats.training(IMAGENET, 1.5), images.splits["train"])]
     opened = open_store(images, wants, StoreOptions(where, "error"), Cache(cache, 10**12), Reporter(quiet=True))
     samples = Samples(images, opened.store, IMAGENET, recipe(), seed=0)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.data.loading import load
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Batch, OrderedBatches, Samples, Shard, TrainBatches
-from transfer_cli.data.sources.decode import DecodeError
-from transfer_cli.data.sources.load import ImageSet, load
+from transfer_cli.data.reading.decode import DecodeError
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.live import Contents, MemoryStore, StreamStore
@@ -24,12 +25,7 @@ NONE = Augment("none", None, None, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0)
 def photos(tmp_path: Path, make_images: Callable[..., list[Path]]) -> ImageSet:
     for name in ("a", "b"):
         make_images(tmp_path / name, 20, size=(40, 30))
-    return loaded("folder", str(tmp_path))
-
-
-def loaded(name: str, path: str | None = None, **changes: Any) -> ImageSet:
-    values = {"val_fraction": 0.2, "test_fraction": 0.2, "train_fraction": 1.0, "shots": None, "seed": 0}
-    return load(name, path, **(values | changes))
+    return load("folder", str(tmp_path))
 
 
 def samples(images: ImageSet, preprocessing: Preprocessing, augment: Augment = STANDARD) -> Samples:
@@ -168,12 +164,12 @@ def test_evaluation_counts_every_image_once_in_order(photos: ImageSet, preproces
 
 
 def test_an_empty_split_has_no_batches(preprocessing: Any) -> None:
-    images = loaded("digits", test_fraction=0.0)
+    images = load("digits", test_fraction=0.0)
     assert list(ordered(images, "test", preprocessing, 4, 0)) == []
 
 
 def test_a_set_in_memory_is_decoded_once(preprocessing: Any) -> None:
-    images, decoded = loaded("digits", shots=2), []
+    images, decoded = load("digits", shots=2), []
 
     def read(index: int) -> Any:
         decoded.append(index)
@@ -242,7 +238,7 @@ def test_a_view_of_samples_in_order_is_what_training_saw(photos: ImageSet, prepr
 
 
 def test_a_batch_may_be_changed_without_changing_the_data(preprocessing: Any) -> None:
-    images = loaded("digits")
+    images = load("digits")
     batches = ordered(images, "val", preprocessing, 4, 0)
     first = next(iter(batches))
     before = first.inputs.clone()

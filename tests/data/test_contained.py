@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.data.loading import load
 from tests.data.test_batches import STANDARD
 from transfer_cli.cache.entries import Cache
 from transfer_cli.data.batches import Samples, TrainBatches
-from transfer_cli.data.sources.load import ImageSet, load
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.duplicates import duplicate_notes
 from transfer_cli.data.store.formats import PixelRequest
@@ -25,7 +26,6 @@ from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
 
 LABELS = ["a", "b"] * 10
-FRACTIONS = {"val_fraction": 0.2, "test_fraction": 0.2, "train_fraction": 1.0}
 
 
 def write_webdataset(file: Path, images: list[bytes]) -> None:
@@ -65,7 +65,7 @@ def images(tmp_path: Path, make_images: Callable[..., list[Path]]) -> list[bytes
 def written(kind: str, folder: Path, images: list[bytes]) -> ImageSet:
     name, write = WRITERS[kind]
     write(folder / name, images)
-    return load(kind, str(folder / name), **FRACTIONS, shots=None, seed=0)
+    return load(kind, str(folder / name))
 
 
 def opened(
@@ -88,7 +88,7 @@ def test_images_inside_a_file_are_decoded_once_and_never_stale(
     for index, pixels in zip(held_out, first.store.evaluation(held_out), strict=True):
         expected = preprocessing.pixels(Image.open(io.BytesIO(images[index])).convert("RGB"))
         assert np.array_equal(pixels, expected)
-    again = load(kind, str(tmp_path / WRITERS[kind][0]), **FRACTIONS, shots=None, seed=0)
+    again = load(kind, str(tmp_path / WRITERS[kind][0]))
     assert opened(again, preprocessing, tmp_path / "cache").store.images_decoded == 0
     changed = written(kind, tmp_path, images[::-1])
     second = opened(changed, preprocessing, tmp_path / "cache")
@@ -154,6 +154,6 @@ def test_nothing_left_to_train_on_is_an_error(
     tmp_path: Path, images: list[bytes], preprocessing: Preprocessing, labelled: bool, told: str
 ) -> None:
     write_webdataset(tmp_path / "set.tar", [b""] * len(images))
-    found = load("webdataset", str(tmp_path / "set.tar"), **FRACTIONS, shots=None, seed=0, labelled=labelled)
+    found = load("webdataset", str(tmp_path / "set.tar"), labels="classes" if labelled else "none")
     with pytest.raises(UserError, match=told):
         opened(found, preprocessing, tmp_path / "cache", on_bad="skip")

@@ -13,11 +13,12 @@ import pytest
 from tests.data import corpus_trees
 from tests.data.corpus import IMAGES, Case, Refused, Shows
 from tests.data.corpus_trees import TREES, Tree
+from tests.data.loading import load
 from tests.data.pictures import PICTURE
 from transfer_cli.cache.entries import Cache
-from transfer_cli.data.sources.decode import DecodeError, open_image
+from transfer_cli.data.reading.decode import DecodeError, open_image
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources.folder import scan
-from transfer_cli.data.sources.load import ImageSet, load
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import StoreOptions, open_store
@@ -88,7 +89,7 @@ def test_tree(tmp_path: Path, tree: Tree) -> None:
         images = load_folder(root)
         counts = np.bincount(images.labels, minlength=len(images.classes))
         assert dict(zip(images.classes, counts.tolist(), strict=True)) == tree.expected.counts
-        assert set(scan(str(root)).splits) == set(tree.expected.splits)
+        assert set(scan(root, labelled=True).splits) == set(tree.expected.splits)
         said = "\n".join(images.notes)
         assert all(words in said for words in tree.expected.notes), said
         assert bool(said) == bool(tree.expected.notes), said
@@ -98,7 +99,7 @@ def test_tree(tmp_path: Path, tree: Tree) -> None:
 
 
 def load_folder(root: Path) -> ImageSet:
-    return load("folder", str(root), val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=None, seed=0)
+    return load("folder", str(root))
 
 
 @pytest.mark.parametrize("where", ["disk", "stream"])

@@ -34,8 +34,9 @@ from transfer_cli.records.terminal import Reporter
 
 memory.keep_freed()
 folder, where = sys.argv[1:]
-augment = parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), ["augment=standard"]))).augment
-images = load("folder", folder, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=None, seed=0)
+words = ["augment=standard", "dataset=folder", f"dataset.path={folder}"]
+experiment = parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), words)))
+augment, images = experiment.augment, load(experiment.dataset, 0)
 preprocessing = IMAGENET.at(96)
 held_out = np.union1d(images.splits["val"], images.splits["test"])
 training = PixelRequest(formats.training(preprocessing, 1.5), images.splits["train"])

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tests.conftest import TINY, Ended, summary
+from tests.data.loading import load
 from tests.strategies.networks import finetune, tiny
 from transfer_cli.data.batches import Batch
-from transfer_cli.data.sources.packaged import fake
 from transfer_cli.methods.losses import cross_entropy
 from transfer_cli.strategies.objective import Objective
 
@@ -23,7 +23,7 @@ TABLE = ["dataset=manifest", "dataset.path=skewed.csv"]
 @pytest.fixture
 def skewed(tmp_path: Path) -> Path:
     """66 images of one class, 6 of another."""
-    images = fake(2, 132)
+    images = load("fake", num_classes=2, samples=132)
     rows = ["path,label"]
     for index in range(132):
         if images.labels[index] == 0 or index < 12:

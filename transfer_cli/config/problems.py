@@ -12,9 +12,6 @@ from transfer_cli.config.optimizers import Muon, Sgd, step_problems
 if TYPE_CHECKING:
     from transfer_cli.config.schema import Augment, Experiment
 
-IN_MEMORY = ("digits", "fake")
-"""Data sets that read no files."""
-
 
 def combination_problems(experiment: Experiment) -> list[str]:
     """Settings that are each valid but make no sense together."""
@@ -79,11 +76,6 @@ def combination_problems(experiment: Experiment) -> list[str]:
         (
             e.dataset.unlabelled is not None and e.dataset.sampler != "uniform",
             f"dataset.sampler={e.dataset.sampler}: images of dataset.unlabelled have no class to balance.",
-        ),
-        (
-            e.dataset.unlabelled is not None and e.dataset.name in IN_MEMORY,
-            f"dataset.unlabelled: dataset={e.dataset.name} is in memory; only sets that are read from files can be "
-            "joined.",
         ),
         (
             e.dataset.labels == "none" and e.mode == "evaluate",

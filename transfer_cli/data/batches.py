@@ -16,8 +16,8 @@ from torch import Tensor
 
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.balance import balanced_order
-from transfer_cli.data.sources.listing import Indices
-from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store.device import DeviceStore, cuts_there
 from transfer_cli.data.store.open import Store
 from transfer_cli.data.views import draws as views

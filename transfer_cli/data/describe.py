@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store.open import Opened
 
 _MOST_ROWS = 20

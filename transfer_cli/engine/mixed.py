@@ -10,8 +10,9 @@ import torch
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Batch, Epochs
 from transfer_cli.data.views.augment import view_of
+from transfer_cli.data.views.mixing import Mixes, draw
 from transfer_cli.engine.device import Place
-from transfer_cli.methods.mixing import Mixes, draw, mix_images, mix_targets
+from transfer_cli.methods.mixing import mix_images, mix_targets
 
 NAMES = ("partners", "shares", "boxes")
 

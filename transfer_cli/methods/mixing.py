@@ -1,65 +1,17 @@
-"""Mixup (Zhang 2018) and cutmix (Yun 2019): every image of a batch mixed with another of the same batch.
+"""Mixup and cutmix of images and labels: every image of a batch mixed with another of the same batch.
 
-Shares and boxes are pure functions of (seed, view, index); partners of these and of which indices share the batch. So a
-run can be replayed from any step, and a view that comes again is mixed as before wherever batches come again too.
+"mixup: Beyond Empirical Risk Minimization" (Zhang 2018, arXiv 1710.09412), "CutMix: Regularization Strategy to Train
+Strong Classifiers with Localizable Features" (Yun 2019, arXiv 1905.04899). What is mixed with what is drawn in
+data/views/mixing.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from transfer_cli.data.views.draws import uniforms
+from transfer_cli.data.views.mixing import Mixes
 from transfer_cli.methods.losses import smoothed
-
-
-@dataclass(frozen=True)
-class Mixes:
-    """How each sample of a batch is mixed: with whom, how much of it stays, and where the partner is pasted."""
-
-    partners: Tensor
-    """[B] int64, positions in the batch."""
-    shares: Tensor
-    """[B] float32, the sample's own share of the mixture and of the label."""
-    boxes: Tensor
-    """[B, 4] int64: top, left, bottom, right in pixels; empty where the whole image is blended (mixup)."""
-
-    def to(self, device: torch.device) -> Mixes:
-        """The same on a device."""
-        return Mixes(*(tensor.to(device, non_blocking=True) for tensor in (self.partners, self.shares, self.boxes)))
-
-
-def draw(
-    seed: int,
-    view: int,
-    indices: NDArray[np.int64],
-    size: tuple[int, int],
-    *,
-    mixup: float,
-    cutmix: float,
-    probability: float = 1.0,
-) -> Mixes:
-    """The mixes of the samples `indices` [B] for images of `size` (H, W).
-
-    `mixup` and `cutmix` are the alphas of Beta(alpha, alpha), 0 for off; with both on a sample gets one or the other,
-    evenly. A sample stays as it is with 1 - `probability`.
-    """
-    mixed, kind, level, y, x, rank = uniforms(seed, view, indices, 6, "mixing").T
-    cuts = kind < (0.5 if mixup and cutmix else float(cutmix > 0))
-    boxes = _boxes(_beta(cutmix, level), y, x, size)
-    boxes[~cuts | (mixed >= probability)] = 0
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    shares = np.where(cuts, 1 - area / (size[0] * size[1]), _beta(mixup, level))
-    shares[mixed >= probability] = 1
-    # Neighbours in a random order of the batch: nobody is his own partner, everybody is somebody's.
-    order = np.argsort(rank, kind="stable")
-    partners = np.empty_like(order)
-    partners[order] = np.roll(order, -1)
-    return Mixes(torch.from_numpy(partners), torch.from_numpy(shares.astype(np.float32)), torch.from_numpy(boxes))
 
 
 def mix_images(images: Tensor, mixes: Mixes) -> Tensor:
@@ -77,23 +29,3 @@ def mix_targets(targets: Tensor, mixes: Mixes, classes: int) -> Tensor:
     """Probabilities [B, K] of the mixtures, from labels [B] or probabilities [B, K]."""
     soft = smoothed(targets, classes, 0.0)
     return torch.lerp(soft, soft[mixes.partners], 1 - mixes.shares.unsqueeze(1))
-
-
-def _beta(alpha: float, level: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Beta(alpha, alpha) by its inverse distribution function; all ones for alpha 0."""
-    from scipy.special import betaincinv
-
-    return betaincinv(alpha, alpha, level) if alpha else np.ones_like(level)
-
-
-def _boxes(
-    own: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64], size: tuple[int, int]
-) -> NDArray[np.int64]:
-    """Boxes [B, 4] of a share 1 - own of the image around uniform centres, cut off at the border (Yun 2019)."""
-    side = np.sqrt(1 - own)
-    edges = []
-    for centre, length in ((y, size[0]), (x, size[1])):
-        middle, half = np.floor(centre * length), np.floor(side * length) // 2
-        edges.append((np.clip(middle - half, 0, length), np.clip(middle + half, 0, length)))
-    (top, bottom), (left, right) = edges
-    return np.stack([top, left, bottom, right], axis=1).astype(np.int64)

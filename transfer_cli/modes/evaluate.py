@@ -12,7 +12,7 @@ from transfer_cli.cache.place import open_cache
 from transfer_cli.config.schema import Dataset, Experiment
 from transfer_cli.data.batches import OrderedBatches, Samples
 from transfer_cli.data.describe import changed_since
-from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.engine.loop import predict_logits

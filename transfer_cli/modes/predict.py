@@ -9,7 +9,7 @@ import torch
 
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.batches import Batch
-from transfer_cli.data.sources.decode import DecodeError, open_image
+from transfer_cli.data.reading.decode import DecodeError, open_image
 from transfer_cli.data.sources.folder import image_files
 from transfer_cli.engine.loop import predict_logits
 from transfer_cli.errors import EXIT_OK, UserError

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.config.parse import config_hash
-from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.fit import Scores
 from transfer_cli.errors import Stopped

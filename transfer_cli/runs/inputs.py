@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from transfer_cli.data.batches import Batch, Epochs, batch_of
-from transfer_cli.data.sources.listing import Indices
+from transfer_cli.data.reading.listing import Indices
 from transfer_cli.engine.device import Place, PlaceActivations
 from transfer_cli.engine.mixed import MixedEpochs, PlaceMixed, mixes
 from transfer_cli.models.network import Network

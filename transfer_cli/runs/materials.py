@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +13,8 @@ from transfer_cli.config.schema import Augment, Dataset, Experiment
 from transfer_cli.data.balance import skew_note
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
 from transfer_cli.data.describe import class_table
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources import load as sources
-from transfer_cli.data.sources.listing import Columns
-from transfer_cli.data.sources.load import ImageSet
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.device import cuts_there
 from transfer_cli.data.store.formats import PixelRequest
@@ -168,22 +166,7 @@ def say_device(materials: Materials, precision_reason: str, reporter: Reporter) 
 
 def load_images(dataset: Dataset, seed: int) -> ImageSet:
     """The data set with its splits."""
-    fake: dict[str, Any] = {"num_classes": dataset.num_classes, "samples": dataset.samples}
-    return sources.load(
-        dataset.name,
-        dataset.path,
-        val_fraction=dataset.val_fraction,
-        test_fraction=dataset.test_fraction,
-        train_fraction=dataset.train_fraction,
-        shots=dataset.shots,
-        seed=seed,
-        labelled=dataset.labels == "classes",
-        columns=Columns(dataset.image_column, dataset.label_column, dataset.split_column, dataset.weight_column),
-        hub=dataset.hub,
-        subset=dataset.subset,
-        download=dataset.download,
-        **{key: value for key, value in fake.items() if value is not None},
-    )
+    return sources.load(dataset, seed)
 
 
 def training_wants(materials: Materials, plain: bool = False) -> list[PixelRequest]:

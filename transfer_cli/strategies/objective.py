@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.balance import class_weights
-from transfer_cli.data.sources.listing import Indices
+from transfer_cli.data.reading.listing import Indices
 from transfer_cli.methods.losses import cross_entropy, focal, logit_adjustment
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transfer_cli.data.sources.folder import scan
-from transfer_cli.data.sources.listing import Listing
+from tests.data.loading import dataset
+from transfer_cli.data.reading.listing import Listing
+from transfer_cli.data.sources.folder import load, scan
 from transfer_cli.errors import UserError
 
 MakeImages = Callable[..., list[Path]]
@@ -27,7 +28,7 @@ def shown(found: Listing, split: str = "train") -> list[tuple[str, str]]:
 
 
 def test_flat_class_folders_are_one_pool(flat: Path) -> None:
-    found = scan(str(flat))
+    found = scan(flat, labelled=True)
     assert found.classes == ("cats", "dogs")
     assert list(found.splits) == ["train"]
     assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
@@ -41,7 +42,7 @@ def test_split_folders(tmp_path: Path, make_images: MakeImages, val: str) -> Non
     for split, count in (("train", 3), (val, 2), ("test", 1)):
         for name in ("a", "b"):
             make_images(tmp_path / split / name, count)
-    found = scan(str(tmp_path))
+    found = scan(tmp_path, labelled=True)
     assert {split: len(indices) for split, indices in found.splits.items()} == {"train": 6, "val": 4, "test": 2}
     assert shown(found, "test") == [("test/a/0.png", "a"), ("test/b/0.png", "b")]
     assert found.notes == ()
@@ -51,7 +52,7 @@ def test_missing_splits_are_said(tmp_path: Path, make_images: MakeImages) -> Non
     for name in ("a", "b"):
         make_images(tmp_path / "train" / name, 3)
     (tmp_path / "extra").mkdir()
-    found = scan(str(tmp_path))
+    found = scan(tmp_path, labelled=True)
     assert list(found.splits) == ["train"]
     said = "\n".join(found.notes)
     assert "dataset.val_fraction" in said
@@ -63,20 +64,20 @@ def test_a_class_unknown_to_train_is_named_with_the_nearest(tmp_path: Path, make
     for folder in ("train/cats", "train/dogs", "val/cat"):
         make_images(tmp_path / folder, 3)
     with pytest.raises(UserError, match=r"val/cat.*Did you mean cats"):
-        scan(str(tmp_path))
+        scan(tmp_path, labelled=True)
 
 
 def test_a_class_without_val_images_is_said(tmp_path: Path, make_images: MakeImages) -> None:
     for folder in ("train/cats", "train/dogs", "val/cats", "test/cats", "test/dogs"):
         make_images(tmp_path / folder, 3)
-    assert "val: no images of 1 of the classes (dogs)" in scan(str(tmp_path)).notes[0]
+    assert "val: no images of 1 of the classes (dogs)" in scan(tmp_path, labelled=True).notes[0]
 
 
 def test_val_without_train_is_not_taken_for_a_class(tmp_path: Path, make_images: MakeImages) -> None:
     make_images(tmp_path / "val" / "a", 1)
     make_images(tmp_path / "test" / "a", 1)
     with pytest.raises(UserError, match="no train folder"):
-        scan(str(tmp_path))
+        scan(tmp_path, labelled=True)
 
 
 def test_nested_hidden_foreign_and_unicode_files(flat: Path, make_images: MakeImages) -> None:
@@ -87,7 +88,7 @@ def test_nested_hidden_foreign_and_unicode_files(flat: Path, make_images: MakeIm
     (flat / "dogs" / "notes.txt").write_text("x")
     (flat / "README.md").write_text("x")
     shutil.copy(flat / "dogs" / "0.png", flat / "dogs" / "z.PNG")
-    found = scan(str(flat))
+    found = scan(flat, labelled=True)
     assert found.classes == ("cats", "dogs")
     assert ("cats/more/größe 猫, and spaces/0.png", "cats") in shown(found)
     assert ("dogs/z.PNG", "dogs") in shown(found)
@@ -104,7 +105,7 @@ def test_links_may_lead_anywhere_but_never_change_labels(flat: Path, tmp_path: P
     for name, target in {"loop": flat / "cats", "up": flat, "root": "/", "other": flat / "dogs"}.items():
         (flat / "cats" / name).symlink_to(target)
     (flat / "cats" / "broken.png").symlink_to(tmp_path / "gone.png")
-    found = scan(str(flat))
+    found = scan(flat, labelled=True)
     assert np.bincount(found.labels).tolist() == [3, 5, 4]
     assert found.classes == ("birds", "cats", "dogs")
 
@@ -112,7 +113,7 @@ def test_links_may_lead_anywhere_but_never_change_labels(flat: Path, tmp_path: P
 def test_order_is_by_class_then_path(flat: Path, make_images: MakeImages) -> None:
     for folder in ("ants", "ants/x", "ants/y", "ants/x/deeper"):
         make_images(flat / folder, 1)
-    found = scan(str(flat))
+    found = scan(flat, labelled=True)
     assert found.keys[:4] == ["ants/0.png", "ants/x/0.png", "ants/x/deeper/0.png", "ants/y/0.png"]
     assert found.keys[4] == "cats/0.png"
 
@@ -123,42 +124,47 @@ def test_an_empty_class_is_named(flat: Path, how: str) -> None:
     if how == "only text":
         (flat / "eels" / "a.txt").write_text("x")
     with pytest.raises(UserError, match="eels: no images"):
-        scan(str(flat))
+        scan(flat, labelled=True)
 
 
 def test_one_class_is_refused(tmp_path: Path, make_images: MakeImages) -> None:
     make_images(tmp_path / "cats", 3)
     with pytest.raises(UserError, match=r"only one class \(cats\)"):
-        scan(str(tmp_path))
+        scan(tmp_path, labelled=True)
 
 
 def test_images_without_class_folders_are_refused(tmp_path: Path, make_images: MakeImages) -> None:
     make_images(tmp_path, 3)
     with pytest.raises(UserError, match="no class folders"):
-        scan(str(tmp_path))
+        scan(tmp_path, labelled=True)
 
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("pet", "Did you mean .*pets"), ("pets/cats/0.png", "not a folder"), ("", "not set"), ("zzz/y", "nearest exist")],
+    [
+        ("pet", "Did you mean .*pets"),
+        ("pets/cats/0.png", "expected a folder of images, found a file"),
+        ("", "not set"),
+        ("zzz/y", "nearest exist"),
+    ],
 )
 def test_a_wrong_path_names_the_key(flat: Path, path: str, said: str) -> None:
     with pytest.raises(UserError, match=rf"dataset\.path.*{said}"):
-        scan(str(flat.parent / path) if path else None)
+        load(dataset("folder", flat.parent / path if path else None))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_folder_is_named(flat: Path) -> None:
     (flat / "cats").chmod(0)
     with pytest.raises(UserError, match="cats: cannot be listed"):
-        scan(str(flat))
+        scan(flat, labelled=True)
     (flat / "cats").chmod(0o700)
 
 
 def test_split_folders_in_capitals_are_no_classes(tmp_path: Path, make_images: MakeImages) -> None:
     for folder in ("Train/a", "Train/b", "Test/a", "Test/b"):
         make_images(tmp_path / folder, 2)
-    found = scan(str(tmp_path))
+    found = scan(tmp_path, labelled=True)
     assert found.classes == ("a", "b")
     assert {split: len(members) for split, members in found.splits.items()} == {"train": 4, "test": 4}
 
@@ -167,13 +173,13 @@ def test_an_empty_class_says_what_is_there_instead(flat: Path) -> None:
     (flat / "eels").mkdir()
     (flat / "eels" / "IMG_1.heic").write_text("x")
     with pytest.raises(UserError, match=r"eels: no images in this class folder \(only IMG_1\.heic\)"):
-        scan(str(flat))
+        scan(flat, labelled=True)
 
 
 def test_images_without_classes_at_any_depth(tmp_path: Path, make_images: MakeImages) -> None:
     make_images(tmp_path / "set", 2)
     make_images(tmp_path / "set" / "holiday" / "2024", 3)
-    found = scan(str(tmp_path / "set"), labelled=False)
+    found = scan(tmp_path / "set", labelled=False)
     assert found.classes == ()
     assert found.labels.tolist() == [-1] * 5
     assert found.keys[:3] == ["0.png", "1.png", "holiday/2024/0.png"]
@@ -183,7 +189,7 @@ def test_images_without_classes_at_any_depth(tmp_path: Path, make_images: MakeIm
 def test_images_without_classes_keep_their_splits(tmp_path: Path, make_images: MakeImages) -> None:
     for folder, count in (("train/x", 2), ("train", 1), ("val", 3)):
         make_images(tmp_path / folder, count)
-    found = scan(str(tmp_path), labelled=False)
+    found = scan(tmp_path, labelled=False)
     assert {split: [found.keys[i] for i in members] for split, members in found.splits.items()} == {
         "train": ["train/0.png", "train/x/0.png", "train/x/1.png"],
         "val": ["val/0.png", "val/1.png", "val/2.png"],
@@ -193,13 +199,13 @@ def test_images_without_classes_keep_their_splits(tmp_path: Path, make_images: M
 
 def test_a_folder_of_a_test_alone_is_a_pool_without_classes(tmp_path: Path, make_images: MakeImages) -> None:
     make_images(tmp_path / "test", 2)
-    assert scan(str(tmp_path), labelled=False).splits["train"].tolist() == [0, 1]
+    assert scan(tmp_path, labelled=False).splits["train"].tolist() == [0, 1]
 
 
 def test_no_images_at_all_is_said(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(UserError, match=r"no images in this folder \(only notes\.txt\)"):
-        scan(str(tmp_path), labelled=False)
+        scan(tmp_path, labelled=False)
 
 
 def test_folders_may_be_deeper_than_pythons_stack(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +215,7 @@ def test_folders_may_be_deeper_than_pythons_stack(flat: Path, monkeypatch: pytes
             os.mkdir("d")
             os.chdir("d")
         shutil.copy(flat / "dogs" / "0.png", "deep.png")
-        found = scan(str(flat))
+        found = scan(flat, labelled=True)
     finally:  # pytest's own removal of trees is recursive
         subprocess.run(["rm", "-rf", flat / "cats" / "d"], check=True, cwd=flat)
     assert np.bincount(found.labels).tolist() == [4, 4]

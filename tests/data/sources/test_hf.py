@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.data.sources.hf import read
-from transfer_cli.data.sources.listing import Columns, Listing
+from tests.data.loading import dataset
+from transfer_cli.data.reading.listing import Listing
+from transfer_cli.data.sources.hf import load
 from transfer_cli.errors import UserError
 
 datasets = pytest.importorskip("datasets", reason="needs the extra: pip install 'transfer-run[hf]'")
@@ -48,7 +49,7 @@ def test_a_saved_folder_with_its_splits_and_classes(tmp_path: Path, files: list[
         validation=part(paths[3:5], [1, 0], names),
         extra=part(paths[5:], [0], names),
     )
-    found = read(folder, None, None, Columns())
+    found = load(dataset("hf", folder))
     assert found.classes == ("zebra", "ant")  # in the order of the set, not of the alphabet
     assert found.labels.tolist() == [0, 1, 0, 1, 0]
     assert {split: members.tolist() for split, members in found.splits.items()} == {"train": [0, 1, 2], "val": [3, 4]}
@@ -61,16 +62,16 @@ def test_a_saved_folder_with_its_splits_and_classes(tmp_path: Path, files: list[
 
 def test_images_can_be_had_as_they_were_encoded(tmp_path: Path, files: list[Path]) -> None:
     folder = saved(tmp_path / "set", train=part([str(file) for file in files], [0, 1] * 3, ["a", "b"]))
-    contents = read(folder, None, None, Columns()).contents
-    assert contents is not None
-    assert [contents.content(index) for index in range(6)] == [file.read_bytes() for file in files]
-    before = [contents.place(index) for index in range(6)]
+    encoded = load(dataset("hf", folder)).encoded
+    assert encoded is not None
+    assert [encoded.encoded(index) for index in range(6)] == [file.read_bytes() for file in files]
+    before = [encoded.location(index) for index in range(6)]
     assert len(set(before)) == 6
     arrow = Path(before[0][0])
     arrow.write_bytes(arrow.read_bytes())
-    after = read(folder, None, None, Columns()).contents
+    after = load(dataset("hf", folder)).encoded
     assert after is not None
-    assert all(after.place(index) != before[index] for index in range(6))
+    assert all(after.location(index) != before[index] for index in range(6))
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])
@@ -82,7 +83,7 @@ def test_files_by_pattern(tmp_path: Path, files: list[Path], ending: str) -> Non
         else:
             half.save_to_disk(tmp_path / f"saved{number}")
             next((tmp_path / f"saved{number}").glob("*.arrow")).rename(tmp_path / f"{number}.arrow")
-    found = read(str(tmp_path / f"*.{ending}"), None, None, Columns())
+    found = load(dataset("hf", str(tmp_path / f"*.{ending}")))
     assert found.classes == ("a", "b")
     assert len(found.keys) == 6
     assert pixels(found) == [Image.open(file).tobytes() for file in files]
@@ -93,9 +94,9 @@ def test_images_in_files_of_their_own(files: list[Path], monkeypatch: pytest.Mon
     monkeypatch.setattr(datasets, "load_from_disk", lambda path: made)
     folder = files[0].parent
     (folder / "state.json").write_text("{}")
-    found = read(str(folder), None, None, Columns())
-    assert found.contents is not None
-    assert found.contents.place(4) == (str(files[4]), "")
+    found = load(dataset("hf", str(folder)))
+    assert found.encoded is not None
+    assert found.encoded.location(4) == (str(files[4]), "")
     assert pixels(found) == [Image.open(file).tobytes() for file in files]
     files[4].unlink()
     with pytest.raises(UserError, match=r"photos/train/4: .*4\.png: no such file"):
@@ -106,32 +107,32 @@ def test_columns_are_found_by_type_or_named(tmp_path: Path, files: list[Path]) -
     paths = [str(file) for file in files]
     made = part(paths, ["x", "y"] * 3, column="photo").add_column("kind", ["u", "v", "w"] * 2)
     folder = saved(tmp_path / "set", train=made)
-    assert read(folder, None, None, Columns()).classes == ("x", "y")
-    assert read(folder, None, None, Columns(label="kind")).classes == ("u", "v", "w")
-    assert read(folder, None, None, Columns(image="photo")).read(0).size == (20, 16)
+    assert load(dataset("hf", folder)).classes == ("x", "y")
+    assert load(dataset("hf", folder, label_column="kind")).classes == ("u", "v", "w")
+    assert load(dataset("hf", folder, image_column="photo")).read(0).size == (20, 16)
     for columns, told in (
-        (Columns(label="kinds"), r"dataset\.label_column=kinds.*Did you mean kind"),
-        (Columns(image="img"), r"dataset\.image_column=img.*It has photo, label, kind"),
-        (Columns(image="kind"), r"u: no such file"),
+        ({"label_column": "kinds"}, r"dataset\.label_column=kinds.*Did you mean kind"),
+        ({"image_column": "img"}, r"dataset\.image_column=img.*It has photo, label, kind"),
+        ({"image_column": "kind"}, r"u: no such file"),
     ):
         with pytest.raises(UserError, match=told):
-            read(folder, None, None, columns).read(0)
+            load(dataset("hf", folder, **columns)).read(0)
 
 
 def test_a_test_split_without_labels_is_left_out(tmp_path: Path, files: list[Path]) -> None:
     paths, names = [str(file) for file in files], ["a", "b"]
     parts = {"train": part(paths[:4], [0, 1, 0, 1], names), "test": part(paths[4:], [-1, -1], names)}
-    found = read(saved(tmp_path / "set", **parts), None, None, Columns())
+    found = load(dataset("hf", saved(tmp_path / "set", **parts)))
     assert list(found.splits) == ["train"]
     assert "test has no labels and is left out" in found.notes[0]
     partly = {**parts, "test": part(paths[4:], [-1, 1], names)}
     with pytest.raises(UserError, match="1 of 2 rows of test have no label"):
-        read(saved(tmp_path / "other", **partly), None, None, Columns())
+        load(dataset("hf", saved(tmp_path / "other", **partly)))
 
 
 def test_images_without_labels(tmp_path: Path, files: list[Path]) -> None:
     folder = saved(tmp_path / "set", train=part([str(file) for file in files], [-1] * 6, ["a", "b"]))
-    found = read(folder, None, None, Columns(), labelled=False)
+    found = load(dataset("hf", folder, labels="none"))
     assert (found.classes, found.labels.tolist()) == ((), [-1] * 6)
 
 
@@ -141,13 +142,13 @@ def test_wrong_sets_name_the_key(tmp_path: Path, files: list[Path]) -> None:
     one = saved(tmp_path / "one", train=part([str(files[0])], [0], ["a"]))
     for path, hub, told in (
         (None, None, r"dataset\.path=.*dataset\.hub="),
-        ("x", "y", r"one of dataset\.path"),
+        ("x", "y", r"dataset=hf needs one of them"),
         (str(tmp_path / "notes.txt"), None, r"dataset\.path=.*Parquet or Arrow"),
         (str(tmp_path / "hollow"), None, r"dataset\.path=.*hollow: cannot be loaded"),
         (one, None, r"only one class \(a\)"),
     ):
         with pytest.raises(UserError, match=told):
-            read(path, hub, None, Columns())
+            load(dataset("hf", path, hub=hub))
 
 
 def test_a_hub_that_cannot_be_reached_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +158,7 @@ def test_a_hub_that_cannot_be_reached_is_said_at_once(monkeypatch: pytest.Monkey
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     started = time.monotonic()
     with pytest.raises(UserError, match=r"dataset\.hub=some/set: cannot be loaded"):
-        read(None, "some/set", None, Columns())
+        load(dataset("hf", hub="some/set"))
     assert time.monotonic() - started < 5
     assert constants.HF_HUB_OFFLINE is False
 
@@ -166,6 +167,6 @@ def test_labels_of_the_set_are_those_of_the_images(tmp_path: Path, files: list[P
     """A shuffled set keeps images and labels together."""
     paths = [str(file) for file in files]
     shuffled = part(paths, ["c0", "c1", "c2", "c3", "c4", "c5"]).shuffle(seed=1)
-    found = read(saved(tmp_path / "set", train=shuffled), None, None, Columns())
+    found = load(dataset("hf", saved(tmp_path / "set", train=shuffled)))
     for index, label in enumerate(found.labels):
         assert np.array_equal(np.array(found.read(index)), np.array(Image.open(files[label])))

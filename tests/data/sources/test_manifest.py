@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.data.sources.listing import Columns, Listing
-from transfer_cli.data.sources.manifest import read
-from transfer_cli.data.sources.parquet import RowGroups
+from tests.data.loading import dataset
+from transfer_cli.data.reading.listing import Listing
+from transfer_cli.data.reading.parquet import ParquetImages
+from transfer_cli.data.sources.manifest import load
 from transfer_cli.errors import UserError
 
 PLAIN = "path,label\n" + "".join(f"photos/{number}.png,{'cat' if number < 3 else 'dog'}\n" for number in range(6))
@@ -24,7 +25,7 @@ def folder(tmp_path: Path, make_images: Callable[..., list[Path]]) -> Path:
 def listed(folder: Path, content: str | bytes, name: str = "list.csv", **columns: str) -> Listing:
     file = folder / name
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read(str(file), Columns(**columns))
+    return load(dataset("manifest", file, **columns))
 
 
 def labelled(found: Listing) -> list[tuple[str, str]]:
@@ -122,12 +123,14 @@ def test_a_missing_split_is_said(folder: Path) -> None:
 
 def test_columns_may_have_other_names(folder: Path) -> None:
     content = PLAIN.replace("path,label", "file,kind").replace("\nphotos", "\nphotos")
-    assert labelled(listed(folder, content, image="file", label="kind")) == labelled(listed(folder, PLAIN))
+    assert labelled(listed(folder, content, image_column="file", label_column="kind")) == labelled(
+        listed(folder, PLAIN)
+    )
 
 
 def test_images_without_labels(folder: Path) -> None:
     (folder / "list.csv").write_text(PLAIN.replace("label", "anything"))
-    found = read(str(folder / "list.csv"), Columns(), labelled=False)
+    found = load(dataset("manifest", folder / "list.csv", labels="none"))
     assert found.classes == ()
     assert found.labels.tolist() == [-1] * 6
 
@@ -202,12 +205,12 @@ def test_wrong_splits_and_weights_name_the_line(folder: Path, found: str, wrong:
 @pytest.mark.parametrize("role", ["split", "weight"])
 def test_a_column_that_was_asked_for_must_be_there(folder: Path, role: str) -> None:
     with pytest.raises(UserError, match=rf"dataset\.{role}_column=fold"):
-        listed(folder, PLAIN, **{role: "fold"})
+        listed(folder, PLAIN, **{f"{role}_column": "fold"})
 
 
 def test_a_folder_is_no_table(folder: Path) -> None:
     with pytest.raises(UserError, match="found a folder"):
-        read(str(folder), Columns())
+        load(dataset("manifest", str(folder)))
 
 
 def parquet(folder: Path, **columns: Any) -> Path:
@@ -224,7 +227,7 @@ def encoded(folder: Path, count: int = 6) -> list[bytes]:
 
 def test_parquet_of_paths(folder: Path) -> None:
     paths = [f"photos/{number}.png" for number in range(6)]
-    found = read(str(parquet(folder, path=paths, label=[1, 0, 1, 0, 1, 0])), Columns())
+    found = load(dataset("manifest", str(parquet(folder, path=paths, label=[1, 0, 1, 0, 1, 0]))))
     assert labelled(found)[:2] == [("photos/0.png", "1"), ("photos/1.png", "0")]
     assert found.read(5).size == (20, 16)
 
@@ -235,12 +238,12 @@ def test_parquet_of_images(folder: Path, nested: bool) -> None:
     if nested:
         images = [{"bytes": image, "path": None} for image in images]
     file = parquet(folder, path=images, label=["a", "b"] * 3)
-    found = read(str(file), Columns())
-    assert found.contents is not None
+    found = load(dataset("manifest", str(file)))
+    assert found.encoded is not None
     for index in (5, 0, 3, 4):  # across row groups of two, there and back
-        assert found.contents.content(index) == encoded(folder)[index]
+        assert found.encoded.encoded(index) == encoded(folder)[index]
         assert np.array_equal(np.array(found.read(index)), np.array(Image.open(folder / "photos" / f"{index}.png")))
-    assert len({found.contents.place(index) for index in range(6)}) == 6
+    assert len({found.encoded.location(index) for index in range(6)}) == 6
     assert found.prefix + found.keys[3] == f"{file}/3"
 
 
@@ -259,34 +262,34 @@ def test_parquet_of_images(folder: Path, nested: bool) -> None:
 def test_a_wrong_parquet_table_names_the_row(folder: Path, columns: dict[str, Any], told: str) -> None:
     file = parquet(folder, **columns)
     with pytest.raises(UserError, match=told):
-        read(str(file), Columns())
+        load(dataset("manifest", str(file)))
 
 
 def test_an_empty_cell_is_a_damaged_image(folder: Path) -> None:
     file = parquet(folder, path=[*encoded(folder, 3), None], label=["a", "b"] * 2)
     with pytest.raises(UserError, match=r"list\.parquet/3: the cell holds no image"):
-        read(str(file), Columns()).read(3)
+        load(dataset("manifest", str(file))).read(3)
 
 
 def test_a_damaged_parquet_file_is_named(folder: Path) -> None:
     pytest.importorskip("pyarrow", reason="needs the extra: pip install 'transfer-run[parquet]'")
     (folder / "list.parquet").write_bytes(b"PAR1 but no more")
     with pytest.raises(UserError, match=r"list\.parquet: not a Parquet file"):
-        read(str(folder / "list.parquet"), Columns())
+        load(dataset("manifest", str(folder / "list.parquet")))
 
 
 def test_without_pyarrow_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "list.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(UserError, match=r"pip install 'transfer-run\[parquet\]'"):
-        read(str(folder / "list.parquet"), Columns())
+        load(dataset("manifest", str(folder / "list.parquet")))
 
 
 def test_few_row_groups_stay_in_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = parquet(folder, path=encoded(folder), label=["a", "b"] * 3)
-    monkeypatch.setattr("transfer_cli.data.sources.parquet.KEEP_BYTES", 3 * len(encoded(folder)[0]))
-    images = read(str(file), Columns()).contents
-    assert isinstance(images, RowGroups)
-    assert [images.content(index) for index in range(6)] == encoded(folder)
+    monkeypatch.setattr("transfer_cli.data.reading.parquet.KEEP_BYTES", 3 * len(encoded(folder)[0]))
+    images = load(dataset("manifest", str(file))).encoded
+    assert isinstance(images, ParquetImages)
+    assert [images.encoded(index) for index in range(6)] == encoded(folder)
     (kept,) = images._kept.values()
     assert [*kept.groups] == [2]

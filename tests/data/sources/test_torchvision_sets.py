@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.data.sources.load import ImageSet, load
+from tests.data.loading import load
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources.torchvision_sets import SETS
 from transfer_cli.errors import UserError
 
 
 def loaded(name: str, path: Path | None, **changes: Any) -> ImageSet:
-    values = {"val_fraction": 0.3, "test_fraction": 0.3, "train_fraction": 1.0, "shots": None, "seed": 0}
-    return load(name, str(path) if path else None, **(values | changes))
+    return load(name, path, **{"val_fraction": 0.3, "test_fraction": 0.3} | changes)
 
 
 def save(file: Path, colour: int) -> None:

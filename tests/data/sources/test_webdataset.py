@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.data.sources.listing import Columns, Listing
-from transfer_cli.data.sources.webdataset import read
+from tests.data.loading import dataset
+from transfer_cli.data.reading.listing import Listing
+from transfer_cli.data.sources.webdataset import load
 from transfer_cli.errors import UserError
 
 
@@ -46,7 +47,7 @@ def labelled(found: Listing) -> list[tuple[str, str]]:
 def test_samples_of_all_shards_in_order(tmp_path: Path) -> None:
     shard(tmp_path / "b" / "1.tar", samples(3, 4))
     shard(tmp_path / "a.tar", samples(0, 1, 2))
-    found = read(str(tmp_path), Columns())
+    found = load(dataset("webdataset", str(tmp_path)))
     assert labelled(found) == [
         ("a.tar/0000.png", "0"),
         ("a.tar/0001.png", "1"),
@@ -55,32 +56,35 @@ def test_samples_of_all_shards_in_order(tmp_path: Path) -> None:
         ("b/1.tar/0004.png", "0"),
     ]
     assert [found.read(index).getpixel((0, 0))[0] for index in (4, 0, 3)] == [4, 0, 3]
-    assert found.contents is not None
-    assert found.contents.content(3) == png(3)
-    assert found.contents.place(3)[0] == str(tmp_path / "b" / "1.tar")
-    assert len({found.contents.place(index) for index in range(5)}) == 5
+    assert found.encoded is not None
+    assert found.encoded.encoded(3) == png(3)
+    assert found.encoded.location(3)[0] == str(tmp_path / "b" / "1.tar")
+    assert len({found.encoded.location(index) for index in range(5)}) == 5
     assert list(found.splits) == ["train"]
 
 
 def test_a_pattern_or_a_single_shard(tmp_path: Path) -> None:
     for number in range(3):
         shard(tmp_path / f"s{number}.tar", samples(2 * number, 2 * number + 1))
-    assert len(read(str(tmp_path / "s[01].tar"), Columns()).keys) == 4
-    assert labelled(read(str(tmp_path / "s2.tar"), Columns())) == [("s2.tar/0004.png", "0"), ("s2.tar/0005.png", "1")]
+    assert len(load(dataset("webdataset", tmp_path / "s[01].tar")).keys) == 4
+    assert labelled(load(dataset("webdataset", tmp_path / "s2.tar"))) == [
+        ("s2.tar/0004.png", "0"),
+        ("s2.tar/0005.png", "1"),
+    ]
 
 
 @pytest.mark.parametrize("names", [("x-train-00.tar", "x-val-00.tar"), ("train/0.tar", "validation/0.tar")])
 def test_names_of_shards_say_the_split(tmp_path: Path, names: tuple[str, str]) -> None:
     shard(tmp_path / names[0], samples(0, 1))
     shard(tmp_path / names[1], samples(2, 3))
-    found = read(str(tmp_path), Columns())
+    found = load(dataset("webdataset", str(tmp_path)))
     assert {split: members.tolist() for split, members in found.splits.items()} == {"train": [0, 1], "val": [2, 3]}
     assert "no test images" in found.notes[0]
 
 
 def test_labels_in_json(tmp_path: Path) -> None:
     file = shard(tmp_path / "s.tar", samples(0, 1, 2, label="json"))
-    assert read(str(file), Columns()).classes == ("c0", "c1")
+    assert load(dataset("webdataset", str(file))).classes == ("c0", "c1")
 
 
 def test_another_ending_or_field_for_the_label(tmp_path: Path) -> None:
@@ -97,8 +101,8 @@ def test_another_ending_or_field_for_the_label(tmp_path: Path) -> None:
             "b.json": '{"kind": 8}',
         },
     )
-    assert read(str(file), Columns(label="txt")).classes == ("cat", "dog")
-    assert read(str(file), Columns(label="kind")).classes == ("7", "8")
+    assert load(dataset("webdataset", str(file), label_column="txt")).classes == ("cat", "dog")
+    assert load(dataset("webdataset", str(file), label_column="kind")).classes == ("7", "8")
 
 
 def test_one_of_several_images(tmp_path: Path) -> None:
@@ -107,8 +111,8 @@ def test_one_of_several_images(tmp_path: Path) -> None:
         members |= {f"{number}.png": png(number), f"{number}.mask.png": png(100 + number), f"{number}.cls": str(number)}
     file = shard(tmp_path / "s.tar", members)
     with pytest.raises(UserError, match=r"several images \(png, mask\.png\).*dataset\.image_column"):
-        read(str(file), Columns())
-    assert read(str(file), Columns(image="mask.png")).read(1).getpixel((0, 0)) == (101, 101, 101)
+        load(dataset("webdataset", str(file)))
+    assert load(dataset("webdataset", str(file), image_column="mask.png")).read(1).getpixel((0, 0)) == (101, 101, 101)
 
 
 def test_keys_may_lie_in_folders_and_be_long(tmp_path: Path) -> None:
@@ -117,14 +121,14 @@ def test_keys_may_lie_in_folders_and_be_long(tmp_path: Path) -> None:
         f"{folder}/{long}.{ending}": data for folder in "ab" for ending, data in (("png", png(9)), ("cls", folder))
     }
     for format in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
-        found = read(str(shard(tmp_path / "s.tar", members, format=format)), Columns())
+        found = load(dataset("webdataset", str(shard(tmp_path / "s.tar", members, format=format))))
         assert found.keys == [f"s.tar/a/{long}.png", f"s.tar/b/{long}.png"]
         assert found.read(1).size == (8, 6)
 
 
 def test_what_is_no_sample_is_left_out(tmp_path: Path) -> None:
     members = {"__index__.json": "{}", ".hidden": "x", "README": "x", "lone.cls": "1", **samples(0, 1)}
-    found = read(str(shard(tmp_path / "s.tar", members)), Columns())
+    found = load(dataset("webdataset", str(shard(tmp_path / "s.tar", members))))
     assert len(found.keys) == 2
     assert "1 sample(s) without an image are ignored" in found.notes[0]
     assert "lone" in found.notes[0]
@@ -132,7 +136,7 @@ def test_what_is_no_sample_is_left_out(tmp_path: Path) -> None:
 
 def test_images_without_labels(tmp_path: Path) -> None:
     file = shard(tmp_path / "s.tar", {"a.png": png(0), "b.png": png(1)})
-    found = read(str(file), Columns(), labelled=False)
+    found = load(dataset("webdataset", file, labels="none"))
     assert (found.classes, found.labels.tolist()) == ((), [-1, -1])
 
 
@@ -154,7 +158,7 @@ WRONG: dict[str, tuple[dict[str, bytes | str], str]] = {
 def test_wrong_samples_are_named(tmp_path: Path, members: dict[str, bytes | str], told: str) -> None:
     file = shard(tmp_path / "s.tar", members)
     with pytest.raises(UserError, match=told):
-        read(str(file), Columns())
+        load(dataset("webdataset", str(file)))
 
 
 def test_a_key_that_comes_again_is_refused(tmp_path: Path) -> None:
@@ -162,7 +166,7 @@ def test_a_key_that_comes_again_is_refused(tmp_path: Path) -> None:
     shard(file, samples(0, 1))
     shard(file, {"0000.png": png(7), "0000.cls": "1"}, mode="a")
     with pytest.raises(UserError, match=r"0000: occurs twice"):
-        read(str(file), Columns())
+        load(dataset("webdataset", str(file)))
 
 
 def test_damaged_and_compressed_shards_are_named(tmp_path: Path) -> None:
@@ -176,7 +180,7 @@ def test_damaged_and_compressed_shards_are_named(tmp_path: Path) -> None:
     ):
         file.write_bytes(content)
         with pytest.raises(UserError, match=rf"s\.tar: .*{told}"):
-            read(str(file), Columns())
+            load(dataset("webdataset", str(file)))
 
 
 @pytest.mark.parametrize(
@@ -187,10 +191,10 @@ def test_names_that_leave_the_split_open_are_refused(tmp_path: Path, names: tupl
     for name in names:
         shard(tmp_path / name, samples(0, 1))
     with pytest.raises(UserError, match=told):
-        read(str(tmp_path), Columns())
+        load(dataset("webdataset", str(tmp_path)))
 
 
 def test_nothing_there_names_the_key(tmp_path: Path) -> None:
     for path in (str(tmp_path), str(tmp_path / "*.tar"), None):
         with pytest.raises(UserError, match=r"dataset\.path"):
-            read(path, Columns())
+            load(dataset("webdataset", path))

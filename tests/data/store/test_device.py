@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.data.loading import load
 from transfer_cli.cache.entries import Cache
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
-from transfer_cli.data.sources.load import ImageSet, load
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.device import DeviceStore, cuts_there
 from transfer_cli.data.store.formats import PixelRequest
@@ -36,7 +37,7 @@ def images(tmp_path: Path, make_images: Callable[..., list[Path]]) -> ImageSet:
             size = (70 - 5 * number, 12 + 4 * number)
             Image.open(file).resize(size, Image.Resampling.BICUBIC).save(file)
     path = str(tmp_path / "photos")
-    return load("folder", path, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=None, seed=0)
+    return load("folder", path)
 
 
 def opened(
@@ -175,7 +176,7 @@ def test_views_that_a_gpu_cannot_cut_come_from_the_host(
 
 
 def test_sets_in_memory_may_go_to_a_gpu_too(preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch) -> None:
-    digits = load("digits", None, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=2, seed=0)
+    digits = load("digits", None, shots=2)
     store = on("cpu", digits, preprocessing, monkeypatch)
     expected = opened(digits, preprocessing, StoreOptions("auto", "error")).store.evaluation(digits.splits["val"])
     assert np.array_equal(store.placed(digits.splits["val"]).permute(0, 2, 3, 1).numpy(), expected)

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.loading import load
 from transfer_cli.cache.entries import Cache, remove
-from transfer_cli.data.sources.load import ImageSet, load
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store import firstpass, formats
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import Opened, StoreOptions, open_store
@@ -30,7 +31,7 @@ STORES = ["disk", "ram", "stream"]
 
 
 def photos(folder: Path, seed: int = 0) -> ImageSet:
-    return load("folder", str(folder), val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=None, seed=seed)
+    return load("folder", str(folder), seed=seed)
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ def test_fingerprints_tell_content_and_order_not_names_or_stores(
 
 
 def test_sets_in_memory_need_no_disk(tmp_path: Path, opening: Opening, preprocessing: Preprocessing) -> None:
-    digits = load("digits", None, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=3, seed=0)
+    digits = load("digits", None, shots=3)
     opened = opening(digits, "auto")
     assert opened.store.where == "memory"
     assert not (tmp_path / "cache").exists()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transfer_cli.data.sources.listing import UNLABELLED
+from transfer_cli.data.reading.listing import UNLABELLED
 from transfer_cli.methods.distill.logit_losses import ce, correlation, dist, dkd, kd, mix_teachers, standardize
 
 STUDENT = torch.tensor([[1.0, 2.0, -1.0, 0.5], [0.0, 0.3, 0.1, 2.0], [3.0, -2.0, 0.0, 0.0]])

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from transfer_cli import errors
-from transfer_cli.data.sources.listing import Files, Indices, Listing, few
-from transfer_cli.data.sources.walk import folders, inode_of, walk
+from transfer_cli.config.schema import Dataset
+from transfer_cli.data.reading.listing import SPLIT_NAMES, ImageFiles, Indices, Listing, few, split_of
+from transfer_cli.data.reading.paths import ExpectedPath, check_path
+from transfer_cli.data.reading.walk import folders, inode_of, walk
 from transfer_cli.errors import UserError
 
-_SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+PATH = ExpectedPath("folder of images")
 
 
 @dataclass
-class _Listing:
+class _Found:
     """Files as they are found, in order of split, class name and relative path."""
 
     root: Path
@@ -41,62 +43,46 @@ class _Listing:
         return others if len(self.keys) == before else []
 
 
-def scan(path: str | None, labelled: bool = True) -> Listing:
-    """The images under `path`: train/ (val/, test/) with class folders, or class folders alone.
+def load(dataset: Dataset) -> Listing:
+    """The images under `dataset.path`; with `dataset.labels=none` without classes. Raises UserError as `scan` does."""
+    return scan(check_path(dataset, PATH), labelled=dataset.labels == "classes")
+
+
+def scan(root: Path, labelled: bool) -> Listing:
+    """The images under `root`: train/ (val/, test/, or what others call these) with class folders, or these alone.
 
     Not `labelled`: all images at any depth, in train/ (val/, test/) or not, labels -1. Raises UserError naming the
-    folder: missing, without images, an empty class, a single class, a class that train/ does not have.
+    folder: without images, an empty class, a single class, a class that train/ does not have.
     """
-    root = _existing_folder(path)
-    parts = _split_folders(root, labelled)
-    classes = _classes(root, parts["train"]) if labelled else []
-    listing = _Listing(root)
+    split_folders = _split_folders(root, labelled)
+    classes = _classes(root, split_folders["train"]) if labelled else []
+    found = _Found(root)
     splits: dict[str, Indices] = {}
     notes: list[str] = []
-    for split, folder in parts.items():
-        start = len(listing.keys)
-        notes += _list_split(folder, classes, listing) if labelled else _list_unlabelled(folder, listing)
-        splits[split] = np.arange(start, len(listing.keys))
-    files = Files(str(root), listing.keys)
+    for split, folder in split_folders.items():
+        start = len(found.keys)
+        notes += _list_split(folder, classes, found) if labelled else _list_unlabelled(folder, found)
+        splits[split] = np.arange(start, len(found.keys))
+    files = ImageFiles(str(root), found.keys)
     return Listing(
         classes=tuple(classes),
-        keys=listing.keys,
-        labels=np.array(listing.labels, dtype=np.int64),
+        keys=found.keys,
+        labels=np.array(found.labels, dtype=np.int64),
         splits=splits,
         read=files.read,
         prefix=os.path.join(root, ""),
         files=True,
-        contents=files,
-        notes=(*notes, *_notes(root, parts, listing, labelled)),
+        encoded=files,
+        notes=(*notes, *_notes(root, split_folders, found, labelled)),
     )
-
-
-def _existing_folder(path: str | None) -> Path:
-    """`path` as a folder that exists; the error for a missing one names its nearest sibling."""
-    if not path:
-        raise UserError("dataset.path is not set: say where the images are, dataset.path=<folder>.")
-    root = Path(path).expanduser()
-    if root.is_dir():
-        return root
-    if root.exists():
-        raise UserError(f"dataset.path={path}: not a folder.")
-    parent = next(parent for parent in root.absolute().parents if parent.is_dir())
-    message = f"dataset.path={path}: no such folder."
-    missing = root.absolute().relative_to(parent).parts[0]
-    near = errors.nearest(missing, [entry.name for entry in folders(parent)])
-    if near:
-        message += f" Did you mean {' or '.join(str(parent / name) for name in near)}?"
-    elif parent != root.absolute().parent:
-        message += f" The nearest existing folder is {parent}."
-    raise UserError(message)
 
 
 def _split_folders(root: Path, labelled: bool) -> dict[str, Path]:
     """The folder of each split that there is; a set without split folders is all "train"."""
     names = [entry.name for entry in folders(root)]
     found: dict[str, Path] = {}
-    for split, aliases in _SPLIT_FOLDERS.items():
-        present = [name for name in names if name.lower() in aliases]
+    for split in SPLIT_NAMES:
+        present = [name for name in names if split_of(name) == split]
         if len(present) > 1:
             raise UserError(f"dataset.path={root}: has {' and '.join(present)}; keep one {split} folder.")
         if present:
@@ -121,8 +107,8 @@ def _classes(root: Path, train: Path) -> list[str]:
     return classes
 
 
-def _list_split(folder: Path, classes: list[str], listing: _Listing) -> list[str]:
-    """Append the images of one split to `listing`; returns a note on classes that have no folder in this split."""
+def _list_split(folder: Path, classes: list[str], found: _Found) -> list[str]:
+    """Append the images of one split to `found`; returns a note on classes that have no folder in this split."""
     present = {entry.name for entry in folders(folder)}
     for name in sorted(present - set(classes)):
         near = errors.nearest(name, classes)
@@ -134,39 +120,39 @@ def _list_split(folder: Path, classes: list[str], listing: _Listing) -> list[str
     for label, name in enumerate(classes):
         if name not in present:
             continue
-        before = len(listing.keys)
-        others = listing.add(folder / name, label, set(barred))
-        if len(listing.keys) == before:
+        before = len(found.keys)
+        others = found.add(folder / name, label, set(barred))
+        if len(found.keys) == before:
             instead = f" (only {few(others)})" if others else ""
             raise UserError(f"{folder / name}: no images in this class folder{instead}. Add some or remove the folder.")
     absent = [name for name in classes if name not in present]
     return [f"{folder}: no images of {len(absent)} of the classes ({few(absent)})."] if absent else []
 
 
-def _list_unlabelled(folder: Path, listing: _Listing) -> list[str]:
+def _list_unlabelled(folder: Path, found: _Found) -> list[str]:
     """Append all images below `folder`; returns no notes."""
-    before = len(listing.keys)
-    others = listing.add(folder, -1, {inode_of(parent) for parent in (*folder.resolve().parents, folder)})
-    if len(listing.keys) == before:
+    before = len(found.keys)
+    others = found.add(folder, -1, {inode_of(parent) for parent in (*folder.resolve().parents, folder)})
+    if len(found.keys) == before:
         raise UserError(f"{folder}: no images in this folder" + (f" (only {few(others)})." if others else "."))
     return []
 
 
-def _notes(root: Path, parts: dict[str, Path], listing: _Listing, labelled: bool) -> list[str]:
+def _notes(root: Path, split_folders: dict[str, Path], found: _Found, labelled: bool) -> list[str]:
     """What a user may not expect of this folder."""
     notes = []
-    if parts["train"] != root:
+    if split_folders["train"] != root:
         if labelled:
             for split in ("val", "test"):
-                if split not in parts:
+                if split not in split_folders:
                     notes.append(
                         f"{root}: no {split} folder; its images are cut from train by dataset.{split}_fraction."
                     )
-        others = [entry.name for entry in folders(root) if root / entry.name not in parts.values()]
+        others = [entry.name for entry in folders(root) if root / entry.name not in split_folders.values()]
         if others:
             notes.append(f"{root}: folders beside train are ignored: {few(others)}.")
-    for problem, count in sorted(Counter(listing.ignored.values()).items()):
-        names = [key for key, kind in listing.ignored.items() if kind == problem]
+    for problem, count in sorted(Counter(found.ignored.values()).items()):
+        names = [key for key, kind in found.ignored.items() if kind == problem]
         what = "files are no images and" if problem == "file" else f"{problem}(s)"
         notes.append(f"{root}: {count:,} {what} are ignored: {few(names)}.")
     return notes

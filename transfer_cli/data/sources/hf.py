@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.sources.hf_rows import Rows
-from transfer_cli.data.sources.labelling import check_several, index_labels, split_indices, split_notes
-from transfer_cli.data.sources.listing import Columns, Indices, Listing, few, split_of
+from transfer_cli.config.schema import Dataset
+from transfer_cli.data.reading.hf_images import HfImages
+from transfer_cli.data.reading.labelling import check_several, index_labels, split_indices, split_notes
+from transfer_cli.data.reading.listing import Indices, Listing, few, split_of
+from transfer_cli.data.reading.paths import ExpectedPath, path_problem
 from transfer_cli.errors import UserError, nearest
 from transfer_cli.extras import need
 from transfer_cli.models.fetching import Remote, unreachable
@@ -24,21 +26,24 @@ _SAVED = ("dataset_dict.json", "state.json")
 _USUAL_IMAGES = ("image", "img")
 _USUAL_LABELS = ("label", "labels")
 
+PATH = ExpectedPath("folder or files", kind="any", pattern=True, hub=True)
 
-def read(path: str | None, hub: str | None, subset: str | None, columns: Columns, labelled: bool = True) -> Listing:
-    """The data set in a folder or in files, or `hub` by name (and `subset`); not `labelled`: no label is looked at.
+
+def load(dataset: Dataset) -> Listing:
+    """The data set in the folder or files of `dataset.path`, or `dataset.hub` by name (and `dataset.subset`).
 
     Raises UserError for a missing package, what cannot be loaded, columns that are not there, rows without a label, a
     single class.
     """
-    if (path is None) == (hub is None):
-        raise UserError("dataset=hf: set one of dataset.path=<folder or files> and dataset.hub=<name on the hub>.")
-    where = str(path or hub)
+    problem = path_problem(dataset, PATH)
+    if problem is not None:
+        raise UserError(problem)
+    where = str(dataset.path or dataset.hub)
     library = need("datasets", "hf", "dataset=hf")
-    parts, notes = _named_parts(where, _load(library, path, hub, subset))
+    parts, notes = _named_splits(where, _load(library, dataset))
     first = next(iter(parts.values()))
-    image = _image_column(library, where, first, columns.image)
-    label = _label_column(library, where, first, columns.label) if labelled else None
+    image = _image_column(library, where, first, dataset.image_column)
+    label = _label_column(library, where, first, dataset.label_column) if dataset.labels == "classes" else None
     if label is not None:
         parts, more = _with_labels(where, parts, label)
         notes += more
@@ -46,22 +51,23 @@ def read(path: str | None, hub: str | None, subset: str | None, columns: Columns
     classes, labels = _labels(library, where, parts, label, splits)
     keys = [f"{split}/{row}" for split, part in parts.items() for row in range(len(part))]
     encoded = [_encoded(library, where, part, image) for part in parts.values()]
-    rows = Rows(encoded, image, [f"{where}/{key}" for key in keys])
+    images = HfImages(encoded, image, [f"{where}/{key}" for key in keys])
     return Listing(
         classes=classes,
         keys=keys,
         labels=labels,
         splits=splits,
-        read=rows.read,
+        read=images.read,
         prefix=f"{where}/",
         files=True,
-        contents=rows,
+        encoded=images,
         notes=(*notes, *split_notes(where, splits, labels, classes)),
     )
 
 
-def _load(library: Any, path: str | None, hub: str | None, subset: str | None) -> Any:
+def _load(library: Any, dataset: Dataset) -> Any:
     """What `datasets` makes of it."""
+    path, hub, subset = dataset.path, dataset.hub, dataset.subset
     library.disable_progress_bars()
     try:
         if hub is not None:
@@ -97,7 +103,7 @@ def _offline_if_unreachable() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def _named_parts(where: str, loaded: Any) -> tuple[dict[str, Any], list[str]]:
+def _named_splits(where: str, loaded: Any) -> tuple[dict[str, Any], list[str]]:
     """The parts under our split names, train first, and a note on others."""
     if not isinstance(loaded, dict):
         return {"train": loaded}, []

@@ -1,105 +1,94 @@
-"""Where images come from: one `load` for every data set, and the one shape they all take."""
+"""One `load` for every data set. The source of `dataset.name` is the file of that name in this folder."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from transfer_cli import errors
-from transfer_cli.data.sources import folder, hf, manifest, packaged, splits, torchvision_sets, webdataset
-from transfer_cli.data.sources.listing import USUAL_COLUMNS, Columns, Contents, Indices, Listing, few
+from transfer_cli.config.schema import Dataset
+from transfer_cli.data.reading import splits
+from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.listing import Indices, Listing, few
+from transfer_cli.data.reading.paths import ExpectedPath
+from transfer_cli.data.sources import torchvision_sets
 
 
-@dataclass(frozen=True)
-class ImageSet:
-    """Images with three splits, whatever they were read from."""
+class Source(Protocol):
+    """What a file of this folder holds."""
 
-    name: str
-    classes: tuple[str, ...]
-    """Empty where there are no labels."""
-    ids: Sequence[str]
-    """What to call a sample: its file, or for instance "digits/17"."""
-    labels: NDArray[np.int64]
-    """Class of each sample, int64 [N]; -1 throughout where there are no labels."""
-    splits: dict[str, Indices]
-    """Ascending sample indices of "train", "val" and "test"."""
-    read: Callable[[int], Image.Image]
-    """Decodes one sample to RGB; raises DecodeError naming the file."""
-    notes: tuple[str, ...]
-    """What the user should be warned of."""
-    files: bool
-    """Whether `read` decodes files (slow, worth worker processes)."""
-    weights: NDArray[np.float32] | None = None
-    """Weight of each sample in the loss where the set says so, float32 [N]; 1 on average over "train"."""
-    contents: Contents | None = None
-    """Where each image lies and its bytes, for a set with `files`; what determines an image that is generated."""
+    PATH: ExpectedPath | None
+    """What `dataset.path` must be; None for a source that reads no files."""
+
+    def load(self, dataset: Dataset) -> Listing:
+        """All samples, and the splits that the set brings along. Raises UserError naming a `dataset.` key or a file."""
+        ...
 
 
-def load(
-    name: str,
-    path: str | None,
-    *,
-    val_fraction: float,
-    test_fraction: float,
-    train_fraction: float,
-    shots: int | None,
-    seed: int,
-    labelled: bool = True,
-    columns: Columns = USUAL_COLUMNS,
-    hub: str | None = None,
-    subset: str | None = None,
-    download: bool = False,
-    num_classes: int = 10,
-    samples: int = 1000,
-) -> ImageSet:
-    """The data set `name` with complete splits: those it brings, the others cut from train by fraction.
+def names() -> list[str]:
+    """What `dataset.name` can be: the other files of this folder, and torchvision's sets, which share one file."""
+    package = os.path.dirname(__file__)
+    files = {module.name for module in pkgutil.iter_modules([package])} - {"load", "torchvision_sets"}
+    return sorted({*files, *torchvision_sets.SETS})
 
-    Not `labelled`: labels are neither needed nor looked at, and no split is cut. `columns` matters to tables and
-    records, `hub` and `subset` to hf, `download` to torchvision sets, `num_classes` and `samples` to fake. Raises
-    UserError naming the `dataset.` key for unknown names, missing or unusable files and impossible fractions.
+
+def source_of(name: str) -> Source:
+    """The source that a name stands for, imported only now. Raises UserError with the nearest names for others."""
+    if name not in names():
+        raise errors.unknown("dataset.name", name, names())
+    file = "torchvision_sets" if name in torchvision_sets.SETS else name
+    return cast(Source, importlib.import_module(f"{__package__}.{file}"))
+
+
+def load(dataset: Dataset, seed: int) -> ImageSet:
+    """The data set with complete splits: those it brings, the others cut from train by fraction.
+
+    With `dataset.labels=none` labels are neither needed nor looked at, and no split is cut. Raises UserError naming the
+    `dataset.` key for unknown names, missing or unusable files and impossible fractions.
     """
-    kinds: dict[str, Callable[[], Listing]] = {
-        "digits": packaged.digits,
-        "fake": lambda: packaged.fake(num_classes, samples),
-        "folder": lambda: folder.scan(path, labelled),
-        "manifest": lambda: manifest.read(path, columns, labelled),
-        "hf": lambda: hf.read(path, hub, subset, columns, labelled),
-        "webdataset": lambda: webdataset.read(path, columns, labelled),
-    }
-    for set_name in torchvision_sets.SETS:
-        kinds[set_name] = lambda set_name=set_name: torchvision_sets.find(set_name, path, download)  # type: ignore[misc]
-    if name not in kinds:
-        raise errors.unknown("dataset.name", name, kinds)
-    splits.check_fraction("dataset.val_fraction", val_fraction, zero=False)
-    splits.check_fraction("dataset.test_fraction", test_fraction, zero=True)
-    found = kinds[name]()
-    fractions = {"val": val_fraction, "test": test_fraction} if found.classes else {}
-    complete, notes = _complete(found, fractions, train_fraction, shots, seed)
-    ids = [os.path.join(found.prefix, key) for key in found.keys]
-    notes = (*found.notes, *_case_notes(found.classes), *notes)
-    weights = None if found.weights is None else _scaled(name, found.weights, complete["train"])
+    source = source_of(dataset.name)
+    splits.check_fraction("dataset.val_fraction", dataset.val_fraction, zero=False)
+    splits.check_fraction("dataset.test_fraction", dataset.test_fraction, zero=True)
+    listing = source.load(dataset)
+    complete, notes = _complete(listing, dataset, seed)
+    weights = None if listing.weights is None else _scaled(dataset.name, listing.weights, complete["train"])
     return ImageSet(
-        name, found.classes, ids, found.labels, complete, found.read, notes, found.files, weights, found.contents
+        name=dataset.name,
+        classes=listing.classes,
+        ids=[os.path.join(listing.prefix, key) for key in listing.keys],
+        labels=listing.labels,
+        splits=complete,
+        read=listing.read,
+        notes=(*listing.notes, *_case_notes(listing.classes), *notes),
+        files=listing.files,
+        weights=weights,
+        encoded=listing.encoded,
     )
 
 
-def _complete(
-    found: Listing, fractions: dict[str, float], train_fraction: float, shots: int | None, seed: int
-) -> tuple[dict[str, Indices], tuple[str, ...]]:
-    """All three splits: those of `fractions` that are missing carved from train, then train reduced as asked."""
-    missing = {split: fraction for split, fraction in fractions.items() if split not in found.splits}
+def _complete(listing: Listing, dataset: Dataset, seed: int) -> tuple[dict[str, Indices], tuple[str, ...]]:
+    """All three splits, the missing ones carved from train, then train reduced as asked; and notes."""
+    fractions = {"val": dataset.val_fraction, "test": dataset.test_fraction} if listing.classes else {}
+    missing = {split: fraction for split, fraction in fractions.items() if split not in listing.splits}
     none = np.empty(0, np.int64)
-    complete: dict[str, Indices] = {"val": none, "test": none, **found.splits}
+    complete: dict[str, Indices] = {"val": none, "test": none, **listing.splits}
     if missing:
-        complete |= splits.carve(found.keys, found.labels, found.classes, found.splits["train"], missing, seed)
+        complete |= splits.carve(listing.keys, listing.labels, listing.classes, listing.splits["train"], missing, seed)
     complete["train"], notes = splits.reduce_train(
-        found.keys, found.labels, found.classes, complete["train"], train_fraction, shots, seed
+        listing.keys,
+        listing.labels,
+        listing.classes,
+        complete["train"],
+        dataset.train_fraction,
+        dataset.shots,
+        seed,
     )
     return {split: np.asarray(complete[split], dtype=np.int64) for split in ("train", "val", "test")}, notes
 

@@ -12,15 +12,19 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from transfer_cli.data.sources.delimited import DelimitedTable
-from transfer_cli.data.sources.labelling import index_labels, split_indices, split_notes
-from transfer_cli.data.sources.listing import SPLIT_NAMES, Columns, Files, Listing, split_of
-from transfer_cli.data.sources.parquet import ParquetTable, RowGroups
+from transfer_cli.config.schema import Dataset
+from transfer_cli.data.reading.delimited import DelimitedTable
+from transfer_cli.data.reading.labelling import index_labels, split_indices, split_notes
+from transfer_cli.data.reading.listing import SPLIT_NAMES, ImageFiles, Listing, split_of
+from transfer_cli.data.reading.parquet import ParquetImages, ParquetTable
+from transfer_cli.data.reading.paths import ExpectedPath, check_path
 from transfer_cli.errors import UserError, nearest
 
 _PARQUET_ENDINGS = (".parquet", ".pq")
 _LISTED = 5
-_USUAL = Columns(image="path", label="label", split="split", weight="weight")
+_USUAL_COLUMNS = {"image": "path", "label": "label", "split": "split", "weight": "weight"}
+
+PATH = ExpectedPath("CSV, TSV or Parquet file", kind="file")
 
 
 class Table(Protocol):
@@ -31,9 +35,9 @@ class Table(Protocol):
 
     def cells(self, name: str) -> list[str]: ...
 
-    def place(self, index: int) -> str: ...
+    def row_name(self, index: int) -> str: ...
 
-    def images(self, name: str) -> RowGroups | None: ...
+    def images(self, name: str) -> ParquetImages | None: ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class _Problems:
 
     def add(self, kind: str, index: int, what: str = "") -> None:
         """One more of a kind; `what` says what was found there."""
-        self.found.setdefault(kind, []).append(f"  {self.table.place(index)}" + (f": {what}" if what else ""))
+        self.found.setdefault(kind, []).append(f"  {self.table.row_name(index)}" + (f": {what}" if what else ""))
 
     def raise_any(self) -> None:
         """UserError with up to five of each kind."""
@@ -82,16 +86,16 @@ class _Problems:
             raise UserError("\n".join(lines))
 
 
-def read(path: str | None, columns: Columns, labelled: bool = True) -> Listing:
-    """The images that the table at `path` lists, paths relative to it; not `labelled`: no label is looked at.
+def load(dataset: Dataset) -> Listing:
+    """The images that the table at `dataset.path` lists, paths relative to it.
 
     Raises UserError naming file and line: a column that is not there, empty cells, unknown splits, bad weights,
     missing images, contradictory rows, a single class.
     """
-    file = _existing_file(path)
+    file = check_path(dataset, PATH)
     table: Table = ParquetTable(file) if file.suffix.lower() in _PARQUET_ENDINGS else DelimitedTable(file)
-    image, label = _column(table, "image", columns), _column(table, "label", columns) if labelled else None
-    split, weight = _column(table, "split", columns), _column(table, "weight", columns)
+    image, split, weight = (_column(table, role, dataset) for role in ("image", "split", "weight"))
+    label = _column(table, "label", dataset) if dataset.labels == "classes" else None
     assert image is not None
     inside, problems = table.images(image), _Problems(table)
     rows = _Rows(
@@ -104,21 +108,10 @@ def read(path: str | None, columns: Columns, labelled: bool = True) -> Listing:
     return _beside(table, rows) if inside is None else _inside(table, rows, inside)
 
 
-def _existing_file(path: str | None) -> Path:
-    """`path` as a file that can be read."""
-    if not path:
-        raise UserError("dataset.path is not set: dataset=manifest needs dataset.path=<CSV, TSV or Parquet file>.")
-    file = Path(path).expanduser()
-    if not file.is_file():
-        found = "a folder" if file.is_dir() else "something else" if file.exists() else "nothing"
-        raise UserError(f"dataset.path={path}: expected a CSV, TSV or Parquet file, found {found}.")
-    return file
-
-
-def _column(table: Table, role: str, columns: Columns) -> str | None:
+def _column(table: Table, role: str, dataset: Dataset) -> str | None:
     """The column for a role; None where a split or weight is not asked for and not there."""
-    asked: str | None = getattr(columns, role)
-    wanted: str = asked or getattr(_USUAL, role)
+    asked: str | None = getattr(dataset, f"{role}_column")
+    wanted = asked or _USUAL_COLUMNS[role]
     if wanted in table.names:
         return wanted
     if asked is None and role in ("split", "weight"):
@@ -193,30 +186,30 @@ def _once(table: Table, rows: _Rows) -> tuple[_Rows, list[str]]:
     for index, path in enumerate(rows.keys):
         before = first.setdefault(path, index)
         if before != index and not rows.agree(index, before):
-            problems.add("an image that is listed differently before", index, f"{path}, as in {table.place(before)}")
+            problems.add("an image that is listed differently before", index, f"{path}, as in {table.row_name(before)}")
         (kept if before == index else repeats).append(index)
     problems.raise_any()
     if not repeats:
         return rows, []
-    example = table.place(repeats[0])
+    example = table.row_name(repeats[0])
     return rows.take(kept), [f"{table.file}: {len(repeats):,} row(s) repeat an earlier one ({example}); counted once."]
 
 
 def _beside(table: Table, rows: _Rows) -> Listing:
     """Images in files of their own."""
     rows, notes = _once(table, rows)
-    files = Files(str(table.file.parent), rows.keys)
-    found = _found(table, rows, files.read)
+    files = ImageFiles(str(table.file.parent), rows.keys)
+    listing = _listing(table, rows, files.read)
     prefix = os.path.join(table.file.parent, "")
-    return replace(found, prefix=prefix, contents=files, notes=(*notes, *found.notes))
+    return replace(listing, prefix=prefix, encoded=files, notes=(*notes, *listing.notes))
 
 
-def _inside(table: Table, rows: _Rows, images: RowGroups) -> Listing:
+def _inside(table: Table, rows: _Rows, images: ParquetImages) -> Listing:
     """Images in the table."""
-    return replace(_found(table, rows, images.read), prefix=f"{table.file}/", contents=images)
+    return replace(_listing(table, rows, images.read), prefix=f"{table.file}/", encoded=images)
 
 
-def _found(table: Table, rows: _Rows, read_image: Callable[[int], Image.Image]) -> Listing:
+def _listing(table: Table, rows: _Rows, read_image: Callable[[int], Image.Image]) -> Listing:
     where = str(table.file)
     splits = split_indices(where, rows.splits, len(rows.keys))
     classes, labels = index_labels(where, rows.labels, splits, len(rows.keys))

@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from transfer_cli.data.sources.listing import Files, Indices, Listing
+from transfer_cli.config.schema import Dataset
+from transfer_cli.data.reading.listing import ImageFiles, Indices, Listing, read_pixels
+from transfer_cli.data.reading.paths import ExpectedPath, check_path
 from transfer_cli.errors import UserError
 
 _DOWNLOAD_SILENCE_SECONDS = 20
+
+PATH = ExpectedPath("folder that holds the set, or is to hold it", download=True)
 
 Samples = NDArray[np.uint8] | Sequence[str]
 """Pixels [N, H, W] or [N, H, W, 3], or files."""
@@ -77,8 +80,8 @@ class Spec:
 
     dataset: str
     """Class in torchvision.datasets."""
-    place: str
-    """What must be in dataset.path for the set to be there."""
+    marker: str
+    """The file or folder in dataset.path by which the set is found."""
     splits: Mapping[str, dict[str, Any]]
     """Our split names to the arguments that select torchvision's."""
     samples: Callable[[Any], tuple[Samples, Sequence[int]]]
@@ -114,21 +117,20 @@ SETS: dict[str, Spec] = {
 }
 
 
-def find(name: str, path: str | None, download: bool) -> Listing:
-    """The set `name` below `path`. Raises UserError where it is missing, damaged or cannot be downloaded."""
-    if not path:
-        raise UserError(f"dataset.path is not set: the folder that holds {SETS[name].place}, or is to hold it.")
-    spec, root = SETS[name], os.path.expanduser(path)
-    place = os.path.join(root, spec.place)
+def load(dataset: Dataset) -> Listing:
+    """The set `dataset.name` below `dataset.path`. Raises UserError if it is missing, damaged or cannot be fetched."""
+    name, spec = dataset.name, SETS[dataset.name]
+    root = str(check_path(dataset, PATH))
+    expected = os.path.join(root, spec.marker)
     # Looked for before torchvision is imported (2 s), which also creates some folders it does not find.
-    if not download and not os.path.exists(place):
+    if not dataset.download and not os.path.exists(expected):
         raise UserError(
-            f"dataset={name}: not found, looked for {place}. Set dataset.path to the folder that holds {spec.place}, "
-            f"or dataset.download=true to fetch it there."
+            f"dataset={name}: not found, looked for {expected}. Set dataset.path to the folder that holds "
+            f"{spec.marker}, or dataset.download=true to fetch it there."
         )
-    parts = {split: _open(name, spec, root, arguments, download) for split, arguments in spec.splits.items()}
-    classes = tuple(str(label) for label in spec.classes(parts["train"]))
-    return _join(name, root, classes, {split: spec.samples(part) for split, part in parts.items()})
+    sets = {split: _open(name, spec, root, arguments, dataset.download) for split, arguments in spec.splits.items()}
+    classes = tuple(str(label) for label in spec.classes(sets["train"]))
+    return _join(name, root, classes, {split: spec.samples(opened) for split, opened in sets.items()})
 
 
 def _open(name: str, spec: Spec, root: str, arguments: dict[str, Any], download: bool) -> Any:
@@ -142,7 +144,7 @@ def _open(name: str, spec: Spec, root: str, arguments: dict[str, Any], download:
         tried = "could not be downloaded to" if download else "is incomplete or damaged in"
         raise UserError(
             f"dataset={name}: {tried} {root} ({type(error).__name__}: {error}). It is expected at "
-            f"{os.path.join(root, spec.place)}, laid out as torchvision.datasets.{spec.dataset} has it."
+            f"{os.path.join(root, spec.marker)}, laid out as torchvision.datasets.{spec.dataset} has it."
         ) from error
 
 
@@ -157,24 +159,19 @@ def _impatient() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _join(name: str, root: str, classes: tuple[str, ...], parts: dict[str, tuple[Samples, Sequence[int]]]) -> Listing:
+def _join(name: str, root: str, classes: tuple[str, ...], found: dict[str, tuple[Samples, Sequence[int]]]) -> Listing:
     """The splits one after the other as one set of samples."""
-    ends = np.cumsum([0] + [len(labels) for _, labels in parts.values()])
+    ends = np.cumsum([0] + [len(labels) for _, labels in found.values()])
     splits: dict[str, Indices] = {
-        split: np.arange(start, end) for split, start, end in zip(parts, ends[:-1], ends[1:], strict=True)
+        split: np.arange(start, end) for split, start, end in zip(found, ends[:-1], ends[1:], strict=True)
     }
-    labels = np.concatenate([np.asarray(labels, dtype=np.int64) for _, labels in parts.values()])
-    samples = [samples for samples, _ in parts.values()]
+    labels = np.concatenate([np.asarray(labels, dtype=np.int64) for _, labels in found.values()])
+    samples = [samples for samples, _ in found.values()]
     if isinstance(samples[0], np.ndarray):
         keys = [f"{split}/{index}" for split, indices in splits.items() for index in range(len(indices))]
-        return Listing(classes, keys, labels, splits, partial(_read_pixels, np.concatenate(samples)), prefix=f"{name}/")
+        return Listing(classes, keys, labels, splits, partial(read_pixels, np.concatenate(samples)), prefix=f"{name}/")
     keys = [os.path.relpath(file, root) for files in samples for file in files]
-    images = Files(root, keys)
+    images = ImageFiles(root, keys)
     return Listing(
-        classes, keys, labels, splits, images.read, prefix=os.path.join(root, ""), files=True, contents=images
+        classes, keys, labels, splits, images.read, prefix=os.path.join(root, ""), files=True, encoded=images
     )
-
-
-def _read_pixels(pixels: NDArray[np.uint8], index: int) -> Image.Image:
-    """One of `pixels` [N, H, W] or [N, H, W, 3]."""
-    return Image.fromarray(pixels[index]).convert("RGB")

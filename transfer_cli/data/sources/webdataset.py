@@ -1,6 +1,7 @@
 """WebDataset shards: tar files of key.jpg with key.cls or key.json, read at random by their offsets.
 
-The layout of Aizman, Maltzahn and Breuel 2019, as the webdataset package and timm write it: the files of a sample are
+The layout of "High Performance I/O For Large Scale Deep Learning" (Aizman, Maltzahn and Breuel 2019,
+arXiv 2001.01858), as the webdataset package and timm write it: the files of a sample are
 neighbours and share their name up to its first dot.
 """
 
@@ -15,22 +16,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-from transfer_cli.data.sources.decode import EXTENSIONS, open_image
-from transfer_cli.data.sources.labelling import index_labels, split_indices, split_notes
-from transfer_cli.data.sources.listing import Columns, Listing, few, split_of
-from transfer_cli.data.sources.walk import inode_of, walk
+from transfer_cli.config.schema import Dataset
+from transfer_cli.data.reading.decode import EXTENSIONS, open_image
+from transfer_cli.data.reading.labelling import index_labels, split_indices, split_notes
+from transfer_cli.data.reading.listing import Listing, few, split_of
+from transfer_cli.data.reading.paths import ExpectedPath, check_path
+from transfer_cli.data.reading.walk import inode_of, walk
 from transfer_cli.errors import UserError
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _LISTED = 5
 
+PATH = ExpectedPath("folder or pattern of .tar shards", kind="any", pattern=True)
 
-class Part(NamedTuple):
+
+class Member(NamedTuple):
     """One file of a sample: what follows the first dot of its name ("jpg", "cls", "seg.png"), and where it is."""
 
     ending: str
@@ -43,7 +47,7 @@ class Sample(NamedTuple):
 
     shard: str
     name: str
-    image: Part
+    image: Member
     label: str | None
 
 
@@ -52,7 +56,7 @@ class _SampleError(Exception):
 
 
 @dataclass(frozen=True)
-class Members:
+class ShardImages:
     """Images in shards, by index."""
 
     samples: Sequence[Sample]
@@ -60,29 +64,30 @@ class Members:
     def read(self, index: int) -> Image.Image:
         """Decode an image."""
         sample = self.samples[index]
-        return open_image(self.content(index), name=f"{sample.shard}/{sample.name}")
+        return open_image(self.encoded(index), name=f"{sample.shard}/{sample.name}")
 
-    def content(self, index: int) -> bytes:
+    def encoded(self, index: int) -> bytes:
         """The encoded image."""
         sample = self.samples[index]
         with open(sample.shard, "rb") as file:
             file.seek(sample.image.offset)
             return file.read(sample.image.size)
 
-    def place(self, index: int) -> tuple[str, str]:
+    def location(self, index: int) -> tuple[str, str]:
         """The shard, and offset and size in it."""
         sample = self.samples[index]
         return sample.shard, f"{sample.image.offset} {sample.image.size}"
 
 
-def read(path: str | None, columns: Columns, labelled: bool = True) -> Listing:
+def load(dataset: Dataset) -> Listing:
     """The samples of a shard, of all shards in a folder, or of those that a pattern matches.
 
     A shard belongs to the split that its folder or a word of its name says (train-0001.tar). The label is what
-    `columns.label` names: an ending (key.cls), or a field of key.json; by default key.cls, else "label" in key.json.
-    Raises UserError naming shard and sample.
+    `dataset.label_column` names: an ending (key.cls), or a field of key.json; by default key.cls, else "label" in
+    key.json. Raises UserError naming shard and sample.
     """
-    root, shards = _shards(path)
+    path = str(dataset.path)
+    root, shards = _shards(dataset)
     splits = [_split(root, shard) for shard in shards]
     if any(splits) and not all(splits):
         raise UserError(
@@ -92,46 +97,38 @@ def read(path: str | None, columns: Columns, labelled: bool = True) -> Listing:
     split_names: list[str] = []
     skipped: list[str] = []
     for shard, split in zip(shards, splits, strict=True):
-        found = _index(shard, columns, labelled, skipped)
+        found = _index(shard, dataset, skipped)
         samples += found
         split_names += [split or "train"] * len(found)
     if not samples:
         raise UserError(f"dataset.path={path}: no images in {len(shards)} shard(s).")
     notes = [f"{path}: {len(skipped):,} sample(s) without an image are ignored: {few(skipped)}."] if skipped else []
-    return _found(str(path), root, samples, split_names, shards, notes, labelled)
+    return _listing(path, root, samples, split_names, notes, labelled=dataset.labels == "classes")
 
 
-def _found(
-    where: str,
-    root: str,
-    samples: list[Sample],
-    split_names: list[str],
-    shards: list[str],
-    notes: list[str],
-    labelled: bool,
+def _listing(
+    where: str, root: str, samples: list[Sample], split_names: list[str], notes: list[str], *, labelled: bool
 ) -> Listing:
     splits = split_indices(where, split_names, len(samples))
     names = [sample.label or "" for sample in samples] if labelled else None
     classes, labels = index_labels(where, names, splits, len(samples))
-    members = Members(samples)
+    images = ShardImages(samples)
     return Listing(
         classes=classes,
         keys=[f"{os.path.relpath(sample.shard, root)}/{sample.name}" for sample in samples],
         labels=labels,
         splits=splits,
-        read=members.read,
+        read=images.read,
         prefix=os.path.join(root, ""),
         files=True,
-        contents=members,
+        encoded=images,
         notes=(*notes, *split_notes(where, splits, labels, classes)),
     )
 
 
-def _shards(path: str | None) -> tuple[str, list[str]]:
+def _shards(dataset: Dataset) -> tuple[str, list[str]]:
     """The folder that holds all shards, and the shards."""
-    if not path:
-        raise UserError("dataset.path is not set: dataset=webdataset needs dataset.path=<folder or pattern of .tar>.")
-    root = Path(path).expanduser()
+    root = check_path(dataset, PATH)
     if root.is_dir():
         found = [str(root / item.key) for item in walk(root, {inode_of(root)}) if item.key.endswith(".tar")]
     elif root.is_file():
@@ -139,7 +136,7 @@ def _shards(path: str | None) -> tuple[str, list[str]]:
     else:
         found = sorted(file for file in glob.glob(str(root), recursive=True) if os.path.isfile(file))
     if not found:
-        raise UserError(f"dataset.path={path}: no .tar shards there.")
+        raise UserError(f"dataset.path={dataset.path}: no .tar shards there.")
     return os.path.commonpath([os.path.dirname(file) or "." for file in found]), found
 
 
@@ -155,24 +152,24 @@ def _split(root: str, shard: str) -> str | None:
     return None
 
 
-def _index(shard: str, columns: Columns, labelled: bool, skipped: list[str]) -> list[Sample]:
+def _index(shard: str, dataset: Dataset, skipped: list[str]) -> list[Sample]:
     """The samples of a shard in its order; those without an image go to `skipped`. Raises UserError for bad ones."""
     samples: list[Sample] = []
     problems: list[str] = []
     seen: set[str] = set()
     with _open_tar(shard) as tar:
-        for key, group in groupby(_parts(tar), key=lambda pair: pair[0]):
-            several = [part for _, part in group]
-            parts = {part.ending: part for part in several}
+        for key, group in groupby(_members(tar), key=lambda pair: pair[0]):
+            several = [member for _, member in group]
+            members = {member.ending: member for member in several}
             try:
-                if key in seen or len(parts) < len(several):
+                if key in seen or len(members) < len(several):
                     raise _SampleError("occurs twice")
                 seen.add(key)
-                image = _image(parts, columns.image)
+                image = _image(members, dataset.image_column)
                 if image is None:
                     skipped.append(f"{shard}/{key}")
                     continue
-                label = _label(tar, parts, columns.label) if labelled else None
+                label = _label(tar, members, dataset.label_column) if dataset.labels == "classes" else None
                 samples.append(Sample(shard, f"{key}.{image.ending}", image, label))
             except _SampleError as error:
                 problems.append(f"  {key}: {error}")
@@ -197,48 +194,48 @@ def _open_tar(shard: str) -> Iterator[tarfile.TarFile]:
         raise UserError(f"{shard}: cannot be read ({error.strerror or error}).") from None
 
 
-def _parts(tar: tarfile.TarFile) -> Iterator[tuple[str, Part]]:
-    """Key and part of every regular file that is not hidden."""
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, Member]]:
+    """Key and member of every regular file that is not hidden."""
     for member in tar:
         folder, name = os.path.split(os.path.normpath(member.name))
         stem, dot, ending = name.partition(".")
         if member.isreg() and stem and dot and not stem.startswith("__"):
-            yield os.path.join(folder, stem), Part(ending.lower(), member.offset_data, member.size)
+            yield os.path.join(folder, stem), Member(ending.lower(), member.offset_data, member.size)
 
 
-def _image(parts: dict[str, Part], ending: str | None) -> Part | None:
-    """The part that is the image: the one asked for, else the only one by its ending."""
+def _image(members: dict[str, Member], ending: str | None) -> Member | None:
+    """The member that is the image: the one asked for, else the only one by its ending."""
     if ending is not None:
-        return parts.get(ending.lower())
-    images = [part for part in parts.values() if f".{part.ending.rsplit('.', 1)[-1]}" in EXTENSIONS]
+        return members.get(ending.lower())
+    images = [member for member in members.values() if f".{member.ending.rsplit('.', 1)[-1]}" in EXTENSIONS]
     if len(images) > 1:
-        endings = ", ".join(part.ending for part in images)
+        endings = ", ".join(member.ending for member in images)
         raise _SampleError(f"several images ({endings}); choose one with dataset.image_column")
     return images[0] if images else None
 
 
-def _label(tar: tarfile.TarFile, parts: dict[str, Part], wanted: str | None) -> str:
+def _label(tar: tarfile.TarFile, members: dict[str, Member], wanted: str | None) -> str:
     """The class name of a sample."""
     ending = (wanted or "cls").lower()
-    if ending in parts:
-        value: Any = _text(tar, parts[ending])
-    elif "json" in parts:
-        value = _field(_text(tar, parts["json"]), wanted or "label")
+    if ending in members:
+        value: Any = _text(tar, members[ending])
+    elif "json" in members:
+        value = _field(_text(tar, members["json"]), wanted or "label")
     else:
-        raise _SampleError(f"no label: neither .{ending} nor .json (it has {', '.join(parts)})")
+        raise _SampleError(f"no label: neither .{ending} nor .json (it has {', '.join(members)})")
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
         raise _SampleError(f"label {str(value)[:40]!r}: a name or a whole number is expected")
     return str(value).strip()
 
 
-def _text(tar: tarfile.TarFile, part: Part) -> str:
-    """The content of a small part."""
+def _text(tar: tarfile.TarFile, member: Member) -> str:
+    """The content of a small member."""
     assert tar.fileobj is not None
-    tar.fileobj.seek(part.offset)
+    tar.fileobj.seek(member.offset)
     try:
-        return tar.fileobj.read(part.size).decode("utf-8")
+        return tar.fileobj.read(member.size).decode("utf-8")
     except UnicodeDecodeError:
-        raise _SampleError(f".{part.ending} is not UTF-8 text") from None
+        raise _SampleError(f".{member.ending} is not UTF-8 text") from None
 
 
 def _field(text: str, name: str) -> Any:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.sources.listing import Indices
+from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store.device_crops import crop_resize_batch
 from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelRequest
 from transfer_cli.data.store.stored import parts, places

@@ -17,9 +17,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from transfer_cli.cache.entries import Cache, digest
-from transfer_cli.data.sources.decode import DecodeError, open_image
-from transfer_cli.data.sources.listing import Contents, Indices
-from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.data.reading.decode import DecodeError, open_image
+from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.listing import EncodedImages, Indices
 from transfer_cli.data.store.formats import PixelFormat, PixelRequest
 from transfer_cli.data.store.packs import Decoded, Pack, write_pack
 from transfer_cli.data.store.stamps import stamp, stamps
@@ -49,7 +49,7 @@ class Pass:
 
     def look_up(self, want: PixelRequest) -> Table:
         """The table of what earlier runs have left of a want."""
-        found, unreachable = stamps(contents_of(self.images), want.indices)
+        found, unreachable = stamps(encoded_of(self.images), want.indices)
         table = Table(len(self.images.ids), want.indices, found)
         table.leave_out(unreachable)
         self._take_known(want.form, table)
@@ -60,7 +60,7 @@ class Pass:
 
         Raises OSError where the cache cannot be written, RunError where a file cannot be read.
         """
-        files = {int(index): contents_of(self.images).place(int(index))[0] for index in table.missing()}
+        files = {int(index): encoded_of(self.images).location(int(index))[0] for index in table.missing()}
         readable = functools.cache(lambda file: os.access(file, os.R_OK))
         table.leave_out({index: "permission denied" for index, file in files.items() if not readable(file)})
         while len(table.missing()):
@@ -137,22 +137,22 @@ class Pass:
 
 def decode(images: ImageSet, form: PixelFormat, index: int, expected: bytes) -> Decoded:
     """One image in a form. Raises RunError if its file cannot be read, or is no more what it was (`expected`)."""
-    name, contents, sha256 = images.ids[index], contents_of(images), bytes(32)
+    name, encoded, sha256 = images.ids[index], encoded_of(images), bytes(32)
     try:
         try:
-            data = contents.content(index)
+            data = encoded.encoded(index)
             sha256 = hashlib.sha256(data).digest()
             decoded = Decoded(sha256, pixels=form.make(open_image(data, name=name)))
         except DecodeError as error:
             decoded = Decoded(sha256, reason=error.reason)
-        if stamp(contents.place(index)) != expected:
+        if stamp(encoded.location(index)) != expected:
             raise RunError(f"{name}: changed while it was read. Run the same command again.")
     except OSError as error:
         raise RunError(f"{name}: cannot be read ({error.strerror or error}).") from error
     return decoded
 
 
-def contents_of(images: ImageSet) -> Contents:
+def encoded_of(images: ImageSet) -> EncodedImages:
     """Where the encoded images of a set with files are."""
-    assert images.contents is not None
-    return images.contents
+    assert images.encoded is not None
+    return images.encoded

@@ -11,8 +11,8 @@ import PIL
 import torch
 from PIL import Image
 
-from transfer_cli.data.sources import decode
-from transfer_cli.data.sources.listing import Indices
+from transfer_cli.data.reading import decode
+from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.views.augment import train_source
 from transfer_cli.data.views.geometry import Pixels
 from transfer_cli.models.preprocessing import RESAMPLING, Preprocessing

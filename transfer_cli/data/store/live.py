@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.sources.listing import Indices
-from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelFormat
 from transfer_cli.data.views.geometry import Pixels
@@ -101,7 +101,7 @@ class MemoryStore:
         return digest
 
     def _bytes(self, index: int) -> bytes:
-        if self._images.contents is not None:
-            return self._images.contents.content(index)
+        if self._images.encoded is not None:
+            return self._images.encoded.encoded(index)
         pixels = np.asarray(self._images.read(index))
         return f"{pixels.shape}".encode() + pixels.tobytes()

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from transfer_cli.cache.entries import Cache
-from transfer_cli.data.sources.listing import Indices
-from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store import formats, room
 from transfer_cli.data.store.device import DeviceStore
 from transfer_cli.data.store.duplicates import duplicate_notes

@@ -10,8 +10,8 @@ from PIL import Image
 
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.place import free_bytes
-from transfer_cli.data.sources.listing import Contents, Indices
-from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.listing import EncodedImages, Indices
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.table import Table
 from transfer_cli.errors import UserError
@@ -44,17 +44,17 @@ def _estimate(images: ImageSet, want: PixelRequest, missing: Indices) -> int:
     if len(missing) == 0:
         return 0
     rows = np.unique(np.linspace(0, len(missing) - 1, SAMPLED_FILES).astype(int))
-    assert images.contents is not None
-    sizes = [size for index in missing[rows] if (size := _image_size(images.contents, int(index))) is not None]
+    assert images.encoded is not None
+    sizes = [size for index in missing[rows] if (size := _image_size(images.encoded, int(index))) is not None]
     return round(3 * len(missing) * float(np.mean([want.form.pixels_of(*size) for size in sizes]))) if sizes else 0
 
 
-def _image_size(contents: Contents, index: int) -> tuple[int, int] | None:
+def _image_size(encoded: EncodedImages, index: int) -> tuple[int, int] | None:
     """Width and height from an image's header; None where that cannot be read, which the first pass will tell."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(contents.content(index))) as image:
+            with Image.open(io.BytesIO(encoded.encoded(index))) as image:
                 return image.size
     except Exception:
         return None

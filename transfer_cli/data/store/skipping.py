@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from transfer_cli.data.sources.load import ImageSet
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store.table import Table
 from transfer_cli.errors import UserError
 

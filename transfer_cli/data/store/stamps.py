@@ -9,7 +9,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.sources.listing import Contents, Indices
+from transfer_cli.data.reading.listing import EncodedImages, Indices
 
 STAMP_BYTES = 16
 CONTENT_BYTES = 32
@@ -17,7 +17,7 @@ CONTENT_BYTES = 32
 Digests = NDArray[np.uint8]
 
 
-def stamps(images: Contents, indices: Indices) -> tuple[Digests, dict[int, str]]:
+def stamps(images: EncodedImages, indices: Indices) -> tuple[Digests, dict[int, str]]:
     """A stamp for each of the images, uint8 [len(indices), 16], and why one cannot be reached, by its index.
 
     Whoever writes to a file, or puts another in its place, changes its stamp: time and size can be forged (`cp -p`),
@@ -28,15 +28,15 @@ def stamps(images: Contents, indices: Indices) -> tuple[Digests, dict[int, str]]
     folders = functools.cache(os.path.realpath)
     for row, index in enumerate(indices):
         try:
-            digests[row] = np.frombuffer(stamp(images.place(int(index)), folders), np.uint8)
+            digests[row] = np.frombuffer(stamp(images.location(int(index)), folders), np.uint8)
         except OSError as error:
             unreachable[int(index)] = (error.strerror or str(error)).lower()
     return digests, unreachable
 
 
-def stamp(place: tuple[str, str], folders: functools._lru_cache_wrapper[str] | None = None) -> bytes:
+def stamp(location: tuple[str, str], folders: functools._lru_cache_wrapper[str] | None = None) -> bytes:
     """The stamp of a file and a place in it, 16 bytes; `folders` remembers real paths of folders. Raises OSError."""
-    path, within = place
+    path, within = location
     status = os.stat(path)
     folder, name = os.path.split(path)
     real = (folders or os.path.realpath)(folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.sources.listing import Indices
+from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelRequest
 from transfer_cli.data.store.live import Contents
 from transfer_cli.data.store.table import Table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from transfer_cli.data.sources.listing import Indices
+from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store.packs import Pack
 from transfer_cli.data.store.stamps import CONTENT_BYTES, Digests, find
 from transfer_cli.data.views.geometry import Pixels

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transfer_cli.data.sources.listing import UNLABELLED
+from transfer_cli.data.reading.listing import UNLABELLED
 from transfer_cli.methods.distill.terms import Term
 from transfer_cli.methods.full_precision import full_precision
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from transfer_cli.config.distill import Distill as DistillConfig
 from transfer_cli.config.schema import Experiment
-from transfer_cli.data.sources import joined
+from transfer_cli.data import joined
 from transfer_cli.engine import states
 from transfer_cli.engine.device import count_peak_from_here
 from transfer_cli.engine.precision import time_training

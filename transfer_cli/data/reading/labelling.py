@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.sources.listing import Indices, few
+from transfer_cli.data.reading.listing import Indices, few
 from transfer_cli.errors import UserError, nearest
 
 

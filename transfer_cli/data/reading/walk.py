@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from transfer_cli.data.sources.decode import EXTENSIONS
+from transfer_cli.data.reading.decode import EXTENSIONS
 from transfer_cli.errors import UserError
 
 Inode = tuple[int, int]

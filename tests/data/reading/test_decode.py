@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.data.sources.decode import DecodeError, open_image
-from transfer_cli.data.sources.listing import Files
+from transfer_cli.data.reading.decode import DecodeError, open_image
+from transfer_cli.data.reading.listing import ImageFiles
 
 RAMP = np.tile(np.linspace(0, 255, 32).astype(np.uint8), (24, 1))
 COLOURS = np.stack([RAMP, 255 - RAMP, np.full_like(RAMP, 100)], axis=2)
@@ -164,7 +164,7 @@ def _bytes(image: Image.Image) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "read", [open_image, lambda file: Files("", [str(file)]).content(0)], ids=["decode", "content"]
+    "read", [open_image, lambda file: ImageFiles("", [str(file)]).encoded(0)], ids=["decode", "encoded"]
 )
 def test_a_pipe_is_not_waited_for(tmp_path: Path, read: Callable[[Path], object]) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
@@ -186,7 +186,7 @@ def test_a_huge_file_is_not_read_into_memory(tmp_path: Path) -> None:
     with (tmp_path / "huge.jpg").open("wb") as file:
         file.truncate(2**40)
     with pytest.raises(DecodeError, match=r"huge\.jpg: 1,099,511,627,776 bytes, too large"):
-        Files(str(tmp_path), ["huge.jpg"]).content(0)
+        ImageFiles(str(tmp_path), ["huge.jpg"]).encoded(0)
 
 
 def test_an_error_survives_the_way_between_processes() -> None:

@@ -1,4 +1,4 @@
-"""What a source of images reports before splits are completed: the seam between kinds of data sets and `load`."""
+"""What a source of images reports before its splits are completed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transfer_cli.data.sources.decode import DecodeError, open_image
+from transfer_cli.data.reading.decode import DecodeError, open_image
 
 Indices = NDArray[np.int64]
+
+UNLABELLED = -1
+"""The label of an image without one."""
 
 MAX_FILE_BYTES = 2 * 2**30
 """More than any image below the pixel cap takes; a larger file is not read into memory."""
@@ -30,33 +33,20 @@ def split_of(name: str) -> str | None:
     return _SPLIT_OF.get(name.strip().lower())
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Where a table or record holds what we need; None: where it usually is."""
+class EncodedImages(Protocol):
+    """The encoded images of samples, by index: JPEG, PNG ... as they lie on disk."""
 
-    image: str | None = None
-    label: str | None = None
-    split: str | None = None
-    weight: str | None = None
-
-
-USUAL_COLUMNS = Columns()
-
-
-class Contents(Protocol):
-    """The encoded bytes of samples, by index."""
-
-    def content(self, index: int) -> bytes:
+    def encoded(self, index: int) -> bytes:
         """The bytes. Raises OSError, DecodeError for what cannot be an image, UserError for a damaged container."""
         ...
 
-    def place(self, index: int) -> tuple[str, str]:
+    def location(self, index: int) -> tuple[str, str]:
         """The file that holds them, and where in it; "" if they are all of it."""
         ...
 
 
 @dataclass(frozen=True)
-class Files:
+class ImageFiles:
     """Samples that are files of their own: key = path below `root` (an absolute key stands for itself)."""
 
     root: str
@@ -70,7 +60,7 @@ class Files:
         """Decode a sample."""
         return open_image(self.path(index))
 
-    def content(self, index: int) -> bytes:
+    def encoded(self, index: int) -> bytes:
         """Bytes of the file. Raises OSError, or DecodeError for what cannot be an image."""
         status = os.stat(self.path(index))
         if not stat.S_ISREG(status.st_mode):
@@ -80,7 +70,7 @@ class Files:
         with open(self.path(index), "rb") as file:
             return file.read()
 
-    def place(self, index: int) -> tuple[str, str]:
+    def location(self, index: int) -> tuple[str, str]:
         """The file, all of it."""
         return self.path(index), ""
 
@@ -106,16 +96,17 @@ class Listing:
     """Whether `read` decodes what lies on disk, rather than take it from memory."""
     weights: NDArray[np.float32] | None = None
     """Weight of each sample in the loss, where the set says so."""
-    contents: Contents | None = None
+    encoded: EncodedImages | None = None
     """The encoded images, or what determines generated ones; None where pixels are in memory."""
     notes: tuple[str, ...] = ()
     """What the user should be warned of."""
 
 
+def read_pixels(pixels: NDArray[np.uint8], index: int) -> Image.Image:
+    """One of `pixels` [N, H, W] or [N, H, W, 3] as RGB."""
+    return Image.fromarray(pixels[index]).convert("RGB")
+
+
 def few(names: Sequence[str], most: int = 3) -> str:
     """Up to `most` names."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-
-
-UNLABELLED = -1
-"""The label of an image without one."""

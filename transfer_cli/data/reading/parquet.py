@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transfer_cli.data.sources.decode import DecodeError, open_image
+from transfer_cli.data.reading.decode import DecodeError, open_image
 from transfer_cli.errors import UserError
 from transfer_cli.extras import need
 
@@ -47,11 +47,11 @@ class ParquetTable:
             values = self._open.read(columns=[name], use_threads=False).column(0).to_pylist()
         return ["" if value is None or value != value else str(value) for value in values]
 
-    def place(self, index: int) -> str:
+    def row_name(self, index: int) -> str:
         """What to call a row: its number, from 0."""
         return f"row {index}"
 
-    def images(self, name: str) -> RowGroups | None:
+    def images(self, name: str) -> ParquetImages | None:
         """A column of encoded images, plain or as Hugging Face stores them; None where it holds something else."""
         import pyarrow.types as types
 
@@ -62,7 +62,7 @@ class ParquetTable:
             return None
         metadata = self._open.metadata
         groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-        return RowGroups(str(self.file), path, np.cumsum([0, *groups]))
+        return ParquetImages(str(self.file), path, np.cumsum([0, *groups]))
 
 
 @dataclass
@@ -73,7 +73,7 @@ class _Kept:
     groups: OrderedDict[int, Any] = field(default_factory=OrderedDict)
 
 
-class RowGroups:
+class ParquetImages:
     """Images inside a Parquet file, by row number. Neighbours share one read; a far jump costs a row group."""
 
     def __init__(self, file: str, column: str, starts: NDArray[np.int64]) -> None:
@@ -85,9 +85,9 @@ class RowGroups:
 
     def read(self, index: int) -> Image.Image:
         """Decode the image of a row (from 0)."""
-        return open_image(self.content(index), name=f"{self._file}/{index}")
+        return open_image(self.encoded(index), name=f"{self._file}/{index}")
 
-    def content(self, index: int) -> bytes:
+    def encoded(self, index: int) -> bytes:
         """The encoded image of a row. Raises DecodeError where the cell holds none."""
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         value = self._group(number)[index - int(self._starts[number])].as_py()
@@ -96,7 +96,7 @@ class RowGroups:
             raise DecodeError(f"{self._file}/{index}", "the cell holds no image")
         return bytes(value)
 
-    def place(self, index: int) -> tuple[str, str]:
+    def location(self, index: int) -> tuple[str, str]:
         """The file, and the row in it."""
         return self._file, str(index)
 

@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transfer_cli.data.sources.decode import DecodeError, open_image
+from transfer_cli.data.reading.decode import DecodeError, open_image
 
 
-class Rows:
-    """Parts one after the other, each a data set of one column of undecoded images."""
+class HfImages:
+    """The splits one after the other, each a data set of one column of encoded images."""
 
-    def __init__(self, parts: Sequence[Any], column: str, ids: Sequence[str]) -> None:
-        self._parts, self._column, self._ids = parts, column, ids
-        self._ends = np.cumsum([len(part) for part in parts])
+    def __init__(self, splits: Sequence[Any], column: str, ids: Sequence[str]) -> None:
+        self._splits, self._column, self._ids = splits, column, ids
+        self._ends = np.cumsum([len(split) for split in splits])
 
     def read(self, index: int) -> Image.Image:
         """Decode an image."""
-        return open_image(self.content(index), name=self._ids[index])
+        return open_image(self.encoded(index), name=self._ids[index])
 
-    def content(self, index: int) -> bytes:
+    def encoded(self, index: int) -> bytes:
         """The encoded image; raises DecodeError where a file that it is in cannot be read."""
         data, path = self._cell(index)
         if data is not None or path is None:
@@ -38,13 +38,13 @@ class Rows:
         except OSError as error:
             raise DecodeError(self._ids[index], f"{path}: {str(error.strerror).lower()}") from None
 
-    def place(self, index: int) -> tuple[str, str]:
+    def location(self, index: int) -> tuple[str, str]:
         """The file that holds the image, and where in it."""
         path = None if self._embedded[index] else self._cell(index)[1]
         if path is not None:
             return path, ""
-        part, row = self._at(index)
-        file, version = self._versions[part]
+        split, row = self._at(index)
+        file, version = self._versions[split]
         return file, f"{version} {row}"
 
     @cached_property
@@ -53,17 +53,17 @@ class Rows:
         compute: Any = importlib.import_module("pyarrow.compute")  # its functions are made at import
         valid = [
             compute.is_valid(compute.struct_field(batch.column(self._column), "bytes"))
-            for part in self._parts
-            for batch in part.with_format("arrow").iter(batch_size=1000)
+            for split in self._splits
+            for batch in split.with_format("arrow").iter(batch_size=1000)
         ]
         return np.concatenate([np.asarray(batch, dtype=bool) for batch in valid])
 
     @cached_property
     def _versions(self) -> list[tuple[str, str]]:
-        """Of each part its first file, and a digest that changes with any of its files."""
+        """Of each split its first file, and a digest that changes with any of its files."""
         versions = []
-        for part in self._parts:
-            files = [str(entry["filename"]) for entry in part.cache_files]
+        for split in self._splits:
+            files = [str(entry["filename"]) for entry in split.cache_files]
             facts = [
                 (file, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for file in files for s in [os.stat(file)]
             ]
@@ -71,12 +71,12 @@ class Rows:
         return versions
 
     def _at(self, index: int) -> tuple[int, int]:
-        """Part and row of a sample."""
-        part = int(np.searchsorted(self._ends, index, side="right"))
-        return part, index - int(self._ends[part - 1] if part else 0)
+        """Split and row of a sample."""
+        split = int(np.searchsorted(self._ends, index, side="right"))
+        return split, index - int(self._ends[split - 1] if split else 0)
 
     def _cell(self, index: int) -> tuple[bytes | None, str | None]:
         """The encoded image, or the file that it is in."""
-        part, row = self._at(index)
-        cell = self._parts[part][row][self._column] or {}
+        split, row = self._at(index)
+        cell = self._splits[split][row][self._column] or {}
         return cell.get("bytes"), cell.get("path")

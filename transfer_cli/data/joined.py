@@ -6,13 +6,15 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.listing import UNLABELLED, EncodedImages, Indices
+from transfer_cli.data.reading.paths import missing
 from transfer_cli.data.sources import folder
-from transfer_cli.data.sources.listing import UNLABELLED, Contents, Indices
-from transfer_cli.data.sources.load import ImageSet
 from transfer_cli.errors import UserError
 
 KEY = "dataset.unlabelled"
@@ -25,17 +27,19 @@ def join(images: ImageSet, path: str) -> ImageSet:
     `images` stay what they are there, so that the same folder gives its training images that have no label yet.
     Raises UserError for a folder that is missing, empty or all in use, and for a set that is not read from files.
     """
-    if not images.files or images.contents is None:
+    if not images.files or images.encoded is None:
         raise UserError(f"{KEY}: dataset={images.name} is in memory; only sets that are read from files can be joined.")
+    problem = missing(KEY, path)
+    if problem is not None:
+        raise UserError(problem)
     try:
-        found = folder.scan(path, labelled=False)
+        found = folder.scan(Path(path).expanduser(), labelled=False)
     except UserError as error:
-        message = str(error).replace("dataset.path", KEY)
-        raise UserError(message if KEY in message else f"{KEY}: {message}") from error
-    assert found.contents is not None
-    used = _files(images.contents, np.concatenate([*images.splits.values()]))
+        raise UserError(f"{KEY}: {error}") from error
+    assert found.encoded is not None
+    used = _files(images.encoded, np.concatenate([*images.splits.values()]))
     chosen = np.array(
-        [index for index in found.splits["train"].tolist() if _file(found.contents, index) not in used], np.int64
+        [index for index in found.splits["train"].tolist() if _file(found.encoded, index) not in used], np.int64
     )
     if len(chosen) == 0:
         raise UserError(f"{KEY}={path}: all its images are in the data set already.")
@@ -49,17 +53,17 @@ def join(images: ImageSet, path: str) -> ImageSet:
         read=_Read(images.read, found.read, old, chosen),
         notes=(*images.notes, *found.notes),
         weights=None if weights is None else np.concatenate([weights, np.ones(new, np.float32)]),
-        contents=_Contents(images.contents, found.contents, old, chosen),
+        encoded=_Encoded(images.encoded, found.encoded, old, chosen),
     )
 
 
-def _files(contents: Contents, indices: Indices) -> set[str]:
-    return {_file(contents, index) for index in indices.tolist()}
+def _files(encoded: EncodedImages, indices: Indices) -> set[str]:
+    return {_file(encoded, index) for index in indices.tolist()}
 
 
-def _file(contents: Contents, index: int) -> str:
+def _file(encoded: EncodedImages, index: int) -> str:
     """The one name of the file that a sample is, or lies in."""
-    file, inside = contents.place(index)
+    file, inside = encoded.location(index)
     parent, name = os.path.split(file)
     return os.path.join(_real(parent), name) + inside
 
@@ -83,23 +87,23 @@ class _Read:
 
 
 @dataclass(frozen=True)
-class _Contents:
-    """See Contents; `count` and `chosen` as for reading."""
+class _Encoded:
+    """The encoded images of both; `count` and `chosen` as for reading."""
 
-    first: Contents
-    second: Contents
+    first: EncodedImages
+    second: EncodedImages
     count: int
     chosen: Indices
 
-    def content(self, index: int) -> bytes:
-        """See Contents."""
-        contents, own = self._whose(index)
-        return contents.content(own)
+    def encoded(self, index: int) -> bytes:
+        """The bytes of a sample, from whichever of the two has it."""
+        images, own = self._whose(index)
+        return images.encoded(own)
 
-    def place(self, index: int) -> tuple[str, str]:
-        """See Contents."""
-        contents, own = self._whose(index)
-        return contents.place(own)
+    def location(self, index: int) -> tuple[str, str]:
+        """The file that holds a sample, and where in it."""
+        images, own = self._whose(index)
+        return images.location(own)
 
-    def _whose(self, index: int) -> tuple[Contents, int]:
+    def _whose(self, index: int) -> tuple[EncodedImages, int]:
         return (self.first, index) if index < self.count else (self.second, int(self.chosen[index - self.count]))

@@ -29,7 +29,7 @@ class DelimitedTable:
         at = self.names.index(name)
         return [row[at] for row in self._rows]
 
-    def place(self, index: int) -> str:
+    def row_name(self, index: int) -> str:
         """What to call a row: the line on which it begins."""
         return f"line {self._lines[index]}"
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transfer_cli.data.sources.splits import carve, check_fraction, reduce_train
+from transfer_cli.data.reading.splits import carve, check_fraction, reduce_train
 from transfer_cli.errors import UserError
 
 CLASSES = ("ant", "bee", "cow")

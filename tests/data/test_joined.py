@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.data.sources.joined import join
-from transfer_cli.data.sources.load import ImageSet, load
+from tests.data.loading import load
+from transfer_cli.data.joined import join
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.errors import UserError
 
 
@@ -23,8 +24,7 @@ def labelled(tmp_path: Path) -> ImageSet:
     for number in range(10):
         for name in ("a", "b"):
             photo(tmp_path / "photos" / name / f"{number}.png", number)
-    fractions = {"val_fraction": 0.2, "test_fraction": 0.2, "train_fraction": 1.0}
-    return load("folder", str(tmp_path / "photos"), **fractions, shots=2, seed=0)
+    return load("folder", str(tmp_path / "photos"), shots=2)
 
 
 def test_they_join_the_training_images_alone(labelled: ImageSet, tmp_path: Path) -> None:
@@ -40,19 +40,18 @@ def test_they_join_the_training_images_alone(labelled: ImageSet, tmp_path: Path)
     for index in (0, 19):
         assert joined.ids[index] == labelled.ids[index]
         assert joined.read(index).tobytes() == labelled.read(index).tobytes()
-    assert joined.contents is not None
+    assert joined.encoded is not None
     for number in range(3):
         file = tmp_path / "more" / "deep" / f"{number}.png"
         assert joined.ids[20 + number] == str(file)
         assert joined.read(20 + number).getpixel((0, 0)) == (200 + number, 0, 0)
-        assert joined.contents.content(20 + number) == file.read_bytes()
-        assert joined.contents.place(20 + number)[0] == str(file)
+        assert joined.encoded.encoded(20 + number) == file.read_bytes()
+        assert joined.encoded.location(20 + number)[0] == str(file)
 
 
 def test_a_set_in_memory_is_refused(tmp_path: Path) -> None:
     photo(tmp_path / "more" / "0.png", 1)
-    fractions = {"val_fraction": 0.2, "test_fraction": 0.2, "train_fraction": 1.0}
-    digits = load("digits", None, **fractions, shots=None, seed=0)
+    digits = load("digits", None)
     with pytest.raises(UserError, match=r"dataset\.unlabelled: dataset=digits is in memory"):
         join(digits, str(tmp_path / "more"))
 
@@ -86,7 +85,6 @@ def test_nothing_new_is_an_error(tmp_path: Path) -> None:
     for number in range(10):
         for name in ("a", "b"):
             photo(tmp_path / "photos" / name / f"{number}.png", number)
-    fractions = {"val_fraction": 0.2, "test_fraction": 0.2, "train_fraction": 1.0}
-    images = load("folder", str(tmp_path / "photos"), **fractions, shots=None, seed=0)
+    images = load("folder", str(tmp_path / "photos"))
     with pytest.raises(UserError, match=r"dataset\.unlabelled=.*in the data set already"):
         join(images, str(tmp_path / "photos"))

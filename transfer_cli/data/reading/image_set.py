@@ -1,0 +1,37 @@
+"""Images with three splits: the one shape that every data set takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from transfer_cli.data.reading.listing import EncodedImages, Indices
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """N images with three splits, whatever they were read from."""
+
+    name: str
+    classes: tuple[str, ...]
+    """Empty where there are no labels."""
+    ids: Sequence[str]
+    """What to call a sample: its file, or for instance "digits/17"."""
+    labels: NDArray[np.int64]
+    """Class of each sample, int64 [N]; -1 throughout where there are no labels."""
+    splits: dict[str, Indices]
+    """Ascending sample indices of "train", "val" and "test"."""
+    read: Callable[[int], Image.Image]
+    """Decodes one sample to RGB; raises DecodeError naming the file."""
+    notes: tuple[str, ...]
+    """What the user should be warned of."""
+    files: bool
+    """Whether `read` decodes files (slow, worth worker processes)."""
+    weights: NDArray[np.float32] | None = None
+    """Weight of each sample in the loss where the set says so, float32 [N]; 1 on average over "train"."""
+    encoded: EncodedImages | None = None
+    """Where each image lies and its bytes, for a set with `files`; what determines an image that is generated."""

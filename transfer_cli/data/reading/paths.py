@@ -1,0 +1,87 @@
+"""What a source expects in `dataset.path`, said once: for the check before a run starts, and for the source itself."""
+
+from __future__ import annotations
+
+import glob
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from transfer_cli.config.schema import Dataset
+from transfer_cli.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class ExpectedPath:
+    """What `dataset.path` must be."""
+
+    what: str
+    """In a few words, for messages: "folder of images"."""
+    kind: Literal["folder", "file", "any"] = "folder"
+    pattern: bool = False
+    """Whether a pattern such as data/*.tar is allowed."""
+    hub: bool = False
+    """Whether `dataset.hub` can be set in its place."""
+    download: bool = False
+    """Whether dataset.download=true makes the folder and fetches the set into it."""
+
+
+def path_problem(dataset: Dataset, expected: ExpectedPath | None) -> str | None:
+    """Why `dataset.path` cannot work for a source that expects this, None being no files at all; or None."""
+    name, path = dataset.name, dataset.path
+    if expected is None:
+        return f"dataset.path={path}: dataset={name} reads no files; leave dataset.path out." if path else None
+    if expected.hub and bool(path) == bool(dataset.hub):
+        return (
+            f"dataset.path, dataset.hub: dataset={name} needs one of them, dataset.path=<{expected.what}> or "
+            "dataset.hub=<name on the hub>."
+        )
+    if expected.hub and dataset.hub:
+        return None
+    if not path:
+        return f"dataset.path is not set: dataset={name} needs dataset.path=<{expected.what}>."
+    if expected.download and dataset.download:
+        return None
+    place = os.path.expanduser(path)
+    if expected.pattern and glob.has_magic(place) and not os.path.exists(place):
+        found = any(glob.iglob(place, recursive=True))
+        return None if found else f"dataset.path={path}: nothing matches this pattern."
+    problem = missing("dataset.path", path)
+    if problem is not None and expected.download:
+        problem += f" dataset.download=true makes it and fetches {name} there."
+    return problem or _wrong_kind(path, expected)
+
+
+def check_path(dataset: Dataset, expected: ExpectedPath) -> Path:
+    """`dataset.path` with ~ replaced by the home folder. Raises UserError where it is not what is expected."""
+    problem = path_problem(dataset, expected)
+    if problem is not None:
+        raise UserError(problem)
+    return Path(str(dataset.path)).expanduser()
+
+
+def missing(key: str, path: str) -> str | None:
+    """Says that a path does not exist, and which sibling of its first missing part looks like it; or None."""
+    wanted = Path(path).expanduser()
+    if os.path.exists(wanted):
+        return None
+    first_missing = wanted
+    while not os.path.exists(first_missing.parent):
+        first_missing = first_missing.parent
+    parent = first_missing.parent
+    message = f"{key}={path}: no such file or folder."
+    siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+    near = nearest(first_missing.name, siblings)
+    if near:
+        return f"{message} Did you mean {' or '.join(str(parent / name) for name in near)}?"
+    return message if first_missing == wanted else f"{message} The nearest existing folder is {parent}."
+
+
+def _wrong_kind(path: str, expected: ExpectedPath) -> str | None:
+    """Says that a folder was expected and something else found, or the other way round; or None."""
+    place = Path(path).expanduser()
+    found = "folder" if place.is_dir() else "file" if place.is_file() else "special file"
+    if expected.kind == found or (expected.kind == "any" and found != "special file"):
+        return None
+    return f"dataset.path={path}: expected a {expected.what}, found a {found}."
