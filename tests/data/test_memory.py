@@ -20,6 +20,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from transfer_cli.cache.entries import Cache
+from transfer_cli.command.overrides import parse_overrides
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.command.compose import compose, to_plain
 from transfer_cli.config.parse import parse
@@ -34,7 +35,8 @@ from transfer_cli.records.terminal import Reporter
 
 memory.keep_freed()
 folder, where = sys.argv[1:]
-augment = parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), ["augment=standard"]))).augment
+source = ConfigSource(conf_dir(), "config", None)
+augment = parse(to_plain(compose(source, parse_overrides(["augment=standard"])))).augment
 images = load("folder", folder, val_fraction=0.2, test_fraction=0.2, train_fraction=1.0, shots=None, seed=0)
 preprocessing = IMAGENET.at(96)
 held_out = np.union1d(images.splits["val"], images.splits["test"])
