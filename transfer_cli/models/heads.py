@@ -142,8 +142,9 @@ def attach(network: Network, spec: HeadSpec, classes: int) -> Network:
     """The network with the head of `spec` in place of its classifier. Raises UserError where it has no features."""
     if not network.has_features:
         raise UserError(
-            "strategy: this model classifies every place of the image and pools afterwards; it has no features for a "
-            "head. Take another model, or strategy=finetune."
+            "strategy: this model has no features [B, D] before one classifying layer: it classifies every place of "
+            "the image and pools afterwards, or its architecture is not known here. Take another model, or "
+            "strategy=finetune."
         )
     readout = Readout(spec.pooling, spec.stages) if spec.stages or spec.pooling != "auto" else None
     return network.with_head(BUILDERS[spec.kind](spec, classes), spec.width, readout)
