@@ -9,12 +9,14 @@ import torch
 
 from tests.data.loading import load
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.batches import Batch, OrderedBatches, Samples, Shard, TrainBatches
+from transfer_cli.data.batches import Batch, OrderedBatches, Samples, TrainBatches
 from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
-from transfer_cli.data.store.live import Contents, MemoryStore, StreamStore
+from transfer_cli.data.store.host import HostStore
+from transfer_cli.data.store.live import MemoryPixels, StreamPixels
+from transfer_cli.data.store.protocol import ViewRecipe
 from transfer_cli.models.preprocessing import Preprocessing
 
 STANDARD = Augment("standard", None, (0.35, 1.0), (0.75, 4 / 3), 0.5, 0.2, 0.2, 0.2)
@@ -32,10 +34,10 @@ def samples(images: ImageSet, preprocessing: Preprocessing, augment: Augment = S
     everything = np.arange(len(images.ids))
     made = [formats.evaluation(preprocessing), formats.training(preprocessing, 1.5)]
     if images.files:
-        store: Any = StreamStore(images, {form.name: form for form in made}, Contents(np.empty((0, 32), np.uint8)))
+        pixels: Any = StreamPixels(images, {form.name: form for form in made}, np.empty((0, 32), np.uint8))
     else:
-        store = MemoryStore(images, [PixelRequest(form, everything) for form in made])
-    return Samples(images, store, preprocessing, augment, seed=3)
+        pixels = MemoryPixels(images, [PixelRequest(form, everything) for form in made])
+    return Samples(images, HostStore(pixels), preprocessing, augment, seed=3)
 
 
 def train(
@@ -191,37 +193,6 @@ def test_a_damaged_file_is_named_without_a_traceback(photos: ImageSet, preproces
     assert "Traceback" not in str(caught.value)
 
 
-@pytest.mark.parametrize("world", range(1, 9))
-def test_shards_cover_every_sample_once(photos: ImageSet, preprocessing: Any, world: int) -> None:
-    shown = samples(photos, preprocessing)
-    for split in ("val", "test", "train"):
-        parts = [Shard(rank, world).of(photos.splits[split]) for rank in range(world)]
-        seen = [
-            int(index)
-            for part in parts
-            for batch in OrderedBatches(shown, part, batch_size=3, workers=0)
-            for index in batch.indices
-        ]
-        assert sorted(seen) == photos.splits[split].tolist()
-        assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-@pytest.mark.parametrize("world", range(1, 9))
-def test_shards_of_a_step_are_the_step_of_one_process(photos: ImageSet, preprocessing: Any, world: int) -> None:
-    whole = list(train(photos, preprocessing, 16).epoch(1))
-    shards = [list(train(photos, preprocessing, 16, shard=Shard(rank, world)).epoch(1)) for rank in range(world)]
-    assert len({len(shard) for shard in shards}) == 1
-    for step, parts in enumerate(zip(*shards, strict=True)):
-        assert all(len(part) > 0 for part in parts)
-        rows = [
-            (int(index), image.numpy().tobytes())
-            for part in parts
-            for index, image in zip(part.indices, part.inputs, strict=True)
-        ]
-        expected = zip(whole[step].indices.tolist(), whole[step].inputs, strict=True)
-        assert sorted(rows) == sorted((index, image.numpy().tobytes()) for index, image in expected)
-
-
 def test_a_view_of_samples_in_order_is_what_training_saw(photos: ImageSet, preprocessing: Any) -> None:
     shown = samples(photos, preprocessing)
     seen = {
@@ -235,6 +206,36 @@ def test_a_view_of_samples_in_order_is_what_training_saw(photos: ImageSet, prepr
     for batch in batches:
         for index, image in zip(batch.indices, batch.inputs, strict=True):
             assert torch.equal(image, seen[int(index)])
+
+
+class GreyStore:
+    """The least that a store can be."""
+
+    where, decodes, images_decoded = "here", False, 0
+
+    def fingerprint(self, indices: Any) -> str:
+        return "grey"
+
+    def evaluation(self, indices: Any) -> Any:
+        raise AssertionError("batches are made by the store")
+
+    sources = evaluation
+
+    def batch(self, indices: Any) -> torch.Tensor:
+        return torch.full((len(indices), 3, 16, 16), 128, dtype=torch.uint8)
+
+    def views(self, indices: Any, recipe: ViewRecipe, view: int) -> Any:
+        assert (recipe.augment, recipe.seed, recipe.crop_pixels, recipe.interpolation) == (STANDARD, 3, 16, "bilinear")
+        return self.batch(indices) + view, np.ones((len(indices), 3, 4), np.float32)
+
+
+def test_batches_ask_a_store_for_nothing_but_what_the_protocol_has(preprocessing: Any) -> None:
+    images = load("digits", shots=2)
+    shown = Samples(images, GreyStore(), preprocessing, STANDARD, seed=3)
+    batch = next(iter(TrainBatches(shown, batch_size=4, workers=0).epoch(2)))
+    assert (batch.inputs == 130).all()
+    assert batch.extras["colour"].shape == (4, 3, 4)
+    assert (next(iter(OrderedBatches(shown, images.splits["val"], batch_size=4, workers=0))).inputs == 128).all()
 
 
 def test_a_batch_may_be_changed_without_changing_the_data(preprocessing: Any) -> None:

@@ -20,7 +20,7 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.duplicates import duplicate_notes
 from transfer_cli.data.store.formats import PixelRequest
-from transfer_cli.data.store.open import Opened, StoreOptions, open_store
+from transfer_cli.data.store.open import DecodedSet, StoreOptions, open_store
 from transfer_cli.errors import UserError
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
@@ -70,7 +70,7 @@ def written(kind: str, folder: Path, images: list[bytes]) -> ImageSet:
 
 def opened(
     images: ImageSet, preprocessing: Preprocessing, root: Path, where: str = "disk", on_bad: str = "error"
-) -> Opened:
+) -> DecodedSet:
     wants = [
         PixelRequest(formats.training(preprocessing, 1.5), images.splits["train"]),
         PixelRequest(formats.evaluation(preprocessing), np.union1d(images.splits["val"], images.splits["test"])),

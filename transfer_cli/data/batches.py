@@ -18,13 +18,11 @@ from transfer_cli.config.schema import Augment
 from transfer_cli.data.balance import balanced_order
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import Indices
-from transfer_cli.data.store.device import DeviceStore, cuts_there
-from transfer_cli.data.store.open import Store
+from transfer_cli.data.store.protocol import Store, ViewRecipe
 from transfer_cli.data.views import draws as views
-from transfer_cli.data.views.augment import make_views, view_of
-from transfer_cli.data.views.geometry import Pixels
+from transfer_cli.data.views.augment import view_of
 from transfer_cli.data.workers import run_jobs
-from transfer_cli.models.preprocessing import RESAMPLING, Preprocessing
+from transfer_cli.models.preprocessing import Preprocessing
 
 ORDERS: dict[str, Callable[[int, int, Indices], Indices]] = {
     "uniform": lambda seed, epoch, labels: views.order(seed, epoch, len(labels)),
@@ -69,18 +67,6 @@ def batch_of(images: ImageSet, inputs: Tensor, indices: Indices) -> Batch:
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One of `world` equal shares of the samples: those of process `rank`."""
-
-    rank: int = 0
-    world: int = 1
-
-    def of(self, indices: Indices) -> Indices:
-        """Every `world`-th, so that shares differ by one sample at most; together they are all, each once."""
-        return indices[self.rank :: self.world]
-
-
-@dataclass(frozen=True)
 class Samples:
     """What batches are made from: images, their decoded pixels, and how training views are cut."""
 
@@ -94,21 +80,13 @@ class Samples:
 
     def evaluation(self, indices: Indices) -> Batch:
         """The pixels that the weights' own preprocessing makes of samples."""
-        if isinstance(self.store, DeviceStore):
-            return self._batch(self.store.placed(indices), indices)
-        return self._batch(_channels_first(self.store.evaluation(indices)), indices)
+        return self._batch(self.store.batch(indices), indices)
 
     def view(self, indices: Indices, view: int) -> Batch:
         """Samples in view number `view`: the same bytes alone, in any batch, in any process."""
         size, interpolation = self.preprocessing.crop_pixels, self.preprocessing.interpolation
-        if isinstance(self.store, DeviceStore) and cuts_there(self.augment, interpolation):
-            inputs, colour = self.store.view(indices, self.augment, self.seed, view, size)
-        else:
-            # Without random crops, the pixels of evaluation.
-            cropped = self.augment.crop_scale is not None
-            sources = self.store.sources(indices) if cropped else list(self.store.evaluation(indices))
-            made = make_views(sources, self.augment, self.seed, view, indices, size, RESAMPLING[interpolation])
-            inputs, colour = _channels_first(made.pixels), made.colour
+        recipe = ViewRecipe(self.augment, self.seed, size, interpolation)
+        inputs, colour = self.store.views(indices, recipe, view)
         batch = self._batch(inputs, indices)
         if colour is not None:
             batch.extras["colour"] = torch.from_numpy(colour)
@@ -119,11 +97,6 @@ class Samples:
         if self.pinned and inputs.device.type == "cpu":
             inputs = inputs.pin_memory()
         return batch_of(self.images, inputs, indices)
-
-
-def _channels_first(pixels: Pixels) -> Tensor:
-    """[B, S, S, 3] as [B, 3, S, S], without a copy."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 class Epochs(Protocol):
@@ -147,23 +120,20 @@ class TrainBatches:
         sampler: str = "uniform",
         batch_size: int,
         workers: int,
-        shard: Shard | None = None,
     ) -> None:
-        """`batch_size` counts the samples of a step over all shards. The sampler is `uniform` or `balanced`."""
+        """The sampler is `uniform` or `balanced`."""
         self._samples, self._members, self._sampler = samples, samples.images.splits[split], sampler
-        self._batch_size, self._workers, self._shard = batch_size, workers, shard or Shard()
+        self._batch_size, self._workers = batch_size, workers
         full, rest = divmod(len(self._members), batch_size)
-        # BatchNorm cannot train on one sample: a last batch that leaves a shard with one is dropped where there are
-        # others.
-        least = 2 * self._shard.world if full and batch_size > self._shard.world else self._shard.world
-        self.steps_per_epoch = full + (rest >= least)
+        # BatchNorm cannot train on one sample: a last batch of one is dropped where there are others.
+        self.steps_per_epoch = full + (rest >= (2 if full and batch_size > 1 else 1))
 
     def visits(self, epoch: int) -> list[Indices]:
         """The samples of each step of an epoch, as positions in the split."""
         labels = self._samples.images.labels[self._members]
         order = ORDERS[self._sampler](self._samples.seed, epoch, labels)
         steps = range(0, self.steps_per_epoch * self._batch_size, self._batch_size)
-        return [self._shard.of(order[first : first + self._batch_size]) for first in steps]
+        return [order[first : first + self._batch_size] for first in steps]
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start_step` on.

@@ -9,30 +9,30 @@ from typing import Any
 import numpy as np
 
 from transfer_cli.data.reading.image_set import ImageSet
-from transfer_cli.data.store.open import Opened
+from transfer_cli.data.store.open import DecodedSet
 
 _MOST_ROWS = 20
 
 
-def describe(opened: Opened) -> dict[str, Any]:
+def describe(decoded: DecodedSet) -> dict[str, Any]:
     """Classes, images of each class in each split, and what was left out and why."""
-    images = opened.images
+    images = decoded.images
     counts = class_counts(images)
     return {
         "name": images.name,
         "classes": list(images.classes),
         "images": {split: len(indices) for split, indices in images.splits.items()},
         "images_of_class": {split: dict(zip(images.classes, row, strict=True)) for split, row in counts.items()},
-        "skipped": [{"file": images.ids[index], "reason": reason} for index, reason in opened.skipped.items()],
-        "store": opened.store.where,
+        "skipped": [{"file": images.ids[index], "reason": reason} for index, reason in decoded.skipped.items()],
+        "store": decoded.store.where,
         # Sets without files are the same every time, and reading them all would delay every start.
-        "fingerprints": _fingerprints(opened) if images.files else None,
+        "fingerprints": _fingerprints(decoded) if images.files else None,
     }
 
 
-def _fingerprints(opened: Opened) -> dict[str, str]:
+def _fingerprints(decoded: DecodedSet) -> dict[str, str]:
     """A digest of what each split holds, in its order."""
-    return {split: opened.store.fingerprint(indices) for split, indices in opened.images.splits.items()}
+    return {split: decoded.store.fingerprint(indices) for split, indices in decoded.images.splits.items()}
 
 
 def changed_since(file: Path, description: dict[str, Any]) -> list[str]:

@@ -18,7 +18,8 @@ from transfer_cli.data.sources import load as sources
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.device import cuts_there
 from transfer_cli.data.store.formats import PixelRequest
-from transfer_cli.data.store.open import Gpu, Opened, Store, StoreOptions, open_store
+from transfer_cli.data.store.open import DecodedSet, Gpu, StoreOptions, open_store
+from transfer_cli.data.store.protocol import Store
 from transfer_cli.data.workers import auto_workers, cpus
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.device import Normalize, Place, PlacePixels
@@ -48,10 +49,10 @@ class Materials:
     cache: Cache
     known: SeenWeights
     precision_memory: PrecisionMemory
-    opened: Opened | None = None
+    opened: DecodedSet | None = None
 
     @property
-    def pixels(self) -> Opened:
+    def pixels(self) -> DecodedSet:
         """The decoded images, once they are open."""
         assert self.opened is not None
         return self.opened
@@ -190,7 +191,7 @@ def open_pixels(
     cache: Cache,
     reporter: Reporter,
     gpu: Gpu | None = None,
-) -> Opened:
+) -> DecodedSet:
     """The store of all that is wanted, kept on `gpu` if it suits; a signal ends its first pass between two images."""
     options = StoreOptions(experiment.dataset.store, experiment.dataset.on_bad, gpu)
     with StopRequest() as stop:

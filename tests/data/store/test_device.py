@@ -19,7 +19,7 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.device import DeviceStore, cuts_there
 from transfer_cli.data.store.formats import PixelRequest
-from transfer_cli.data.store.open import Gpu, Opened, StoreOptions, open_store
+from transfer_cli.data.store.open import DecodedSet, Gpu, StoreOptions, open_store
 from transfer_cli.engine.device import Normalize, PlacePixels
 from transfer_cli.errors import UserError
 from transfer_cli.models.preprocessing import Preprocessing
@@ -42,7 +42,7 @@ def images(tmp_path: Path, make_images: Callable[..., list[Path]]) -> ImageSet:
 
 def opened(
     images: ImageSet, preprocessing: Preprocessing, options: StoreOptions, reporter: Reporter | None = None
-) -> Opened:
+) -> DecodedSet:
     held_out = np.union1d(images.splits["val"], images.splits["test"])
     wants = [
         PixelRequest(formats.training(preprocessing, 1.5), images.splits["train"]),
@@ -111,12 +111,12 @@ def test_nothing_goes_to_the_device_before_it_is_asked_for(
 ) -> None:
     loaded: list[str] = []
     real = DeviceStore._load
-    monkeypatch.setattr(DeviceStore, "_load", lambda self, want: loaded.append(want.form.name) or real(self, want))
+    monkeypatch.setattr(DeviceStore, "_load", lambda self, want: loaded.append(want.format.name) or real(self, want))
     store = on("cpu", images, preprocessing, monkeypatch)
     store.fingerprint(images.splits["train"])
     assert loaded == []
     for _ in range(2):
-        store.placed(images.splits["val"])
+        store.batch(images.splits["val"])
     assert loaded == ["evaluation"]
 
 
@@ -179,4 +179,4 @@ def test_sets_in_memory_may_go_to_a_gpu_too(preprocessing: Preprocessing, monkey
     digits = load("digits", None, shots=2)
     store = on("cpu", digits, preprocessing, monkeypatch)
     expected = opened(digits, preprocessing, StoreOptions("auto", "error")).store.evaluation(digits.splits["val"])
-    assert np.array_equal(store.placed(digits.splits["val"]).permute(0, 2, 3, 1).numpy(), expected)
+    assert np.array_equal(store.batch(digits.splits["val"]).permute(0, 2, 3, 1).numpy(), expected)

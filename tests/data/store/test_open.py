@@ -20,7 +20,7 @@ from transfer_cli.cache.entries import Cache, remove
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store import firstpass, formats
 from transfer_cli.data.store.formats import PixelRequest
-from transfer_cli.data.store.open import Opened, StoreOptions, open_store
+from transfer_cli.data.store.open import DecodedSet, StoreOptions, open_store
 from transfer_cli.data.views import augment
 from transfer_cli.errors import RunError, Stopped, UserError
 from transfer_cli.models.preprocessing import Preprocessing
@@ -59,7 +59,7 @@ class Opening:
         on_bad: str = "error",
         max_bytes: int = LARGE,
         check_stop: Callable[[], None] = lambda: None,
-    ) -> Opened:
+    ) -> DecodedSet:
         wants = [
             PixelRequest(formats.training(self.preprocessing, 1.5), images.splits["train"]),
             PixelRequest(
@@ -75,7 +75,7 @@ def opening(tmp_path: Path, preprocessing: Preprocessing) -> Opening:
     return Opening(preprocessing, tmp_path / "cache")
 
 
-def assert_right(opened: Opened, images: ImageSet, preprocessing: Preprocessing) -> None:
+def assert_right(opened: DecodedSet, images: ImageSet, preprocessing: Preprocessing) -> None:
     """Every pixel is what decoding its file now gives."""
     held_out = np.union1d(opened.images.splits["val"], opened.images.splits["test"])
     for index, pixels in zip(held_out, opened.store.evaluation(held_out), strict=True):

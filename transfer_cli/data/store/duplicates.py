@@ -9,17 +9,17 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store.stamps import Digests
 
 
-def duplicate_notes(images: ImageSet, contents: Digests) -> list[str]:
+def duplicate_notes(images: ImageSet, hashes: Digests) -> list[str]:
     """Notes on images of the same bytes in different splits, and in different classes.
 
-    `contents` holds the sha256 of each encoded image, [N, 32]: zeros where it is not known, and not compared.
+    `hashes` holds the sha256 of each encoded image, [N, 32]: zeros where it is not known, and not compared.
     """
     members = np.concatenate([*images.splits.values()])
     splits = np.repeat(np.arange(len(images.splits)), [len(indices) for indices in images.splits.values()])
-    known = contents[members].any(axis=1)
+    known = hashes[members].any(axis=1)
     members, splits = members[known], splits[known]
     # Eight bytes of a sha256 do not meet by chance.
-    keys = np.ascontiguousarray(contents[members, :8]).view(np.uint64)[:, 0]
+    keys = np.ascontiguousarray(hashes[members, :8]).view(np.uint64)[:, 0]
     labels = images.labels[members]
     has = labels >= 0
     notes = [

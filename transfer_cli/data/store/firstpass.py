@@ -1,7 +1,7 @@
 """The first pass over the images that a run needs: each is decoded once, checked, and kept for all later runs.
 
 It proceeds in chunks, each an entry of the cache that is there whole or not at all: a pass that is killed goes on
-where it was, and jobs that want the same images take turns instead of doing the work twice.
+where it was, and jobs that request the same images take turns instead of doing the work twice.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from transfer_cli.data.reading.decode import DecodeError, open_image
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import EncodedImages, Indices
 from transfer_cli.data.store.formats import PixelFormat, PixelRequest
+from transfer_cli.data.store.packed import PackedPixels
 from transfer_cli.data.store.packs import Decoded, Pack, write_pack
 from transfer_cli.data.store.stamps import stamp, stamps
-from transfer_cli.data.store.table import Table
 from transfer_cli.data.workers import cpus, run_jobs
 from transfer_cli.errors import RunError
 
@@ -35,78 +35,80 @@ _LOCKS = ".locks"
 
 
 @dataclass
-class Pass:
-    """Tables of all that a run needs, and what it takes to complete them."""
+class FirstPass:
+    """Finds what earlier runs have decoded of a set, and decodes the rest."""
 
     images: ImageSet
     cache: Cache
     step: Callable[[int], None]
-    """Told of each image that is there now."""
+    """Called with the number of images that are there now."""
     say: Callable[[str], None]
     check_stop: Callable[[], None] = lambda: None
     """Raises Stopped where a signal came."""
     images_decoded: int = field(default=0, init=False)
 
-    def look_up(self, want: PixelRequest) -> Table:
-        """The table of what earlier runs have left of a want."""
-        found, unreachable = stamps(encoded_of(self.images), want.indices)
-        table = Table(len(self.images.ids), want.indices, found)
-        table.leave_out(unreachable)
-        self._take_known(want.form, table)
-        return table
+    def look_up(self, request: PixelRequest) -> PackedPixels:
+        """What earlier runs have left of a request."""
+        found, unreachable = stamps(encoded_of(self.images), request.indices)
+        packed = PackedPixels(len(self.images.ids), request.indices, found)
+        packed.leave_out(unreachable)
+        self._take_known(request.format, packed)
+        return packed
 
-    def complete(self, want: PixelRequest, table: Table) -> None:
+    def complete(self, request: PixelRequest, packed: PackedPixels) -> None:
         """Decode what is missing, chunk by chunk.
 
         Raises OSError where the cache cannot be written, RunError where a file cannot be read.
         """
-        files = {int(index): encoded_of(self.images).location(int(index))[0] for index in table.missing()}
+        files = {int(index): encoded_of(self.images).location(int(index))[0] for index in packed.missing()}
         readable = functools.cache(lambda file: os.access(file, os.R_OK))
-        table.leave_out({index: "permission denied" for index, file in files.items() if not readable(file)})
-        while len(table.missing()):
-            with self._turn(want.form):
-                self.step(self._take_known(want.form, table))
-                chunk = table.missing()[:CHUNK_IMAGES]
+        packed.leave_out({index: "permission denied" for index, file in files.items() if not readable(file)})
+        while len(packed.missing()):
+            with self._turn(request.format):
+                self.step(self._take_known(request.format, packed))
+                chunk = packed.missing()[:CHUNK_IMAGES]
                 if len(chunk):
-                    self._fill(want.form, table, chunk)
+                    self._fill(request.format, packed, chunk)
 
-    def _take_known(self, form: PixelFormat, table: Table) -> int:
+    def _take_known(self, pixel_format: PixelFormat, packed: PackedPixels) -> int:
         """Add what the cache has, the largest entries first; returns the number of samples found.
 
         A set that grew file by file lies in many small entries: what the smallest hold is decoded into one again.
         """
-        before = len(table.missing())
-        entries = [entry for entry in self.cache.entries() if entry.kind == KIND and entry.key.get("form") == form.spec]
+        before = len(packed.missing())
+        entries = [
+            entry for entry in self.cache.entries() if entry.kind == KIND and entry.key.get("form") == pixel_format.spec
+        ]
         for entry in sorted(entries, key=lambda entry: -entry.bytes):
-            if len(table.packs) >= MOST_PACKS or not len(table.missing()):
+            if len(packed.packs) >= MOST_PACKS or not len(packed.missing()):
                 break
             try:
-                found = table.add(Pack(entry.path))
+                found = packed.add(Pack(entry.path))
             except (OSError, ValueError, KeyError):
                 continue  # evicted meanwhile, or damaged: its images are decoded again
             if found:
                 self.cache.get(KIND, entry.key)  # counts it as a hit, and as used just now
-        return before - len(table.missing())
+        return before - len(packed.missing())
 
-    def _fill(self, form: PixelFormat, table: Table, chunk: Indices) -> None:
+    def _fill(self, pixel_format: PixelFormat, packed: PackedPixels, chunk: Indices) -> None:
         """Decode some images into a new entry."""
-        wanted = table.stamps(chunk)
+        wanted = packed.stamps(chunk)
         ends = [os.path.abspath(self.images.ids[int(chunk[end])]) for end in (0, -1)]
         about = {"data": self.images.name, "from": os.path.commonpath(map(os.path.dirname, ends)), "images": len(chunk)}
 
         def build(folder: Path) -> None:
-            write_pack(folder, wanted, self._decoded(form, table, chunk), about)
+            write_pack(folder, wanted, self._decoded(pixel_format, packed, chunk), about)
 
-        key = {"form": form.spec, "rows": digest({"stamps": wanted.tobytes().hex()})}
+        key = {"form": pixel_format.spec, "rows": digest({"stamps": wanted.tobytes().hex()})}
         self.cache.get(KIND, key)  # counts it as a miss
-        table.add(Pack(self.cache.fill(KIND, key, build)))
+        packed.add(Pack(self.cache.fill(KIND, key, build)))
 
-    def _decoded(self, form: PixelFormat, table: Table, chunk: Indices) -> Iterator[Decoded]:
+    def _decoded(self, pixel_format: PixelFormat, packed: PackedPixels, chunk: Indices) -> Iterator[Decoded]:
         """The images of a chunk in order, decoded by threads a few at a time."""
 
         def job(position: int) -> Decoded:
             index = int(chunk[position])
-            return decode(self.images, form, index, table.stamps(chunk[position : position + 1])[0].tobytes())
+            return decode(self.images, pixel_format, index, packed.stamps(chunk[position : position + 1])[0].tobytes())
 
         for decoded in run_jobs(job, range(len(chunk)), cpus(), threads=True):
             self.check_stop()
@@ -115,11 +117,11 @@ class Pass:
             yield decoded
 
     @contextmanager
-    def _turn(self, form: PixelFormat) -> Iterator[None]:
-        """Of all processes that decode into a form, this one, until the block ends."""
+    def _turn(self, pixel_format: PixelFormat) -> Iterator[None]:
+        """Of all processes that decode into a format, this one, until the block ends."""
         folder = self.cache.root / _LOCKS
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{KIND}-{digest(form.spec)}.lock")
+        lock = FileLock(folder / f"{KIND}-{digest(pixel_format.spec)}.lock")
         waited = False
         while not lock.is_locked:
             self.check_stop()
@@ -135,14 +137,14 @@ class Pass:
             lock.release()
 
 
-def decode(images: ImageSet, form: PixelFormat, index: int, expected: bytes) -> Decoded:
-    """One image in a form. Raises RunError if its file cannot be read, or is no more what it was (`expected`)."""
+def decode(images: ImageSet, pixel_format: PixelFormat, index: int, expected: bytes) -> Decoded:
+    """One image in a format. Raises RunError if its file cannot be read, or is no more what it was (`expected`)."""
     name, encoded, sha256 = images.ids[index], encoded_of(images), bytes(32)
     try:
         try:
             data = encoded.encoded(index)
             sha256 = hashlib.sha256(data).digest()
-            decoded = Decoded(sha256, pixels=form.make(open_image(data, name=name)))
+            decoded = Decoded(sha256, pixels=pixel_format.make(open_image(data, name=name)))
         except DecodeError as error:
             decoded = Decoded(sha256, reason=error.reason)
         if stamp(encoded.location(index)) != expected:

@@ -1,4 +1,4 @@
-"""The two forms in which decoded pixels are kept: those of evaluation, and sources that training views are cut from."""
+"""The two formats of decoded pixels: those of evaluation, and sources that training views are cut from."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class PixelFormat:
     make: Callable[[Image.Image], Pixels]
     """An RGB image to uint8 [H, W, 3]."""
     pixels_of: Callable[[int, int], int]
-    """From the width and height of an image, the number of pixels of its form."""
+    """From the width and height of an image, the number of pixels in this format."""
 
 
 @dataclass(frozen=True)
 class PixelRequest:
-    """Samples that a run needs in a form."""
+    """Samples whose pixels a run needs in a format."""
 
-    form: PixelFormat
+    format: PixelFormat
     indices: Indices
     """Ascending, each once."""
 
@@ -66,9 +66,9 @@ def training(preprocessing: Preprocessing, factor: float) -> PixelFormat:
     return PixelFormat(TRAINING, _described(TRAINING, spec), make, pixels_of)
 
 
-def checked(form: PixelFormat) -> PixelFormat:
-    """Decodes like `form` and keeps nothing: for sets that are too large to store, but must be checked once."""
-    return PixelFormat(form.name, _described("check", {}), lambda image: np.empty((0, 0, 3), np.uint8), lambda *size: 0)
+def checked(like: PixelFormat) -> PixelFormat:
+    """Decodes like `like` and keeps nothing: for sets that are too large to store, but must be checked once."""
+    return PixelFormat(like.name, _described("check", {}), lambda image: np.empty((0, 0, 3), np.uint8), lambda *size: 0)
 
 
 def _described(name: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -6,98 +6,81 @@ import hashlib
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import Indices
-from transfer_cli.data.store import formats
-from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelFormat
+from transfer_cli.data.store.fingerprint import fingerprint
+from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelFormat, PixelRequest
+from transfer_cli.data.store.stamps import SHA256_BYTES, Digests
 from transfer_cli.data.views.geometry import Pixels
 
 KEEP_BYTES = 512 * 2**20
 """Decoded pixels of a set that is in memory anyway are kept up to this size."""
 
 
-class Contents:
-    """Sha256 of what each sample holds, so that later caches are keyed by content."""
-
-    def __init__(self, digests: NDArray[np.uint8]) -> None:
-        """`digests` uint8 [N, 32]; zeros where unknown."""
-        self._digests = digests
-
-    def fingerprint(self, indices: Indices) -> str:
-        """One digest for the pixels of samples in this order, whatever their files are called."""
-        chosen = self._digests[indices]
-        assert chosen.any(axis=1).all(), "a fingerprint of samples that were not wanted"
-        versions = repr(sorted(formats.decoder().items())).encode()
-        return hashlib.sha256(versions + chosen.tobytes()).hexdigest()
-
-
-class StreamStore:
+class StreamPixels:
     """Decodes every image whenever it is used."""
 
     where, decodes = "stream", True
 
-    def __init__(self, images: ImageSet, made: Mapping[str, PixelFormat], contents: Contents) -> None:
-        self._images, self._forms, self._contents = images, made, contents
-        self.images_decoded = 0
+    def __init__(self, images: ImageSet, formats: Mapping[str, PixelFormat], hashes: Digests) -> None:
+        """`formats` by their names; `hashes` are the sha256 of the samples' files, [N, 32], zeros where unknown."""
+        self._images, self._formats, self._hashes = images, formats, hashes
 
     def fingerprint(self, indices: Indices) -> str:
-        """See Store."""
-        return self._contents.fingerprint(indices)
+        """A digest of what the files of samples hold."""
+        return fingerprint(self._hashes[indices])
 
     def evaluation(self, indices: Indices) -> Pixels:
-        """See Store."""
+        """Evaluation pixels, uint8 [B, S, S, 3]."""
         return np.stack([self._make(EVALUATION, int(index)) for index in indices])
 
     def sources(self, indices: Indices) -> list[Pixels]:
-        """See Store."""
+        """Training sources, each uint8 [h, w, 3]."""
         return [self._make(TRAINING, int(index)) for index in indices]
 
-    def _make(self, form: str, index: int) -> Pixels:
-        return self._forms[form].make(self._images.read(index))
+    def _make(self, name: str, index: int) -> Pixels:
+        return self._formats[name].make(self._images.read(index))
 
 
-class MemoryStore:
+class MemoryPixels:
     """Images that are in memory anyway; what they become is kept as long as there is room."""
 
     where, decodes = "memory", False
-    images_decoded = 0
 
-    def __init__(self, images: ImageSet, wants: list[formats.PixelRequest]) -> None:
+    def __init__(self, images: ImageSet, requests: list[PixelRequest]) -> None:
         self._images = images
-        self._wants = {want.form.name: want for want in wants}
+        self._requests = {request.format.name: request for request in requests}
         self._kept: dict[tuple[str, int], Pixels] = {}
-        self._contents: dict[int, bytes] = {}
+        self._hashes: dict[int, bytes] = {}
 
     def evaluation(self, indices: Indices) -> Pixels:
-        """See Store."""
+        """Evaluation pixels, uint8 [B, S, S, 3]."""
         return np.stack([self._get(EVALUATION, int(index)) for index in indices])
 
     def sources(self, indices: Indices) -> list[Pixels]:
-        """See Store."""
+        """Training sources, each uint8 [h, w, 3]."""
         return [self._get(TRAINING, int(index)) for index in indices]
 
     def fingerprint(self, indices: Indices) -> str:
-        """See Store."""
-        digests = [self._content(int(index)) for index in indices]
-        table = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), 32)
-        return Contents(table).fingerprint(np.arange(len(digests)))
+        """A digest of what samples hold: their bytes, else their pixels."""
+        hashes = [self._sha256(int(index)) for index in indices]
+        return fingerprint(np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), SHA256_BYTES))
 
-    def _get(self, form: str, index: int) -> Pixels:
-        pixels = self._kept.get((form, index))
+    def _get(self, name: str, index: int) -> Pixels:
+        pixels = self._kept.get((name, index))
         if pixels is None:
-            want = self._wants[form]
-            pixels = want.form.make(self._images.read(index))
-            if pixels.nbytes * len(want.indices) <= KEEP_BYTES:
-                self._kept[form, index] = pixels
+            request = self._requests[name]
+            pixels = request.format.make(self._images.read(index))
+            if pixels.nbytes * len(request.indices) <= KEEP_BYTES:
+                self._kept[name, index] = pixels
         return pixels
 
-    def _content(self, index: int) -> bytes:
-        digest = self._contents.get(index)
+    def _sha256(self, index: int) -> bytes:
+        digest = self._hashes.get(index)
         if digest is None:
             digest = hashlib.sha256(self._bytes(index)).digest()
-            self._contents[index] = digest
+            self._hashes[index] = digest
         return digest
 
     def _bytes(self, index: int) -> bytes:

@@ -11,24 +11,24 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from transfer_cli.cache.entries import Cache
 from transfer_cli.data.reading.image_set import ImageSet
-from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store import formats, room
 from transfer_cli.data.store.device import DeviceStore
 from transfer_cli.data.store.duplicates import duplicate_notes
-from transfer_cli.data.store.firstpass import KIND, Pass
+from transfer_cli.data.store.firstpass import KIND, FirstPass
 from transfer_cli.data.store.formats import PixelRequest
-from transfer_cli.data.store.live import Contents, MemoryStore, StreamStore
+from transfer_cli.data.store.host import HostStore
+from transfer_cli.data.store.live import MemoryPixels, StreamPixels
+from transfer_cli.data.store.packed import PackedPixels, hashes_of
+from transfer_cli.data.store.protocol import HostPixels, Store
 from transfer_cli.data.store.skipping import leave_out
-from transfer_cli.data.store.stored import DiskStore, RamStore
-from transfer_cli.data.store.table import Table, contents_of
-from transfer_cli.data.views.geometry import Pixels
+from transfer_cli.data.store.stored import DiskPixels, RamPixels
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.records.text import in_words
 
@@ -40,26 +40,8 @@ _AUTO_SHARE, _MOST_SHARE = 0.25, 0.8
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
-class Store(Protocol):
-    """Decoded pixels of the samples that were wanted. Batches cannot tell one store from another but by speed."""
-
-    where: str
-    decodes: bool
-    """Whether every use decodes files: worth worker processes instead of threads."""
-    images_decoded: int
-
-    def fingerprint(self, indices: Indices) -> str:
-        """A digest of what the files of samples hold, in this order: what later caches are keyed by."""
-
-    def evaluation(self, indices: Indices) -> Pixels:
-        """Evaluation pixels, uint8 [B, S, S, 3], the caller's own."""
-
-    def sources(self, indices: Indices) -> list[Pixels]:
-        """Training sources, each uint8 [h, w, 3]; not to be changed."""
-
-
 @dataclass(frozen=True)
-class Opened:
+class DecodedSet:
     """A store, and the data set that it serves."""
 
     store: Store
@@ -98,12 +80,12 @@ class Gpu:
 
 def open_store(
     images: ImageSet,
-    wants: list[PixelRequest],
+    requests: list[PixelRequest],
     options: StoreOptions,
     cache: Cache,
     reporter: Reporter,
     check_stop: Callable[[], None] = lambda: None,
-) -> Opened:
+) -> DecodedSet:
     """The pixels of all that is wanted, decoded now where no earlier run has.
 
     Raises UserError for images that cannot be decoded and settings that cannot work, RunError for a full disk or files
@@ -114,13 +96,13 @@ def open_store(
             "dataset.store=device: needs a CUDA device to train on; here, dataset.store=ram is the fastest."
         )
     if not images.files:
-        return _in_memory(images, wants, options, reporter)
-    run = Pass(images, cache, step=lambda images: None, say=reporter.say, check_stop=check_stop)
+        return _in_memory(images, requests, options, reporter)
+    run = FirstPass(images, cache, step=lambda images: None, say=reporter.say, check_stop=check_stop)
     if options.where != "stream":
-        tables = [run.look_up(want) for want in wants]
-        reason = room.too_large(images, wants, tables, cache)
+        packed = [run.look_up(request) for request in requests]
+        reason = room.too_large(images, requests, packed, cache)
         if reason is None:
-            opened = _stored(run, wants, tables, options, reporter)
+            opened = _stored(run, requests, packed, options, reporter)
             if opened is not None:
                 return opened
             reason = "the store cannot be written"
@@ -128,51 +110,58 @@ def open_store(
             raise UserError(f"dataset.store={options.where}: {reason}. Set dataset.store=stream, or make room.")
     else:
         reason = "as dataset.store asks"
-    return _streamed(run, wants, options, reporter, reason)
+    return _streamed(run, requests, options, reporter, reason)
 
 
-def _in_memory(images: ImageSet, wants: list[PixelRequest], options: StoreOptions, reporter: Reporter) -> Opened:
+def _in_memory(images: ImageSet, requests: list[PixelRequest], options: StoreOptions, reporter: Reporter) -> DecodedSet:
     if options.where in ("disk", "stream"):
         reporter.warn(f"dataset.store={options.where} is ignored: {images.name} has no files to decode")
-    sizes = [_bytes_in_memory(images, want) for want in wants]
-    store = _moved(MemoryStore(images, wants), wants, sizes, options, reporter)
-    return Opened(store, images, {}, f"{store.where}: {images.name} has no files to decode")
+    sizes = [_bytes_in_memory(images, request) for request in requests]
+    store = _store(MemoryPixels(images, requests), requests, sizes, options, reporter)
+    return DecodedSet(store, images, {}, f"{store.where}: {images.name} has no files to decode")
 
 
-def _bytes_in_memory(images: ImageSet, want: PixelRequest) -> int:
-    """About what a want takes, by its first sample."""
-    if len(want.indices) == 0:
+def _bytes_in_memory(images: ImageSet, request: PixelRequest) -> int:
+    """About what a request takes, by its first sample."""
+    if len(request.indices) == 0:
         return 0
-    return len(want.indices) * want.form.make(images.read(int(want.indices[0]))).nbytes
+    return len(request.indices) * request.format.make(images.read(int(request.indices[0]))).nbytes
 
 
-def _moved(
-    store: Store, wants: list[PixelRequest], sizes: list[int], options: StoreOptions, reporter: Reporter
+def _store(
+    pixels: HostPixels,
+    requests: list[PixelRequest],
+    sizes: list[int],
+    options: StoreOptions,
+    reporter: Reporter,
+    images_decoded: int = 0,
 ) -> Store:
-    """The store in RAM or on the GPU where that is asked for, or suits and fits; `sizes` are the bytes of each want."""
+    """Pixels in RAM or on the GPU where that is asked for, or suits and fits; `sizes` are the bytes of each request."""
     gpu = options.gpu
     if options.where == "ram":
         room.check_ram(sum(sizes))
-        return RamStore(store, wants)
+        return HostStore(RamPixels(pixels, requests), images_decoded)
     if gpu is None or options.where not in ("auto", "device") or (options.where == "auto" and not gpu.cuts_views):
-        return store
+        return HostStore(pixels, images_decoded)
     if not gpu.cuts_views:
         reporter.warn("dataset.store=device: this recipe's training views are cut on the host, from there")
-        sizes = [size for want, size in zip(wants, sizes, strict=True) if want.form.name == formats.EVALUATION]
+        sizes = [
+            size for request, size in zip(requests, sizes, strict=True) if request.format.name == formats.EVALUATION
+        ]
     size, free = sum(sizes), gpu.free_bytes()
     if size > free * (_AUTO_SHARE if options.where == "auto" else _MOST_SHARE):
         if options.where == "device":
             raise UserError(f"dataset.store=device: {in_words(size)} do not fit, {in_words(free)} of the GPU are free.")
-        return store
-    return DeviceStore(store, wants, gpu.device)
+        return HostStore(pixels, images_decoded)
+    return DeviceStore(pixels, requests, gpu.device, images_decoded)
 
 
 def _stored(
-    run: Pass, wants: list[PixelRequest], tables: list[Table], options: StoreOptions, reporter: Reporter
-) -> Opened | None:
+    run: FirstPass, requests: list[PixelRequest], packed: list[PackedPixels], options: StoreOptions, reporter: Reporter
+) -> DecodedSet | None:
     """A store on disk, or read from there; None where the disk refuses and `auto` may stream instead."""
     try:
-        _complete(run, wants, tables, reporter)
+        _complete(run, requests, packed, reporter)
     except OSError as error:
         problem = f"{error.filename or run.cache.root}: {error.strerror or error}"
         if options.where == "auto":
@@ -181,59 +170,54 @@ def _stored(
         if error.errno in _NOT_OURS:
             raise UserError(f"cache_dir: {problem}. Choose another folder, or dataset.store=stream.") from error
         raise RunError(f"decoded pixels cannot be kept: {problem}. Make room, or set dataset.store=stream.") from error
-    images, skipped = leave_out(run.images, tables, options.on_bad, reporter.warn)
-    contents = contents_of(tables)
-    disk = DiskStore(_by_form(wants, tables), Contents(contents), run.images_decoded)
-    left = _without(wants, skipped)
-    sizes = [table.bytes() for table in tables]
-    store = _moved(disk, left, sizes, options, reporter)
+    images, skipped = leave_out(run.images, packed, options.on_bad, reporter.warn)
+    disk = DiskPixels({request.format.name: pixels for request, pixels in zip(requests, packed, strict=True)})
+    sizes = [pixels.bytes() for pixels in packed]
+    store = _store(disk, _without(requests, skipped), sizes, options, reporter, run.images_decoded)
     size = in_words(sum(sizes))
-    total = sum(len(want.indices) for want in wants)
+    total = sum(len(request.indices) for request in requests)
     kept = f"{size} in {run.cache.root / KIND}"
     text = f"{store.where}: {total:,} images, {run.images_decoded:,} decoded now, {kept}"
-    return Opened(store, images, skipped, text, duplicate_notes(images, contents))
+    return DecodedSet(store, images, skipped, text, duplicate_notes(images, hashes_of(packed)))
 
 
-def _streamed(run: Pass, wants: list[PixelRequest], options: StoreOptions, reporter: Reporter, reason: str) -> Opened:
+def _streamed(
+    run: FirstPass, requests: list[PixelRequest], options: StoreOptions, reporter: Reporter, reason: str
+) -> DecodedSet:
     """Every image is decoded once to check it, which is remembered, and then again whenever it is used."""
-    everything = np.unique(np.concatenate([want.indices for want in wants]))
-    check = [PixelRequest(formats.checked(wants[0].form), everything)]
-    tables = [run.look_up(check[0])]
+    everything = np.unique(np.concatenate([request.indices for request in requests]))
+    check = [PixelRequest(formats.checked(requests[0].format), everything)]
+    packed = [run.look_up(check[0])]
     try:
-        _complete(run, check, tables, reporter)
+        _complete(run, check, packed, reporter)
     except OSError as error:
         reporter.warn(f"that all images can be decoded cannot be remembered ({error.strerror or error})")
         with tempfile.TemporaryDirectory(prefix="transfer-run-") as folder:
             run = replace(run, cache=Cache(Path(folder), max_bytes=2**62))
             try:
-                _complete(run, check, tables, reporter)
+                _complete(run, check, packed, reporter)
             except OSError as second:
                 raise RunError(f"images cannot be checked: {folder}: {second.strerror or second}.") from second
-    images, skipped = leave_out(run.images, tables, options.on_bad, reporter.warn)
-    contents = contents_of(tables)
-    store = StreamStore(images, {want.form.name: want.form for want in wants}, Contents(contents))
-    store.images_decoded = run.images_decoded
+    images, skipped = leave_out(run.images, packed, options.on_bad, reporter.warn)
+    wanted = {request.format.name: request.format for request in requests}
+    store = HostStore(StreamPixels(images, wanted, hashes_of(packed)), run.images_decoded)
     text = f"stream: images are decoded every epoch ({reason})"
-    return Opened(store, images, skipped, text, duplicate_notes(images, contents))
+    return DecodedSet(store, images, skipped, text, duplicate_notes(images, hashes_of(packed)))
 
 
-def _complete(run: Pass, wants: list[PixelRequest], tables: list[Table], reporter: Reporter) -> None:
-    missing = sum(len(table.missing()) for table in tables)
+def _complete(run: FirstPass, requests: list[PixelRequest], packed: list[PackedPixels], reporter: Reporter) -> None:
+    missing = sum(len(pixels.missing()) for pixels in packed)
     if missing == 0:
         return
     with reporter.count("decoding", missing, "images") as progress:
         counted = replace(run, step=progress.step)
         try:
-            for want, table in zip(wants, tables, strict=True):
-                counted.complete(want, table)
+            for request, pixels in zip(requests, packed, strict=True):
+                counted.complete(request, pixels)
         finally:
             run.images_decoded += counted.images_decoded
 
 
-def _by_form(wants: list[PixelRequest], tables: list[Table]) -> dict[str, Table]:
-    return {want.form.name: table for want, table in zip(wants, tables, strict=True)}
-
-
-def _without(wants: list[PixelRequest], skipped: dict[int, str]) -> list[PixelRequest]:
+def _without(requests: list[PixelRequest], skipped: dict[int, str]) -> list[PixelRequest]:
     gone = np.array(list(skipped), np.int64)
-    return [replace(want, indices=want.indices[~np.isin(want.indices, gone)]) for want in wants]
+    return [replace(request, indices=request.indices[~np.isin(request.indices, gone)]) for request in requests]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.store.stamps import CONTENT_BYTES, Digests
+from transfer_cli.data.store.stamps import SHA256_BYTES, Digests
 from transfer_cli.data.views.geometry import Pixels
 from transfer_cli.errors import RunError
 
@@ -30,8 +30,8 @@ ABOUT = "about.json"
 class Decoded:
     """One image after decoding: its pixels, or why it has none."""
 
-    content: bytes
-    """Sha256 of the file."""
+    sha256: bytes
+    """Of the file."""
     pixels: Pixels | None = None
     """uint8 [H, W, 3]."""
     reason: str | None = None
@@ -53,7 +53,8 @@ class Pack:
         except SafetensorError as error:
             raise ValueError(str(error)) from error
         self.stamps: Digests = index["stamps"]
-        self.contents: Digests = index["contents"]
+        self.hashes: Digests = index["contents"]
+        """Sha256 of the file of each row, [N, 32]."""
         self.offsets: NDArray[np.int64] = index["offsets"]
         self.shapes: NDArray[np.int32] = index["shapes"]
         """Height and width of each row, [N, 2]."""
@@ -83,13 +84,13 @@ def write_pack(folder: Path, stamps: Digests, rows: Iterable[Decoded], about: di
     """Write a pack's files into an empty folder, one image at a time. Raises OSError and what `rows` raises."""
     from safetensors.numpy import save_file
 
-    contents = np.zeros((len(stamps), CONTENT_BYTES), np.uint8)
+    hashes = np.zeros((len(stamps), SHA256_BYTES), np.uint8)
     offsets = np.zeros(len(stamps), np.int64)
     shapes = np.zeros((len(stamps), 2), np.int32)
     bad: dict[int, str] = {}
     with (folder / PIXELS).open("wb") as file:
         for row, decoded in enumerate(rows):
-            contents[row] = np.frombuffer(decoded.content, np.uint8)
+            hashes[row] = np.frombuffer(decoded.sha256, np.uint8)
             offsets[row] = file.tell()
             if decoded.pixels is not None:
                 shapes[row] = decoded.pixels.shape[:2]
@@ -97,7 +98,7 @@ def write_pack(folder: Path, stamps: Digests, rows: Iterable[Decoded], about: di
             elif decoded.reason is not None:
                 bad[row] = decoded.reason
     save_file(
-        {"stamps": stamps, "contents": contents, "offsets": offsets, "shapes": shapes},
+        {"stamps": stamps, "contents": hashes, "offsets": offsets, "shapes": shapes},
         folder / INDEX,
     )
     (folder / ABOUT).write_text(json.dumps({**about, "bad": bad}, ensure_ascii=True, indent=1) + "\n", encoding="utf-8")

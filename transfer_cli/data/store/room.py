@@ -13,7 +13,7 @@ from transfer_cli.cache.place import free_bytes
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import EncodedImages, Indices
 from transfer_cli.data.store.formats import PixelRequest
-from transfer_cli.data.store.table import Table
+from transfer_cli.data.store.packed import PackedPixels
 from transfer_cli.errors import UserError
 from transfer_cli.records.text import in_words
 
@@ -24,13 +24,15 @@ SPARE_BYTES = 2**30
 """Left free on the disk, for the run's own files."""
 
 
-def too_large(images: ImageSet, wants: list[PixelRequest], tables: list[Table], cache: Cache) -> str | None:
+def too_large(images: ImageSet, requests: list[PixelRequest], packed: list[PackedPixels], cache: Cache) -> str | None:
     """Why the pixels of all that is wanted cannot be kept on disk, or None."""
-    missing = sum(_estimate(images, want, table.missing()) for want, table in zip(wants, tables, strict=True))
+    missing = sum(
+        _estimate(images, request, pixels.missing()) for request, pixels in zip(requests, packed, strict=True)
+    )
     if missing == 0:
         return None
-    index = _INDEX_BYTES * sum(len(want.indices) for want in wants) + _ENTRY_BYTES
-    total = missing + sum(table.bytes() for table in tables) + index
+    index = _INDEX_BYTES * sum(len(request.indices) for request in requests) + _ENTRY_BYTES
+    total = missing + sum(pixels.bytes() for pixels in packed) + index
     if total > cache.max_bytes:
         return f"about {in_words(total)} would not fit into cache_size ({in_words(cache.max_bytes)})"
     free = free_bytes(cache.root)
@@ -39,14 +41,14 @@ def too_large(images: ImageSet, wants: list[PixelRequest], tables: list[Table], 
     return None
 
 
-def _estimate(images: ImageSet, want: PixelRequest, missing: Indices) -> int:
-    """Bytes that `missing` samples will take in a form."""
+def _estimate(images: ImageSet, request: PixelRequest, missing: Indices) -> int:
+    """Bytes that `missing` samples will take in a format."""
     if len(missing) == 0:
         return 0
     rows = np.unique(np.linspace(0, len(missing) - 1, SAMPLED_FILES).astype(int))
     assert images.encoded is not None
     sizes = [size for index in missing[rows] if (size := _image_size(images.encoded, int(index))) is not None]
-    return round(3 * len(missing) * float(np.mean([want.form.pixels_of(*size) for size in sizes]))) if sizes else 0
+    return round(3 * len(missing) * float(np.mean([request.format.pixels_of(*size) for size in sizes]))) if sizes else 0
 
 
 def _image_size(encoded: EncodedImages, index: int) -> tuple[int, int] | None:

@@ -8,19 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from transfer_cli.data.reading.image_set import ImageSet
-from transfer_cli.data.store.table import Table
+from transfer_cli.data.store.packed import PackedPixels
 from transfer_cli.errors import UserError
 
 LISTED_FILES = 10
 
 
 def leave_out(
-    images: ImageSet, tables: list[Table], on_bad: str, warn: Callable[[str], None]
+    images: ImageSet, packed: list[PackedPixels], on_bad: str, warn: Callable[[str], None]
 ) -> tuple[ImageSet, dict[int, str]]:
     """The set without images that cannot be decoded, and which these are. UserError unless they may be skipped."""
     bad: dict[int, str] = {}
-    for table in tables:
-        bad |= table.bad
+    for pixels in packed:
+        bad |= pixels.bad
     if not bad:
         return images, {}
     bad = dict(sorted(bad.items()))

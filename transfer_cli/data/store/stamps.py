@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transfer_cli.data.reading.listing import EncodedImages, Indices
 
 STAMP_BYTES = 16
-CONTENT_BYTES = 32
+SHA256_BYTES = 32
 
 Digests = NDArray[np.uint8]
 

@@ -3,91 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.data.reading.listing import Indices
+from transfer_cli.data.store.fingerprint import fingerprint
 from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelRequest
-from transfer_cli.data.store.live import Contents
-from transfer_cli.data.store.table import Table
+from transfer_cli.data.store.packed import PackedPixels, hashes_of
+from transfer_cli.data.store.protocol import HostPixels
 from transfer_cli.data.views.geometry import Pixels
 
-if TYPE_CHECKING:
-    from transfer_cli.data.store.open import Store
-
-PART_IMAGES = 256
+CHUNK_IMAGES = 256
 
 
-class DiskStore:
+class DiskPixels:
     """Reads what a batch needs from the packs; the system's file cache does the rest."""
 
     where, decodes = "disk", False
 
-    def __init__(self, tables: Mapping[str, Table], contents: Contents, images_decoded: int) -> None:
-        self._tables, self._contents = tables, contents
-        self.images_decoded = images_decoded
+    def __init__(self, packed: Mapping[str, PackedPixels]) -> None:
+        """`packed` by the names of their formats."""
+        self._packed, self._hashes = packed, hashes_of(list(packed.values()))
 
     def fingerprint(self, indices: Indices) -> str:
-        """See Store."""
-        return self._contents.fingerprint(indices)
+        """A digest of what the files of samples hold."""
+        return fingerprint(self._hashes[indices])
 
     def evaluation(self, indices: Indices) -> Pixels:
-        """See Store."""
-        return self._tables[EVALUATION].read_equal(indices)
+        """Evaluation pixels, uint8 [B, S, S, 3]."""
+        return self._packed[EVALUATION].read_equal(indices)
 
     def sources(self, indices: Indices) -> list[Pixels]:
-        """See Store."""
-        return [self._tables[TRAINING].read(int(index)) for index in indices]
+        """Training sources, each uint8 [h, w, 3]."""
+        return [self._packed[TRAINING].read(int(index)) for index in indices]
 
 
-class RamStore:
+class RamPixels:
     """All wanted pixels in this process's memory."""
 
     where, decodes = "ram", False
 
-    def __init__(self, source: Store, wants: list[PixelRequest]) -> None:
+    def __init__(self, source: HostPixels, requests: list[PixelRequest]) -> None:
         """Reads everything from `source` once."""
-        self._source, self.images_decoded = source, source.images_decoded
-        self._place: dict[str, NDArray[np.int64]] = {}
+        self.fingerprint = source.fingerprint
+        self._positions: dict[str, NDArray[np.int64]] = {}
         self._evaluation = np.empty((0, 0, 0, 3), np.uint8)
         self._sources: list[Pixels] = []
-        for want in wants:
-            self._place[want.form.name] = places(want)
-            if want.form.name == TRAINING:
-                self._sources = [pixels for part in parts(want.indices) for pixels in source.sources(part)]
-            elif len(want.indices):
-                self._evaluation = _gathered(source, want.indices)
-
-    def fingerprint(self, indices: Indices) -> str:
-        """See Store."""
-        return self._source.fingerprint(indices)
+        for request in requests:
+            self._positions[request.format.name] = positions(request)
+            if request.format.name == TRAINING:
+                self._sources = [pixels for chunk in chunks(request.indices) for pixels in source.sources(chunk)]
+            elif len(request.indices):
+                self._evaluation = _gathered(source, request.indices)
 
     def evaluation(self, indices: Indices) -> Pixels:
-        """See Store."""
-        return self._evaluation[self._place[EVALUATION][indices]]
+        """Evaluation pixels, uint8 [B, S, S, 3]."""
+        return self._evaluation[self._positions[EVALUATION][indices]]
 
     def sources(self, indices: Indices) -> list[Pixels]:
-        """See Store."""
-        return [self._sources[place] for place in self._place[TRAINING][indices]]
+        """Training sources, each uint8 [h, w, 3]."""
+        return [self._sources[position] for position in self._positions[TRAINING][indices]]
 
 
-def places(want: PixelRequest) -> NDArray[np.int64]:
-    """The position of each wanted sample among the wanted ones, by its index; -1 for others."""
-    where = np.full(int(want.indices.max(initial=-1)) + 1, -1, np.int64)
-    where[want.indices] = np.arange(len(want.indices))
+def positions(request: PixelRequest) -> NDArray[np.int64]:
+    """The position of each requested sample among these, by its index; -1 for others."""
+    where = np.full(int(request.indices.max(initial=-1)) + 1, -1, np.int64)
+    where[request.indices] = np.arange(len(request.indices))
     return where
 
 
-def parts(indices: Indices) -> list[Indices]:
+def chunks(indices: Indices) -> list[Indices]:
     """`indices` in pieces of moderate size."""
-    return [indices[start : start + PART_IMAGES] for start in range(0, len(indices), PART_IMAGES)]
+    return [indices[start : start + CHUNK_IMAGES] for start in range(0, len(indices), CHUNK_IMAGES)]
 
 
-def _gathered(source: Store, indices: Indices) -> Pixels:
+def _gathered(source: HostPixels, indices: Indices) -> Pixels:
     """Evaluation pixels of all `indices`, read piece by piece so that they are in memory once."""
     out = np.empty((len(indices), *source.evaluation(indices[:1]).shape[1:]), np.uint8)
-    for number, part in enumerate(parts(indices)):
-        out[number * PART_IMAGES :][: len(part)] = source.evaluation(part)
+    for number, chunk in enumerate(chunks(indices)):
+        out[number * CHUNK_IMAGES :][: len(chunk)] = source.evaluation(chunk)
     return out

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from transfer_cli.cache.entries import Key
 from transfer_cli.config.distill import Teacher as TeacherConfig
-from transfer_cli.data.store.open import Opened
+from transfer_cli.data.store.open import DecodedSet
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import BATCH_SIZE, Frozen
 from transfer_cli.engine.precision import choose_precision, time_inference
@@ -100,11 +100,11 @@ class Teacher:
         none = np.empty(0, np.int64)
         images = replace(student.images, splits={**student.images.splits, "test": none})
         m = replace(student, images=images, preprocessing=self.preprocessing)
-        forms = [[want.form.spec for want in building.training_wants(one)] for one in (student, m)]
+        forms = [[want.format.spec for want in building.training_wants(one)] for one in (student, m)]
         if forms[0] == forms[1]:
             return m
         wants = building.training_wants(m)
-        opened: Opened = building.open_pixels(m.experiment, images, wants, m.cache, reporter)
+        opened: DecodedSet = building.open_pixels(m.experiment, images, wants, m.cache, reporter)
         reporter.say(f"store     for the teacher at {self.preprocessing.crop_pixels} px: {opened.summary}")
         return replace(m, opened=opened)
 

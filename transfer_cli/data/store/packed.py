@@ -1,4 +1,4 @@
-"""Where each sample's pixels lie: the rows of a data set, spread over packs."""
+"""Where each sample's decoded pixels lie: rows spread over packs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store.packs import Pack
-from transfer_cli.data.store.stamps import CONTENT_BYTES, Digests, find
+from transfer_cli.data.store.stamps import SHA256_BYTES, Digests, find
 from transfer_cli.data.views.geometry import Pixels
 
 
-class Table:
-    """The rows of some samples of a data set in one form, found by the stamps of their files."""
+class PackedPixels:
+    """The pixels of some samples of a data set in one format, found by the stamps of their files."""
 
     def __init__(self, samples: int, indices: Indices, stamps: Digests) -> None:
         """`stamps` [len(indices), 16] belong to `indices` of a set of `samples`."""
@@ -19,7 +19,7 @@ class Table:
         self.packs: list[Pack] = []
         self._pack = np.full(samples, -1, np.int32)
         self._row = np.full(samples, -1, np.int64)
-        self.contents = np.zeros((samples, CONTENT_BYTES), np.uint8)
+        self.hashes = np.zeros((samples, SHA256_BYTES), np.uint8)
         self.bad: dict[int, str] = {}
         """Why samples have no pixels, by index."""
 
@@ -30,7 +30,7 @@ class Table:
         found, rows = missing[rows >= 0], rows[rows >= 0]
         if len(found):
             self._pack[found], self._row[found] = len(self.packs), rows
-            self.contents[found] = pack.contents[rows]
+            self.hashes[found] = pack.hashes[rows]
             self.bad |= {int(i): pack.bad[int(row)] for i, row in zip(found, rows, strict=True) if int(row) in pack.bad}
             self.packs.append(pack)
         return len(found)
@@ -52,13 +52,13 @@ class Table:
 
     def shape(self, index: int) -> tuple[int, int]:
         """Height and width of a sample's pixels."""
-        height, width = self._place(index)[0].shapes[self._row[index]]
+        height, width = self._pack_and_row(index)[0].shapes[self._row[index]]
         return int(height), int(width)
 
     def read(self, index: int) -> Pixels:
         """The pixels of a sample, uint8 [H, W, 3]."""
         out = np.empty((*self.shape(index), 3), np.uint8)
-        pack, row = self._place(index)
+        pack, row = self._pack_and_row(index)
         pack.read(row, out)
         return out
 
@@ -79,12 +79,12 @@ class Table:
             total += pack.bytes_of(rows)
         return total
 
-    def _place(self, index: int) -> tuple[Pack, int]:
-        assert self._pack[index] >= 0, f"sample {index} was not wanted"
+    def _pack_and_row(self, index: int) -> tuple[Pack, int]:
+        assert self._pack[index] >= 0, f"sample {index} was not requested"
         return self.packs[self._pack[index]], int(self._row[index])
 
 
-def contents_of(tables: list[Table]) -> Digests:
-    """Sha256 of each sample's file [N, 32]; zeros where no table knows it."""
-    contents: Digests = np.maximum.reduce([table.contents for table in tables])
-    return contents
+def hashes_of(packed: list[PackedPixels]) -> Digests:
+    """Sha256 of each sample's file [N, 32]; zeros where none knows it."""
+    hashes: Digests = np.maximum.reduce([pixels.hashes for pixels in packed])
+    return hashes
