@@ -71,12 +71,12 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
 def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """`stop_at(n)`: as if a signal came before the n-th look at the flag, about one a step; None: never."""
 
-    from transfer_cli.engine.signals import StopRequest
+    from transfer_cli.engine.stop import Stop
     from transfer_cli.modes import find_lr
     from transfer_cli.runs import train
 
     def install(looks: int | None) -> None:
-        class Stopping(StopRequest):
+        class Stopping(Stop):
             left = looks
 
             @property
@@ -91,7 +91,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
                 pass
 
         for module in (train, find_lr):
-            monkeypatch.setattr(module, "StopRequest", Stopping)
+            monkeypatch.setattr(module, "Stop", Stopping)
 
     return install
 

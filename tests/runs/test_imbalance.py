@@ -13,8 +13,8 @@ from tests.conftest import TINY, Ended, summary
 from tests.data.loading import load
 from tests.strategies.networks import finetune, tiny
 from transfer_cli.data.batches import Batch
+from transfer_cli.engine.objective import Objective
 from transfer_cli.methods.losses import cross_entropy
-from transfer_cli.strategies.objective import Objective
 
 QUICK = [word for word in TINY if not word.startswith(("dataset", "trainer.epochs"))] + ["trainer.epochs=1"]
 TABLE = ["dataset=manifest", "dataset.path=skewed.csv"]

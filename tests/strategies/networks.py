@@ -6,11 +6,11 @@ import torch
 
 from transfer_cli.config.finetune import Unfreeze
 from transfer_cli.data.batches import Batch
+from transfer_cli.engine.objective import Objective
 from transfer_cli.models import backbones
 from transfer_cli.models.network import Network
 from transfer_cli.strategies.finetune import Finetune
 from transfer_cli.strategies.groups import Rates
-from transfer_cli.strategies.objective import Objective
 from transfer_cli.strategies.trainable import selected, thawing
 
 CLASSES, SIZE = 3, 32

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from tests.strategies.networks import batch, tiny, train
+from transfer_cli.engine.objective import Objective
 from transfer_cli.errors import UserError
 from transfer_cli.methods.adapters import is_adapter, is_bias, plain_name
 from transfer_cli.strategies.adapting import adapt
 from transfer_cli.strategies.finetune import Finetune
 from transfer_cli.strategies.groups import Rates
-from transfer_cli.strategies.objective import Objective
 from transfer_cli.strategies.trainable import selected, thawing
 
 RANK = 2

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.strategies.networks import tiny, train
+from transfer_cli.engine.objective import Objective
 from transfer_cli.errors import UserError
 from transfer_cli.models.network import Network
 from transfer_cli.strategies.finetune import Finetune
 from transfer_cli.strategies.groups import Rates
-from transfer_cli.strategies.objective import Objective
 from transfer_cli.strategies.trainable import Trainable, selected, stage_levels, thawing
 
 EPOCHS = 3

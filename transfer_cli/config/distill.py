@@ -1,4 +1,4 @@
-"""The typed options of `strategy=distill`. Values live in conf/, what they do in strategies/ and modes/."""
+"""The typed options of `strategy=distill`. Values live in conf/, what they do in strategies/ and runs/."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transfer_cli.config.finetune import Finetune
 
 
 @dataclass(frozen=True)
-class Teacher:
+class TeacherOptions:
     """Who teaches: a model and where its weights come from, or run directories."""
 
     model: str | None
@@ -37,7 +37,7 @@ class Distill:
     """`strategy=distill`: a student (the model group) learns from a teacher."""
 
     name: Literal["distill"]
-    teacher: Teacher
+    teacher: TeacherOptions
     adapt: Finetune
     """How `teacher.finetune` adapts it."""
     loss: Mapping[str, NotNegative]
@@ -77,7 +77,7 @@ def distill_problems(config: Distill, *, labelled: bool, epochs: int) -> list[tu
     ]
 
 
-def _teacher_problems(teacher: Teacher) -> list[tuple[bool, str]]:
+def _teacher_problems(teacher: TeacherOptions) -> list[tuple[bool, str]]:
     several = isinstance(teacher.weights, tuple)
     return [
         (

@@ -1,37 +1,13 @@
-"""The typed options of `strategy=finetune`. Values live in conf/, what they do in strategies/ and modes/."""
+"""The typed options of `strategy=finetune`. Values live in conf/, what they do in strategies/ and runs/."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from transfer_cli.config.convert import Between, Count, NotNegative, Positive, Share
+from transfer_cli.config.convert import Between, Count, NotNegative, Positive, Rest, Share
 
 Unfreeze = Literal["all", "head"] | Count | tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class L2Sp:
-    """alpha/2 times the squared distance to the start, beta/2 times the squared size of the head; 0: off."""
-
-    alpha: NotNegative
-    beta: NotNegative
-
-
-@dataclass(frozen=True)
-class Bss:
-    """`weight` times the squares of the `k` smallest singular values of a batch's features; 0: off."""
-
-    weight: NotNegative
-    k: Count
-
-
-@dataclass(frozen=True)
-class Delta:
-    """`weight` times the distance to the source network's features at `stages`; none: the last before pooling."""
-
-    weight: NotNegative
-    stages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,9 +37,8 @@ class Finetune:
     loss: Literal["cross_entropy", "focal"]
     focal_gamma: NotNegative
     """How much less the focal loss counts what is right already; 0 is cross-entropy."""
-    l2sp: L2Sp
-    bss: Bss
-    delta: Delta
+    penalties: Annotated[dict[str, dict[str, Any]], Rest()]
+    """Blocks of options by the name of a penalty, such as l2sp, bss, delta; checked where penalties are made."""
     label_smoothing: Annotated[float, Between(0, 0.99)]
     logit_adjustment: NotNegative
     """Tau of logit adjustment, for classes of different size; 0: off."""
@@ -97,14 +72,6 @@ def finetune_problems(config: Finetune) -> list[tuple[bool, str]]:
         (
             config.adapter != "none" and config.unfreeze == "head",
             f"strategy.adapter={config.adapter}: with strategy.unfreeze=head there is nothing to adapt.",
-        ),
-        (
-            config.unfreeze == "head" and (config.bss.weight > 0 or config.delta.weight > 0),
-            "strategy.bss, strategy.delta: with strategy.unfreeze=head features never change.",
-        ),
-        (
-            config.adapter not in ("none", "bitfit") and config.l2sp.alpha > 0,
-            f"strategy.l2sp.alpha={config.l2sp.alpha}: with strategy.adapter={config.adapter} the weights never move.",
         ),
         (config.unfreeze == (), "strategy.unfreeze=[]: name patterns, or say strategy.unfreeze=head."),
     ]

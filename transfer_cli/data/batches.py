@@ -7,9 +7,9 @@ same for any store and number of workers, and training resumes at any step witho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store.protocol import Store, ViewRecipe
 from transfer_cli.data.views import draws as views
 from transfer_cli.data.views.augment import view_of
+from transfer_cli.data.views.mixing import Mixes
 from transfer_cli.data.workers import run_jobs
 from transfer_cli.models.preprocessing import Preprocessing
 
@@ -31,26 +32,37 @@ ORDERS: dict[str, Callable[[int, int, Indices], Indices]] = {
 """From seed, epoch and labels to the positions that an epoch visits."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Batch:
-    """B samples: pixels, classes, and their indices in the data set."""
+    """B samples: inputs, classes, indices in the data set, and what else a training may need of each."""
 
     inputs: Tensor
     """uint8 pixels [B, 3, S, S], channels last in memory; on the device what the network takes, float."""
     labels: Tensor
-    """int64 [B]."""
+    """int64 [B]; -1 for an image without a label."""
     indices: Tensor
     """int64 [B]."""
-    extras: dict[str, Tensor] = field(default_factory=dict)
-    """More about each sample, [B, ...]: `colour` float32 [B, 3, 4] maps RGB values as pixels are normalised."""
+    stage: int = 0
+    """The number of the stage that the inputs enter at: above 0 they are activations of a frozen prefix."""
+    weights: Tensor | None = None
+    """How much each sample counts in the loss, float32 [B]."""
+    colour: Tensor | None = None
+    """Maps of RGB values, float32 [B, 3, 4], to be applied as pixels are normalised."""
+    mixes: Mixes | None = None
+    """How images are to be mixed with each other on the device."""
+    targets: Tensor | None = None
+    """Probabilities float32 [B, K] in place of the labels, where images were mixed."""
+    teacher: Tensor | None = None
+    """Outputs of the teachers, float [B, sum of their widths]."""
+    negatives: Tensor | None = None
+    """Indices of other samples that each sample is contrasted with, int64 [B, M]."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, rows: slice) -> Batch:
         """Some of the samples, without a copy."""
-        extras = {name: values[rows] for name, values in self.extras.items()}
-        return Batch(self.inputs[rows], self.labels[rows], self.indices[rows], extras)
+        return self._with(lambda tensor: tensor[rows])
 
     def split(self, size: int) -> list[Batch]:
         """As few parts of at most `size` samples as can be, equally large: BatchNorm cannot train on a rest of one."""
@@ -58,12 +70,24 @@ class Batch:
         edges = [len(self) * part // count for part in range(count + 1)]
         return [self[start:end] for start, end in pairwise(edges)]
 
+    def to(self, device: torch.device, **changes: Tensor | None) -> Batch:
+        """On a device, but for `indices`, which stay where they are; `changes` replace fields before."""
+        moved = replace(self, **changes)._with(lambda tensor: tensor.to(device, non_blocking=True))  # type: ignore[arg-type]
+        return replace(moved, indices=self.indices)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Every tensor changed."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        mixes = self.mixes and Mixes(*(change(getattr(self.mixes, field.name)) for field in fields(self.mixes)))
+        return replace(self, **changed, mixes=mixes)
+
 
 def batch_of(images: ImageSet, inputs: Tensor, indices: Indices) -> Batch:
     """Inputs [B, ...] of samples with what the data set says of them: labels, and weights where it has some."""
     labels, own = torch.from_numpy(images.labels[indices]), torch.from_numpy(indices.copy())
-    extras = {} if images.weights is None else {"weight": torch.from_numpy(images.weights[indices])}
-    return Batch(inputs, labels, own, extras)
+    weights = None if images.weights is None else torch.from_numpy(images.weights[indices])
+    return Batch(inputs, labels, own, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -88,9 +112,7 @@ class Samples:
         recipe = ViewRecipe(self.augment, self.seed, size, interpolation)
         inputs, colour = self.store.views(indices, recipe, view)
         batch = self._batch(inputs, indices)
-        if colour is not None:
-            batch.extras["colour"] = torch.from_numpy(colour)
-        return batch
+        return batch if colour is None else replace(batch, colour=torch.from_numpy(colour))
 
     def _batch(self, inputs: Tensor, indices: Indices) -> Batch:
         """Pixels [B, 3, S, S] with the labels of their samples."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine import memory
+from transfer_cli.engine.states import Part
 from transfer_cli.errors import UserError
 
 _CPU_IMAGES_AT_ONCE = 8
@@ -32,6 +33,13 @@ class Compute:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
+
+    def state(self) -> Part:
+        """The precision: a resumed run does not choose again."""
+        return Part({"precision": self.precision})
+
+    def restore(self, part: Part) -> None:
+        """It was made from the state."""
 
     def grad_scaler(self) -> torch.amp.GradScaler:
         """Loss scaling against fp16 underflow; does nothing in other precisions."""
@@ -101,11 +109,11 @@ def peak_memory_bytes(device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else memory.peak_bytes()
 
 
-Place = Callable[[Batch], Batch]
+ToDevice = Callable[[Batch], Batch]
 """A batch of the host to the device, its inputs as the network takes them."""
 
 
-class PlacePixels:
+class PixelsToDevice:
     """Batches of pixels, normalised on the way."""
 
     def __init__(self, normalize: Normalize) -> None:
@@ -113,10 +121,11 @@ class PlacePixels:
 
     def __call__(self, batch: Batch) -> Batch:
         """Inputs uint8 [B, 3, S, S] to float32."""
-        return _placed(batch, self._normalize(batch.inputs, batch.extras.get("colour")), self._normalize.device)
+        inputs = self._normalize(batch.inputs, batch.colour)
+        return batch.to(self._normalize.device, inputs=inputs, colour=None)
 
 
-class PlaceActivations:
+class ActivationsToDevice:
     """Batches of activations, as they are."""
 
     def __init__(self, device: torch.device) -> None:
@@ -124,12 +133,7 @@ class PlaceActivations:
 
     def __call__(self, batch: Batch) -> Batch:
         """Inputs [B, ...] in their own dtype."""
-        return _placed(batch, batch.inputs.to(self._device, non_blocking=True), self._device)
-
-
-def _placed(batch: Batch, inputs: Tensor, device: torch.device) -> Batch:
-    extras = {name: v.to(device, non_blocking=True) for name, v in batch.extras.items() if name != "colour"}
-    return Batch(inputs, batch.labels.to(device, non_blocking=True), batch.indices, extras)
+        return batch.to(self._device)
 
 
 class Normalize:

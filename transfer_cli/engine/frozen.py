@@ -18,19 +18,16 @@ from transfer_cli.cache import activations
 from transfer_cli.cache.activations import Activations
 from transfer_cli.cache.entries import Cache, Key
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Compute, Place, machine
-from transfer_cli.engine.loop import outputs
-from transfer_cli.errors import Stopped
+from transfer_cli.engine.device import Compute, ToDevice, machine
+from transfer_cli.engine.evaluation import Forward, outputs
+from transfer_cli.engine.stop import Stop
 from transfer_cli.records.progress import Count
 
 KIND = "activations"
-Forward = Callable[[Tensor], Tensor]
-BATCH_SIZE = {"cpu": 64, "cuda": 256, "mps": 64}
-"""Images that a prefix runs on at once."""
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitView:
     """Some samples in one view: what a prefix is run on."""
 
     split: str
@@ -51,15 +48,15 @@ class Frozen:
     forward: Callable[[], Forward]
     """Builds the network on first need and gives its frozen part, images [B, 3, H, W] to activations [B, ...]."""
     compute: Compute
-    place: Place
+    to_device: ToDevice
     batch_size: int
     cache: Cache
     count: Callable[[str, int, str], AbstractContextManager[Count]]
     """From what is done, how many and what things, to a context that is told of each batch."""
-    stop_code: Callable[[], int | None] = lambda: None
+    stop: Stop
     images_computed: int = field(default=0, init=False)
 
-    def of(self, part: Part) -> Activations:
+    def of(self, part: SplitView) -> Activations:
         """Activations of a part, one row a sample in its order: from the cache, filled now where they are missing.
 
         Raises Stopped where a signal asked for an end, with nothing half written.
@@ -70,7 +67,7 @@ class Frozen:
             found = self.cache.fill(KIND, key, lambda folder: self._fill(folder, part))
         return activations.read(found)
 
-    def is_cached(self, part: Part) -> bool:
+    def is_cached(self, part: SplitView) -> bool:
         """Whether `of` would find this part without running the network."""
         return self.cache.has(KIND, self._key(part))
 
@@ -78,9 +75,9 @@ class Frozen:
         """Activations of one batch, computed now and kept nowhere."""
         self.images_computed += len(batch)
         forward = self.forward()
-        return next(output for _, output in outputs(forward, [batch], self.compute, self.place))
+        return next(output for _, output in outputs(lambda _: forward, [batch], self.compute, self.to_device))
 
-    def _key(self, part: Part) -> Key:
+    def _key(self, part: SplitView) -> Key:
         numerics = {
             "precision": self.compute.precision,
             "batch_size": self.batch_size,
@@ -89,17 +86,15 @@ class Frozen:
         }
         return {**self.identity, **part.key, **numerics, "view": part.view}
 
-    def _fill(self, folder: Path, part: Part) -> None:
+    def _fill(self, folder: Path, part: SplitView) -> None:
         activations.write(folder, self._rows(part))
 
-    def _rows(self, part: Part) -> Iterator[Tensor]:
+    def _rows(self, part: SplitView) -> Iterator[Tensor]:
         title = f"{part.split}: {self.identity['boundary']}" + ("" if part.view is None else f" of view {part.view}")
         forward, batches = self.forward(), part.batches(self.batch_size)
         with self.count(title, part.count, "images") as bar:
-            for batch, output in outputs(forward, batches, self.compute, self.place):
-                code = self.stop_code()
-                if code is not None:
-                    raise Stopped(code, "while the frozen part ran; the same command starts this pass again")
+            for batch, output in outputs(lambda _: forward, batches, self.compute, self.to_device):
+                self.stop.check("while the frozen part ran; the same command starts this pass again")
                 self.images_computed += len(batch)
                 yield output
                 bar.step(len(batch))

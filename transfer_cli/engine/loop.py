@@ -1,4 +1,4 @@
-"""The training loop and the evaluation loop. Neither knows a strategy, a data set or a file."""
+"""The training loop. It knows no strategy, no data set and no file."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Compute, Place
+from transfer_cli.engine.device import Compute, ToDevice
 from transfer_cli.engine.optimizers import set_rate
+from transfer_cli.engine.states import Part
 from transfer_cli.engine.strategy import StepResult, Strategy
+from transfer_cli.engine.task import Task
 from transfer_cli.errors import RunError
 from transfer_cli.methods.averaging import Average
 from transfer_cli.methods.sharpness import sharp_gradients
-from transfer_cli.models.network import run_frozen
 
 # Loss scaling overflows now and then, by design; more in a row than this is divergence.
 MAX_SKIPPED_STEPS = 25
@@ -39,31 +39,42 @@ class Cursor:
 
 @dataclass
 class Totals:
-    """Running sums of one epoch, on the device: loss [], labelled images and the correct ones [], and images seen."""
+    """Running sums of one epoch, on the device: loss [], right and labelled images [], each part of the loss []."""
 
+    task: Task
     loss: Tensor
     correct: Tensor
     labelled: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
     seen: int = 0
+    """Images, on the host."""
 
     @classmethod
-    def zeros(cls, device: torch.device) -> Totals:
+    def zeros(cls, task: Task, device: torch.device) -> Totals:
         """Sums of nothing. MPS has no float64."""
         precise = torch.float32 if device.type == "mps" else torch.float64
         correct, labelled = torch.zeros(2, dtype=torch.int64, device=device).unbind()
-        return cls(torch.zeros((), dtype=precise, device=device), correct, labelled)
+        return cls(task, torch.zeros((), dtype=precise, device=device), correct, labelled)
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count one batch; `loss` is its mean. Images without a label (-1) are neither right nor wrong."""
-        self.loss += loss.to(self.loss.dtype) * len(labels)
-        self.correct += (logits.argmax(1) == labels).sum()
-        self.labelled += (labels >= 0).sum()
-        self.seen += len(labels)
+    def add(self, result: StepResult, labels: Tensor) -> None:
+        """Count one batch, whose loss and parts are means over its samples."""
+        count = len(labels)
+        right, labelled = self.task.right(result.logits, labels)
+        self.loss += result.loss.to(self.loss.dtype) * count
+        self.correct += right
+        self.labelled += labelled
+        for name, value in result.parts.items():
+            self.parts[name] = self.parts.get(name, torch.zeros_like(self.loss)) + value.to(self.loss.dtype) * count
+        self.seen += count
 
     def means(self) -> tuple[float, float]:
         """(loss, accuracy of the images with labels, nan without any); the device synchronises here."""
         labelled = int(self.labelled)
         return float(self.loss) / max(self.seen, 1), float(self.correct) / labelled if labelled else math.nan
+
+    def part_means(self) -> dict[str, float]:
+        """The mean of each part of the loss; the device synchronises here."""
+        return {name: float(value) / max(self.seen, 1) for name, value in self.parts.items()}
 
 
 @dataclass
@@ -72,10 +83,11 @@ class Trainer:
 
     strategy: Strategy
     step: Callable[[Batch], StepResult]
+    """The strategy's forward pass, compiled or wrapped."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     compute: Compute
-    place: Place
+    to_device: ToDevice
     rate: Callable[[int], float]
     micro_batch: int
     clip_grad: float | None
@@ -87,59 +99,62 @@ class Trainer:
     skipped: int = 0
     last_losses: list[float] = field(default_factory=list)
 
+    def state(self) -> Part:
+        """What memory and loss scaling have taught it."""
+        scaler = self.scaler.state_dict()
+        return Part({"micro_batch": self.micro_batch, "last_losses": self.last_losses, "scaler": scaler})
 
-def train_epoch(
-    trainer: Trainer,
-    batches: Iterable[Batch],
-    cursor: Cursor,
-    totals: Totals,
-    *,
-    stop: Callable[[], bool],
-    progress: Callable[[int, Totals], None],
-) -> bool:
-    """Train from the cursor to the end of the epoch; False if `stop` asked for an end at a step boundary.
+    def restore(self, part: Part) -> None:
+        """Go on as the one whose state this is."""
+        self.micro_batch, self.last_losses = part.values["micro_batch"], part.values["last_losses"]
+        self.scaler.load_state_dict(part.values["scaler"])
 
-    `progress` gets the images of each step and the sums so far. Raises RunError for a loss or gradient that is not
-    finite, before the weights move.
+
+def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, totals: Totals) -> Iterator[int]:
+    """Train from the cursor to the end of the epoch; yields the images of each step once it is done.
+
+    Whoever reads this may stop between two steps. Raises RunError for a loss or gradient that is not finite, before
+    the weights move.
     """
     network = trainer.strategy.network
     trainer.strategy.train_mode(cursor.epoch)
     for batch in batches:
-        if stop():
-            return False
         set_rate(trainer.optimizer, trainer.rate(cursor.step))
-        placed = trainer.place(batch)
+        placed = trainer.to_device(batch)
         backward = partial(_forward_backward, trainer, placed)
-        loss, logits = sharp_gradients(network.module, trainer.rho, backward) if trainer.rho else backward()
-        if _is_finite(trainer, loss, cursor):
+        result = sharp_gradients(network.module, trainer.rho, backward) if trainer.rho else backward()
+        if _is_finite(trainer, result.loss, cursor):
             trainer.scaler.step(trainer.optimizer)
-            totals.add(loss, logits, placed.labels)
+            totals.add(result, placed.labels)
             if trainer.average is not None:
                 trainer.average.update(network.module, cursor.step)
         trainer.scaler.update()
         cursor.step += 1
         cursor.step_in_epoch += 1
-        progress(len(batch), totals)
-    return True
+        yield len(batch)
 
 
-def _forward_backward(trainer: Trainer, batch: Batch) -> tuple[Tensor, Tensor]:
+def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
     """Gradients of the mean loss of one batch, in micro-batches; halves these when memory runs out.
 
-    Returns the loss [] and the logits [B, K], detached.
+    Returns the batch's result, detached.
     """
     while True:
         trainer.optimizer.zero_grad(set_to_none=True)
-        losses, logits = [], []
+        losses: list[Tensor] = []
+        logits: list[Tensor] = []
+        parts: dict[str, Tensor] = {}
         try:
-            for part in batch.split(trainer.micro_batch):
+            for micro in batch.split(trainer.micro_batch):
                 with trainer.compute.autocast():
-                    result = trainer.step(part)
-                share = len(part) / len(batch)
+                    result = trainer.step(micro)
+                share = len(micro) / len(batch)
                 trainer.scaler.scale(result.loss * share).backward()
                 losses.append(result.loss.detach() * share)
                 logits.append(result.logits.detach())
-            return torch.stack(losses).sum(), torch.cat(logits)
+                for name, value in result.parts.items():
+                    parts[name] = parts.get(name, torch.zeros_like(value)) + value * share
+            return StepResult(torch.stack(losses).sum(), torch.cat(logits), parts)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -183,34 +198,3 @@ def _is_finite(trainer: Trainer, loss: Tensor, cursor: Cursor) -> bool:
         f"gradient norm {norm_value:g}, learning rate {rate:.3g}, last finite losses {history}. Lower optimizer.lr, "
         "raise scheduler.warmup, or set trainer.clip_grad=1; the last good state is kept."
     )
-
-
-def predict_logits(
-    forward: Callable[[Tensor], Tensor],
-    batches: Iterable[Batch],
-    compute: Compute,
-    place: Place,
-    *,
-    stop: Callable[[], bool] = lambda: False,
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Logits [N, K] float32 and labels [N] in the order of `batches`; None if `stop` asked for an end.
-
-    `forward` is a network in eval mode, or the part of it that takes the batches' inputs.
-    """
-    logits, labels = [], []
-    for batch, output in outputs(forward, batches, compute, place):
-        if stop():
-            return None
-        logits.append(output.float().cpu().numpy())
-        labels.append(batch.labels.numpy())
-    return np.concatenate(logits), np.concatenate(labels)
-
-
-def outputs(
-    forward: Callable[[Tensor], Tensor], batches: Iterable[Batch], compute: Compute, place: Place
-) -> Iterator[tuple[Batch, Tensor]]:
-    """Each batch with what `forward` makes of its inputs, on the device; nothing is kept for a backward pass."""
-    for batch in batches:
-        with torch.inference_mode(), compute.autocast():
-            output = run_frozen(forward, place(batch).inputs)
-        yield batch, output

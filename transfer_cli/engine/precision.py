@@ -79,28 +79,25 @@ def training_work(strategy: Strategy, image_size: int) -> dict[str, Any]:
     return {"work": "training step", "network": digest, "image_size": image_size}
 
 
-def _no_extras(count: int) -> dict[str, Tensor]:
-    return {}
+def plain_batch(images: Tensor) -> Batch:
+    """Images [B, 3, S, S] that all belong to the first class."""
+    zeros = torch.zeros(len(images), dtype=torch.int64)
+    return Batch(images, zeros, zeros)
 
 
 def time_training(
-    strategy: Strategy, image_size: int, epoch: int, extras: Callable[[int], dict[str, Tensor]] = _no_extras
+    strategy: Strategy, image_size: int, epoch: int, batch_of: Callable[[Tensor], Batch] = plain_batch
 ) -> dict[str, float]:
-    """Least seconds of a training step of an epoch in each precision; all that it moves in the network is put back.
-
-    `extras` makes those of a batch of so many images.
-    """
+    """Least seconds of a training step of an epoch in each precision; all that it moves in the network is put back."""
     generator = torch.get_rng_state()
     before = {name: tensor.clone() for name, tensor in strategy.network.state_dict().items()}
     strategy.network.to(memory_format=torch.channels_last)
     strategy.train_mode(epoch)
-    images = _images(image_size)
-    zeros = torch.zeros(len(images), dtype=torch.int64)
-    batch = Batch(images, zeros, zeros, extras(len(images)))
+    batch = batch_of(_images(image_size))
 
     def step(compute: Compute) -> None:
         with compute.autocast():
-            loss = strategy.step(batch).loss
+            loss = strategy(batch).loss
         loss.backward()
 
     seconds = _time(step)

@@ -11,38 +11,34 @@ from torch import nn
 
 from transfer_cli.data.batches import Epochs
 from transfer_cli.engine.loop import Cursor, Totals, Trainer, train_epoch
+from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.task import Task
 from transfer_cli.errors import RunError
 from transfer_cli.methods.range_test import has_diverged, smoothed
 
 
 def losses_at(
-    trainer: Trainer, batches: Epochs, rates: Sequence[float], stop: Callable[[], bool], step: Callable[[int], None]
+    trainer: Trainer, batches: Epochs, task: Task, rates: Sequence[float], stop: Stop, step: Callable[[], None]
 ) -> list[float]:
     """The loss of one step at each rate, as far as it goes; `trainer.rate` must give `rates` by step.
 
-    The network is left as it was, bit for bit. `step` is told of the images of each.
+    The network is left as it was, bit for bit. `step` is called after each.
     """
     losses: list[float] = []
-
-    def record(images: int, totals: Totals) -> None:
-        losses.append(trainer.last_losses[-1])
-        step(images)
-
-    def done() -> bool:
-        return stop() or len(losses) == len(rates) or (bool(losses) and has_diverged(smoothed(losses)))
-
     cursor = Cursor()
     with untouched(trainer.strategy.network):
         for epoch in count():
             cursor.epoch, cursor.step_in_epoch = epoch, 0
-            totals = Totals.zeros(trainer.compute.device)
+            totals = Totals.zeros(task, trainer.compute.device)
             try:
-                train_epoch(trainer, batches.epoch(epoch), cursor, totals, stop=done, progress=record)
+                for _ in train_epoch(trainer, batches.epoch(epoch), cursor, totals):
+                    losses.append(trainer.last_losses[-1])
+                    step()
+                    if stop or len(losses) == len(rates) or has_diverged(smoothed(losses)):
+                        return losses
             except RunError:
-                break  # The loss is not finite any more: the test has found its end.
-            if done():
-                break
-    return losses
+                return losses  # The loss is not finite any more: the test has found its end.
+    raise AssertionError("epochs never end")
 
 
 @contextmanager

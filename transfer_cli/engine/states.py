@@ -1,38 +1,65 @@
 """Resumable states: directories written whole or not at all, the newest valid one wins.
 
-A state is `checkpoints/state-<sequence>/` with safetensors and JSON files and, written last, a manifest of their
-sha256. It appears by one rename; a kill at any moment leaves either the old states or the old and the new one.
+A state is `checkpoints/state-<sequence>/` with `state.json`, a safetensors file for each part that has tensors and,
+written last, a manifest of their sha256. It appears by one rename; a kill at any moment leaves either the old states
+or the old and the new one. What is in a state is its owners' business: each has a part under its own name.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from transfer_cli.files import fsync_directory
+from transfer_cli.errors import UserError
+from transfer_cli.files import file_sha256, fsync_directory
 
+FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
+CONTENT = "state.json"
+FORMAT = 2
 KEEP = 2
 
-Tensors = dict[str, Tensor]
+
+@dataclass(frozen=True)
+class Part:
+    """What one owner keeps in a state: plain values for JSON, and tensors."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Owner(Protocol):
+    """Something that a state must bring back."""
+
+    def state(self) -> Part:
+        """All that `restore` needs."""
+        ...
+
+    def restore(self, part: Part) -> None:
+        """Be exactly what gave `part`."""
+        ...
 
 
 @dataclass(frozen=True)
 class State:
-    """One saved state: named groups of tensors, and plain values."""
+    """One saved state: its parts by the names of their owners."""
 
     path: Path
-    tensors: dict[str, Tensors]
-    values: dict[str, Any]
+    parts: dict[str, Part]
+
+    def restore(self, owners: Mapping[str, Owner]) -> None:
+        """Give every owner its part back."""
+        for name, owner in owners.items():
+            owner.restore(self.parts[name])
 
 
 def next_name(folder: Path) -> str:
@@ -40,39 +67,59 @@ def next_name(folder: Path) -> str:
     return f"state-{1 + max((int(path.name.removeprefix('state-')) for path in folder.glob('state-*')), default=0):06d}"
 
 
-def save_state(folder: Path, name: str, tensors: dict[str, Tensors], values: dict[str, Any]) -> None:
-    """Write a new state atomically. Raises OSError, leaving nothing half written."""
+def save_state(folder: Path, name: str, owners: Mapping[str, Owner], *, config_hash: str, keep: str | None) -> None:
+    """Write a new state atomically. Raises OSError, leaving nothing half written.
+
+    `keep` names the state whose weights are the best so far: it stays as long as this one does.
+    """
+    parts = {owner: found.state() for owner, found in owners.items()}
+    content = {
+        "format": FORMAT,
+        "config_hash": config_hash,
+        "keep": keep,
+        "parts": {owner: part.values for owner, part in parts.items()},
+    }
     folder.mkdir(exist_ok=True)
-    path = folder / name
-    temporary = folder / f".writing-{path.name}"
+    temporary = folder / f".writing-{name}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
-        for name, group in tensors.items():
-            save_file(
-                {key: tensor.detach().contiguous().cpu() for key, tensor in group.items()},
-                temporary / f"{name}.safetensors",
-            )
-        (temporary / "state.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        hashes = {file.name: _sha256(file) for file in sorted(temporary.iterdir())}
+        for owner, part in parts.items():
+            if part.tensors:
+                tensors = {key: tensor.detach().contiguous().cpu() for key, tensor in part.tensors.items()}
+                save_file(tensors, temporary / f"{owner}.safetensors")
+        (temporary / CONTENT).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        hashes = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
         (temporary / MANIFEST).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
         for file in temporary.iterdir():
             _fsync(file)
         fsync_directory(temporary)
-        temporary.rename(path)
+        temporary.rename(folder / name)
         fsync_directory(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def newest_valid(folder: Path) -> tuple[State | None, list[str]]:
-    """The newest state whose manifest verifies, and a warning for each newer one that does not."""
+def newest_valid(folder: Path, config_hash: str) -> tuple[State | None, list[str]]:
+    """The newest state whose manifest verifies, and a warning for each newer one that does not.
+
+    One that was saved under other settings than `config_hash` stands for is no valid state of this run. Raises
+    UserError for states of an earlier version of the program.
+    """
     warnings: list[str] = []
     for path in sorted(folder.glob("state-*"), reverse=True):
         problem = damage(path)
         if problem is None:
-            return _load(path), warnings
+            content = _content(path)
+            if content.get("format") != FORMAT:
+                raise UserError(
+                    f"{path}: this state is of another version of transfer-run. Finish the run with that version, or "
+                    "start it again under another name."
+                )
+            if content["config_hash"] == config_hash:
+                return _load(path, content), warnings
+            problem = "it was saved by a run with other settings"
         warnings.append(f"{path}: {problem}; going back to the state before it")
     return None, warnings
 
@@ -82,49 +129,48 @@ def damage(path: Path) -> str | None:
     try:
         hashes = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         for name, expected in hashes.items():
-            if _sha256(path / Path(name).name) != expected:
+            if file_sha256(path / Path(name).name) != expected:
                 return f"{name} does not match its checksum"
     except (OSError, ValueError, AttributeError) as error:
         return f"incomplete or unreadable ({type(error).__name__})"
     return None
 
 
-def load_weights(path: Path) -> Tensors:
-    """The model tensors of a state: their average where one was kept, since that is what was evaluated."""
-    average = path / "average.safetensors"
-    return load_file(average if average.is_file() else path / "model.safetensors")
+def load_tensors(path: Path, owner: str) -> dict[str, Tensor]:
+    """The tensors of one part of a state."""
+    return load_file(path / f"{owner}.safetensors")
 
 
 def prune(folder: Path) -> None:
     """Delete all but the newest states and those whose weights these call best, and what a kill left half written."""
     states = sorted(folder.glob("state-*"))
     keep = {path.name for path in states[-KEEP:]}
-    keep |= {best for path in states[-KEEP:] if (best := _best_of(path))}
+    keep |= {best for path in states[-KEEP:] if (best := _kept_by(path))}
     for path in [*states, *folder.glob(".writing-*")]:
         if path.name not in keep:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _best_of(path: Path) -> str | None:
+def _kept_by(path: Path) -> str | None:
     """The state that holds the best weights as of this one."""
     try:
-        best = json.loads((path / "state.json").read_text(encoding="utf-8"))["best"]
-        return str(best["state"]) if best else None
+        best = _content(path)["keep"]
+        return str(best) if best else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _load(path: Path) -> State:
+def _content(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((path / CONTENT).read_text(encoding="utf-8"))
+    return content
+
+
+def _load(path: Path, content: dict[str, Any]) -> State:
     try:
         tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
     except SafetensorError as error:
         raise OSError(f"{path}: {error}") from error
-    return State(path, tensors, json.loads((path / "state.json").read_text(encoding="utf-8")))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return State(path, {name: Part(values, tensors.get(name, {})) for name, values in content["parts"].items()})
 
 
 def _fsync(path: Path) -> None:

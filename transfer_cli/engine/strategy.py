@@ -1,4 +1,4 @@
-"""What the loop knows of a strategy: its parameter groups, its modes, and the loss of one batch."""
+"""What the loop knows of a strategy: one module whose forward pass is the loss of a batch, and its modes by epoch."""
 
 from __future__ import annotations
 
@@ -28,21 +28,20 @@ class StepResult(NamedTuple):
 
     loss: Tensor
     logits: Tensor
+    parts: dict[str, Tensor] = {}  # noqa: RUF012 - never changed
+    """The named parts of the loss, [] each, detached and before their weights; none where it is one term."""
 
 
 class Strategy(Protocol):
-    """One way to transfer. `network` is what is trained, evaluated and exported."""
+    """One way to transfer: a module, so that compilation and data parallelism can wrap what the loop calls."""
 
     network: Network
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """All groups that will ever train, from the start."""
-        ...
+    """What is trained, evaluated and exported."""
 
     def train_mode(self, epoch: int) -> None:
         """Gradients and training mode for what trains in `epoch` (from 0); eval mode for what is frozen in it."""
         ...
 
-    def step(self, batch: Batch) -> StepResult:
-        """The loss of one batch on the device, its inputs as the network takes them."""
+    def __call__(self, batch: Batch) -> StepResult:
+        """The loss of one batch on the device, its inputs as stage number `batch.stage` takes them."""
         ...

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from transfer_cli.cache.place import open_cache
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Dataset, Experiment
-from transfer_cli.data.batches import OrderedBatches, Samples
+from transfer_cli.data.batches import Batch, OrderedBatches, Samples
 from transfer_cli.data.describe import changed_since
 from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.sources import load as sources
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
-from transfer_cli.engine.loop import predict_logits
+from transfer_cli.engine.evaluation import BATCH_SIZE, evaluate
+from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.task import Classification
 from transfer_cli.errors import EXIT_OK, UserError, nearest
 from transfer_cli.files import write_json
-from transfer_cli.records.scores import scores
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
-from transfer_cli.runs import materials as building
+from transfer_cli.runs.materials import open_pixels, worker_count
 from transfer_cli.runs.saved_model import load_trained, warn_of_unread
 
 
@@ -34,7 +38,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     dataset = _dataset(experiment.dataset, saved.dataset, overrides)
     seed = experiment.seed if overrides.names("seed") else saved.seed
     trained = load_trained(directory, experiment)
-    images = building.load_images(dataset, seed)
+    images = sources.load(dataset, seed)
     if not images.classes:
         raise UserError(f"run={directory}: its images have no labels to compare with; name a data set that has.")
     indices = images.splits[experiment.split]
@@ -45,9 +49,9 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     # Each image is used once: nothing is gained by holding them all.
     store = dataset.store if dataset.store in ("disk", "stream") else "auto"
     experiment = replace(experiment, dataset=replace(dataset, store=store))
-    cache = open_cache(experiment.cache_dir, experiment.cache_size)
-    wants = [PixelRequest(formats.evaluation(trained.preprocessing), indices)]
-    opened = building.open_pixels(experiment, images, wants, cache, reporter)
+    cache, stop = open_cache(experiment.cache_dir, experiment.cache_size), Stop()
+    requests = [PixelRequest(formats.evaluation(trained.preprocessing), indices)]
+    opened = open_pixels(experiment, images, requests, cache, reporter, stop)
     images, indices = opened.images, opened.images.splits[experiment.split]
     now = {experiment.split: opened.store.fingerprint(indices)} if images.files else None
     own = dataset == replace(saved.dataset, store=dataset.store) and seed == saved.seed
@@ -61,12 +65,13 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     batches = OrderedBatches(
         Samples(images, opened.store, trained.preprocessing, experiment.augment, seed),
         indices,
-        batch_size=experiment.trainer.batch_size,
-        workers=building.resolve_workers(experiment, opened.store),
+        batch_size=BATCH_SIZE[trained.compute.device.type],
+        workers=worker_count(experiment, opened.store),
     )
-    result = predict_logits(trained.network, batches, trained.compute, trained.place)
-    assert result is not None
-    values = scores(result[0], _as_trained(images, trained.classes)[result[1]])
+    relabelled = _relabelled(batches, _as_trained(images, trained.classes))
+    task = Classification(trained.classes, saved.trainer.metric)
+    values = evaluate(trained.network, relabelled, task, trained.compute, trained.to_device, stop)
+    assert values is not None
     report = {"dataset": asdict(dataset), "split": experiment.split, "images": len(indices), **values}
     write_json(directory / "evaluation.json", report)
     title = f"{directory.name} on {images.name}, split {experiment.split}, {len(indices):,} images"
@@ -81,6 +86,13 @@ def _dataset(composed: Dataset, saved: Dataset, overrides: Overrides) -> Dataset
         return composed
     named = [field.name for field in fields(Dataset) if overrides.names(f"dataset.{field.name}")]
     return replace(saved, **{key: getattr(composed, key) for key in named})
+
+
+def _relabelled(batches: Iterable[Batch], positions: NDArray[np.int64]) -> Iterator[Batch]:
+    """Labels of the data set as those of the model; -1, no label, stays."""
+    table = torch.from_numpy(np.append(positions, -1))
+    for batch in batches:
+        yield replace(batch, labels=table[batch.labels])
 
 
 def _as_trained(images: ImageSet, classes: tuple[str, ...]) -> NDArray[np.int64]:

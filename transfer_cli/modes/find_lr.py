@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.range_test import losses_at
-from transfer_cli.engine.signals import StopRequest
-from transfer_cli.errors import EXIT_OK, RunError, Stopped, UserError
+from transfer_cli.engine.stop import Stop
+from transfer_cli.errors import EXIT_OK, RunError, UserError
 from transfer_cli.files import write_csv
 from transfer_cli.methods.range_test import Suggestion, rates, smoothed, suggest
 from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.distill.job import Distilled
-from transfer_cli.runs.loop_job import Looped, build_trainer
+from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.train import PREPARE
 
 FOLDER = "find_lr"
@@ -26,13 +22,12 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     """Test rates from `find_lr.lowest` to `find_lr.highest`; writes `rates.csv` and `rates.png`."""
     e, reporter = experiment, Reporter(quiet=experiment.quiet)
     path = rundir.planned(e, FOLDER)
-    job = PREPARE[e.strategy.name](e, reporter, None)
-    if isinstance(job, Distilled):
-        job = job.looped
-    if not isinstance(job, Looped):
+    stop = Stop()
+    job = PREPARE[e.strategy.name](e, reporter, stop, None)
+    if not isinstance(job, LoopJob):
         raise UserError(f"mode=find_lr: strategy={e.strategy.name} tries rates itself; see strategy.grid.lr.")
     tested = rates(e.find_lr.lowest, e.find_lr.highest, e.find_lr.steps)
-    losses = _losses(job, tested, reporter)
+    losses = _losses(job, tested, reporter, stop)
     tested = tested[: len(losses)]
     average = smoothed(losses)
     suggestion = suggest(tested, average)
@@ -41,32 +36,30 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     write_csv(directory / "rates.csv", columns, list(zip(tested, losses, average, strict=True)))
     marked = [] if suggestion is None else [suggestion.steepest, suggestion.tenth_of_lowest]
     plots.rates(tested, losses, average, marked, directory / "rates.png")
-    _tell(suggestion, tested, e, reporter)
+    _show(suggestion, tested, e, reporter)
     reporter.result(directory)
     return EXIT_OK
 
 
-def _losses(job: Looped, tested: list[float], reporter: Reporter) -> list[float]:
-    setup, e = job.setup, job.materials.experiment
-    with StopRequest() as stop, tempfile.TemporaryDirectory() as scratch:
-        setup.inputs.compute()
-        if setup.begin is not None:
-            setup.begin(setup, Path(scratch), reporter, lambda: stop.code, True)
-        trainer = build_trainer(setup, lambda step: tested[min(step, len(tested) - 1)], None, reporter)
-        batches = setup.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
+def _losses(job: LoopJob, tested: list[float], reporter: Reporter, stop: Stop) -> list[float]:
+    e = job.materials.experiment
+    with stop:
+        job.inputs.compute()
+        strategy = job.start(job, None, reporter, stop).strategy
+        trainer = job.trainer(strategy, lambda step: tested[min(step, len(tested) - 1)], None, reporter)
+        batches = job.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
         with reporter.count("testing rates", len(tested), "steps") as bar:
-            losses = losses_at(trainer, batches, tested, lambda: stop.code is not None, lambda _: bar.step(1))
-        if stop.code is not None:
-            raise Stopped(stop.code, "while rates were tested; nothing was written")
+            losses = losses_at(trainer, batches, job.materials.task, tested, stop, lambda: bar.step(1))
+        stop.check("while rates were tested; nothing was written")
     if not losses:
         raise RunError(f"the loss is not finite at the first rate, {tested[0]:g}: lower find_lr.lowest.")
     return losses
 
 
-def _tell(suggestion: Suggestion | None, tested: list[float], e: Experiment, reporter: Reporter) -> None:
+def _show(suggestion: Suggestion | None, tested: list[float], e: Experiment, reporter: Reporter) -> None:
     end = f"{tested[-1]:.3g}"
     if len(tested) < e.find_lr.steps:
-        reporter.say(f"the loss leaves at {end}")
+        reporter.say(f"the loss diverges at {end}")
     if suggestion is None:
         reporter.say(f"the loss never falls up to {end}: no suggestion; see find_lr.lowest, find_lr.highest")
         return

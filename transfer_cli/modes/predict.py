@@ -12,11 +12,12 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.reading.decode import DecodeError, open_image
 from transfer_cli.data.sources.folder import image_files
-from transfer_cli.engine.loop import predict_logits
+from transfer_cli.engine.evaluation import BATCH_SIZE, predict
+from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_OK, UserError
 from transfer_cli.files import write_csv
+from transfer_cli.methods.scores import softmax
 from transfer_cli.models.preprocessing import Preprocessing
-from transfer_cli.records.scores import softmax
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.saved_model import load_trained, warn_of_unread
 
@@ -56,13 +57,13 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         raise UserError(f"input={source}: no image files in this folder.")
     warn_of_unread(overrides, reporter)
     trained = load_trained(directory, experiment)
-    images = Images(files, trained.preprocessing, experiment.trainer.batch_size, reporter)
+    images = Images(files, trained.preprocessing, BATCH_SIZE[trained.compute.device.type], reporter)
     # Nothing readable must be found before the network sees an empty list.
     batches = iter(images)
     first = next(batches, None)
     if first is None:
         raise UserError(f"input={source}: none of {len(files)} files is a readable image.")
-    result = predict_logits(trained.network, _chain(first, batches), trained.compute, trained.place)
+    result = predict(trained.network, _chain(first, batches), trained.compute, trained.to_device, Stop())
     assert result is not None
     probabilities = softmax(result[0])
     best = probabilities.argmax(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,16 +11,16 @@ from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.extract import Extract, Grid
 from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
-from transfer_cli.engine.signals import StopRequest
+from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, RunError, UserError
 from transfer_cli.files import atomic_write_text, write_csv
 from transfer_cli.methods.probes.ranking import BackboneScores, backbone_scores
 from transfer_cli.models import backbones
 from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import extract as extracted
-from transfer_cli.runs.features import CachedFeatures, features_of
-from transfer_cli.runs.views import PLAIN
+from transfer_cli.runs import extract
+from transfer_cli.runs.features import CachedFeatures
+from transfer_cli.runs.views import NO_AUGMENT
 from transfer_cli.strategies.extract import table
 
 # What is ranked where no strategy=extract says otherwise.
@@ -75,8 +74,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     rundir.check_writable(path.parent)
     for name in experiment.rank.models:
         backbones.library(name, experiment.model.source)
-    with StopRequest() as stop:
-        ranked = [_rank(experiment, name, reporter, lambda: stop.code) for name in experiment.rank.models]
+    with Stop() as stop:
+        ranked = [_rank(experiment, name, reporter, stop) for name in experiment.rank.models]
     if all(one.scores is None for one in ranked):
         raise UserError("\n".join(f"{one.model}: {one.error}" for one in ranked))
     ranked.sort(key=lambda one: (one.scores is None, -(one.scores.log_me if one.scores else 0.0)))
@@ -87,21 +86,19 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     return EXIT_OK if all(one.scores for one in ranked) else EXIT_FAILED
 
 
-def _rank(experiment: Experiment, name: str, reporter: Reporter, stop_code: Callable[[], int | None]) -> Ranked:
+def _rank(experiment: Experiment, name: str, reporter: Reporter, stop: Stop) -> Ranked:
     """One backbone. That its weights cannot be had, or its features not be computed, does not end the others."""
     reporter.say(f"-- {name}")
     started = time.perf_counter()
     config = experiment.strategy if isinstance(experiment.strategy, Extract) else OWN_FEATURES
-    e = replace(experiment, model=replace(experiment.model, name=name), strategy=config, augment=PLAIN)
+    e = replace(experiment, model=replace(experiment.model, name=name), strategy=config, augment=NO_AUGMENT)
     try:
-        job = extracted.prepare(e, reporter, None)
-        assert isinstance(job, extracted.Extracted)
-        frozen = features_of(job.backbone, config, job.readout, job.compute, reporter, stop_code)
-        cached = CachedFeatures(job.materials, frozen, e.trainer.batch_size)
+        job = extract.prepare(e, reporter, stop, None)
+        cached = CachedFeatures(job.materials, job.frozen, e.trainer.batch_size)
         cached.compute()
         scores = backbone_scores(*table(cached, "train"), *table(cached, "val"), cached.classes)
         count = int(job.backbone.facts()["parameters"])
-        job.materials.known.keep()
+        job.materials.machine.seen_weights.keep()
     except (UserError, RunError) as error:
         reporter.warn(f"{name}: {error}")
         return Ranked(name, None, None, None, time.perf_counter() - started, str(error))

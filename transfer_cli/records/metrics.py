@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.files import plain
+from transfer_cli.records.recorder import EpochEnd, Recorder, RunEnd
 
 Event = dict[str, Any]
 
@@ -50,3 +51,33 @@ def read(path: Path) -> list[Event]:
     """All events, in order; an unfinished last line is left out. Raises ValueError for a damaged line before it."""
     lines = path.read_bytes().split(b"\n")
     return [json.loads(line) for line in lines[:-1]]
+
+
+class MetricsRecorder(Recorder):
+    """Writes a line for every split of every epoch, and one for the test split."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        """`offset`: the bytes of `path` that a resumed run keeps."""
+        self._log = MetricsLog.resume(path, offset)
+
+    def epoch_ends(self, end: EpochEnd) -> None:
+        """The lines are on the disk when this returns. Raises OSError."""
+        rest: Event = {}
+        if end.learning_rate is not None:
+            rest["learning_rate"] = end.learning_rate
+        if end.loss_parts:
+            rest["loss_parts"] = dict(end.loss_parts)
+        for split, scores in end.splits.items():
+            more = rest if split == "train" else {}
+            self._log.write(step=end.step, epoch=end.epoch, split=split, **scores, **more, **end.candidate)
+        self._log.flush()
+
+    def run_ends(self, end: RunEnd) -> None:
+        """The scores on the test split, of the best epoch's weights."""
+        if end.completed and end.summary.get("test"):
+            self._log.write(step=end.step, epoch=end.summary["best_epoch"], split="test", **end.summary["test"])
+            self._log.flush()
+
+    def state(self) -> dict[str, Any]:
+        """How long the log is: what a resumed run does again is cut off."""
+        return {"offset": self._log.offset()}

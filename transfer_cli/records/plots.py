@@ -28,15 +28,14 @@ _LABEL_CHARACTERS = 24
 _DOTS_PER_INCH = 120
 
 
-def curves(events: Sequence[Event], path: Path) -> None:
+def curves(events: Sequence[Event], best_epoch: int, path: Path) -> None:
     """Loss and accuracy of each epoch, train and val, the best epoch marked; from the events of a metrics log."""
     from matplotlib.figure import Figure
 
     series = {split: [event for event in events if event.get("split") == split] for split in COLOURS}
-    best = _best_epoch(series["val"])
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        _curve(axes, name, series, best)
+        _curve(axes, name, series, best_epoch if series["val"] else None)
     _save(figure, path)
 
 
@@ -129,17 +128,11 @@ def rates(
     _save(figure, path)
 
 
-def _best_epoch(val: Sequence[Event]) -> Event | None:
-    """The first epoch of highest validation accuracy; among equal ones the lowest loss, as training chooses."""
-    finite = [event for event in val if event["accuracy"] is not None and event["loss"] is not None]
-    return max(finite, key=lambda event: (event["accuracy"], -event["loss"]), default=None)
-
-
-def _curve(axes: Axes, name: str, series: dict[str, list[Event]], best: Event | None) -> None:
+def _curve(axes: Axes, name: str, series: dict[str, list[Event]], best_epoch: int | None) -> None:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    if best is not None:
-        axes.axvline(best["epoch"], color="0.6", linestyle=":", label=f"best epoch ({best['epoch']})")
+    if best_epoch is not None:
+        axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"best epoch ({best_epoch})")
     for split, events in series.items():
         if not events:
             continue

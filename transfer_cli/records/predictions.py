@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.files import write_csv
+from transfer_cli.records.recorder import Recorder, RunEnd
 
+NAME = "predictions.csv"
 COLUMNS = ("path", "label", "predicted", "confidence")
 
 
@@ -31,3 +33,13 @@ def write_predictions(
         for row, (name, label, guess) in enumerate(zip(ids, known, predicted, strict=True))
     ]
     write_csv(path, COLUMNS, rows)
+
+
+class PredictionsRecorder(Recorder):
+    """Writes `predictions.csv` of the test split."""
+
+    def run_ends(self, end: RunEnd) -> None:
+        """One row a test image. Raises OSError."""
+        if end.predictions is not None:
+            found = end.predictions
+            found.task.write_predictions(end.directory / NAME, found.ids, found.outputs, found.labels)

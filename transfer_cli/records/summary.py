@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.files import write_json
+from transfer_cli.records.recorder import Recorder, RunEnd
 
 STATUSES = ("completed", "failed", "preempted", "interrupted")
 KEYS = (
@@ -53,6 +54,18 @@ def write_summary(run_dir: Path, **fields: Any) -> None:
     """Write `summary.json` atomically: every key of `KEYS`, null where a run did not get that far, then any others."""
     assert fields["status"] in STATUSES
     write_json(run_dir / "summary.json", {**dict.fromkeys(KEYS), **fields})
+
+
+class SummaryRecorder(Recorder):
+    """Writes `summary.json`: the last file of a run, and the only one of a run that failed or was stopped."""
+
+    def run_ends(self, end: RunEnd) -> None:
+        """Raises OSError; of a run that did not complete it is left out where the disk refuses."""
+        try:
+            write_summary(end.directory, **end.summary)
+        except OSError:
+            if end.completed:
+                raise
 
 
 def environment(seed: int, device: str) -> dict[str, Any]:

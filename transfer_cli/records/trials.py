@@ -16,12 +16,11 @@ Trials = Sequence[dict[str, Any]]
 
 
 def record_trials(trials: Trials, directory: Path) -> None:
-    """Write one row a trial, best first; and a heat map of accuracy where rates and decays were both tried."""
+    """Write one row a trial, in the order given; and a heat map of accuracy where rates and decays were both tried."""
     if not trials:
         return
     columns = list(trials[0])
-    ranked = sorted(trials, key=lambda row: (row["val_accuracy"] is None, -(row["val_accuracy"] or 0.0)))
-    write_csv(directory / NAME, columns, [[row[column] for column in columns] for row in ranked])
+    write_csv(directory / NAME, columns, [[row[column] for column in columns] for row in trials])
     if "lr" in columns:
         _heat_map(trials, directory)
 

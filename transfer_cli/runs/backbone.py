@@ -7,7 +7,6 @@ the activations, so that neither torchvision nor timm is imported.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from transfer_cli.cache.entries import Key
+from transfer_cli.config.schema import Experiment
+from transfer_cli.files import file_sha256
 from transfer_cli.models.network import Network
 from transfer_cli.models.published import published_classes
 from transfer_cli.records.summary import version
-from transfer_cli.runs import materials as building
-from transfer_cli.runs.materials import Materials
+from transfer_cli.runs.machine import Machine
+from transfer_cli.runs.pretrained import Pretrained
 
 KIND = "backbones"
 TENSORS, FACTS = "backbone.safetensors", "facts.json"
@@ -32,46 +33,49 @@ TENSORS, FACTS = "backbone.safetensors", "facts.json"
 class Backbone:
     """One pretrained network and what its cached outputs are known by."""
 
-    materials: Materials
+    experiment: Experiment
+    machine: Machine
+    pretrained: Pretrained
+    classes: int
+    """How many its own head would tell apart; what a random start depends on."""
     keep_head: bool = False
     """Whether the network keeps the head that its weights came with, for images without labels."""
 
     @functools.cached_property
     def own_classes(self) -> tuple[str, ...]:
         """What the head of the weights tells apart; none where there is no such head."""
-        return published_classes(self.materials.source, self.materials.experiment.model.name)
+        return published_classes(self.pretrained.source, self.pretrained.model.name)
 
     @functools.cached_property
     def weights_sha256(self) -> str | None:
         """Of the file that the weights come from; None for random ones."""
-        location = self.materials.source.location
-        return None if location is None else _sha256(location)
+        location = self.pretrained.source.location
+        return None if location is None else file_sha256(location)
 
     @functools.cached_property
     def identity(self) -> Key:
         """All that the network's tensors and its arithmetic depend on."""
-        m, e = self.materials, self.materials.experiment
-        random = {"seed": e.seed, "classes": len(m.images.classes)}
+        random = {"seed": self.experiment.seed, "classes": self.classes}
         return {
-            "model": e.model.name,
-            "source": e.model.source,
+            "model": self.pretrained.model.name,
+            "source": self.pretrained.model.source,
             "weights": self.weights_sha256 or random,
-            "image_size": m.preprocessing.crop_pixels,
+            "image_size": self.pretrained.preprocessing.crop_pixels,
             "versions": {name: version(name) for name in ("transfer-run", "torch", "torchvision", "timm")},
         }
 
     @functools.cached_property
     def network(self) -> Network:
         """The network on the device, in eval mode."""
-        classes = max(len(self.own_classes), 1) if self.keep_head else len(self.materials.images.classes)
-        network, _ = building.build_network(self.materials, classes, keep_head=self.keep_head)
-        network.to(self.materials.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        classes = max(len(self.own_classes), 1) if self.keep_head else self.classes
+        network, _ = self.pretrained.build(classes, self.experiment.seed, keep_head=self.keep_head)
+        network.to(self.machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.eval()
         return network
 
     def is_known(self) -> bool:
         """Whether an earlier run has kept what an exported model needs, so that `network` need not be built."""
-        return self.materials.cache.has(KIND, self.identity)
+        return self.machine.cache.has(KIND, self.identity)
 
     def facts(self) -> dict[str, Any]:
         """`classifier`: the path of the layer that a head replaces; `parameters`: how many the rest has."""
@@ -83,7 +87,7 @@ class Backbone:
         return load_file(self._folder() / TENSORS)
 
     def _folder(self) -> Path:
-        return self.materials.cache.fill(KIND, self.identity, lambda folder: _write(folder, self.network))
+        return self.machine.cache.fill(KIND, self.identity, lambda folder: _write(folder, self.network))
 
 
 def _write(folder: Path, network: Network) -> None:
@@ -93,8 +97,3 @@ def _write(folder: Path, network: Network) -> None:
     names = dict(network.module.named_parameters())
     count = sum(p.numel() for name, p in names.items() if not name.startswith(f"{path}."))
     (folder / FACTS).write_text(json.dumps({"classifier": path, "parameters": count}), encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

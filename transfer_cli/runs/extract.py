@@ -3,56 +3,84 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transfer_cli.config.extract import Extract
-from transfer_cli.config.schema import Experiment
-from transfer_cli.engine import states
+from transfer_cli.config.schema import Augment, Experiment
+from transfer_cli.data.sources import load as sources
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.precision import choose_precision, time_inference
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.engine.states import State
+from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.task import Classification
+from transfer_cli.errors import UserError, did_you_mean
 from transfer_cli.models.network import Network, Readout
-from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.records.recorder import Recorders, RunStart
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.trials import record_trials
-from transfer_cli.runs import materials as building
 from transfer_cli.runs.backbone import Backbone
-from transfer_cli.runs.extract_unlabelled import Unlabelled
+from transfer_cli.runs.extract_unlabelled import UnlabelledJob
 from transfer_cli.runs.features import CachedFeatures, LiveFeatures, features_of, forward_features
 from transfer_cli.runs.finish import Outcome
-from transfer_cli.runs.materials import Materials
+from transfer_cli.runs.machine import Machine, open_machine, say_device
+from transfer_cli.runs.materials import Materials, Plan, open_training_pixels
+from transfer_cli.runs.pretrained import Pretrained, find_weights
 from transfer_cli.runs.saved_model import save_trained
-from transfer_cli.runs.views import PLAIN, shows_evaluation_pixels
+from transfer_cli.runs.views import NO_AUGMENT, shows_evaluation_pixels
 from transfer_cli.strategies.extract import Features, Fitted, Fitting, head_logits
 from transfer_cli.strategies.solvers import SOLVERS
 
 
+def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> ExtractJob | UnlabelledJob:
+    """Everything that the head is fitted with; the backbone is built only where some of its features are missing.
+
+    Raises UserError for what the user's input makes impossible. A head is fitted in seconds: `state` is never there.
+    """
+    config, labelled = e.strategy, e.dataset.labels == "classes"
+    assert isinstance(config, Extract)
+    plan = Plan(e.trainer.epochs, _augment(e, reporter))
+    machine = open_machine(e)
+    pretrained = find_weights(e, machine.seen_weights, reporter)
+    images = sources.load(e.dataset, e.seed)
+    task = Classification(images.classes, e.trainer.metric)
+    backbone = Backbone(e, machine, pretrained, task.width, keep_head=not labelled)
+    readout = checked_readout(backbone, config)
+    compute, reason = _choose_compute(e, machine, pretrained, backbone, readout)
+    pixels = open_training_pixels(e, images, pretrained, plan, machine, reporter, stop)
+    materials = Materials(e, machine, pretrained, plan, task, pixels)
+    size = pretrained.preprocessing.crop_pixels
+    reporter.say(f"model     {e.model.name}: {pretrained.source.label}, {size} px, frozen")
+    say_device(machine.device, reason, reporter)
+    frozen = features_of(backbone, config, readout, compute, materials, reporter, stop)
+    job = ExtractJob if labelled else UnlabelledJob
+    return job(materials, config, backbone, frozen)
+
+
 @dataclass(frozen=True)
-class Extracted:
-    """A head to be fitted to the features of a backbone, which is built only if some are missing."""
+class ExtractJob:
+    """A head to be fitted to the features of a backbone."""
 
     materials: Materials
     config: Extract
     backbone: Backbone
-    readout: Readout | None
-    compute: Compute
+    frozen: Frozen
 
     @property
     def precision(self) -> str:
         """Of the backbone; the head is fitted in fp32."""
-        return self.compute.precision
+        return self.frozen.compute.precision
 
-    def run(self, directory: Path, reporter: Reporter, stop_code: Callable[[], int | None]) -> Outcome:
+    def run(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Outcome:
         """Compute the features that are missing, fit the head, keep the best."""
         m, e = self.materials, self.materials.experiment
-        log = MetricsLog.resume(directory / "metrics.jsonl", 0)
-        frozen = features_of(self.backbone, self.config, self.readout, self.compute, reporter, stop_code)
-        features = self._features(frozen)
+        features = self._features()
         started = time.perf_counter()
-        fitted = SOLVERS[self.config.solver](Fitting(features, e, self.config, log, reporter, stop_code))
+        by_epochs = self.config.solver == "optimizer"
+        lengths = (e.trainer.epochs, features.steps_per_epoch) if by_epochs else (1, 1)
+        recorders.run_starts(RunStart(e, directory, *lengths))
+        fitted = SOLVERS[self.config.solver](Fitting(features, e, self.config, m.task, recorders, reporter, stop))
         seconds = time.perf_counter() - started
         record_trials(fitted.trials, directory)
         facts = self.backbone.facts()
@@ -62,22 +90,21 @@ class Extracted:
             best_epoch=fitted.best_epoch,
             val=fitted.val,
             step=fitted.steps,
-            log=log,
             precision=self.precision,
             save_model=lambda run: self._save(run, fitted, str(facts["classifier"])),
-            test_logits=lambda: head_logits(features, head, "test"),
+            test_outputs=lambda: head_logits(features, head, "test"),
             parameters=(int(facts["parameters"]) + own, own),
-            weights=(m.source.label, self.backbone.weights_sha256),
+            weights=(m.pretrained.source.label, self.backbone.weights_sha256),
             train_seconds=seconds,
             images=fitted.images,
-            more={"backbone_images": frozen.images_computed},
+            more={"backbone_images": self.frozen.images_computed},
         )
 
-    def _features(self, frozen: Frozen) -> Features:
+    def _features(self) -> Features:
         batch_size = self.materials.experiment.trainer.batch_size
         if not self.config.cache:
-            return LiveFeatures(self.materials, frozen, batch_size)
-        cached = CachedFeatures(self.materials, frozen, batch_size)
+            return LiveFeatures(self.materials, self.frozen, batch_size)
+        cached = CachedFeatures(self.materials, self.frozen, batch_size)
         cached.compute()
         return cached
 
@@ -87,33 +114,40 @@ class Extracted:
         save_trained(run, self.materials, {**self.backbone.tensors(), **head}, spec, self.precision)
 
 
-def prepare(experiment: Experiment, reporter: Reporter, state: states.State | None) -> Extracted | Unlabelled:
-    """Choose the precision and check what can be checked; builds the backbone unless all its features are cached."""
-    e, config = experiment, experiment.strategy
-    assert isinstance(config, Extract)
-    augment = e.augment if e.augment.views else PLAIN
-    if e.dataset.labels == "classes" and not e.augment.views and not shows_evaluation_pixels(e.augment):
+def _augment(e: Experiment, reporter: Reporter) -> Augment:
+    """K views where they repeat; else none, since a view that never comes again has no features to keep."""
+    if e.augment.views:
+        return e.augment
+    if e.dataset.labels == "classes" and not shows_evaluation_pixels(e.augment):
         reporter.say(
             "augment   off: features are of the pixels of evaluation; augment.views=<K> gives K augmented views"
         )
-    m = building.gather(e, augment, reporter)
+    return NO_AUGMENT
+
+
+def checked_readout(backbone: Backbone, config: Extract) -> Readout | None:
+    """Where features are read, None for the network's own place.
+
+    Raises UserError for a network without features, or stages that it does not have.
+    """
     readout = Readout(config.pooling, config.stages) if config.stages or config.pooling != "auto" else None
-    unlabelled = e.dataset.labels == "none"
-    backbone = Backbone(m, keep_head=unlabelled)
-    size = m.preprocessing.crop_pixels
+    if backbone.keep_head or readout is not None or not backbone.is_known():
+        _check(backbone.network, config)
+    return readout
+
+
+def _choose_compute(
+    e: Experiment, machine: Machine, pretrained: Pretrained, backbone: Backbone, readout: Readout | None
+) -> tuple[Compute, str]:
+    """The precision of the backbone, and why."""
+    size = pretrained.preprocessing.crop_pixels
     work = {"work": "features", "model": e.model.name, "source": e.model.source, "image_size": size}
 
     def measure() -> dict[str, float]:
         return time_inference(forward_features(backbone.network, readout), size)
 
-    if unlabelled or not backbone.is_known() or readout is not None:
-        _check(backbone.network, config)
-    chosen, reason = choose_precision(e.trainer.precision, m.device, m.precision_memory, work, measure)
-    m = building.with_pixels(m, reporter)
-    reporter.say(f"model     {e.model.name}: {m.source.label}, {size} px, frozen")
-    building.say_device(m, reason, reporter)
-    kind = Unlabelled if unlabelled else Extracted
-    return kind(m, config, backbone, readout, Compute(m.device, chosen))
+    chosen, reason = choose_precision(e.trainer.precision, machine.device, machine.precisions, work, measure)
+    return Compute(machine.device, chosen), reason
 
 
 def _check(network: Network, config: Extract) -> None:
@@ -127,6 +161,5 @@ def _check(network: Network, config: Extract) -> None:
     names = [stage.name for stage in network.stages[:-1]]
     for name in config.stages:
         if name not in names:
-            near = nearest(name, names)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            hint = did_you_mean(name, names)
             raise UserError(f"strategy.stages={name}: no such stage.{hint} Stages: {', '.join(names)}.")

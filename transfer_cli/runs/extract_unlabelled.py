@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,20 +13,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from transfer_cli.config.extract import Extract
-from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import Frozen
+from transfer_cli.engine.stop import Stop
 from transfer_cli.files import write_csv
 from transfer_cli.methods.groups import Groups, group
-from transfer_cli.models.network import Readout
 from transfer_cli.records import sheet
-from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.records.recorder import Recorders
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import materials as building
 from transfer_cli.runs.backbone import Backbone
-from transfer_cli.runs.features import features_of
 from transfer_cli.runs.finish import Outcome
 from transfer_cli.runs.materials import Materials
-from transfer_cli.runs.views import Parts
+from transfer_cli.runs.pretrained import parameter_counts
+from transfer_cli.runs.views import Views
 
 FEATURES, INDEX = "features.safetensors", "index.csv"
 TOP = 5
@@ -36,26 +33,24 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Unlabelled:
+class UnlabelledJob:
     """All images of a set through a backbone that keeps the head it came with, where it came with one."""
 
     materials: Materials
     config: Extract
     backbone: Backbone
-    readout: Readout | None
-    compute: Compute
+    frozen: Frozen
 
     @property
     def precision(self) -> str:
         """Of the backbone."""
-        return self.compute.precision
+        return self.frozen.compute.precision
 
-    def run(self, directory: Path, reporter: Reporter, stop_code: Callable[[], int | None]) -> Outcome:
+    def run(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Outcome:
         """Write features, index and groups into the run directory."""
         m, started = self.materials, time.perf_counter()
-        frozen = features_of(self.backbone, self.config, self.readout, self.compute, reporter, stop_code)
         indices = np.concatenate([m.images.splits[split] for split in SPLITS])
-        features = self._features(frozen)
+        features = self._features()
         groups = group(features, self.config.groups, m.experiment.seed)
         save_file({"features": features}, directory / f".{FEATURES}.writing")
         (directory / f".{FEATURES}.writing").replace(directory / FEATURES)
@@ -70,29 +65,28 @@ class Unlabelled:
             best_epoch=0,
             val=None,
             step=0,
-            log=MetricsLog.resume(directory / "metrics.jsonl", 0),
             precision=self.precision,
             save_model=lambda run: None,
-            test_logits=lambda: None,
-            parameters=building.parameter_counts(self.backbone.network, trainable=False),
-            weights=(m.source.label, self.backbone.weights_sha256),
+            test_outputs=lambda: None,
+            parameters=parameter_counts(self.backbone.network, trainable=False),
+            weights=(m.pretrained.source.label, self.backbone.weights_sha256),
             train_seconds=seconds,
             images=len(features),
-            more={"backbone_images": frozen.images_computed, "feature_width": features.shape[1]},
+            more={"backbone_images": self.frozen.images_computed, "feature_width": features.shape[1]},
         )
 
-    def _features(self, frozen: Frozen) -> Tensor:
+    def _features(self) -> Tensor:
         """[N, D] float32, split after split."""
-        parts = Parts(self.materials)
+        views = Views(self.materials)
         there = [split for split in SPLITS if len(self.materials.images.splits[split])]
-        found = [frozen.of(parts.part(split, None)) for split in there]
+        found = [self.frozen.of(views.split(split, None)) for split in there]
         return torch.cat([rows.rows(np.arange(len(rows))) for rows in found]).float()
 
     def _write_index(self, directory: Path, indices: NDArray[np.int64], features: Tensor, groups: Groups) -> None:
         ids, names = self.materials.images.ids, self.backbone.own_classes
         columns = ["row", "path", "group"]
         guesses: list[list[str]] = [[] for _ in indices]
-        if names and self.readout is None:
+        if names and self.config.pooling == "auto" and not self.config.stages:
             top = min(TOP, len(names))
             columns += [f"{what}_{rank}" for rank in range(1, top + 1) for what in ("label", "probability")]
             guesses = self._guesses(features, names, top)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,12 +9,14 @@ from torch import Tensor
 from transfer_cli.config.extract import Extract
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute
-from transfer_cli.engine.frozen import BATCH_SIZE, Forward, Frozen
+from transfer_cli.engine.evaluation import BATCH_SIZE, Forward
+from transfer_cli.engine.frozen import Frozen
+from transfer_cli.engine.stop import Stop
 from transfer_cli.models.network import Network, Readout
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.backbone import Backbone
 from transfer_cli.runs.materials import Materials
-from transfer_cli.runs.views import Parts, Rows
+from transfer_cli.runs.views import SplitActivations, Views
 from transfer_cli.strategies.extract import Batches
 
 ROWS_AT_ONCE = 4096
@@ -26,35 +26,35 @@ class CachedFeatures:
     """Rows of cached activations. The backbone runs at most once for each sample and view, in this run or before."""
 
     def __init__(self, materials: Materials, frozen: Frozen, batch_size: int) -> None:
-        self._rows = Rows(frozen, materials)
+        self._activations = SplitActivations(frozen, materials)
         images = materials.images
         self._labels = {split: torch.from_numpy(images.labels[images.splits[split]]) for split in images.splits}
         shuffled = materials.shuffled(batch_size)
         self._visits, self.steps_per_epoch = shuffled.visits, shuffled.steps_per_epoch
         self._device = materials.device
-        self.classes = len(images.classes)
+        self.classes = materials.task.width
 
     @property
     def width(self) -> int:
         """D."""
-        return int(self._rows.of_epoch(0).mapped.shape[1])
+        return int(self._activations.of_epoch(0).mapped.shape[1])
 
     def compute(self) -> None:
         """Fill what is missing of all splits and views."""
-        self._rows.compute()
+        self._activations.compute()
 
     def epoch(self, epoch: int) -> Batches:
-        """See Features."""
-        rows = self._rows.of_epoch(epoch)
+        """Rows of the epoch's view, in its order."""
+        rows = self._activations.of_epoch(epoch)
         for positions in self._visits(epoch):
             yield self._batch(rows.rows(positions), self._labels["train"][positions])
 
     def split(self, name: str) -> Batches:
-        """See Features."""
+        """Rows of a split in data set order; of `train` in the first view."""
         labels = self._labels[name]
         if len(labels) == 0:
             return
-        rows = self._rows.of_epoch(0) if name == "train" else self._rows.of(name, None)
+        rows = self._activations.of_epoch(0) if name == "train" else self._activations.of(name, None)
         for start in range(0, len(labels), ROWS_AT_ONCE):
             positions = np.arange(start, min(start + ROWS_AT_ONCE, len(labels)))
             yield self._batch(rows.rows(positions), labels[positions])
@@ -67,10 +67,10 @@ class LiveFeatures:
     """The same features, from a backbone that runs in every epoch: what caching is measured against."""
 
     def __init__(self, materials: Materials, frozen: Frozen, batch_size: int) -> None:
-        self._materials, self._frozen, self._parts = materials, frozen, Parts(materials)
+        self._materials, self._frozen, self._views = materials, frozen, Views(materials)
         shuffled = materials.shuffled(batch_size)
         self._visits, self.steps_per_epoch = shuffled.visits, shuffled.steps_per_epoch
-        self.classes = len(materials.images.classes)
+        self.classes = materials.task.width
 
     @property
     def width(self) -> int:
@@ -79,21 +79,18 @@ class LiveFeatures:
         return int(features.shape[1])
 
     def epoch(self, epoch: int) -> Batches:
-        """See Features."""
-        members, samples, view = (
-            self._materials.images.splits["train"],
-            self._materials.samples,
-            self._parts.view(epoch),
-        )
+        """The backbone runs on every sample of the epoch."""
+        members, samples = self._materials.images.splits["train"], self._materials.samples
+        view = self._views.of_epoch(epoch)
         for positions in self._visits(epoch):
             indices = members[positions]
             yield self._run(samples.evaluation(indices) if view is None else samples.view(indices, view))
 
     def split(self, name: str) -> Batches:
-        """See Features."""
+        """The backbone runs on every sample of the split."""
         if len(self._materials.images.splits[name]) == 0:
             return
-        view = self._parts.view(0) if name == "train" else None
+        view = self._views.of_epoch(0) if name == "train" else None
         for batch in self._materials.ordered(name, self._frozen.batch_size, view):
             yield self._run(batch)
 
@@ -106,21 +103,21 @@ def features_of(
     config: Extract,
     readout: Readout | None,
     compute: Compute,
+    materials: Materials,
     reporter: Reporter,
-    stop_code: Callable[[], int | None],
+    stop: Stop,
 ) -> Frozen:
     """The backbone up to the features [B, D]."""
-    m = backbone.materials
     features = {"pooling": config.pooling, "stages": list(config.stages)} if readout else "network's own"
     return Frozen(
         identity={**backbone.identity, "boundary": "features", "features": features},
         forward=lambda: forward_features(backbone.network, readout),
         compute=compute,
-        place=m.place,
-        batch_size=BATCH_SIZE[m.device.type],
-        cache=m.cache,
+        to_device=materials.to_device,
+        batch_size=BATCH_SIZE[compute.device.type],
+        cache=materials.machine.cache,
         count=reporter.count,
-        stop_code=stop_code,
+        stop=stop,
     )
 
 

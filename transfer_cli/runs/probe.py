@@ -1,8 +1,10 @@
-"""A head fitted to the features of the frozen network before it is finetuned (LP-FT: Kumar 2022)."""
+"""A linear head fitted to the frozen features of a network before, or beside, its training.
+
+"Fine-tuning can distort pretrained features and underperform out-of-distribution" (Kumar 2022, arXiv 2202.10054).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +12,15 @@ from transfer_cli.config.extract import Extract, Grid
 from transfer_cli.config.optimizers import AdamFamily, Smooth
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.device import Compute
-from transfer_cli.engine.frozen import Frozen
+from transfer_cli.engine.stop import Stop
 from transfer_cli.models.network import Network
-from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.records.metrics import MetricsRecorder
+from transfer_cli.records.recorder import Recorders
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.features import CachedFeatures
 from transfer_cli.runs.materials import Materials
-from transfer_cli.runs.prefix import at_boundary
-from transfer_cli.runs.views import PLAIN
+from transfer_cli.runs.prefix import frozen_prefix
+from transfer_cli.runs.views import NO_AUGMENT
 from transfer_cli.strategies.extract import Fitted, Fitting
 from transfer_cli.strategies.grid import by_optimizer
 
@@ -32,26 +35,23 @@ def fit_probe(
     network: Network,
     epochs: int,
     compute: Compute,
-    directory: Path,
+    directory: Path | None,
     reporter: Reporter,
-    stop_code: Callable[[], int | None],
+    stop: Stop,
 ) -> Fitted:
     """A linear head on the features [B, D] of `network`, whose tensors must be those it started from.
 
-    Features are of the pixels of evaluation, or of every view where these repeat. Its epochs go to `probe.jsonl`.
+    Features are of the pixels of evaluation, or of every view where these repeat. With a run directory its epochs go
+    to `probe.jsonl` there.
     """
     augment = materials.augment
-    plain = replace(augment, mixup=0.0, cutmix=0.0) if augment.views else PLAIN
-    m = replace(materials, augment=plain)
-    frozen: Frozen = at_boundary(m, network, len(network.stages) - 1, compute, reporter)
-    frozen.stop_code = stop_code
+    m = materials.with_augment(replace(augment, mixup=0.0, cutmix=0.0) if augment.views else NO_AUGMENT)
+    frozen = frozen_prefix(m, network, len(network.stages) - 1, compute, reporter, stop)
     features = CachedFeatures(m, frozen, BATCH_SIZE)
     features.compute()
-    probe = _probe(m.experiment, epochs)
-    log = MetricsLog.resume(directory / LOG, 0)
-    config = probe.strategy
-    assert isinstance(config, Extract)
-    fitted = by_optimizer(Fitting(features, probe, config, log, Reporter(quiet=True, prints_result=False), stop_code))
+    experiment, config = _probe(m.experiment, epochs)
+    recorders = Recorders([] if directory is None else [MetricsRecorder(directory / LOG)])
+    fitted = by_optimizer(Fitting(features, experiment, config, m.task, recorders, reporter, stop))
     found = "" if fitted.val is None else f": {100 * fitted.val['accuracy']:.2f} % on validation"
     reporter.say(f"head      fitted to the frozen features in {epochs} epochs{found}")
     return fitted
@@ -62,7 +62,7 @@ def put_head(network: Network, fitted: Fitted) -> None:
     network.module.get_submodule(network.classifier).load_state_dict(fitted.tensors)
 
 
-def _probe(e: Experiment, epochs: int) -> Experiment:
+def _probe(e: Experiment, epochs: int) -> tuple[Experiment, Extract]:
     """The experiment that fits the head: AdamW, several rates at once, on standardised features."""
     config = Extract(
         name="extract",
@@ -78,10 +78,11 @@ def _probe(e: Experiment, epochs: int) -> Experiment:
         cache=True,
         grid=Grid(RATES, (), ()),
     )
-    return replace(
+    experiment = replace(
         e,
         strategy=config,
         optimizer=AdamFamily("adamw", RATES[0], 0.01, (0.9, 0.999), 1e-8),
         scheduler=Smooth("cosine", 0.05, 0.01, 0.0),
         trainer=replace(e.trainer, epochs=epochs, batch_size=BATCH_SIZE),
     )
+    return experiment, config

@@ -15,7 +15,7 @@ from torch import Tensor
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine import device as devices
-from transfer_cli.engine.device import Compute, Normalize, Place, PlacePixels
+from transfer_cli.engine.device import Compute, Normalize, PixelsToDevice, ToDevice
 from transfer_cli.errors import UserError
 from transfer_cli.files import fsync_directory, write_json
 from transfer_cli.models import backbones, weights
@@ -39,9 +39,9 @@ class Trained:
     compute: Compute
 
     @property
-    def place(self) -> Place:
+    def to_device(self) -> ToDevice:
         """Batches of pixels to network inputs on the device."""
-        return PlacePixels(Normalize(self.preprocessing.mean, self.preprocessing.std, self.compute.device))
+        return PixelsToDevice(Normalize(self.preprocessing.mean, self.preprocessing.std, self.compute.device))
 
 
 def save_trained(
@@ -52,7 +52,7 @@ def save_trained(
     save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary)
     os.replace(temporary, directory / WEIGHTS)
     fsync_directory(directory)
-    model = materials.experiment.model
+    model = materials.pretrained.model
     description = {
         "model": {"name": model.name, "source": model.source},
         "classes": list(materials.images.classes),

@@ -1,4 +1,4 @@
-"""What a frozen prefix is run on: the splits of the data set, and the views of the training images."""
+"""What a frozen prefix runs on: the splits of the data set, and the views of the training images."""
 
 from __future__ import annotations
 
@@ -12,73 +12,74 @@ from numpy.typing import NDArray
 from transfer_cli.cache.activations import Activations
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.views.augment import view_of
-from transfer_cli.engine.frozen import Frozen, Part
+from transfer_cli.engine.frozen import Frozen, SplitView
 from transfer_cli.runs.materials import Materials
 
 # Training sees the pixels of evaluation where nothing varies.
-PLAIN = Augment("none", None, None, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0)
+NO_AUGMENT = Augment("none", None, None, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a frozen prefix is run on in this run: the splits, and the views of the training images."""
+class Views:
+    """The splits of a run, and the views in which its training images are seen."""
 
     materials: Materials
 
     @property
-    def repeats(self) -> bool:
-        """Whether the views of training images come again, so that what is made of them is worth keeping."""
+    def repeat(self) -> bool:
+        """Whether the views of training images come again, so that what is computed from them is worth keeping."""
         return shows_evaluation_pixels(self.materials.augment) or self.materials.augment.views is not None
 
-    def view(self, epoch: int) -> int | None:
+    def of_epoch(self, epoch: int) -> int | None:
         """The view of an epoch; None where training sees the pixels of evaluation."""
         augment = self.materials.augment
         return None if shows_evaluation_pixels(augment) else view_of(epoch, augment)
 
-    def wanted(self) -> list[tuple[str, int | None]]:
+    def all(self) -> list[tuple[str, int | None]]:
         """Every (split, view) that has images."""
         augment = self.materials.augment
         training: list[int | None] = [None] if shows_evaluation_pixels(augment) else list(range(augment.views or 0))
         pairs = [("train", view) for view in training] + [("val", None), ("test", None)]
         return [(split, view) for split, view in pairs if len(self.materials.images.splits[split])]
 
-    def part(self, split: str, view: int | None) -> Part:
+    def split(self, split: str, view: int | None) -> SplitView:
         """The samples of a split in a view."""
         m = self.materials
         indices = m.images.splits[split]
         key = {"samples": m.pixels.store.fingerprint(indices), "preprocessing": m.preprocessing.to_dict()}
         if view is not None:
             key["augment"] = view_key(m.augment, m.experiment.seed, m.experiment.dataset.source_factor, indices)
-        return Part(split, view, len(indices), key, lambda size: m.ordered(split, size, view))
+        return SplitView(split, view, len(indices), key, lambda size: m.ordered(split, size, view))
 
 
-class Rows:
-    """Activations of every part of a run, each opened once."""
+class SplitActivations:
+    """Activations of every split and view of a run, each opened once."""
 
     def __init__(self, frozen: Frozen, materials: Materials) -> None:
-        self.parts = Parts(materials)
+        self.views = Views(materials)
         self._frozen = frozen
         self._open: dict[tuple[str, int | None], Activations] = {}
 
     def of(self, split: str, view: int | None) -> Activations:
         """One row a sample of a split, in data set order; computed now if no run before has done it."""
         if (split, view) not in self._open:
-            self._open[split, view] = self._frozen.of(self.parts.part(split, view))
+            self._open[split, view] = self._frozen.of(self.views.split(split, view))
         return self._open[split, view]
 
     def of_epoch(self, epoch: int) -> Activations:
         """Those of the training samples in the view of an epoch."""
-        return self.of("train", self.parts.view(epoch))
+        return self.of("train", self.views.of_epoch(epoch))
 
     def compute(self) -> None:
         """Fill what is missing of all splits and views."""
-        for split, view in self.parts.wanted():
+        for split, view in self.views.all():
             self.of(split, view)
 
 
 def shows_evaluation_pixels(augment: Augment) -> bool:
     """Whether every view is the pixels of evaluation, whatever the recipe is called."""
-    return replace(augment, name=PLAIN.name, views=None, crop_ratio=PLAIN.crop_ratio, mixup=0.0, cutmix=0.0) == PLAIN
+    own = {"name": NO_AUGMENT.name, "views": None, "crop_ratio": NO_AUGMENT.crop_ratio, "mixup": 0.0, "cutmix": 0.0}
+    return replace(augment, **own) == NO_AUGMENT  # type: ignore[arg-type]
 
 
 def view_key(augment: Augment, seed: int, source_factor: float, indices: NDArray[np.int64]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,16 +14,17 @@ from torch import Tensor
 
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.schema import Experiment
-from transfer_cli.errors import Stopped
+from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.task import Task
 from transfer_cli.methods.probes.linear_layer import Standardiser, standardiser
+from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import BUILDERS, HeadSpec
 from transfer_cli.models.network import run_frozen
-from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.records.recorder import Recorders
 from transfer_cli.records.terminal import Reporter
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 """Features [B, D] float32 and labels [B] int64, on the device."""
-Scores = dict[str, float]
 
 
 class Features(Protocol):
@@ -53,9 +54,10 @@ class Fitting:
     features: Features
     experiment: Experiment
     config: Extract
-    log: MetricsLog
+    task: Task
+    recorders: Recorders
     reporter: Reporter
-    stop_code: Callable[[], int | None]
+    stop: Stop
     started: float = field(default_factory=time.perf_counter)
 
     def seconds(self) -> float:
@@ -64,12 +66,10 @@ class Fitting:
 
     def check_stop(self) -> None:
         """Raises Stopped where a signal came. Nothing is lost: features are kept, and a head is fitted in seconds."""
-        code = self.stop_code()
-        if code is not None:
-            raise Stopped(code, "while the head was fitted; the same command with resume=auto fits it again")
+        self.stop.check("while the head was fitted; the same command with resume=auto fits it again")
 
     def table(self, split: str) -> tuple[Tensor, Tensor]:
-        """See `table`."""
+        """All features [N, D] and labels [N] of a split, in memory; of an empty split [0, D] and [0]."""
         return table(self.features, split)
 
     def scaler(self, train: Tensor) -> Standardiser:

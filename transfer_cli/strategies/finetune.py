@@ -2,69 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from transfer_cli.config.finetune import Finetune as Config
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.strategy import ParameterGroup, StepResult
-from transfer_cli.models.network import run_frozen
+from transfer_cli.engine.objective import Objective
+from transfer_cli.engine.strategy import StepResult
+from transfer_cli.models.network import Network, run_frozen
 from transfer_cli.models.taps import forward_taps
-from transfer_cli.strategies.groups import Rates, parameter_groups
-from transfer_cli.strategies.objective import Objective
-from transfer_cli.strategies.penalties import Penalty, Seen
-from transfer_cli.strategies.trainable import Trainable
+from transfer_cli.strategies.adapting import adapt
+from transfer_cli.strategies.penalties import ForwardPass, Penalty
+from transfer_cli.strategies.trainable import Trainable, selected, thawing
 
 
-class Finetune:
-    """A classification loss, and penalties, on what `trainable` says."""
+class Finetune(nn.Module):
+    """A classification loss, and penalties by name, on what `trainable` says."""
+
+    network: Network
 
     def __init__(
-        self, trainable: Trainable, rates: Rates, objective: Objective, penalties: Sequence[Penalty] = ()
+        self, trainable: Trainable, objective: Objective, penalties: Mapping[str, Penalty] | None = None
     ) -> None:
+        super().__init__()
         self.network = trainable.network
-        self.trainable, self.rates, self.objective = trainable, rates, objective
-        self.penalties = penalties
-        self.boundary = trainable.boundary
-        self.start = 0
-        """The stage that batches enter at: `boundary` where the activations before it are known."""
-        self.first = self.boundary
+        self.trainable, self.objective = trainable, objective
+        self.penalties = dict(penalties or {})
+        self.first = trainable.boundary
         """The first stage that trains in this epoch."""
 
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Groups by stage and rate; nothing decays on biases and norms."""
-        return parameter_groups(self.trainable, self.rates)
-
     def train_mode(self, epoch: int) -> None:
-        """See Strategy."""
+        """What has thawed by `epoch` trains; what is frozen is in eval mode, so that BatchNorm statistics stay."""
         self.trainable.apply(epoch)
         self.first = self.trainable.boundary_at(epoch)
 
-    def step(self, batch: Batch) -> StepResult:
+    def forward(self, batch: Batch) -> StepResult:
         """The loss of one batch; nothing is kept for the backward pass of frozen stages."""
-        activations = self._frozen(batch.inputs)
+        activations = self._frozen(batch.inputs, batch.stage)
         logits, features = self._forward(activations)
-        targets = batch.extras.get("targets", batch.labels)
-        loss = self.objective(logits, targets, batch.extras.get("weight"))
-        if self.penalties:
-            seen = Seen(self.network, self.first, activations, features)
-            loss = loss + torch.stack([penalty(seen) for penalty in self.penalties]).sum()
-        return StepResult(loss, logits)
+        targets = batch.labels if batch.targets is None else batch.targets
+        loss = self.objective(logits, targets, batch.weights)
+        if not self.penalties:
+            return StepResult(loss, logits)
+        made = ForwardPass(self.network, self.first, activations, features)
+        added = {name: penalty(made) for name, penalty in self.penalties.items()}
+        parts = {"objective": loss.detach(), **{name: value.detach() for name, value in added.items()}}
+        return StepResult(loss + torch.stack(list(added.values())).sum(), logits, parts)
 
-    def _frozen(self, inputs: Tensor) -> Tensor:
-        """What stage `first` takes."""
-        if self.start == self.first:
+    def _frozen(self, inputs: Tensor, start: int) -> Tensor:
+        """What stage `first` takes, from inputs that stage number `start` takes."""
+        if start == self.first:
             return inputs
         with torch.no_grad():
-            return run_frozen(partial(self.network.forward_between, self.start, self.first), inputs)
+            return run_frozen(partial(self.network.forward_between, start, self.first), inputs)
 
     def _forward(self, activations: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits, and the features that penalties look at of the stages that train."""
-        training = [stage.name for stage in self.network.stages[self.first :]]
-        taps = {name for penalty in self.penalties for name in penalty.taps if name in training}
+        taps = self._taps()
         if taps:
             return forward_taps(self.network, activations, taps, self.first)
         whole = self.first == 0
         return (self.network(activations) if whole else self.network.forward_from(self.first, activations)), {}
+
+    def _taps(self) -> Sequence[str]:
+        training = [stage.name for stage in self.network.stages[self.first :]]
+        wanted = {name for penalty in self.penalties.values() for name in penalty.taps}
+        return [name for name in training if name in wanted]
+
+
+def what_trains(network: Network, config: Config, epochs: int) -> Trainable:
+    """The parameters that `config` lets train, and when; the network may get adapters.
+
+    Raises UserError for options that this network cannot have.
+    """
+    names = selected(network, config.unfreeze, config.batch_norm)
+    names = adapt(network, names, config.adapter, config.adapter_rank, config.adapter_alpha)
+    return thawing(network, names, gradual=config.gradual, epochs=epochs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
@@ -16,36 +16,42 @@ from torch import Tensor
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.optimizers import AdamFamily, Sgd
 from transfer_cli.config.schema import Experiment
+from transfer_cli.engine.best import Best
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.errors import RunError
 from transfer_cli.methods.probes.linear_heads import ManyHeads
 from transfer_cli.methods.probes.linear_layer import LinearLayer, Standardiser
 from transfer_cli.methods.probes.row_optimizers import ROW_OPTIMIZERS, RowOptimizer
 from transfer_cli.methods.probes.sharded_heads import ShardedHeads
+from transfer_cli.methods.scores import WORST, Rank, Scores
 from transfer_cli.models.heads import HeadSpec
-from transfer_cli.records.scores import scores
-from transfer_cli.strategies.extract import Fitted, Fitting, Scores
+from transfer_cli.records.recorder import EpochEnd, Step
+from transfer_cli.strategies.extract import Fitted, Fitting
 
-Rank = tuple[float, float]
-"""Accuracy and negated loss on validation: the larger the better."""
 # Multiplications in one product from which several threads gain more than they cost.
 SHARED_PRODUCTS = 2**26
-WORST: Rank = (-1.0, -math.inf)
 
 
 @dataclass
 class Candidate:
-    """One head of a grid, and the best that it has come by."""
+    """One head of a grid, and its best epoch so far."""
 
     lr: float
     weight_decay: float
     seed: int
     best_epoch: int = 0
     rank: Rank = WORST
+    accuracy: float | None = None
+    loss: float | None = None
 
     def values(self) -> dict[str, float]:
         """What tells it from the others."""
         return {"lr": self.lr, "weight_decay": self.weight_decay, "seed": self.seed}
+
+    def offer(self, epoch: int, rank: Rank, accuracy: float, loss: float) -> None:
+        """Note an epoch if it is its best."""
+        if rank > self.rank:
+            self.best_epoch, self.rank, self.accuracy, self.loss = epoch, rank, accuracy, loss
 
 
 def candidates(e: Experiment, config: Extract) -> list[Candidate]:
@@ -61,10 +67,8 @@ def by_optimizer(f: Fitting) -> Fitted:
     train, _ = f.table("train")
     with _one_thread_an_operation(f, train.shape[1]) as threads, _heads(f, grid, train, threads) as heads:
         course = _Course(f, heads, grid, f.scaler(train))
-        with f.reporter.progress(e.trainer.epochs, f.features.steps_per_epoch) as bar:
-            for epoch in range(e.trainer.epochs):
-                bar.start_epoch(epoch + 1)
-                course.run_epoch(epoch, bar.step)
+        for epoch in range(e.trainer.epochs):
+            course.run_epoch(epoch)
         return course.fitted()
 
 
@@ -110,19 +114,16 @@ def _some_heads(f: Fitting, grid: list[Candidate], train: Tensor) -> ManyHeads:
 
 @dataclass
 class _Course:
-    """A fit by epochs, and the best that it has come by."""
+    """A fit by epochs, and the best head so far: its number and its layers."""
 
     f: Fitting
     heads: ShardedHeads
     grid: list[Candidate]
     scaler: Standardiser
     images: int = 0
-    chosen: Candidate | None = None
-    chosen_rank: Rank = WORST
-    layers: list[LinearLayer] = field(default_factory=list)
-    val: Scores | None = None
+    best: Best[tuple[int, list[LinearLayer]]] = field(default_factory=Best)
 
-    def run_epoch(self, epoch: int, progress: Callable[[int], None]) -> None:
+    def run_epoch(self, epoch: int) -> None:
         """Train on every batch, validate all heads, keep the best."""
         f, heads = self.f, self.heads
         losses = torch.zeros(len(self.grid), dtype=torch.float64, device=self.scaler.mean.device)
@@ -134,7 +135,7 @@ class _Course:
             losses += step.losses * len(labels)
             correct += step.correct
             seen += len(labels)
-            progress(len(labels))
+            f.recorders.step(Step(len(labels)))
         self.images += seen
         speed = seen / max(time.perf_counter() - started, 1e-9)
         self._finish_epoch(epoch + 1, (losses / seen).tolist(), (correct / seen).tolist(), speed)
@@ -147,48 +148,57 @@ class _Course:
                 f"({min(one.lr for one in self.grid):g} or more here), or set strategy.standardize=true."
             )
         leader, val = self._validate(epoch)
-        one = self.grid[leader]
-        train = {"loss": losses[leader], "accuracy": accuracies[leader]}
-        step, values = self.heads.steps, one.values() if len(self.grid) > 1 else {}
-        rate = one.lr * _multiplier(e, step - 1, e.trainer.epochs * f.features.steps_per_epoch)
-        f.log.write(step=step, epoch=epoch, split="train", **train, learning_rate=rate, **values)
-        if val is not None:
-            f.log.write(step=step, epoch=epoch, split="val", **val, **values)
-        best = val is not None and self.chosen is one and one.best_epoch == epoch
-        f.reporter.epoch_line(epoch, e.trainer.epochs, train, val, images_per_second=speed, best=best)
+        is_best = self.best.offer(epoch, val, f.task, lambda: (leader, self.heads.head(leader)))
+        one, step = self.grid[leader], self.heads.steps
+        splits = {"train": {"loss": losses[leader], "accuracy": accuracies[leader]}}
+        f.recorders.epoch_ends(
+            EpochEnd(
+                epoch=epoch,
+                step=step,
+                splits=splits if val is None else {**splits, "val": val},
+                learning_rate=one.lr * _multiplier(e, step - 1, e.trainer.epochs * f.features.steps_per_epoch),
+                images_per_second=speed,
+                is_best=is_best and val is not None,
+                candidate=one.values() if len(self.grid) > 1 else {},
+            )
+        )
 
     def _validate(self, epoch: int) -> tuple[int, Scores | None]:
-        """The head that leads in this epoch and its scores; keeps the layers of the best so far."""
+        """The head that leads in this epoch and its scores; without validation samples the first head."""
         rows, labels = self.f.table("val")
         if len(labels) == 0:
-            # Nothing to choose by: the last epoch of the first head.
-            self._keep(0, epoch, (0.0, float(epoch)), None)
+            self.grid[0].best_epoch = epoch
             return 0, None
         rows = self.scaler.apply(rows)
         measured = self.heads.scores(rows, labels)
-        pairs = zip(measured.accuracies.tolist(), measured.losses.tolist(), strict=True)
-        ranks = [(accuracy, -loss) if math.isfinite(loss) else WORST for accuracy, loss in pairs]
+        ranks = []
+        triples = zip(self.grid, measured.accuracies.tolist(), measured.losses.tolist(), strict=True)
+        for number, (one, accuracy, loss) in enumerate(triples):
+            ranks.append(self._rank(number, accuracy, loss, rows, labels))
+            one.offer(epoch, ranks[-1], accuracy, loss)
         leader = max(range(len(ranks)), key=ranks.__getitem__)
-        for one, rank in zip(self.grid, ranks, strict=True):
-            if rank > one.rank:
-                one.rank, one.best_epoch = rank, epoch
-        val = scores(self.heads.logits_of(leader, rows).cpu().numpy(), labels.cpu().numpy())
-        if ranks[leader] > self.chosen_rank:
-            self._keep(leader, epoch, ranks[leader], val)
-        return leader, val
+        return leader, self._scores(leader, rows, labels)
 
-    def _keep(self, index: int, epoch: int, rank: Rank, val: Scores | None) -> None:
-        self.chosen, self.chosen_rank, self.val = self.grid[index], rank, val
-        self.chosen.rank, self.chosen.best_epoch = rank, epoch
-        self.layers = self.heads.head(index)
+    def _rank(self, number: int, accuracy: float, loss: float, rows: Tensor, labels: Tensor) -> Rank:
+        """Where a head stands; only metrics that all heads together do not give need its own scores."""
+        task = self.f.task
+        if not math.isfinite(loss):
+            return WORST
+        if task.metric in ("accuracy", "loss"):
+            return task.rank({"accuracy": accuracy, "loss": loss})
+        return task.rank(self._scores(number, rows, labels))
+
+    def _scores(self, number: int, rows: Tensor, labels: Tensor) -> Scores:
+        return self.f.task.scores(self.heads.logits_of(number, rows).cpu().numpy(), labels.cpu().numpy())
 
     def fitted(self) -> Fitted:
         """The best head, with the standardisation folded into its first layer."""
-        assert self.chosen is not None
-        first, *rest = self.layers
+        assert self.best.kept is not None
+        chosen, (first, *rest) = self.best.kept
         layers = [self.scaler.fold(first), *rest]
         hidden = len(first.bias) if rest else 0
         names = ["0.", "2."] if rest else [""]
+        ranked = sorted(self.grid, key=lambda one: one.rank, reverse=True)
         return Fitted(
             spec=HeadSpec(kind="mlp" if rest else "probe", width=first.weight.shape[1], hidden=hidden),
             tensors={
@@ -196,17 +206,17 @@ class _Course:
                 for name, layer in zip(names, layers, strict=True)
                 for part, tensor in layer._asdict().items()
             },
-            best_epoch=self.chosen.best_epoch,
-            val=self.val,
+            best_epoch=self.best.epoch,
+            val=self.best.val,
             steps=self.heads.steps,
             images=self.images,
-            trials=[self._trial(one) for one in self.grid] if len(self.grid) > 1 else [],
+            trials=[_trial(one, chosen=one is self.grid[chosen]) for one in ranked] if len(ranked) > 1 else [],
         )
 
-    def _trial(self, one: Candidate) -> dict[str, Any]:
-        accuracy, loss = (one.rank[0], -one.rank[1]) if one.best_epoch else (None, None)
-        row = {**one.values(), "best_epoch": one.best_epoch, "val_accuracy": accuracy, "val_loss": loss}
-        return {**row, "chosen": one is self.chosen}
+
+def _trial(one: Candidate, *, chosen: bool) -> dict[str, Any]:
+    scores = {"best_epoch": one.best_epoch, "val_accuracy": one.accuracy, "val_loss": one.loss}
+    return {**one.values(), **scores, "chosen": chosen}
 
 
 def _rule(e: Experiment) -> RowOptimizer:

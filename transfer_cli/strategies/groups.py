@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from transfer_cli.config.optimizers import Optimizer
-from transfer_cli.engine.strategy import ParameterGroup, Strategy
+from transfer_cli.engine.strategy import ParameterGroup
 from transfer_cli.errors import UserError
 from transfer_cli.methods.rates import layer_multiplier, match, pattern_multipliers
+from transfer_cli.models.network import Network
 from transfer_cli.records.parameters import Row
 from transfer_cli.strategies.trainable import Trainable, names_of_stages, stage_levels, stage_of
 
@@ -69,14 +70,12 @@ def _by_rule(trainable: Trainable, rules: Sequence[tuple[str, float]]) -> dict[s
     return pattern_multipliers(training, rules, KEY, stages)
 
 
-def rows(strategy: Strategy, optimizer: Optimizer) -> list[Row]:
+def rows(network: Network, groups: Sequence[ParameterGroup], optimizer: Optimizer) -> list[Row]:
     """A row for each group, and one for what is frozen of each stage, from the lowest stage up.
 
-    What trains beside the network comes last.
+    What a loss learns besides the network comes last.
     """
-    network = strategy.network
     order = {stage.name: number for number, stage in enumerate(network.stages)}
-    groups = strategy.parameter_groups()
     training = {name for group in groups for name in group.parameters}
     frozen: dict[str, int] = {}
     for name, parameter in network.module.named_parameters():

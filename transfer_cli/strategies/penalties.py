@@ -1,23 +1,29 @@
-"""Penalties on top of the classification loss, for what one step of finetuning sees."""
+"""Penalties on top of the classification loss: `PENALTIES` has each under the name of its block of options.
+
+A penalty is a dataclass of its options, a function that makes it ready for a network, and a row of the table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from transfer_cli.config.convert import Count, NotNegative, convert
+from transfer_cli.errors import UserError, unknown
 from transfer_cli.methods import regularizers
+from transfer_cli.methods.adapters import is_adapter
 from transfer_cli.models.network import Network
 from transfer_cli.models.taps import forward_taps
 from transfer_cli.strategies.trainable import Trainable, stage_of
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A forward pass: what stage number `first`, the lowest that trains now, took, and features of later stages."""
+class ForwardPass:
+    """What one step computed: the inputs of stage number `first`, the lowest that trains now, and later features."""
 
     network: Network
     first: int
@@ -25,79 +31,180 @@ class Seen:
     features: Mapping[str, Tensor]
 
 
-class Penalty(Protocol):
-    """What is added to the loss of a batch."""
+@dataclass(frozen=True)
+class Penalty:
+    """What is added to the mean loss of a batch, [], by the features of the stages `taps`; frozen ones show none."""
 
-    @property
-    def taps(self) -> tuple[str, ...]:
-        """The stages whose features it looks at; a frozen stage has none to show."""
-        ...
-
-    def __call__(self, seen: Seen) -> Tensor:
-        """What is added to the mean loss of a batch, []."""
-        ...
-
-
-class L2Sp:
-    """Distance to the weights at its making, and the size of the head's (Li 2018)."""
-
+    compute: Callable[[ForwardPass], Tensor]
     taps: tuple[str, ...] = ()
 
-    def __init__(self, trainable: Trainable, alpha: float, beta: float) -> None:
-        network, self.alpha, self.beta = trainable.network, alpha, beta
-        head = len(network.stages) - 1
-        self.names = trainable.names
-        self.start = {
-            name: parameter.detach().clone()
-            for name, parameter in network.module.named_parameters()
-            if name in trainable.names and stage_of(network, name) != head
-        }
+    def __call__(self, made: ForwardPass) -> Tensor:
+        """[], on the device of the batch."""
+        return self.compute(made)
 
-    def __call__(self, seen: Seen) -> Tensor:
-        """See Penalty. What has not thawed yet stands at its start."""
-        training = {
-            name: p for name, p in seen.network.module.named_parameters() if name in self.names and p.requires_grad
-        }
-        return regularizers.l2_sp(training, self.start, self.alpha, self.beta)
+
+@dataclass(frozen=True)
+class Source:
+    """The network as it was before training, for penalties that compare with it; it never changes."""
+
+    network: Network
+    channel_weights: Callable[[tuple[str, ...]], dict[str, Tensor]]
+    """By stage, how much each channel matters for the new classes, [C]."""
+
+
+@dataclass(frozen=True)
+class L2Sp:
+    """alpha/2 times the squared distance to the start, beta/2 times the squared size of the head; 0: off."""
+
+    alpha: NotNegative
+    beta: NotNegative
+
+
+def _l2_sp(options: L2Sp, training: Trainable, source: Source | None) -> Penalty:
+    """Explicit inductive bias for transfer learning with convolutional networks (Li 2018, arXiv 1802.01483)."""
+    if options.alpha > 0 and any(is_adapter(name) for name in training.names):
+        raise UserError(
+            f"strategy.l2sp.alpha={options.alpha}: with strategy.adapter=lora or linear the weights never move; "
+            "leave one of them out."
+        )
+    network, head = training.network, len(training.network.stages) - 1
+    start = {
+        name: parameter.detach().clone()
+        for name, parameter in network.module.named_parameters()
+        if name in training.names and stage_of(network, name) != head
+    }
+
+    def compute(made: ForwardPass) -> Tensor:
+        # What has not thawed yet stands at its start.
+        named = made.network.module.named_parameters()
+        moving = {name: p for name, p in named if name in training.names and p.requires_grad}
+        return regularizers.l2_sp(moving, start, options.alpha, options.beta)
+
+    return Penalty(compute)
 
 
 @dataclass(frozen=True)
 class Bss:
-    """Batch spectral shrinkage of the features before the head (Chen 2019)."""
+    """`weight` times the squares of the `k` smallest singular values of a batch's features; 0: off."""
 
-    weight: float
-    k: int
-    taps: tuple[str, ...] = ("pool",)
-
-    def __call__(self, seen: Seen) -> Tensor:
-        """See Penalty."""
-        shrunk = [regularizers.bss(features, self.k) for features in seen.features.values()]
-        return self.weight * sum(shrunk, torch.zeros((), device=seen.activations.device))
+    weight: NotNegative
+    k: Count
 
 
-@dataclass
+def _bss(options: Bss, training: Trainable, source: Source | None) -> Penalty:
+    """Catastrophic forgetting meets negative transfer: batch spectral shrinkage (Chen 2019, NeurIPS)."""
+    _check_features_change("bss", training)
+
+    def compute(made: ForwardPass) -> Tensor:
+        features = made.features.get("pool")
+        return _nothing(made) if features is None else options.weight * regularizers.bss(features, options.k)
+
+    return Penalty(compute, ("pool",))
+
+
+@dataclass(frozen=True)
 class Delta:
-    """Attention-weighted distance to the features of the source network (Li 2019)."""
+    """`weight` times the distance to the source network's features at `stages`; none: the last before pooling."""
 
-    weight: float
-    taps: tuple[str, ...]
-    source: Network
-    """A copy from before training; it never changes."""
-    attention: dict[str, Tensor] = field(default_factory=dict)
-    """By stage, the weights of its channels [C]; filled before the first step."""
+    weight: NotNegative
+    stages: tuple[str, ...]
 
-    def __call__(self, seen: Seen) -> Tensor:
-        """See Penalty."""
-        names = [name for name in self.taps if name in seen.features]
+
+def _delta(options: Delta, training: Trainable, source: Source | None) -> Penalty:
+    """DELTA: deep learning transfer using feature map with attention (Li 2019, arXiv 1901.09229)."""
+    _check_features_change("delta", training)
+    taps = _delta_stages(training, options)
+    if source is None:
+        # A step costs the same whatever it is compared with.
+        network, weights = training.network, {}
+    else:
+        network, weights = source.network, source.channel_weights(taps)
+
+    def compute(made: ForwardPass) -> Tensor:
+        names = [name for name in taps if name in made.features]
         if not names:
-            return torch.zeros((), device=seen.activations.device)
+            return _nothing(made)
         with torch.no_grad():
-            _, source = forward_taps(self.source.eval(), seen.activations, names, seen.first)
-        ours, theirs = [seen.features[name] for name in names], [source[name] for name in names]
-        weights = [self._weights(name, features) for name, features in zip(names, ours, strict=True)]
-        return self.weight * regularizers.delta(ours, theirs, weights)
+            _, theirs = forward_taps(network.eval(), made.activations, names, made.first)
+        ours = [made.features[name] for name in names]
+        attention = [weights.get(name, _alike(features)) for name, features in zip(names, ours, strict=True)]
+        return options.weight * regularizers.delta(ours, [theirs[name] for name in names], attention)
 
-    def _weights(self, name: str, features: Tensor) -> Tensor:
-        """Alike for all channels until they are known: for timing a step."""
-        channels = features.shape[1]
-        return self.attention.get(name, torch.full((channels,), 1 / channels, device=features.device))
+    return Penalty(compute, taps)
+
+
+def _delta_stages(training: Trainable, options: Delta) -> tuple[str, ...]:
+    """The stages whose features are compared. Raises UserError for one that there is not, or that never changes."""
+    body = [stage.name for stage in training.network.stages[:-2]]
+    for name in options.stages:
+        if name not in body:
+            raise unknown("strategy.delta.stages", name, body)
+        if body.index(name) < training.boundary:
+            raise UserError(f"strategy.delta.stages={name}: this stage is frozen, its features never change.")
+    return options.stages or (body[-1],)
+
+
+def _alike(features: Tensor) -> Tensor:
+    """The same weight for every channel of features [B, C, ...], [C]."""
+    return torch.full((features.shape[1],), 1 / features.shape[1], device=features.device)
+
+
+def _nothing(made: ForwardPass) -> Tensor:
+    return torch.zeros((), device=made.activations.device)
+
+
+def _check_features_change(name: str, training: Trainable) -> None:
+    if not training.network.has_features:
+        raise UserError(f"strategy.{name}: this model has no features [B, D] before its head.")
+    if training.boundary == len(training.network.stages) - 1:
+        raise UserError(f"strategy.{name}: with strategy.unfreeze=head features never change; let more than it train.")
+
+
+@dataclass(frozen=True)
+class PenaltyKind:
+    """One row of the table: the options, the function that makes a penalty of them, and what it needs."""
+
+    options: type
+    ready: Callable[[Any, Trainable, Source | None], Penalty]
+    is_on: Callable[[Any], bool] = lambda options: bool(options.weight > 0)
+    compares: bool = False
+    """Whether it compares with the source network."""
+
+
+PENALTIES = {
+    "l2sp": PenaltyKind(L2Sp, _l2_sp, is_on=lambda options: options.alpha > 0 or options.beta > 0),
+    "bss": PenaltyKind(Bss, _bss),
+    "delta": PenaltyKind(Delta, _delta, compares=True),
+}
+
+
+@dataclass(frozen=True)
+class ChosenPenalties:
+    """The penalties that a command switches on, each with its options."""
+
+    options: Mapping[str, Any]
+
+    @property
+    def compare(self) -> bool:
+        """Whether one of them compares with the source network."""
+        return any(PENALTIES[name].compares for name in self.options)
+
+    def ready(self, training: Trainable, source: Source | None) -> dict[str, Penalty]:
+        """Each for a network, before its first step; without a source they are good for timing a step alone.
+
+        Raises UserError for options that what trains cannot have.
+        """
+        return {name: PENALTIES[name].ready(options, training, source) for name, options in self.options.items()}
+
+
+def chosen_penalties(blocks: Mapping[str, Mapping[str, Any]]) -> ChosenPenalties:
+    """From the blocks of options of strategy=finetune. Raises UserError naming every wrong key."""
+    problems: list[str] = []
+    found = {}
+    for name, block in blocks.items():
+        if name not in PENALTIES:
+            raise unknown("strategy", name, PENALTIES)
+        found[name] = convert(block, PENALTIES[name].options, f"strategy.{name}", problems)
+    if problems:
+        raise UserError("\n".join(problems))
+    return ChosenPenalties({name: options for name, options in found.items() if PENALTIES[name].is_on(options)})

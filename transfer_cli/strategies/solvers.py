@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,10 +16,11 @@ from transfer_cli.methods.probes.linear_layer import LinearLayer, Standardiser
 from transfer_cli.methods.probes.logistic import sweep_logistic
 from transfer_cli.methods.probes.neighbours import knn_accuracies
 from transfer_cli.methods.probes.ridge import RIDGE_PENALTIES, ridge
+from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import HeadSpec
-from transfer_cli.records.scores import scores
+from transfer_cli.records.recorder import EpochEnd
 from transfer_cli.strategies import grid
-from transfer_cli.strategies.extract import Fitted, Fitting, Scores
+from transfer_cli.strategies.extract import Fitted, Fitting
 
 Table = tuple[Tensor, Tensor]
 
@@ -41,7 +43,7 @@ def by_lbfgs(f: Fitting) -> Fitted:
         }
         for one in found.trials
     ]
-    return _linear(f, scaler, found.best.layer, trials)
+    return _linear(f, scaler, found.best.layer, _best_first(trials))
 
 
 def by_ridge(f: Fitting) -> Fitted:
@@ -74,7 +76,7 @@ def by_neighbours(f: Fitting) -> Fitted:
         trials = [{"neighbours": count, "val_accuracy": accuracy} for count, accuracy in accuracies.items()]
     # Without validation samples, or among equals, the fewest.
     best = max(trials, key=lambda one: (one["val_accuracy"], -one["neighbours"]))["neighbours"] if trials else counts[0]
-    trials = [{**one, "chosen": one["neighbours"] == best} for one in trials]
+    trials = _best_first([{**one, "chosen": one["neighbours"] == best} for one in trials])
     spec = HeadSpec(kind="neighbours", width=train.shape[1], samples=len(labels), neighbours=best)
     tensors = {**_scaling(scaler), "stored": F.normalize(stored, dim=1).cpu(), "labels": labels.cpu()}
     return _fitted(f, spec, tensors, len(labels), trials)
@@ -87,6 +89,10 @@ SOLVERS: dict[str, Callable[[Fitting], Fitted]] = {
     "ncm": by_class_means,
     "knn": by_neighbours,
 }
+
+
+def _best_first(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(trials, key=lambda one: -one["val_accuracy"])
 
 
 def _tables(f: Fitting) -> tuple[Table, Table, Standardiser]:
@@ -116,15 +122,14 @@ def _fitted(
     fitted = Fitted(spec, tensors, best_epoch=1, val=None, steps=1, images=images, trials=trials)
     head = fitted.module(f.features.classes).to(f.table("train")[0].device)
     train, val = (_scores(f, head, split) for split in ("train", "val"))
-    for split, measured in (("train", train), ("val", val)):
-        if measured is not None:
-            f.log.write(step=1, epoch=1, split=split, **measured)
     assert train is not None
-    f.reporter.epoch_line(1, 1, train, val, images_per_second=images / max(f.seconds(), 1e-9), best=val is not None)
-    return Fitted(spec, tensors, best_epoch=1, val=val, steps=1, images=images, trials=trials)
+    speed = images / max(f.seconds(), 1e-9)
+    splits = {"train": train} if val is None else {"train": train, "val": val}
+    f.recorders.epoch_ends(EpochEnd(1, 1, splits, images_per_second=speed, is_best=val is not None))
+    return replace(fitted, val=val)
 
 
 @torch.no_grad()
 def _scores(f: Fitting, head: torch.nn.Module, split: str) -> Scores | None:
     rows, labels = f.table(split)
-    return scores(head(rows).cpu().numpy(), labels.cpu().numpy()) if len(labels) else None
+    return f.task.scores(head(rows).cpu().numpy(), labels.cpu().numpy()) if len(labels) else None

@@ -1,128 +1,137 @@
-"""strategy=distill: teachers are chosen and examined, then the student trains in the loop on batches with answers."""
+"""strategy=distill: teachers are chosen and examined, then the student trains in the loop on batches with outputs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from transfer_cli.config.distill import Distill as DistillConfig
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data import joined
-from transfer_cli.engine import states
+from transfer_cli.data.batches import Batch
+from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.sources import load as sources
 from transfer_cli.engine.device import count_peak_from_here
-from transfer_cli.engine.precision import time_training
-from transfer_cli.engine.signals import StopRequest
+from transfer_cli.engine.precision import plain_batch, time_training
+from transfer_cli.engine.states import State
+from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.task import Classification
 from transfer_cli.methods.distill.contrast import Negatives
-from transfer_cli.methods.distill.distillation import DistillationLoss, check_terms
+from transfer_cli.methods.distill.distillation import DistillationLoss
 from transfer_cli.methods.distill.teacher_outputs import Layout
 from transfer_cli.models import backbones
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import materials as building
+from transfer_cli.runs.compute import check_batch_of_one, check_validation, choose_training_compute
 from transfer_cli.runs.distill.loss import build_loss
-from transfer_cli.runs.distill.prior_runs import before
+from transfer_cli.runs.distill.prior_runs import Train, with_trained_teacher
 from transfer_cli.runs.distill.probe_check import probe_accuracy, warn_of_weak
-from transfer_cli.runs.distill.teacher import Teacher, check_knowledge, load_teacher
-from transfer_cli.runs.distill.teacher_outputs import Answers, TaughtInputs, choose_stored
-from transfer_cli.runs.finish import Outcome
+from transfer_cli.runs.distill.teacher import Teacher, check_knowledge, load_teachers
+from transfer_cli.runs.distill.teacher_outputs import TaughtInputs, TeacherOutputs, choose_stored
 from transfer_cli.runs.inputs import PixelInputs
-from transfer_cli.runs.loop_job import Looped, Setup, StopCode, choose_compute
-from transfer_cli.runs.materials import Materials
-from transfer_cli.runs.views import Rows
-from transfer_cli.strategies.distill import ANSWERS, BESIDE, Distill
+from transfer_cli.runs.loop_job import LoopJob, Start
+from transfer_cli.runs.machine import open_machine
+from transfer_cli.runs.materials import Materials, open_training_pixels, plan_training
+from transfer_cli.runs.pretrained import Pretrained, find_weights
+from transfer_cli.runs.views import SplitActivations
+from transfer_cli.strategies.distill import LOSS_GROUP, Distill, distill_groups
 
 
-@dataclass(frozen=True)
-class Distilled:
-    """A student ready to train, and what its teachers say."""
+def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> LoopJob:
+    """The student, and its teachers' outputs; `train` trains a teacher first where the command asks for one.
 
-    looped: Looped
-    teachers: tuple[Teacher, ...]
-    answers: tuple[Answers, ...]
-    accuracies: tuple[float | None, ...]
-
-    @property
-    def materials(self) -> Materials:
-        """What the student starts from."""
-        return self.looped.materials
-
-    @property
-    def precision(self) -> str:
-        """At which the student trains."""
-        return self.looped.precision
-
-    def run(self, directory: Path, reporter: Reporter, stop_code: StopCode) -> Outcome:
-        """Ask the teachers what is not known yet, then train as any strategy of the loop."""
-        for one in self.answers:
-            one.frozen.stop_code = stop_code
-        probe = probe_accuracy(self.looped.setup, directory, reporter, stop_code)
-        for teacher, accuracy in zip(self.teachers, self.accuracies, strict=True):
-            if probe is not None:
-                warn_of_weak(teacher, accuracy, probe, len(self.materials.images.splits["val"]), reporter)
-        outcome = self.looped.run(directory, reporter, stop_code)
-        asked = sum(one.frozen.images_computed for one in self.answers)
-        more = {
-            "teacher_images": asked,
-            "teacher_val_accuracy": list(self.accuracies),
-            "student_probe_val_accuracy": probe,
-        }
-        return replace(outcome, more={**outcome.more, **more})
-
-
-def prepare(experiment: Experiment, reporter: Reporter, state: states.State | None) -> Distilled:
-    """Load and examine the teachers, build the student. Raises UserError for what the input makes impossible."""
-    e, config = experiment, experiment.strategy
-    assert isinstance(config, DistillConfig)
-    check_terms(config.loss, labelled=e.dataset.labels == "classes", pairs=config.pairs is not None)
-    m = _with_unlabelled(building.gather(e, e.augment, reporter), reporter)
-    rehearsed = config.teacher.finetune or config.generations > 1
-    if m.images.classes and rehearsed:
-        _rehearse(config, m)
-    config = before(e, reporter)
-    count_peak_from_here(m.device)
-    paths = (config.teacher.weights,) if isinstance(config.teacher.weights, str) else config.teacher.weights
-    teachers = [load_teacher(config.teacher, path, m, reporter) for path in paths]
-    m = _with_classes(m, teachers[0], reporter)
-    network, report = building.build_network(m, len(m.images.classes))
-    size, first = m.preprocessing.crop_pixels, teachers[0]
-    loss, layout = build_loss(config, network, first.network, first.preprocessing.crop_pixels, m)
+    Raises UserError for what the input makes impossible.
+    """
+    machine = open_machine(e)
+    pretrained = find_weights(e, machine.seen_weights, reporter)
+    listed = _with_unlabelled(e, sources.load(e.dataset, e.seed), reporter)
+    check_validation(e, listed)
+    plan = plan_training(e, listed, pretrained.preprocessing, reporter)
+    size, rehearsed = pretrained.preprocessing.crop_pixels, _rehearse(e, pretrained, listed)
+    config = with_trained_teacher(train, e, reporter)
+    count_peak_from_here(machine.device)
+    teachers = load_teachers(e, config, listed, machine.seen_weights, reporter)
+    images = _with_classes(listed, teachers[0], reporter)
+    task = Classification(images.classes, e.trainer.metric)
+    network, weights = pretrained.build(task.width, e.seed)
+    first = teachers[0].network, teachers[0].preprocessing.crop_pixels
+    loss, layout = build_loss(config, (network, size), first, images, e.seed)
     layouts = (layout, *(replace(layout, features=()) for _ in teachers[1:]))
-    strategy = Distill(network, loss, layouts)
-    network.to(m.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loss.to(m.device)
-    compute = choose_compute(m, strategy, report, state, reporter, partial(_time, network, size, layout.classes))
-    m = building.with_pixels(m, reporter)
-    answers = tuple(_answers(*pair, m, config, reporter) for pair in zip(teachers, layouts, strict=True))
-    accuracies = tuple(_examine(*pair, config, reporter, rehearsed) for pair in zip(teachers, answers, strict=True))
+    strategy, groups = Distill(network, loss, layouts), distill_groups(network, loss)
+    strategy.to(machine.device)
+    network.to(memory_format=torch.channels_last)
+    check_batch_of_one(e, strategy, plan, size)
+    pixels = open_training_pixels(e, images, pretrained, plan, machine, reporter, stop)
+    m = Materials(e, machine, pretrained, plan, task, pixels)
+    measure = partial(_time, network, size, layout.classes)
+    compute = choose_training_compute(m, strategy, weights, groups, state, reporter, measure)
+    outputs = tuple(_outputs(*pair, m, config, reporter, stop) for pair in zip(teachers, layouts, strict=True))
+    accuracies = _examine(teachers, outputs, config, reporter, stop, rehearsed)
+    probe = probe_accuracy(m, network, weights, compute, reporter, stop)
+    for teacher, accuracy in zip(teachers, accuracies, strict=True):
+        warn_of_weak(teacher, accuracy, probe, len(m.images.splits["val"]), reporter)
     if m.images.weights is not None:
         reporter.warn("the data set's weights of samples do not count: strategy=distill takes all alike")
-    inputs = TaughtInputs(PixelInputs(m), answers, _negatives(m, loss, config))
-    beside: dict[str, nn.Module] = {BESIDE: loss} if loss.state_dict() else {}
-    head = HeadSpec(width=network.feature_width)
-    setup = Setup(m, compute, network, report, strategy, inputs, head, beside=beside)
-    return Distilled(Looped(setup, state), tuple(teachers), answers, accuracies)
+    inputs = TaughtInputs(PixelInputs(m), outputs, _negatives(m, loss, config))
+    return LoopJob(
+        m,
+        compute,
+        network,
+        weights,
+        groups,
+        inputs,
+        HeadSpec(width=network.feature_width),
+        start=partial(_start, strategy),
+        state=state,
+        learnt={LOSS_GROUP: loss} if loss.state_dict() else {},
+        more=partial(_more, outputs, accuracies, probe),
+    )
 
 
-def _rehearse(config: DistillConfig, m: Materials) -> None:
-    """What is wrong with the student or its lesson shows before hours of training another network."""
-    classes = len(m.images.classes)
-    student, _ = building.build_network(m, classes)
-    if config.teacher.model is not None:
-        size = m.preprocessing.crop_pixels if config.teacher.image_size == "auto" else config.teacher.image_size
-        teacher = backbones.build(config.teacher.model, config.teacher.source, classes, image_size=size)
-        build_loss(config, student, teacher, size, m)
+def _start(strategy: Distill, job: LoopJob, directory: Path | None, reporter: Reporter, stop: Stop) -> Start:
+    return Start(strategy)
+
+
+def _more(outputs: tuple[TeacherOutputs, ...], accuracies: list[float | None], probe: float | None) -> dict[str, Any]:
+    """Entries of the summary that only a student has."""
+    return {
+        "teacher_images": sum(one.frozen.images_computed for one in outputs),
+        "teacher_val_accuracy": accuracies,
+        "student_probe_val_accuracy": probe,
+    }
+
+
+def _rehearse(e: Experiment, pretrained: Pretrained, images: ImageSet) -> bool:
+    """Whether another network is trained first: then what is wrong with student and loss shows before those hours."""
+    config = e.strategy
+    assert isinstance(config, DistillConfig)
+    rehearsed = config.teacher.finetune or config.generations > 1
+    if rehearsed and images.classes:
+        classes, size = len(images.classes), pretrained.preprocessing.crop_pixels
+        student, _ = pretrained.build(classes, e.seed)
+        options = config.teacher
+        if options.model is not None:
+            pixels = size if options.image_size == "auto" else options.image_size
+            teacher = backbones.build(options.model, options.source, classes, image_size=pixels)
+            build_loss(config, (student, size), (teacher, pixels), images, e.seed)
+    return rehearsed
 
 
 def _time(network: Network, image_size: int, classes: int) -> dict[str, float]:
-    """Seconds of a training step of the student by precision, with answers that are zeros."""
+    """Seconds of a training step of the student by precision, with outputs that are zeros."""
+
+    def batch_of(images: Tensor) -> Batch:
+        return replace(plain_batch(images), teacher=torch.zeros(len(images), classes))
+
     strategy = Distill(network, DistillationLoss({"kd": 1.0}, 1.0), (Layout(classes),))
-    return time_training(strategy, image_size, 0, lambda count: {ANSWERS: torch.zeros(count, classes)})
+    return time_training(strategy, image_size, 0, batch_of)
 
 
 def _negatives(m: Materials, loss: DistillationLoss, config: DistillConfig) -> Negatives | None:
@@ -131,48 +140,50 @@ def _negatives(m: Materials, loss: DistillationLoss, config: DistillConfig) -> N
     return Negatives(m.images.labels, m.images.splits["train"], config.negatives, m.experiment.seed)
 
 
-def _answers(teacher: Teacher, layout: Layout, m: Materials, config: DistillConfig, reporter: Reporter) -> Answers:
-    own = teacher.materials(m, reporter)
-    frozen = teacher.frozen(own, layout, reporter)
+def _outputs(
+    teacher: Teacher, layout: Layout, m: Materials, config: DistillConfig, reporter: Reporter, stop: Stop
+) -> TeacherOutputs:
+    own = teacher.materials(m, reporter, stop)
+    frozen = teacher.frozen(own, layout, reporter, stop)
     stored = choose_stored(frozen, layout, own, config.teacher.cache, reporter)
-    return Answers(own, frozen, layout, Rows(frozen, own), stored, same_pixels=own.pixels is m.pixels)
+    same_pixels = own.pixels.store is m.pixels.store
+    return TeacherOutputs(own, frozen, layout, SplitActivations(frozen, own), stored, same_pixels)
 
 
 def _examine(
-    teacher: Teacher, answers: Answers, config: DistillConfig, reporter: Reporter, rehearsed: bool
-) -> float | None:
-    """Its accuracy on validation, before anything is written; a signal ends it between two batches."""
-    with StopRequest() as stop:
-        answers.frozen.stop_code = lambda: stop.code
-        accuracy = answers.accuracy()
-    check_knowledge(
-        teacher,
-        accuracy,
-        answers.materials,
-        reporter,
-        allow_chance=config.teacher.allow_chance,
-        rehearsed=rehearsed,
-    )
-    return accuracy
+    teachers: list[Teacher],
+    outputs: tuple[TeacherOutputs, ...],
+    config: DistillConfig,
+    reporter: Reporter,
+    stop: Stop,
+    rehearsed: bool,
+) -> list[float | None]:
+    """Their accuracies on validation, before anything is written; a signal ends it between two batches."""
+    accuracies = []
+    for teacher, found in zip(teachers, outputs, strict=True):
+        with stop:
+            accuracies.append(found.accuracy())
+        images, allow_chance = found.materials.images, config.teacher.allow_chance
+        check_knowledge(teacher, accuracies[-1], images, reporter, allow_chance=allow_chance, rehearsed=rehearsed)
+    return accuracies
 
 
-def _with_unlabelled(m: Materials, reporter: Reporter) -> Materials:
+def _with_unlabelled(e: Experiment, images: ImageSet, reporter: Reporter) -> ImageSet:
     """The training images and those of `dataset.unlabelled`."""
-    path, labelled = m.experiment.dataset.unlabelled, len(m.images.splits["train"])
+    path, labelled = e.dataset.unlabelled, len(images.splits["train"])
     if path is None:
-        return m
-    images = joined.join(m.images, path)
-    more = len(images.splits["train"]) - labelled
+        return images
+    together = joined.join(images, path)
+    more = len(together.splits["train"]) - labelled
     reporter.say(f"training  {labelled:,} images with labels and {more:,} without, from {path}")
-    return replace(m, images=images)
+    return together
 
 
-def _with_classes(m: Materials, teacher: Teacher, reporter: Reporter) -> Materials:
+def _with_classes(images: ImageSet, teacher: Teacher, reporter: Reporter) -> ImageSet:
     """Unlabelled images get the teacher's classes; nothing can be evaluated on them, so all but train is left out."""
-    if m.images.classes:
-        return m
-    if len(m.images.splits["val"]) or len(m.images.splits["test"]):
+    if images.classes:
+        return images
+    if len(images.splits["val"]) or len(images.splits["test"]):
         reporter.warn("dataset.labels=none: validation and test images without labels are left out")
     none = np.empty(0, np.int64)
-    splits = {"train": m.images.splits["train"], "val": none, "test": none}
-    return replace(m, images=replace(m.images, classes=teacher.classes, splits=splits))
+    return replace(images, classes=teacher.classes, splits={"train": images.splits["train"], "val": none, "test": none})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from transfer_cli.config.distill import Distill
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.errors import UserError
 from transfer_cli.methods.distill.contrast import Contrast
 from transfer_cli.methods.distill.distillation import DistillationLoss, needs, terms_that_need
@@ -12,26 +13,25 @@ from transfer_cli.methods.distill.projections import Projections
 from transfer_cli.methods.distill.teacher_outputs import Layout
 from transfer_cli.models.network import Network
 from transfer_cli.models.taps import Pairs, Shapes, check_pairs, default_pairs, embedding_stage, observe
-from transfer_cli.runs.materials import Materials
 
 KEY = "strategy.pairs"
 
 
 def build_loss(
-    config: Distill, student: Network, teacher: Network, teacher_pixels: int, materials: Materials
+    config: Distill, student: tuple[Network, int], teacher: tuple[Network, int], images: ImageSet, seed: int
 ) -> tuple[DistillationLoss, Layout]:
-    """The loss, and how an answer of the (first) teacher lies in a row.
+    """The loss, and how an output of the (first) teacher lies in a row; networks come with their image size in pixels.
 
     Raises UserError for stages that a network lacks or that cannot be compared, and for more logits than classes.
     """
-    needed, m = needs(config.loss), materials
+    needed = needs(config.loss)
     pairs: Pairs = ()
     embeddings, contrast, projections = None, None, None
     shapes: tuple[Shapes, Shapes] = ({}, {})
-    torch.manual_seed(m.experiment.seed)
+    torch.manual_seed(seed)
     if needed & {"pairs", "embeddings"}:
-        _check_stages(teacher)
-        shapes = observe(student, m.preprocessing.crop_pixels), observe(teacher, teacher_pixels)
+        _check_stages(teacher[0])
+        shapes = observe(*student), observe(*teacher)
     if "pairs" in needed:
         pairs = _pairs(config, *shapes)
     if "projections" in needed:
@@ -41,9 +41,9 @@ def build_loss(
     if "contrast" in needed:
         assert embeddings is not None
         widths = (shapes[0][embeddings[0]][0], shapes[1][embeddings[1]][0])
-        samples = len(m.images.labels), len(m.images.splits["train"])
-        contrast = Contrast(*widths, *samples, seed=m.experiment.seed)
-    torch.manual_seed(m.experiment.seed)
+        samples = len(images.labels), len(images.splits["train"])
+        contrast = Contrast(*widths, *samples, seed=seed)
+    torch.manual_seed(seed)
     loss = DistillationLoss(
         config.loss,
         config.temperature,
@@ -55,7 +55,7 @@ def build_loss(
         contrast=contrast,
     )
     features = tuple((name, shapes[1][name]) for name in loss.teacher_stages)
-    return loss, Layout(len(m.images.classes), config.teacher.top_k, features)
+    return loss, Layout(len(images.classes), config.teacher.top_k, features)
 
 
 def _pairs(config: Distill, ours: Shapes, theirs: Shapes) -> Pairs:

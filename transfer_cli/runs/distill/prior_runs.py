@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
 from transfer_cli import rundir
-from transfer_cli.config.distill import Distill, Teacher
+from transfer_cli.config.distill import Distill, TeacherOptions
 from transfer_cli.config.parse import config_hash
 from transfer_cli.config.problems import combination_problems
 from transfer_cli.config.schema import Experiment, Model
@@ -18,14 +19,23 @@ from transfer_cli.errors import UserError
 from transfer_cli.records.terminal import Reporter
 
 
-def before(experiment: Experiment, reporter: Reporter) -> Distill:
+class Train(Protocol):
+    """`runs.train.train`, which prepares students and so cannot be imported here."""
+
+    def __call__(self, e: Experiment, path: Path, reporter: Reporter) -> dict[str, Any]:
+        """Train in `path`, or go on there; returns the summary."""
+        ...
+
+
+def with_trained_teacher(train: Train, e: Experiment, reporter: Reporter) -> Distill:
     """The strategy with a teacher that is there: what has to be trained first is trained now, or was before."""
-    config = experiment.strategy
+    config = e.strategy
     assert isinstance(config, Distill)
     if config.generations > 1:
-        return _taught_by_itself(config, _trained(_previous_generation(experiment, config), "generation", reporter))
+        run = _trained(train, _previous_generation(e, config), "generation", reporter)
+        return _taught_by_itself(config, run)
     if config.teacher.finetune:
-        run = _trained(_finetuning(experiment, config), "teacher", reporter)
+        run = _trained(train, _finetuning(e, config), "teacher", reporter)
         return replace(config, teacher=_of_run(config.teacher, run))
     return config
 
@@ -56,7 +66,7 @@ def _taught_by_itself(config: Distill, run: Path) -> Distill:
     return replace(config, teacher=_of_run(config.teacher, run), pairs=pairs)
 
 
-def _of_run(teacher: Teacher, run: Path) -> Teacher:
+def _of_run(teacher: TeacherOptions, run: Path) -> TeacherOptions:
     return replace(
         teacher,
         model=None,
@@ -69,12 +79,9 @@ def _of_run(teacher: Teacher, run: Path) -> Teacher:
     )
 
 
-def _trained(e: Experiment, role: str, reporter: Reporter) -> Path:
+def _trained(train: Train, e: Experiment, role: str, reporter: Reporter) -> Path:
     """The directory of a complete run of `e`; another process that trains it is waited for."""
     from filelock import FileLock
-
-    # It prepares students: each would import the other.
-    from transfer_cli.runs.train import train
 
     problems = combination_problems(replace(e, resume="never"))
     if problems:

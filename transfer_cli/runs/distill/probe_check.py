@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from transfer_cli.engine.device import Compute
+from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError
+from transfer_cli.models.network import Network
+from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.distill.teacher import FINETUNE_FIRST, KEY, TRAIN_LONGER, Teacher
-from transfer_cli.runs.loop_job import Setup
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.probe import fit_probe
 
@@ -21,33 +22,34 @@ PROBE_EPOCHS = 20
 
 
 def probe_accuracy(
-    setup: Setup, directory: Path, reporter: Reporter, stop_code: Callable[[], int | None]
+    m: Materials, network: Network, weights: LoadReport, compute: Compute, reporter: Reporter, stop: Stop
 ) -> float | None:
     """Validation accuracy of a linear head on the student's frozen features, of one view of each labelled image.
 
     None where that says nothing: random weights, a head that reads pooled stages, no labelled validation images. The
     features are cached, so that only the first student of a sweep computes them.
     """
-    m, network = setup.materials, setup.network
-    pretrained = setup.weights.sha256 is not None
+    pretrained = weights.sha256 is not None
     if not pretrained or not network.has_features or network.readout is not None or len(m.images.splits["val"]) == 0:
         return None
     devices = [m.device] if m.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices):
-            fitted = fit_probe(_labelled(m), network, PROBE_EPOCHS, setup.compute, directory, reporter, stop_code)
+            fitted = fit_probe(_labelled(m), network, PROBE_EPOCHS, compute, None, reporter, stop)
     except (OSError, RunError) as error:
-        reporter.warn(f"what the student's own features are worth is not known: {error}")
+        reporter.warn(f"how good the student's own features are is not known: {error}")
         return None
     return None if fitted.val is None else float(fitted.val["accuracy"])
 
 
-def warn_of_weak(teacher: Teacher, accuracy: float | None, probe: float, images: int, reporter: Reporter) -> None:
+def warn_of_weak(
+    teacher: Teacher, accuracy: float | None, probe: float | None, images: int, reporter: Reporter
+) -> None:
     """Say so where a teacher is right clearly less often on validation than the student's own features allow.
 
     Clearly: by two standard errors of the difference, both being shares of so many `images`.
     """
-    if accuracy is None:
+    if accuracy is None or probe is None:
         return
     error = math.sqrt((accuracy * (1 - accuracy) + probe * (1 - probe)) / images)
     if probe - accuracy > 2 * error:
@@ -62,4 +64,4 @@ def _labelled(m: Materials) -> Materials:
     """The training images that have labels, in one view, and those of validation."""
     train, none = m.images.splits["train"], np.empty(0, np.int64)
     splits = {**m.images.splits, "train": train[m.images.labels[train] >= 0], "test": none}
-    return replace(m, images=replace(m.images, splits=splits), augment=replace(m.augment, views=1))
+    return m.with_images(replace(m.images, splits=splits)).with_augment(replace(m.augment, views=1))

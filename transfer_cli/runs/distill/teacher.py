@@ -1,4 +1,4 @@
-"""Teachers: which network is meant, whether it knows the data set's classes, and what it says about each sample."""
+"""Teachers: which network is meant, whether it knows the data set's classes, and its outputs for each sample."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ import torch
 from torch import Tensor
 
 from transfer_cli.cache.entries import Key
-from transfer_cli.config.distill import Teacher as TeacherConfig
-from transfer_cli.data.store.open import DecodedSet
+from transfer_cli.config.distill import Distill, TeacherOptions
+from transfer_cli.config.schema import Experiment, Model
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.engine.device import Compute
-from transfer_cli.engine.frozen import BATCH_SIZE, Frozen
+from transfer_cli.engine.evaluation import BATCH_SIZE
+from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.precision import choose_precision, time_inference
+from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.files import file_sha256
 from transfer_cli.methods.distill.chance import is_at_chance
 from transfer_cli.methods.distill.classes import match_classes
 from transfer_cli.methods.distill.teacher_outputs import Layout
-from transfer_cli.models import backbones, weights
+from transfer_cli.models import weights
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
-from transfer_cli.models.published import published_classes
+from transfer_cli.models.published import SeenWeights, published_classes
 from transfer_cli.models.taps import forward_taps
 from transfer_cli.records.summary import version
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import materials as building
-from transfer_cli.runs.materials import Materials
+from transfer_cli.runs.materials import Materials, open_pixels, pixel_requests
+from transfer_cli.runs.pretrained import Pretrained, fetched
 from transfer_cli.runs.saved_model import build_trained, describe
 
 KEY = "strategy.teacher"
@@ -49,7 +52,7 @@ TRAIN_LONGER = (
 
 @dataclass(frozen=True)
 class Teacher:
-    """A network that is only asked. `columns` [K]: which of its logits are the student's classes."""
+    """A network that only gives outputs. `columns` [K]: which of its logits are the student's classes."""
 
     name: str
     label: str
@@ -60,81 +63,91 @@ class Teacher:
     classes: tuple[str, ...]
     columns: Tensor
     network: Network
-    """On the host until it is first asked."""
+    """On the host until its outputs are first wanted."""
     trained_here: bool
     """Whether it comes from a run directory."""
 
     def forward(self, layout: Layout, device: torch.device) -> Callable[[Tensor], Tensor]:
-        """Images [B, 3, H, W] to answers [B, layout.width]."""
+        """Images [B, 3, H, W] to outputs [B, layout.width]."""
         network = self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.eval()
         columns, taps = self.columns.to(device), [name for name, _ in layout.features]
 
-        def answer(images: Tensor) -> Tensor:
+        def output(images: Tensor) -> Tensor:
             logits, features = forward_taps(network, images, taps) if taps else (network(images), {})
             return layout.pack(logits[:, columns], features)
 
-        return answer
+        return output
 
-    def frozen(self, materials: Materials, layout: Layout, reporter: Reporter) -> Frozen:
-        """Its answers to `materials`, which are in its own preprocessing."""
-        device = materials.device
+    def frozen(self, m: Materials, layout: Layout, reporter: Reporter, stop: Stop) -> Frozen:
+        """Its outputs for `m`, whose pixels are in its own preprocessing."""
+        # What earlier versions called the outputs: their cached entries stay valid.
         boundary = f"answers of {self.name}"
+        own = {"columns": self.columns.tolist(), "layout": asdict(layout), "boundary": boundary}
         return Frozen(
-            identity={
-                **self.identity,
-                "columns": self.columns.tolist(),
-                "layout": asdict(layout),
-                "boundary": boundary,
-            },
-            forward=functools.cache(partial(self.forward, layout, device)),
-            compute=Compute(device, self._precision(materials)),
-            place=materials.place,
-            batch_size=BATCH_SIZE[device.type],
-            cache=materials.cache,
+            identity={**self.identity, **own},
+            forward=functools.cache(partial(self.forward, layout, m.device)),
+            compute=Compute(m.device, self._precision(m)),
+            to_device=m.to_device,
+            batch_size=BATCH_SIZE[m.device.type],
+            cache=m.machine.cache,
             count=reporter.count,
+            stop=stop,
         )
 
-    def materials(self, student: Materials, reporter: Reporter) -> Materials:
+    def materials(self, student: Materials, reporter: Reporter, stop: Stop) -> Materials:
         """The student's images as this teacher wants them; the same decoded pixels where these are the same."""
         none = np.empty(0, np.int64)
         images = replace(student.images, splits={**student.images.splits, "test": none})
-        m = replace(student, images=images, preprocessing=self.preprocessing)
-        forms = [[want.format.spec for want in building.training_wants(one)] for one in (student, m)]
-        if forms[0] == forms[1]:
+        pretrained = replace(student.pretrained, preprocessing=self.preprocessing)
+        m = replace(student.with_images(images), pretrained=pretrained)
+        if _formats(m) == _formats(student):
             return m
-        wants = building.training_wants(m)
-        opened: DecodedSet = building.open_pixels(m.experiment, images, wants, m.cache, reporter)
-        reporter.say(f"store     for the teacher at {self.preprocessing.crop_pixels} px: {opened.summary}")
-        return replace(m, opened=opened)
+        e, augment = m.experiment, m.augment
+        requests = pixel_requests(e, images, self.preprocessing, augment)
+        pixels = open_pixels(e, images, requests, m.machine.cache, reporter, stop)
+        reporter.say(f"store     for the teacher at {self.preprocessing.crop_pixels} px: {pixels.summary}")
+        return replace(m, pixels=pixels)
 
-    def _precision(self, materials: Materials) -> str:
-        """Its own choice: what it says must not depend on the student's."""
-        m, size = materials, self.preprocessing.crop_pixels
+    def _precision(self, m: Materials) -> str:
+        """Its own choice: its outputs must not depend on the student's."""
+        size = self.preprocessing.crop_pixels
         work = {"work": "inference", "model": self.name, "image_size": size}
         wanted = m.experiment.trainer.precision
-        return choose_precision(wanted, m.device, m.precision_memory, work, lambda: time_inference(self.network, size))[
-            0
-        ]
+        measure = partial(time_inference, self.network, size)
+        return choose_precision(wanted, m.device, m.machine.precisions, work, measure)[0]
 
 
-def load_teacher(config: TeacherConfig, path: str, materials: Materials, reporter: Reporter) -> Teacher:
-    """The teacher whose weights are `path`: a run directory, a file, or a name that the libraries know.
+def _formats(m: Materials) -> list[Any]:
+    """What determines the pixels of a training."""
+    requests = pixel_requests(m.experiment, m.images, m.preprocessing, m.augment)
+    return [request.format.spec for request in requests]
+
+
+def load_teachers(
+    e: Experiment, config: Distill, images: ImageSet, seen: SeenWeights, reporter: Reporter
+) -> list[Teacher]:
+    """The teachers whose weights `strategy.teacher.weights` names: run directories, a file, or a library's name.
 
     Raises UserError for weights that are missing or do not fit, and for classes that are not the data set's. `auto` as
     image size is that of a run, else the experiment's, else that of the weights.
     """
+    options = config.teacher
+    paths = (options.weights,) if isinstance(options.weights, str) else options.weights
     with _of_teacher():
-        if (Path(path) / "model.json").is_file():
-            return _from_run(config, Path(path), materials)
-        return _from_weights(config, path, materials, reporter)
+        return [
+            _from_run(options, Path(path), images)
+            if (Path(path) / "model.json").is_file()
+            else _from_weights(e, options, path, images, seen, reporter)
+            for path in paths
+        ]
 
 
-def _from_run(config: TeacherConfig, run: Path, materials: Materials) -> Teacher:
+def _from_run(options: TeacherOptions, run: Path, images: ImageSet) -> Teacher:
     about = describe(run, f"{KEY}.weights")
-    if config.model not in (None, about.name):
-        raise UserError(f"{KEY}.model={config.model}: the run {run} is of {about.name}; leave {KEY}.model out.")
-    size = about.preprocessing.crop_pixels if config.image_size == "auto" else config.image_size
+    if options.model not in (None, about.name):
+        raise UserError(f"{KEY}.model={options.model}: the run {run} is of {about.name}; leave {KEY}.model out.")
+    size = about.preprocessing.crop_pixels if options.image_size == "auto" else options.image_size
     source = weights.resolve(about.name, about.source, str(run))
     assert source.location is not None
     return Teacher(
@@ -143,36 +156,35 @@ def _from_run(config: TeacherConfig, run: Path, materials: Materials) -> Teacher
         identity=_identity(about.name, about.source, file_sha256(source.location), size, about.head.to_dict()),
         preprocessing=about.preprocessing.at(size),
         classes=about.classes,
-        columns=_columns(materials, about.classes),
+        columns=_columns(images, about.classes),
         network=build_trained(run, about, size),
         trained_here=True,
     )
 
 
-def _from_weights(config: TeacherConfig, path: str, materials: Materials, reporter: Reporter) -> Teacher:
-    m, seed = materials, materials.experiment.seed
-    assert config.model is not None
-    source = building.fetched(weights.resolve(config.model, config.source, path, m.known), reporter)
-    size = config.image_size if config.image_size != "auto" else m.experiment.image_size
+def _from_weights(
+    e: Experiment, options: TeacherOptions, path: str, images: ImageSet, seen: SeenWeights, reporter: Reporter
+) -> Teacher:
+    assert options.model is not None
+    source = fetched(weights.resolve(options.model, options.source, path, seen), reporter)
+    size = options.image_size if options.image_size != "auto" else e.image_size
     preprocessing = source.preprocessing if size == "auto" else source.preprocessing.at(size)
-    names = published_classes(source, config.model) or m.images.classes
+    names = published_classes(source, options.model) or images.classes
     try:
-        columns = _columns(m, names)
+        columns = _columns(images, names)
     except UserError as error:
         raise UserError(
             f"{error} {KEY}: {source.label} know other classes than the data set. {FINETUNE_FIRST}"
         ) from error
-    torch.manual_seed(seed)
-    network = backbones.build(config.model, config.source, len(names), image_size=preprocessing.crop_pixels)
-    report = weights.load(network, source, preprocessing.crop_pixels, keep_head=True)
-    torch.manual_seed(seed)
+    model = Model(options.model, options.source, path)
+    network, report = Pretrained(model, source, preprocessing).build(len(names), e.seed, keep_head=True)
     if source.kind == "file":
         if not report.head_kept:
             raise UserError(f"{KEY}.weights={path}: its head is not for the {len(names)} classes. {FINETUNE_FIRST}")
         reporter.warn(f"{path} does not name its classes; they are taken to be the data set's, in its order")
-    random = {"seed": seed, "classes": len(names)}
-    identity = _identity(config.model, config.source, report.sha256 or random, preprocessing.crop_pixels, None)
-    return Teacher(config.model, source.label, identity, preprocessing, names, columns, network.eval(), False)
+    random = {"seed": e.seed, "classes": len(names)}
+    identity = _identity(options.model, options.source, report.sha256 or random, preprocessing.crop_pixels, None)
+    return Teacher(options.model, source.label, identity, preprocessing, names, columns, network.eval(), False)
 
 
 def _identity(name: str, source: str, weights_id: Any, image_size: int, head: Any) -> Key:
@@ -181,16 +193,16 @@ def _identity(name: str, source: str, weights_id: Any, image_size: int, head: An
     return {**about, "versions": versions}
 
 
-def _columns(materials: Materials, teacher_classes: tuple[str, ...]) -> Tensor:
+def _columns(images: ImageSet, teacher_classes: tuple[str, ...]) -> Tensor:
     """Without labels the student learns all classes that the teacher knows."""
-    classes = materials.images.classes or teacher_classes
+    classes = images.classes or teacher_classes
     return match_classes(classes, teacher_classes).indices
 
 
 def check_knowledge(
     teacher: Teacher,
     accuracy: float | None,
-    materials: Materials,
+    images: ImageSet,
     reporter: Reporter,
     *,
     allow_chance: bool,
@@ -200,7 +212,6 @@ def check_knowledge(
 
     `rehearsed`: it was trained for this very command; RunError then.
     """
-    m = materials
     reporter.say(
         f"teacher   {teacher.name}: {teacher.label}, {teacher.preprocessing.crop_pixels} px"
         + ("" if accuracy is None else f", validation accuracy {100 * accuracy:.2f} %")
@@ -208,7 +219,7 @@ def check_knowledge(
     if accuracy is None:
         reporter.warn("without labelled validation images nobody knows whether the teacher is any good")
         return
-    labels = m.images.labels[m.images.splits["val"]]
+    labels = images.labels[images.splits["val"]]
     largest = np.bincount(labels).max() / len(labels)
     if not is_at_chance(accuracy, 1 / largest, len(labels)):
         return
@@ -226,7 +237,7 @@ def check_knowledge(
 
 @contextmanager
 def _of_teacher() -> Iterator[None]:
-    """Errors about a model's keys, told as errors about the teacher's."""
+    """Errors about a model's keys become errors about the teacher's."""
     try:
         yield
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What teachers say about each sample of a run: kept where views repeat, else asked for the pixels of the moment."""
+"""Teachers' outputs for each sample of a run: kept where views repeat, else computed with each batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.batches import Batch, Epochs
-from transfer_cli.engine.device import Place
+from transfer_cli.engine.device import ToDevice
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.methods.distill.contrast import Negatives
 from transfer_cli.methods.distill.teacher_outputs import Layout
@@ -19,31 +19,30 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words
 from transfer_cli.runs.inputs import PixelInputs
 from transfer_cli.runs.materials import Materials
-from transfer_cli.runs.views import Parts, Rows
-from transfer_cli.strategies.distill import ANSWERS, NEGATIVES
+from transfer_cli.runs.views import SplitActivations, Views
 
 
 @dataclass(frozen=True)
-class Answers:
-    """One teacher's answers, rows as `layout` says. `materials` are the student's images in the teacher's pixels."""
+class TeacherOutputs:
+    """One teacher's outputs, rows as `layout` says. `materials` are the student's images in the teacher's pixels."""
 
     materials: Materials
     frozen: Frozen
     layout: Layout
-    rows: Rows
+    rows: SplitActivations
     stored: bool
     same_pixels: bool
     """Whether the teacher takes the student's pixels, normalised its own way."""
 
     def compute(self) -> None:
-        """Ask for every view of the training samples that is not known yet."""
+        """Run the teacher on every view of the training samples whose outputs are not known yet."""
         if self.stored:
-            for split, view in self.rows.parts.wanted():
+            for split, view in self.rows.views.all():
                 if split == "train":
                     self.rows.of(split, view)
 
-    def asked(self, epoch: int, start_step: int, batch_size: int) -> Callable[[Batch], Tensor]:
-        """From each of the student's batches of an epoch, in order from `start_step` on, to answers [B, width]."""
+    def of_epoch(self, epoch: int, start_step: int, batch_size: int) -> Callable[[Batch], Tensor]:
+        """From each of the student's batches of an epoch, in order from `start_step` on, to outputs [B, width]."""
         if self.stored:
             rows = self.rows.of_epoch(epoch)
             visits = iter(self.materials.shuffled(batch_size).visits(epoch)[start_step:])
@@ -62,9 +61,8 @@ class Answers:
         if self.stored:
             rows = self.rows.of("val", None).rows(np.arange(len(labels)))
         else:
-            rows = torch.cat(
-                [self._now(batch).cpu() for batch in self.materials.ordered("val", self.frozen.batch_size)]
-            )
+            batches = self.materials.ordered("val", self.frozen.batch_size)
+            rows = torch.cat([self._now(batch).cpu() for batch in batches])
         return float((self.layout.unpack(rows).logits.argmax(1).numpy() == labels).mean())
 
     def _now(self, batch: Batch) -> Tensor:
@@ -74,34 +72,33 @@ class Answers:
 
 @dataclass(frozen=True)
 class TaughtInputs:
-    """The student's batches of pixels, each with what every teacher says about it."""
+    """The student's batches of pixels, each with the outputs of every teacher."""
 
     pixels: PixelInputs
-    answers: tuple[Answers, ...]
+    teachers: tuple[TeacherOutputs, ...]
     negatives: Negatives | None
-    start: int = 0
 
     @property
-    def place(self) -> Place:
-        """See Inputs."""
-        return self.pixels.place
+    def to_device(self) -> ToDevice:
+        """As for pixels alone."""
+        return self.pixels.to_device
 
     def compute(self) -> None:
-        """See Inputs."""
-        for one in self.answers:
+        """Run the teachers where their outputs are kept and not known yet."""
+        for one in self.teachers:
             one.compute()
 
     def shuffled(self, batch_size: int) -> Epochs:
-        """See Inputs."""
+        """Views of the training images, with outputs for the same views."""
         return TaughtEpochs(self, batch_size)
 
     def ordered(self, split: str, batch_size: int) -> Iterable[Batch]:
-        """See Inputs; evaluation asks no teacher."""
+        """The pixels of evaluation, which needs no teacher."""
         return self.pixels.ordered(split, batch_size)
 
 
 class TaughtEpochs:
-    """Epochs of pixels whose batches carry answers."""
+    """Epochs of pixels whose batches carry teacher outputs."""
 
     def __init__(self, inputs: TaughtInputs, batch_size: int) -> None:
         self._inputs, self._batch_size = inputs, batch_size
@@ -109,41 +106,37 @@ class TaughtEpochs:
         self.steps_per_epoch = self._batches.steps_per_epoch
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """See Epochs."""
+        """The batches of an epoch from `start_step` on."""
         inputs, device = self._inputs, self._inputs.pixels.materials.device
-        teachers = [one.asked(epoch, start_step, self._batch_size) for one in inputs.answers]
+        outputs = [one.of_epoch(epoch, start_step, self._batch_size) for one in inputs.teachers]
         for batch in self._batches.epoch(epoch, start_step):
-            answers = [ask(batch).to(device, non_blocking=True) for ask in teachers]
-            extras = {**batch.extras, ANSWERS: torch.cat(answers, dim=1)}
-            if inputs.negatives is not None:
-                extras[NEGATIVES] = inputs.negatives(batch.indices.numpy(), epoch)
-            yield replace(batch, extras=extras)
+            rows = [of_batch(batch).to(device, non_blocking=True) for of_batch in outputs]
+            found = inputs.negatives
+            negatives = None if found is None else found(batch.indices.numpy(), epoch)
+            yield replace(batch, teacher=torch.cat(rows, dim=1), negatives=negatives)
 
 
 def choose_stored(
-    frozen: Frozen, layout: Layout, materials: Materials, wanted: Literal["auto"] | bool, reporter: Reporter
+    frozen: Frozen, layout: Layout, m: Materials, wanted: Literal["auto"] | bool, reporter: Reporter
 ) -> bool:
-    """Whether answers are kept, said in a line."""
+    """Whether outputs are kept, said in a line."""
     if wanted is False:
-        reporter.say("answers   the teacher runs in every epoch: strategy.teacher.cache=false")
+        reporter.say("teacher   it runs in every epoch: strategy.teacher.cache=false")
         return False
-    parts = Parts(materials)
-    if not parts.repeats:
+    views = Views(m)
+    if not views.repeat:
         if wanted is True:
             reporter.warn(
                 "strategy.teacher.cache=true: nothing to keep, a view never comes again; say augment.views=<K>"
             )
-        reporter.say("answers   the teacher runs in every epoch: a view never comes again; augment.views=<K> lets them")
+        reporter.say("teacher   it runs in every epoch: a view never comes again; augment.views=<K> lets them repeat")
         return False
-    wanted_parts = [parts.part(split, view) for split, view in parts.wanted()]
-    size = sum(part.count for part in wanted_parts) * layout.width * 4
-    limit = materials.cache.max_bytes
+    splits = [views.split(split, view) for split, view in views.all()]
+    size, limit = sum(one.count for one in splits) * layout.width * 4, m.machine.cache.max_bytes
     if wanted == "auto" and size > limit:
-        reporter.say(
-            f"answers   the teacher runs in every epoch: they would take {in_words(size)}, over cache_size "
-            f"({in_words(limit)})"
-        )
+        over = f"its outputs would take {in_words(size)}, over cache_size ({in_words(limit)})"
+        reporter.say(f"teacher   it runs in every epoch: {over}")
         return False
-    missing = sum(part.count for part in wanted_parts if not frozen.is_cached(part))
-    reporter.say(f"answers   kept, {in_words(size)}: the teacher runs on {missing:,} images")
+    missing = sum(one.count for one in splits if not frozen.is_cached(one))
+    reporter.say(f"teacher   its outputs are kept, {in_words(size)}: it runs on {missing:,} images")
     return True

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from transfer_cli.errors import RunError
-from transfer_cli.records import scores as module
-from transfer_cli.records.scores import confusion, scores, softmax
+from transfer_cli.methods import scores as module
+from transfer_cli.methods.scores import confusion, scores, softmax
 
 
 def made(samples: int, classes: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

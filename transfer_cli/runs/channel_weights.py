@@ -1,4 +1,4 @@
-"""Which channels of the source network matter for the new classes: the weights of DELTA (Li 2019)."""
+"""Which channels of the source network matter for the new classes: DELTA's attention (Li 2019, arXiv 1901.09229)."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ IMAGES = 256
 
 
 def channel_weights(
-    source: Network, stages: tuple[str, ...], inputs: Inputs, batch_size: int, compute: Compute
+    source: Network, inputs: Inputs, compute: Compute, batch_size: int, stages: tuple[str, ...]
 ) -> dict[str, Tensor]:
     """By stage, the weights of its channels [C], from some training images; `source` has a head that knows them."""
     names = [stage.name for stage in source.stages]
-    batches = [
-        inputs.place(batch) for batch in islice(inputs.shuffled(batch_size).epoch(0), max(IMAGES // batch_size, 1))
-    ]
+    some = islice(inputs.shuffled(batch_size).epoch(0), max(IMAGES // batch_size, 1))
+    batches = [inputs.to_device(batch) for batch in some]
     source.eval()
-    return {name: _of_stage(source, names.index(name), batches, inputs.start, compute) for name in stages}
+    return {name: _of_stage(source, names.index(name), batches, compute) for name in stages}
 
 
 @torch.no_grad()
-def _of_stage(source: Network, stage: int, batches: list[Batch], start: int, compute: Compute) -> Tensor:
+def _of_stage(source: Network, stage: int, batches: list[Batch], compute: Compute) -> Tensor:
     increases = []
     for batch in batches:
         with compute.autocast():
-            raw = source.forward_between(start, stage + 1, batch.inputs)
+            raw = source.forward_between(batch.stage, stage + 1, batch.inputs)
             # Channels second, as the formula takes them; maps of most networks are so already.
             last = raw.ndim == 3 or (raw.ndim == 4 and has_channels_last(source.module))
             features = raw.movedim(-1, 1) if last else raw
@@ -46,6 +45,6 @@ def _of_stage(source: Network, stage: int, batches: list[Batch], start: int, com
 def _loss_behind(source: Network, stage: int, batch: Batch, last: bool) -> Callable[[Tensor], Tensor]:
     def loss(features: Tensor) -> Tensor:
         logits = source.forward_from(stage + 1, features.movedim(1, -1) if last else features)
-        return cross_entropy(logits, batch.extras.get("targets", batch.labels)).mean()
+        return cross_entropy(logits, batch.labels if batch.targets is None else batch.targets).mean()
 
     return loss

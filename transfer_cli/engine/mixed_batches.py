@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Batch, Epochs
 from transfer_cli.data.views.augment import view_of
-from transfer_cli.data.views.mixing import Mixes, draw
-from transfer_cli.engine.device import Place
+from transfer_cli.data.views.mixing import draw
+from transfer_cli.engine.device import ToDevice
 from transfer_cli.methods.mixing import mix_images, mix_targets
-
-NAMES = ("partners", "shares", "boxes")
 
 
 def mixes(augment: Augment) -> bool:
@@ -30,36 +28,28 @@ class MixedEpochs:
         self.steps_per_epoch = batches.steps_per_epoch
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """See Epochs."""
-        augment, view = self._augment, view_of(epoch, self._augment)
+        """The batches of an epoch from `start_step` on; images are mixed the same way whatever came before."""
+        augment, view, size = self._augment, view_of(epoch, self._augment), (self._size, self._size)
         for batch in self._batches.epoch(epoch, start_step):
-            drawn = draw(
-                self._seed,
-                view,
-                batch.indices.numpy(),
-                (self._size, self._size),
-                mixup=augment.mixup,
-                cutmix=augment.cutmix,
-            )
-            batch.extras |= {name: getattr(drawn, name) for name in NAMES}
-            yield batch
+            indices = batch.indices.numpy()
+            drawn = draw(self._seed, view, indices, size, mixup=augment.mixup, cutmix=augment.cutmix)
+            yield replace(batch, mixes=drawn)
 
 
 @dataclass(frozen=True)
-class PlaceMixed:
+class MixedToDevice:
     """Batches to the device, mixed where they say how: with probabilities `targets` [B, K] beside the labels."""
 
-    place: Place
+    to_device: ToDevice
     classes: int
 
     def __call__(self, batch: Batch) -> Batch:
-        """See Place."""
-        placed = self.place(batch)
-        if "partners" not in placed.extras:
+        """Inputs [B, 3, S, S] mixed; labels stay those of the sample itself."""
+        placed = self.to_device(batch)
+        found = placed.mixes
+        if found is None:
             return placed
-        found = Mixes(*(placed.extras.pop(name) for name in NAMES))
-        placed.extras["targets"] = mix_targets(placed.labels, found, self.classes)
-        if "weight" in placed.extras:
-            own = placed.extras["weight"]
-            placed.extras["weight"] = torch.lerp(own[found.partners], own, found.shares)
-        return Batch(mix_images(placed.inputs, found), placed.labels, placed.indices, placed.extras)
+        own = placed.weights
+        weights = None if own is None else torch.lerp(own[found.partners], own, found.shares)
+        targets = mix_targets(placed.labels, found, self.classes)
+        return replace(placed, inputs=mix_images(placed.inputs, found), targets=targets, weights=weights, mixes=None)

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from transfer_cli.engine.mixed import NAMES, MixedEpochs, PlaceMixed, mixes
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.mixed import NAMES, MixedEpochs, PlaceMixed, mixes
 from transfer_cli.runs.views import PLAIN
 
 MIXUP = replace(PLAIN, mixup=0.5)

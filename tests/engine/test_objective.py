@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from transfer_cli.engine.objective import Objective, adjustment_for, weights_for
 from transfer_cli.errors import UserError
-from transfer_cli.strategies.objective import Objective, adjustment_for, weights_for
 
 CPU = torch.device("cpu")
 LABELS = np.array([0, 0, 0, 1, 2, 2])

@@ -1,0 +1,43 @@
+"""The rule of the best epoch, one for every training: the highest rank on validation, or the last epoch without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from transfer_cli.engine.task import Task
+from transfer_cli.methods.scores import Scores
+
+Kept = TypeVar("Kept")
+
+
+@dataclass
+class Best(Generic[Kept]):
+    """The epoch to keep so far, its scores on validation, and whatever brings its weights back."""
+
+    epoch: int = 0
+    val: Scores | None = None
+    kept: Kept | None = None
+
+    def offer(self, epoch: int, val: Scores | None, task: Task, keep: Callable[[], Kept]) -> bool:
+        """Take an epoch if it is better than the best so far; `keep` gives what brings its weights back."""
+        if self.kept is not None and not _beats(val, self.val, task):
+            return False
+        self.epoch, self.val, self.kept = epoch, val, keep()
+        return True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values where `kept` is one."""
+        return {"epoch": self.epoch, "val": self.val, "kept": self.kept}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Best[Kept]:
+        """What `to_dict` gave."""
+        return cls(**values)
+
+
+def _beats(val: Scores | None, best: Scores | None, task: Task) -> bool:
+    if val is None or best is None:
+        return True
+    return task.rank(val) > task.rank(best)

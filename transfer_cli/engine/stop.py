@@ -1,0 +1,57 @@
+"""One object that says whether the run was asked to end; signals set it, the work looks at it between its steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, Stopped
+
+
+class Stop:
+    """While entered, SIGTERM, SIGUSR1 and Ctrl-C are noted here instead of ending the process; it may be entered twice.
+
+    A second Ctrl-C ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        """The exit code asked for: 75 for SIGTERM and SIGUSR1, 130 for Ctrl-C; None while nobody asked."""
+        self._previous: dict[int, Any] = {}
+        self._entered = 0
+
+    def __bool__(self) -> bool:
+        return self.code is not None
+
+    def check(self, where: str) -> None:
+        """Raises Stopped, which says `where`, if an end was asked for."""
+        code = self.code
+        if code is not None:
+            raise Stopped(code, where)
+
+    def __enter__(self) -> Stop:
+        # Signal handlers belong to the main thread; elsewhere (a test, a notebook) there is nothing to install.
+        self._entered += 1
+        if self._entered == 1 and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGUSR1", signal.SIGTERM)):
+                self._previous.setdefault(number, signal.signal(number, self._handle))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._entered -= 1
+        if self._entered == 0:
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
+            self._previous.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            if self.code == EXIT_INTERRUPTED:
+                raise KeyboardInterrupt
+            self.code = EXIT_INTERRUPTED
+        elif self.code is None:
+            self.code = EXIT_PREEMPTED

@@ -1,0 +1,153 @@
+"""What hangs on a run: recorders that are told when it starts, of each step, when an epoch and the run end.
+
+A logger, a plot, a pruner is a class of its own; `runs.recorders` lists those of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transfer_cli.config.schema import Experiment
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """A training is about to take its first step, or its first after it was resumed."""
+
+    experiment: Experiment
+    directory: Path
+    epochs: int
+    steps_per_epoch: int
+    epoch: int = 1
+    """The epoch that comes first, from 1."""
+    step_in_epoch: int = 0
+    """Steps of this epoch that were done before, by a run that was stopped."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """An optimizer step is done."""
+
+    images: int
+    means: Callable[[], tuple[float, float]] | None = None
+    """(loss, accuracy) of the epoch so far; to ask makes the device synchronise. None where nobody sums them."""
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """An epoch is over and its evaluations are done; epoch 0 is what there was before the first step."""
+
+    epoch: int
+    step: int
+    """Optimizer steps so far."""
+    splits: Mapping[str, Scores]
+    """`train`: running means of the epoch; `val`: what chooses the best epoch; any other evaluation by its name."""
+    learning_rate: float | None = None
+    loss_parts: Mapping[str, float] = field(default_factory=dict)
+    """Mean over the epoch of each named part of the training loss, before its weight."""
+    images_per_second: float = 0.0
+    is_best: bool = False
+    candidate: Mapping[str, float] = field(default_factory=dict)
+    """Which of several heads that train at once the scores are of."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Outputs for the test split, in its order, and who reads them."""
+
+    ids: Sequence[str]
+    outputs: NDArray[np.float32]
+    """[N, width]"""
+    labels: NDArray[np.int64]
+    """[N, ...]"""
+    task: PredictionWriter
+
+
+class PredictionWriter(Protocol):
+    """What recorders ask of a task."""
+
+    def write_predictions(
+        self, path: Path, ids: Sequence[str], outputs: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> None:
+        """A CSV, one row an image."""
+        ...
+
+    def draw(self, folder: Path, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """Pictures of the predictions of a split."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """The run is over. `summary` is what `summary.json` will hold; one that did not complete has little of it."""
+
+    directory: Path
+    summary: Mapping[str, Any]
+    step: int = 0
+    predictions: Predictions | None = None
+    """Of the test split; None where it has no images or the run did not get that far."""
+
+    @property
+    def completed(self) -> bool:
+        """Whether the run got to its end."""
+        return str(self.summary["status"]) == "completed"
+
+
+class Recorder:
+    """Takes what happens in a run; a recorder says what it does of these, and the rest passes it by."""
+
+    def run_starts(self, start: RunStart) -> None:
+        """Training begins."""
+
+    def step(self, step: Step) -> None:
+        """An optimizer step is done: keep this cheap, and do not ask the device for anything each time."""
+
+    def epoch_ends(self, end: EpochEnd) -> None:
+        """An epoch is over."""
+
+    def run_ends(self, end: RunEnd) -> None:
+        """The run is over, completed or not."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run must give back to this recorder: plain values, by its own keys."""
+        return {}
+
+
+class Recorders(Recorder):
+    """All recorders of a run, told in order."""
+
+    def __init__(self, recorders: Sequence[Recorder]) -> None:
+        self._recorders = recorders
+
+    def run_starts(self, start: RunStart) -> None:
+        """Tell each."""
+        for recorder in self._recorders:
+            recorder.run_starts(start)
+
+    def step(self, step: Step) -> None:
+        """Tell each."""
+        for recorder in self._recorders:
+            recorder.step(step)
+
+    def epoch_ends(self, end: EpochEnd) -> None:
+        """Tell each."""
+        for recorder in self._recorders:
+            recorder.epoch_ends(end)
+
+    def run_ends(self, end: RunEnd) -> None:
+        """Tell each."""
+        for recorder in self._recorders:
+            recorder.run_ends(end)
+
+    def state(self) -> dict[str, Any]:
+        """Of those that have one, by the name of the class."""
+        states = {type(recorder).__name__: recorder.state() for recorder in self._recorders}
+        return {name: state for name, state in states.items() if state}

@@ -1,0 +1,74 @@
+"""A run as its user watches it: a bar or lines while it trains, a line an epoch, a table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from transfer_cli.records.progress import Progress
+from transfer_cli.records.recorder import EpochEnd, Recorder, RunEnd, RunStart, Step
+from transfer_cli.records.terminal import Reporter
+
+_COLUMNS = {
+    "accuracy": ("accuracy", "{:.2%}"),
+    "top5_accuracy": ("top-5", "{:.2%}"),
+    "macro_f1": ("macro F1", "{:.4f}"),
+    "loss": ("loss", "{:.4f}"),
+    "ece": ("ECE", "{:.4f}"),
+}
+"""The scores of the final table: their heading and format."""
+
+
+class TerminalRecorder(Recorder):
+    """Shows a run through a Reporter, so on the terminal and in `run.log`."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._open = ExitStack()
+        self._progress: Progress | None = None
+        self._epochs = 0
+
+    def run_starts(self, start: RunStart) -> None:
+        """The bar appears."""
+        self._epochs = start.epochs
+        self._progress = self._open.enter_context(self._reporter.progress(start.epochs, start.steps_per_epoch))
+        self._progress.start_epoch(start.epoch, start.step_in_epoch)
+
+    def step(self, step: Step) -> None:
+        """The bar moves; loss and accuracy are fetched only when they are to be seen."""
+        if self._progress is not None:
+            due = step.means is not None and self._progress.wants_update()
+            self._progress.step(step.images, *(step.means() if due and step.means else (None, None)))
+
+    def epoch_ends(self, end: EpochEnd) -> None:
+        """A line, and the bar begins anew."""
+        train, val = end.splits.get("train"), end.splits.get("val")
+        if train is not None:
+            speed = end.images_per_second
+            self._reporter.epoch_line(end.epoch, self._epochs, train, val, images_per_second=speed, best=end.is_best)
+        if self._progress is not None and end.epoch > 0:
+            self._progress.start_epoch(end.epoch + 1)
+
+    def run_ends(self, end: RunEnd) -> None:
+        """The bar goes, and where the run is complete the table of its scores comes."""
+        self._open.close()
+        self._progress = None
+        if end.completed:
+            _show(end.summary, self._reporter)
+
+
+def _show(summary: Mapping[str, Any], reporter: Reporter) -> None:
+    splits = [(split, values) for split in ("val", "test") if (values := summary.get(split)) is not None]
+    if not splits:
+        return
+    rows = [
+        [
+            f"{split} (epoch {summary['best_epoch']})",
+            *(form.format(values[name]).replace("%", " %") for name, (_, form) in _COLUMNS.items()),
+        ]
+        for split, values in splits
+    ]
+    speed = f"{summary['images_per_second']:,.0f} images/s, {summary['train_seconds']:.1f} s of training"
+    title = f"{summary['strategy']} {summary['model']} on {summary['dataset']}: {speed}"
+    reporter.table(title, ["split", *(heading for heading, _ in _COLUMNS.values())], rows)

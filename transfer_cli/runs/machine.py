@@ -1,0 +1,39 @@
+"""The machine that a run computes on: its device, and what the cache folder remembers from run to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from transfer_cli.cache.entries import Cache
+from transfer_cli.cache.place import open_cache
+from transfer_cli.config.schema import Experiment
+from transfer_cli.engine import device as devices
+from transfer_cli.engine.precision import PrecisionMemory
+from transfer_cli.models.published import SeenWeights
+from transfer_cli.records.terminal import Reporter
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A device, ready to compute, and the caches."""
+
+    device: torch.device
+    cache: Cache
+    seen_weights: SeenWeights
+    precisions: PrecisionMemory
+
+
+def open_machine(e: Experiment) -> Machine:
+    """Select and seed the device, open the caches. Raises UserError for a device that this machine lacks."""
+    device = devices.select_device(e.trainer.device)
+    devices.prepare(device, e.seed)
+    cache = open_cache(e.cache_dir, e.cache_size)
+    return Machine(device, cache, SeenWeights(cache.root / "known"), PrecisionMemory(cache.root / "precision"))
+
+
+def say_device(device: torch.device, precision_reason: str, reporter: Reporter) -> None:
+    """One line that says on what, and at which precision."""
+    threads = f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else ""
+    reporter.say(f"device    {devices.device_name(device)}{threads}, {precision_reason}")

@@ -1,0 +1,60 @@
+"""The pretrained network of a run: which weights are meant, and the network that they are loaded into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from transfer_cli.config.schema import Experiment, Model
+from transfer_cli.models import backbones, weights
+from transfer_cli.models.network import Network
+from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.models.published import SeenWeights, WeightsSource
+from transfer_cli.models.weights import LoadReport
+from transfer_cli.records.terminal import Reporter
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights that are on this machine, and how they want their images."""
+
+    model: Model
+    source: WeightsSource
+    preprocessing: Preprocessing
+
+    def build(
+        self, classes: int, seed: int, *, keep_head: bool = False, drop_path: float | None = None
+    ) -> tuple[Network, LoadReport]:
+        """The network with a head for `classes` K; `keep_head`: the one that published weights bring.
+
+        `drop_path` is its stochastic depth; None is the model's own.
+        """
+        # The head starts the same whatever was drawn before it, so that a run can be repeated in any process.
+        torch.manual_seed(seed)
+        size = self.preprocessing.crop_pixels
+        network = backbones.build(self.model.name, self.model.source, classes, image_size=size, drop_path=drop_path)
+        report = weights.load(network, self.source, size, keep_head=keep_head)
+        torch.manual_seed(seed)
+        return network, report
+
+
+def find_weights(e: Experiment, seen: SeenWeights, reporter: Reporter) -> Pretrained:
+    """The weights that `model.weights` means, downloaded if need be. Raises UserError where they cannot be had."""
+    source = fetched(weights.resolve(e.model.name, e.model.source, e.model.weights, seen), reporter)
+    preprocessing = source.preprocessing if e.image_size == "auto" else source.preprocessing.at(e.image_size)
+    return Pretrained(e.model, source, preprocessing)
+
+
+def fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:
+    """The same weights with their file on this machine. Raises UserError at once where they cannot be downloaded."""
+    if source.kind == "none" or source.location is not None:
+        return source
+    reporter.say(f"fetching {source.label}")
+    return replace(source, location=weights.fetch(source))
+
+
+def parameter_counts(network: Network, *, trainable: bool = True) -> tuple[int, int]:
+    """(all, trainable) numbers of parameters; of a network that is only run none train."""
+    parameters = list(network.parameters())
+    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad and trainable)
