@@ -17,7 +17,7 @@ from transfer_cli.config.extract import Extract
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.files import write_csv
-from transfer_cli.methods.groups import Groups, group
+from transfer_cli.methods.clusters import Clusters, cluster
 from transfer_cli.models.network import Readout
 from transfer_cli.records import sheet
 from transfer_cli.records.metrics import MetricsLog
@@ -56,7 +56,7 @@ class Unlabelled:
         frozen = features_of(self.backbone, self.config, self.readout, self.compute, reporter, stop_code)
         indices = np.concatenate([m.images.splits[split] for split in SPLITS])
         features = self._features(frozen)
-        groups = group(features, self.config.groups, m.experiment.seed)
+        groups = cluster(features, self.config.groups, m.experiment.seed)
         save_file({"features": features}, directory / f".{FEATURES}.writing")
         (directory / f".{FEATURES}.writing").replace(directory / FEATURES)
         self._write_index(directory, indices, features, groups)
@@ -88,7 +88,7 @@ class Unlabelled:
         found = [frozen.of(parts.part(split, None)) for split in there]
         return torch.cat([rows.rows(np.arange(len(rows))) for rows in found]).float()
 
-    def _write_index(self, directory: Path, indices: NDArray[np.int64], features: Tensor, groups: Groups) -> None:
+    def _write_index(self, directory: Path, indices: NDArray[np.int64], features: Tensor, groups: Clusters) -> None:
         ids, names = self.materials.images.ids, self.backbone.own_classes
         columns = ["row", "path", "group"]
         guesses: list[list[str]] = [[] for _ in indices]
@@ -111,7 +111,7 @@ class Unlabelled:
                 rows.append([text for label, p in pairs for text in (names[label], f"{p:.4f}")])
         return rows
 
-    def _draw_groups(self, path: Path, indices: NDArray[np.int64], groups: Groups) -> None:
+    def _draw_groups(self, path: Path, indices: NDArray[np.int64], groups: Clusters) -> None:
         """The images nearest to the centre of each group, a row each, as the network sees them."""
         rows, names = [], []
         for number in range(groups.count):
