@@ -1,4 +1,4 @@
-"""What a frozen prefix makes of images, kept as it came out: one row a sample, bit for bit."""
+"""The activations that a frozen prefix computes for images, on disk bit for bit: one row a sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 ROWS = "rows.bin"
 SHAPE = "shape.json"
-# Numpy lacks bfloat16: its bits travel as integers of the same size.
+# Numpy lacks bfloat16: its bits are stored as integers of the same size.
 _BITS: dict[torch.dtype, tuple[torch.dtype, Any]] = {
     torch.float32: (torch.float32, np.float32),
     torch.float16: (torch.float16, np.float16),
@@ -31,7 +31,7 @@ class Activations:
     mapped: NDArray[Any]
     dtype: torch.dtype
     channels_last: bool
-    """Whether maps [C, H, W] lie on disk as [H, W, C]: as convolutions take them, without a copy."""
+    """Whether maps [C, H, W] are stored as [H, W, C]: as convolutions take them, without a copy."""
 
     def __len__(self) -> int:
         return len(self.mapped)

@@ -1,4 +1,4 @@
-"""Content-addressed entries: a folder each, there whole or not at all, shared by concurrent jobs, capped in size.
+"""Content-addressed entries: a folder each, complete or absent, shared by concurrent jobs, capped in size.
 
 An entry's address is the hash of its key, a plain dictionary of all that determines its bytes. A filler builds it
 under a temporary name while others that want the same entry wait for it, and renames it when it is complete.
@@ -146,12 +146,12 @@ def damage(entry: Entry) -> str | None:
 def remove(entry: Entry) -> None:
     """Delete an entry; readers that have its files open keep them."""
     # Renamed first: a half deleted folder under its own name would look whole.
-    grave = entry.path.with_name(f"{_UNFINISHED}{entry.path.name}-{secrets.token_hex(4)}")
+    doomed = entry.path.with_name(f"{_UNFINISHED}{entry.path.name}-{secrets.token_hex(4)}")
     try:
-        entry.path.rename(grave)
+        entry.path.rename(doomed)
     except FileNotFoundError:
         return
-    shutil.rmtree(grave, ignore_errors=True)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _describe(folder: Path, key: Key) -> None:
@@ -166,7 +166,7 @@ def _describe(folder: Path, key: Key) -> None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether all files are there at their sizes; their bytes are `damage`'s business."""
+    """Whether all files are there at their sizes; `damage` compares their bytes."""
     try:
         files = json.loads((path / ABOUT).read_text(encoding="utf-8"))["files"]
         return all((path / name).stat().st_size == size for name, (size, _) in files.items())

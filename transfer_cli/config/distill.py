@@ -12,7 +12,7 @@ from transfer_cli.config.finetune import Finetune
 
 @dataclass(frozen=True)
 class TeacherOptions:
-    """Who teaches: a model and where its weights come from, or run directories."""
+    """The teacher: a model and where its weights come from, or run directories."""
 
     model: str | None
     """A name; null: that of the run directory in `weights`."""
@@ -25,9 +25,9 @@ class TeacherOptions:
     lr: Positive | None
     image_size: Literal["auto"] | Annotated[int, Between(8, 4096)]
     cache: Literal["auto"] | bool
-    """Whether its answers are kept; auto: where views repeat and the answers fit into the cache."""
+    """Whether its outputs are cached; auto: where views repeat and they fit into the cache."""
     top_k: Count | None
-    """Logits kept of each answer; null: all."""
+    """Logits kept for each sample; null: all."""
     allow_chance: bool
     """Whether a teacher may teach that is no better than guessing."""
 

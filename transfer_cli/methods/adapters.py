@@ -15,15 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError, did_you_mean
 
 _PARAMETRIZED = re.compile(r"\bparametrizations\.([^.]+)\.(.+)$")
 
 
 class LowRank(nn.Module):
-    """LoRA (Hu 2021): W + (alpha / r) B A with B [out, r] and A [r, in * kernel]; B is zero at the start.
+    """LoRA: W + (alpha / r) B A with B [out, r] and A [r, in * kernel]; B is zero at the start.
 
-    A convolution's kernel [out, in / groups, h, w] counts as the matrix [out, in / groups * h * w].
+    "LoRA: Low-Rank Adaptation of Large Language Models" (Hu 2021, arXiv 2106.09685). A convolution's kernel [out, in /
+    groups, h, w] counts as the matrix [out, in / groups * h * w].
     """
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
@@ -42,8 +43,9 @@ class LowRank(nn.Module):
 class LinearAdapter(nn.Module):
     """A bottleneck without non-linearity before a layer: x + U V x over channels, U zero at the start.
 
-    The bottleneck adapter of Houlsby 2019, made linear and put in series as the 1x1 convolutions of Rebuffi 2018, so
-    that it merges: W (I + U V) with U [in, r] and V [r, in], for linear layers and ungrouped convolutions.
+    The bottleneck adapter of "Parameter-Efficient Transfer Learning for NLP" (Houlsby 2019, arXiv 1902.00751), made
+    linear and put in series as the 1x1 convolutions of Rebuffi 2018 (arXiv 1803.10082), so that it merges: W (I + U V)
+    with U [in, r] and V [r, in], for linear layers and ungrouped convolutions.
     """
 
     def __init__(self, weight: Tensor, width: int) -> None:
@@ -108,7 +110,7 @@ def is_adapter(name: str) -> bool:
 
 
 def is_bias(name: str) -> bool:
-    """Whether a parameter is a bias, of norms too: with BitFit only these train, and the head (Ben Zaken 2021)."""
+    """Whether a parameter is a bias, of norms too: BitFit (Ben Zaken 2022, arXiv 2106.10199) trains these."""
     last = name.rpartition(".")[2]
     return last == "bias" or last.endswith("_bias")
 
@@ -126,8 +128,7 @@ def _layer_weights(module: nn.Module) -> dict[str, Tensor]:
 def _check(names: Sequence[str], able: list[str], what: str) -> None:
     for name in names:
         if name not in able:
-            near = nearest(name, able)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            hint = did_you_mean(name, able)
             raise UserError(f"{name}: no weight that a {what} fits and makes smaller.{hint}")
 
 

@@ -1,4 +1,7 @@
-"""The BiT-HyperRule (Kolesnikov 2020): how to finetune, from the size of the data set and of its images alone."""
+"""The BiT-HyperRule: how to finetune, from the size of the data set and of its images alone.
+
+"Big Transfer (BiT): General Visual Representation Learning" (Kolesnikov 2020, arXiv 1912.11370).
+"""
 
 from __future__ import annotations
 

@@ -22,9 +22,10 @@ def cross_entropy(
     class_weights: Tensor | None = None,
     adjustment: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy with label smoothing (Szegedy 2016): `smoothing` of each target is spread over all classes.
+    """Cross-entropy with label smoothing: `smoothing` of each target is spread over all classes.
 
-    `class_weights` [K] scales the term of each class; `adjustment` [K] is added to the logits (`logit_adjustment`).
+    "Rethinking the Inception Architecture" (Szegedy 2016, arXiv 1512.00567). `class_weights` [K] scales the term of
+    each class; `adjustment` [K] is added to the logits (`logit_adjustment`).
     """
     shifted = logits if adjustment is None else logits + adjustment
     return F.cross_entropy(shifted, targets, weight=class_weights, label_smoothing=smoothing, reduction="none")
@@ -34,7 +35,10 @@ def cross_entropy(
 def focal(
     logits: Tensor, targets: Tensor, *, gamma: float, smoothing: float = 0.0, class_weights: Tensor | None = None
 ) -> Tensor:
-    """Focal loss (Lin 2017): the term of each class scaled by (1 - p)^gamma; gamma 0 is cross-entropy."""
+    """Focal loss: the term of each class scaled by (1 - p)^gamma; gamma 0 is cross-entropy.
+
+    "Focal Loss for Dense Object Detection" (Lin 2017, arXiv 1708.02002).
+    """
     log_p = logits.log_softmax(1)
     # Where p rounds to 1 the power of 0 has no finite slope for gamma below 1.
     missing = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).eps)
@@ -49,9 +53,10 @@ def smoothed(targets: Tensor, classes: int, smoothing: float) -> Tensor:
 
 
 def logit_adjustment(counts: Tensor, tau: float = 1.0) -> Tensor:
-    """tau times the log of each class's share of the training images, [K] (Menon 2021).
+    """tau times the log of each class's share of the training images, [K].
 
-    Cross-entropy on logits so shifted teaches the unshifted ones to rank classes as if all were equally frequent.
+    Cross-entropy on logits shifted by it trains the unshifted ones as if all classes were equally frequent ("Long-tail
+    learning via logit adjustment", Menon 2021, arXiv 2007.07314).
     Raises UserError for a class without images.
     """
     empty = (counts <= 0).nonzero().flatten().tolist()

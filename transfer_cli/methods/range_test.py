@@ -1,4 +1,7 @@
-"""The learning-rate range test (Smith 2017): raise the rate exponentially step by step, and read the losses."""
+"""The learning-rate range test: raise the rate exponentially step by step, and read the losses.
+
+"Cyclical Learning Rates for Training Neural Networks" (Smith 2017, arXiv 1506.01186).
+"""
 
 from __future__ import annotations
 

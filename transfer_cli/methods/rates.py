@@ -6,11 +6,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError, did_you_mean
 
 
 def layer_multiplier(stage: int, last: int, decay: float) -> float:
-    """decay^(last - stage): 1 for stage number `last`, the head, less below (ULMFiT: Howard 2018; BEiT: Bao 2022)."""
+    """decay^(last - stage): 1 for stage number `last`, the head, less below.
+
+    Discriminative rates of ULMFiT (Howard 2018, arXiv 1801.06146), as BEiT has them (Bao 2022, arXiv 2106.08254).
+    """
     return decay ** (last - stage)
 
 
@@ -48,8 +51,8 @@ def match(names: Iterable[str], patterns: Sequence[str], key: str, stages: Stage
     for pattern in patterns:
         if not any(_matches(name, pattern, stages) for name in names):
             beginnings = {".".join(parts[:count]) for name in names for parts in [name.split(".")] for count in (1, 2)}
-            near = nearest(pattern, [*names, *beginnings, *stages])
-            hint = f" Did you mean {' or '.join(near)}?" if near else f" Names look like {', '.join(names[:3])}."
+            hint = did_you_mean(pattern, [*names, *beginnings, *stages])
+            hint = hint or f" Names look like {', '.join(names[:3])}."
             raise UserError(f"{key}: {pattern} matches no parameter.{hint}")
     return [name for name in names if any(_matches(name, pattern, stages) for pattern in patterns)]
 

@@ -1,4 +1,4 @@
-"""Penalties that keep finetuning near its source, and that stop it from keeping what does not transfer.
+"""Penalties that keep finetuned weights or features near their source, or shrink features that do not transfer.
 
 Shapes: feature maps [B, C, ...] with channels second; features [B, D].
 """
@@ -12,15 +12,19 @@ from torch import Tensor
 
 
 def l2_sp(parameters: Mapping[str, Tensor], start: Mapping[str, Tensor], alpha: float, beta: float) -> Tensor:
-    """alpha/2 ||w - w0||^2 over parameters that have a start, beta/2 ||w||^2 over the new ones: the head (Li 2018)."""
+    """alpha/2 ||w - w0||^2 over parameters that have a start, beta/2 ||w||^2 over the new ones: the head.
+
+    "Explicit Inductive Bias for Transfer Learning with Convolutional Networks" (L2-SP, Li 2018, arXiv 1802.01483).
+    """
     near = [(value - start[name]).square().sum() for name, value in parameters.items() if name in start]
     small = [value.square().sum() for name, value in parameters.items() if name not in start]
     return alpha / 2 * _total(near) + beta / 2 * _total(small)
 
 
 def delta(features: Sequence[Tensor], source: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-    """Attention-weighted distance to the source network's feature maps, for each tapped layer (Li 2019).
+    """Attention-weighted distance to the source network's feature maps, for each tapped layer.
 
+    "DELTA: DEep Learning Transfer using Feature Map with Attention" (Li 2019, arXiv 1901.09229).
     1/2 sum over channels j of C w_j mean((f_j - s_j)^2), with `weights` w [C] that sum to 1; added over layers,
     averaged over the batch (the authors' code sums over it: their factor is ours divided by the batch size).
     """
@@ -34,7 +38,7 @@ def delta(features: Sequence[Tensor], source: Sequence[Tensor], weights: Sequenc
 
 @torch.no_grad()
 def loss_increases(features: Tensor, loss_from: Callable[[Tensor], Tensor]) -> Tensor:
-    """How much the loss grows when a channel of `features` [B, C, ...] is silenced, for each channel, [C] (Li 2019).
+    """How much the loss grows when a channel of `features` [B, C, ...] is set to 0, for each channel, [C] (DELTA).
 
     `loss_from` runs the rest of the source network, with a head trained on the new data, to the mean loss.
     """
@@ -48,7 +52,7 @@ def loss_increases(features: Tensor, loss_from: Callable[[Tensor], Tensor]) -> T
 
 
 def attention_weights(increases: Tensor) -> Tensor:
-    """The weight of each channel for DELTA, [C], summing to 1, from its loss increase (Li 2019).
+    """The weight of each channel for DELTA, [C], summing to 1, from its loss increase.
 
     Softmax of the increases over five standard deviations, as in the authors' code: raw ones are all near zero.
     """
@@ -57,7 +61,10 @@ def attention_weights(increases: Tensor) -> Tensor:
 
 
 def bss(features: Tensor, k: int) -> Tensor:
-    """Batch spectral shrinkage: the sum of squares of the k smallest singular values of features [B, D] (Chen 2019)."""
+    """Batch spectral shrinkage (BSS): the sum of squares of the k smallest singular values of features [B, D].
+
+    "Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for Safe Transfer Learning" (Chen 2019).
+    """
     values: Tensor = torch.linalg.svdvals(features.float())
     return values[-k:].square().sum()
 

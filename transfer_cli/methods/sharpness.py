@@ -1,4 +1,8 @@
-"""Sharpness-aware minimisation (Foret 2021): step by the gradient at the worst nearby weights."""
+"""Sharpness-aware minimisation (SAM): step by the gradient at the worst nearby weights.
+
+"Sharpness-Aware Minimization for Efficiently Improving Generalization" (Foret 2021, arXiv 2010.01412). Own code:
+torch has none, and the optimizer wrappers of other packages hide backward and step from the loop.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ def sharp_gradients(module: nn.Module, rho: float, backward: Callable[[], Result
 
 @contextmanager
 def perturbed(module: nn.Module, rho: float) -> Iterator[None]:
-    """Within, the parameters that have gradients stand `rho` further up the slope, measured over all of them."""
+    """Within, the parameters that have gradients are moved by `rho` along them; the norm is over all together."""
     climbing: list[Tensor] = [p for p in module.parameters() if p.grad is not None]
     before = [p.detach().clone() for p in climbing]
     gradients = [p.grad for p in climbing if p.grad is not None]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError, did_you_mean
 from transfer_cli.models import stages_timm, stages_torchvision
 from transfer_cli.models.network import Network
 
@@ -52,8 +52,7 @@ def library(name: str, source: str) -> str:
     known = {"torchvision": torchvision_names, "timm": timm_names}
     names = [n for where, list_names in known.items() if source in ("auto", where) for n in list_names()]
     where = "torchvision or timm" if source == "auto" else source
-    near = nearest(name, names)
-    hint = f" Did you mean {' or '.join(near)}?" if near else " timm.list_models() lists them."
+    hint = did_you_mean(name, names) or " timm.list_models() lists them."
     raise UserError(f"model.name={name}: no such model in {where}.{hint}")
 
 
@@ -61,7 +60,7 @@ def build(name: str, source: str, num_classes: int, image_size: int, drop_path: 
     """The network with random weights, for images of `image_size` pixels and `num_classes` K.
 
     `drop_path` is the rate of stochastic depth at the last block; None is the model's own. Raises UserError for an
-    unknown name, a size that the model cannot take, or a `drop_path` that it has no place for.
+    unknown name, a size that the model cannot take, or a `drop_path` for a model without stochastic depth.
     """
     where = library(name, source)
     builder = _torchvision if where == "torchvision" else _timm

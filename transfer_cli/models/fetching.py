@@ -1,4 +1,4 @@
-"""Published weights: where they lie on this machine, and how they get here. Without a network that fails at once."""
+"""Published weights: where they are on this machine, and their download, which fails at once without a network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Remote:
 
     @classmethod
     def from_url(cls, url: str) -> Remote:
-        """A file that lies at an address."""
+        """A file at an address."""
         return cls(url, None, Path(urlsplit(url).path).name)
 
     @classmethod
@@ -67,16 +67,16 @@ def fetch(remote: Remote) -> Path:
             # Sockets, TLS, the hub's client and hash checks each raise their own; all mean that there is no file.
             reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
     where = _torch_cache(remote) if remote.url else "the model hub's cache"
-    place = f"put the file at {where}, or " if remote.url else ""
+    manually = f"put the file at {where}, or " if remote.url else ""
     raise UserError(
         f"model.weights: {remote.name} is not on this machine (looked in {where}) and cannot be fetched ({reason}).\n"
-        f"Ways on: download {remote} on a connected machine, then {place}say model.weights=<file>; "
+        f"Download {remote} on a connected machine, then {manually}say model.weights=<file>; "
         "model.weights=none starts from random weights; the default model=efficientnet_lite0 needs no download."
     )
 
 
 def unreachable(remote: Remote) -> str | None:
-    """Why the server cannot be reached, found out in a moment; None if it can, or if a proxy must be asked."""
+    """Why the server cannot be reached, within REACH_SECONDS; None if it can, or if a proxy must be asked."""
     if remote.url is None:
         from huggingface_hub import constants
 
@@ -92,7 +92,7 @@ def unreachable(remote: Remote) -> str | None:
 
 
 def _connects(host: str, port: int) -> bool:
-    """Whether a server answers within REACH_SECONDS; its name may be looked up for ever, timeout or not."""
+    """Whether a server answers within REACH_SECONDS; a look-up of its name has no timeout of its own."""
     answered: list[bool] = []
 
     def connect() -> None:

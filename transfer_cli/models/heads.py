@@ -1,4 +1,4 @@
-"""What can stand on frozen features in place of a network's classifier, described by plain values in `model.json`.
+"""Heads on frozen features in place of a network's classifier, described by plain values in `model.json`.
 
 Legend: B batch, D feature width, K classes, N stored samples.
 """

@@ -108,7 +108,7 @@ class Network(nn.Module):
         return logits
 
     def forward_to(self, boundary: int, images: Tensor) -> Tensor:
-        """What stages before `boundary` make of images: the activations that stage number `boundary` takes."""
+        """The output of the stages before `boundary` for images: the activations that stage number `boundary` takes."""
         if self.readout is not None and boundary == len(self.stages) - 1:
             return self.readout(self, images)
         for stage in self.stages[:boundary]:
@@ -116,7 +116,7 @@ class Network(nn.Module):
         return images
 
     def forward_between(self, start: int, boundary: int, activations: Tensor) -> Tensor:
-        """What the stages from number `start` up to `boundary` make of the activations that `start` takes."""
+        """The output of the stages from number `start` up to `boundary` for the activations that `start` takes."""
         if start == 0:
             return self.forward_to(boundary, activations)
         for stage in self.stages[start:boundary]:
@@ -135,7 +135,7 @@ class Network(nn.Module):
 
 
 def run_frozen(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    """What `forward` makes of inputs [B, ...], each row the same bits on a CPU whatever the batch it comes in.
+    """`forward` of inputs [B, ...], each row the same bits on a CPU whatever batch it is part of.
 
     Measured for resnet18, efficientnet_lite0, mobilenet_v3_small, convnext_tiny and test_resnet in fp32 and bf16:
     rows are byte-equal for any batch of 16 or more. Smaller ones of small maps take other kernels, and are padded.

@@ -1,4 +1,4 @@
-"""How weights want their images: the evaluation transform as five numbers and a name."""
+"""The evaluation transform that weights expect, as numbers and the name of an interpolation."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from transfer_cli.config.extract import Extract
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.stop import Stop
 from transfer_cli.files import write_csv
-from transfer_cli.methods.groups import Groups, group
+from transfer_cli.methods.clusters import Clusters, cluster
 from transfer_cli.records import sheet
 from transfer_cli.records.recorder import Recorders
 from transfer_cli.records.terminal import Reporter
@@ -51,7 +51,7 @@ class UnlabelledJob:
         m, started = self.materials, time.perf_counter()
         indices = np.concatenate([m.images.splits[split] for split in SPLITS])
         features = self._features()
-        groups = group(features, self.config.groups, m.experiment.seed)
+        groups = cluster(features, self.config.groups, m.experiment.seed)
         save_file({"features": features}, directory / f".{FEATURES}.writing")
         (directory / f".{FEATURES}.writing").replace(directory / FEATURES)
         self._write_index(directory, indices, features, groups)
@@ -82,7 +82,7 @@ class UnlabelledJob:
         found = [self.frozen.of(views.split(split, None)) for split in there]
         return torch.cat([rows.rows(np.arange(len(rows))) for rows in found]).float()
 
-    def _write_index(self, directory: Path, indices: NDArray[np.int64], features: Tensor, groups: Groups) -> None:
+    def _write_index(self, directory: Path, indices: NDArray[np.int64], features: Tensor, groups: Clusters) -> None:
         ids, names = self.materials.images.ids, self.backbone.own_classes
         columns = ["row", "path", "group"]
         guesses: list[list[str]] = [[] for _ in indices]
@@ -105,7 +105,7 @@ class UnlabelledJob:
                 rows.append([text for label, p in pairs for text in (names[label], f"{p:.4f}")])
         return rows
 
-    def _draw_groups(self, path: Path, indices: NDArray[np.int64], groups: Groups) -> None:
+    def _draw_groups(self, path: Path, indices: NDArray[np.int64], groups: Clusters) -> None:
         """The images nearest to the centre of each group, a row each, as the network sees them."""
         rows, names = [], []
         for number in range(groups.count):

@@ -28,8 +28,12 @@ def test_a_row_gives_back_what_was_packed(top_k: int | None) -> None:
 
 def test_top_k_takes_less_room() -> None:
     assert Layout(1000, 10).width == 21
-    with pytest.raises(UserError, match=r"top_k=6: the teacher answers for 5 classes"):
-        Layout(5, 6)
+
+
+@pytest.mark.parametrize("k", [0, 6])
+def test_top_k_is_between_one_and_the_classes(k: int) -> None:
+    with pytest.raises(UserError, match=rf"strategy\.teacher\.top_k={k}: the teacher has 5 classes; say 1 to 5"):
+        Layout(5, k)
 
 
 def test_several_teachers_lie_side_by_side() -> None:

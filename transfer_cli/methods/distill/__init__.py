@@ -1,1 +1,4 @@
-"""Distillation: its losses, the contrastive memory, what is kept of a teacher, and whether it may teach."""
+"""Distillation: losses and terms, the contrastive memory, teacher outputs as rows, checks of a teacher.
+
+Shapes: B batch, K classes, R teachers, D feature width, M negatives, T temperature.
+"""

@@ -15,20 +15,21 @@ SHOWN = 5
 
 
 class ClassMatch(NamedTuple):
-    """`indices` [K] int64: teacher_logits[:, indices] belong to the student's classes. `report` says it in words."""
+    """`indices` [K] int64: teacher_logits[:, indices] belong to the student's classes. `report` describes the match."""
 
     indices: Tensor
     report: str
 
 
 def match_classes(student: Sequence[str], teacher: Sequence[str]) -> ClassMatch:
-    """The teacher's number of each of the student's K classes.
+    """The teacher's index of each of the student's K classes.
 
-    Of more classes the student's are taken out: its softmax is then the teacher's belief given that one of them it is.
+    Of more classes the student's are taken out: its softmax then gives probabilities under the condition that the
+    class is one of these.
     Raises UserError, naming up to five with the nearest names, for classes that the teacher lacks or has twice.
     """
-    places = {name: place for place, name in enumerate(teacher)}
-    missing = [name for name in student if name not in places]
+    positions = {name: position for position, name in enumerate(teacher)}
+    missing = [name for name in student if name not in positions]
     if missing:
         what = f"lacks {len(missing)} of the {len(student)} classes"
         raise UserError(f"strategy.teacher: the teacher {what}: {_listed([_hinted(n, teacher) for n in missing])}.")
@@ -36,7 +37,7 @@ def match_classes(student: Sequence[str], teacher: Sequence[str]) -> ClassMatch:
     twice = [name for name in student if times[name] > 1]
     if twice:
         raise UserError(f"strategy.teacher: the teacher has more than one class of the name {_listed(twice)}.")
-    indices = [places[name] for name in student]
+    indices = [positions[name] for name in student]
     return ClassMatch(torch.tensor(indices, dtype=torch.int64), _report(indices, len(teacher)))
 
 

@@ -1,7 +1,7 @@
-"""Contrastive representation distillation (CRD, Tian 2020): a memory of embeddings, and whom to push away.
+"""Contrastive representation distillation (CRD, Tian 2020, arXiv 1910.10699): its memory, negatives and loss.
 
-A sample's student and teacher embeddings attract each other; each is pushed away from what the memory holds of the
-other network for samples of other classes.
+A sample's student embedding is made similar to its teacher embedding; each is made dissimilar to the embeddings that
+the memory holds of the other network for samples of other classes, the negatives.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Negatives:
         """Indices of negatives, int64 [B, count], for training samples `indices` [B]."""
         first, size = self._first[indices][:, None], (self._stop - self._first)[indices][:, None]
         numbers = uniforms(self._seed, view, indices, self._count, "negatives")
-        places = (numbers * (len(self._sorted) - size)).astype(np.int64)
-        return torch.from_numpy(self._sorted[places + size * (places >= first)])
+        positions = (numbers * (len(self._sorted) - size)).astype(np.int64)
+        return torch.from_numpy(self._sorted[positions + size * (positions >= first)])
 
 
 class Contrast(nn.Module):
-    """Two learned embeddings, of student [B, Ds] and teacher [B, Dt] vectors, and what they last made of each sample.
+    """Two learned embeddings, of student [B, Ds] and teacher [B, Dt] vectors, and a memory of their latest values.
 
     `rows` N is the size of the data set, `population` n that of its training split. The memory is part of the state
     dict; it moves in training mode alone.
@@ -85,7 +85,7 @@ class Contrast(nn.Module):
         return loss
 
     def _against(self, name: str, embeddings: Tensor, indices: Tensor, negatives: Tensor) -> Tensor:
-        """How well embeddings [B, 128] find their own row of a memory among those of `negatives` [B, M].
+        """The loss of embeddings [B, 128] against a memory: their own rows are true, those of `negatives` [B, M] false.
 
         Compares with all N rows: B * N numbers, where the drawn rows would be 128 * B * M. Repeated draws have equal
         gradients, so a GPU may add them up in any order.

@@ -1,4 +1,4 @@
-"""Distillation from features: hints, attention maps and relations between samples.
+"""Distillation from features: hints, attention maps and relations between samples, and the terms that they make.
 
 Features are as `models.taps` gives them: maps [B, C, H, W], tokens [B, C, N] or vectors [B, D]. Student and teacher
 may differ in channels and in size. Each loss is a scalar in float32.
@@ -19,7 +19,7 @@ from transfer_cli.methods.full_precision import full_precision
 
 @full_precision
 def hint(student: Tensor, teacher: Tensor, project: Callable[[Tensor], Tensor]) -> Tensor:
-    """Mean squared distance of projected student features to the teacher's (FitNets, Romero 2015).
+    """Mean squared distance of projected student features to the teacher's (FitNets, Romero 2015, arXiv 1412.6550).
 
     `project` takes the student's channels to the teacher's. The paper trains on hints first and on labels after; here
     both go together, as in later comparisons, which weigh it by 100.
@@ -30,10 +30,11 @@ def hint(student: Tensor, teacher: Tensor, project: Callable[[Tensor], Tensor]) 
 
 @full_precision
 def attention(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of attention maps (Zagoruyko 2017); its authors weigh it by 1000.
+    """Mean squared difference of attention maps; the authors weigh it by 1000.
 
-    An attention map is the sum over channels of squared activations, scaled to norm 1 for each sample. Needs a
-    spatial dimension. Maps of different sizes are pooled to the smaller.
+    "Paying More Attention to Attention" (Zagoruyko 2017, arXiv 1612.03928). An attention map is the sum over channels
+    of squared activations, scaled to norm 1 for each sample. Needs a spatial dimension. Maps of different sizes are
+    pooled to the smaller.
     """
     maps = same_size(student.square().sum(1, keepdim=True), teacher.square().sum(1, keepdim=True))
     ours, theirs = (F.normalize(one.flatten(1), dim=1) for one in maps)

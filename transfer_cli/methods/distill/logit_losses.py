@@ -27,7 +27,7 @@ def ce(student: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
 
 @full_precision
 def kd(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(softmax(teacher / T), softmax(student / T)) (Hinton 2015).
+    """T^2 KL(softmax(teacher / T), softmax(student / T)) (Hinton 2015, arXiv 1503.02531).
 
     T^2 keeps the gradient's size as T grows; its limit is 1 / (2K) times the squared distance of centred logits.
     """
@@ -45,7 +45,7 @@ def dkd(
     alpha: float = 1.0,
     beta: float | Tensor = 8.0,
 ) -> Tensor:
-    """T^2 (alpha TCKD + beta NCKD) (Zhao 2022): KD taken apart, and the two parts weighted.
+    """T^2 (alpha TCKD + beta NCKD) (Zhao 2022, arXiv 2203.08679): KD in two parts, each with its weight.
 
     TCKD compares the target's probability with that of all others together, NCKD the others among themselves.
     `beta` may be a tensor [B]: with alpha 1 and beta the teacher's probability of a wrong class it is KD. The paper
@@ -62,9 +62,10 @@ def dkd(
 
 @full_precision
 def dist(student: Tensor, teacher: Tensor, temperature: float, beta: float = 1.0, gamma: float = 1.0) -> Tensor:
-    """T^2 (beta inter + gamma intra) (Huang 2022): one minus the Pearson correlation of softened probabilities.
+    """T^2 (beta inter + gamma intra): one minus the Pearson correlation of softened probabilities.
 
-    Inter compares the classes of each sample (rows), intra the samples of each class (columns, over the batch).
+    "Knowledge Distillation from A Stronger Teacher" (DIST, Huang 2022, arXiv 2205.10536). Inter compares the classes of
+    each sample (rows), intra the samples of each class (columns, over the batch).
     """
     p_student = (student / temperature).softmax(1)
     p_teacher = (teacher / temperature).softmax(1)
@@ -80,10 +81,11 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
 
 @full_precision
 def standardize(logits: Tensor) -> Tensor:
-    """Rows of `logits` [..., K] with mean 0 and standard deviation 1 (Sun 2024).
+    """Rows of `logits` [..., K] with mean 0 and standard deviation 1.
 
-    Applied to student and teacher it lets the student find its own scale: the loss does not change when a row is
-    shifted or scaled. The paper then takes T = 2 and about nine times the weight of kd.
+    "Logit Standardization in Knowledge Distillation" (Sun 2024, arXiv 2403.01427). Applied to student and teacher it
+    lets the student find its own scale: the loss does not change when a row is shifted or scaled. The paper then takes
+    T = 2 and about nine times the weight of kd.
     """
     centred = logits - logits.mean(-1, keepdim=True)
     variance = centred.square().mean(-1, keepdim=True)

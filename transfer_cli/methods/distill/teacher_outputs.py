@@ -1,6 +1,6 @@
-"""What a teacher says about a sample, as one row of numbers: its logits, whole or the largest, and features.
+"""A teacher's outputs for a sample as one row of numbers: its logits, all or the largest, and features.
 
-One row is one thing to keep, to slice and to move, whatever the terms of a loss ask for.
+Rows are stored, indexed and moved alike, whatever outputs the terms of a loss need.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transfer_cli.methods.distill.distillation import Outputs
 
 @dataclass(frozen=True)
 class Layout:
-    """How an answer lies in a row of `width` float32 numbers.
+    """Where a teacher's outputs are in a row of `width` float32 numbers.
 
     `top_k` k: only the k largest of the K logits, their classes, and the log-sum-exp of the rest. `features` names
     stages with the shapes of their features without the batch.
@@ -30,10 +30,9 @@ class Layout:
     features: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.top_k is not None and self.top_k > self.classes:
+        if self.top_k is not None and not 1 <= self.top_k <= self.classes:
             raise UserError(
-                f"strategy.teacher.top_k={self.top_k}: the teacher answers for {self.classes} classes; say 1 to "
-                f"{self.classes}."
+                f"strategy.teacher.top_k={self.top_k}: the teacher has {self.classes} classes; say 1 to {self.classes}."
             )
 
     @property
@@ -65,7 +64,7 @@ class Layout:
 
 
 def split_teachers(rows: Tensor, layouts: tuple[Layout, ...]) -> Outputs:
-    """The answers of R teachers side by side: logits [B, R, K] ([B, K] of one), and the features of the first."""
+    """The outputs of R teachers, their rows side by side: logits [B, R, K] ([B, K] of one) and the first's features."""
     parts = rows.split([layout.width for layout in layouts], dim=1)
     outputs = [layout.unpack(part) for layout, part in zip(layouts, parts, strict=True)]
     if len(outputs) == 1:
@@ -82,10 +81,7 @@ class TopLogits(NamedTuple):
 
 
 def compress(logits: Tensor, k: int) -> TopLogits:
-    """The k largest of logits [B, K], in their own dtype. Raises UserError for k below 1 or above K."""
-    classes = logits.shape[1]
-    if not 1 <= k <= classes:
-        raise UserError(f"strategy.teacher.top_k={k}: the teacher has {classes} classes; say 1 to {classes}.")
+    """The k largest of logits [B, K], 1 <= k <= K, in their own dtype."""
     values, indices = logits.sort(dim=1, descending=True, stable=True)
     rest = values[:, k:].float().logsumexp(1).to(logits.dtype)
     return TopLogits(values[:, :k].contiguous(), indices[:, :k].to(torch.int32).contiguous(), rest)

@@ -1,1 +1,4 @@
-"""Heads fitted on frozen features, trained or in closed form, and what the features alone say of a backbone."""
+"""Heads fitted on frozen features, trained or in closed form, and scores of a backbone from its features.
+
+Shapes: N training samples, V validation samples, D feature width, K classes; J heads of a grid.
+"""

@@ -1,7 +1,8 @@
 """Many classification heads on the same features, trained together as batched matrix products.
 
 All (rate, decay, seed) heads of a grid see the same batches, so one pass over the features serves them all (DINOv2,
-Oquab 2023, trains its grid of linear probes so). Gradients are written out: faster than autograd, and no graph is kept.
+Oquab 2023, arXiv 2304.07193, trains its grid of linear probes so). Gradients are written out: faster than autograd, and
+no graph is kept.
 
 Legend: B batch, D feature width, H hidden units, K classes, J heads; inside, N blocks of R rows, a row being one output
 of one head.
@@ -36,7 +37,7 @@ class HeadScores(NamedTuple):
 
 
 class HeadStep(NamedTuple):
-    """What one step saw before it moved the heads: mean cross-entropy and correct predictions of each, [J]."""
+    """Mean cross-entropy and number of correct predictions of each head on a step's batch, before its update, [J]."""
 
     losses: Tensor
     correct: Tensor
@@ -100,7 +101,7 @@ class ManyHeads:
         return self._forward(features)[1].flatten(0, 1)[: self.count].transpose(1, 2)
 
     def scores(self, features: Tensor, labels: Tensor) -> HeadScores:
-        """How every head does on features [N, D] with labels [N], in parts so that memory stays bounded."""
+        """Loss and accuracy of every head on features [N, D] with labels [N], in parts so that memory stays bounded."""
         widest = max(layer.weight.shape[0] * layer.weight.shape[1] for layer in self._layers)
         rows = rows_at_once(widest)
         totals = torch.zeros(2, self.count, dtype=torch.float64, device=features.device)
@@ -137,7 +138,7 @@ class ManyHeads:
         self.steps = int(state["steps"])
 
     def _forward(self, features: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What each layer is given, [N, D, B] then [N, H, B], and the logits [N, heads of a block, K, B]."""
+        """The inputs of each layer, [N, D, B] then [N, H, B], and the logits [N, heads of a block, K, B]."""
         inputs = [features.T.expand(len(self._layers[0].weight), -1, -1)]
         for layer in self._layers[:-1]:
             inputs.append(layer.outputs_of(inputs[-1]).relu_())
@@ -216,7 +217,10 @@ def _packed(tensors: Sequence[Tensor], together: int) -> Tensor:
 
 
 def _start(width: int, hidden: int | None, classes: int, seed: int) -> list[LinearLayer]:
-    """The layers of a head before training: N(0, 0.01^2) for the last (DINOv2), He 2015 below; biases zero."""
+    """The layers of a head before training: N(0, 0.01^2) for the last (DINOv2), biases zero.
+
+    The hidden layer starts by "Delving Deep into Rectifiers" (He 2015, arXiv 1502.01852).
+    """
     generator = torch.Generator().manual_seed(seed)
     last = width if hidden is None else hidden
     shapes = [] if hidden is None else [(hidden, width, math.sqrt(2 / width))]
@@ -227,7 +231,7 @@ def _start(width: int, hidden: int | None, classes: int, seed: int) -> list[Line
 
 
 def _smoothed(labels: Tensor, classes: int, smoothing: float) -> Tensor:
-    """Target probabilities [K, B] of labels [B] (Szegedy 2016)."""
+    """Target probabilities [K, B] of labels [B] with label smoothing (Szegedy 2016, arXiv 1512.00567)."""
     spread = torch.full((classes, len(labels)), smoothing / classes, device=labels.device)
     return spread.scatter_(0, labels[None], 1 - smoothing + smoothing / classes)
 

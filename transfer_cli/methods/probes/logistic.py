@@ -1,7 +1,8 @@
 """Multinomial logistic regression by L-BFGS, its penalty swept on validation.
 
-The linear probe of Kornblith 2019 and of CLIP (Radford 2021, appendix A.3). Legend: N samples, D feature width,
-K classes.
+The linear probe of "Do Better ImageNet Models Transfer Better?" (Kornblith 2019, arXiv 1805.08974) and of CLIP
+(Radford 2021, arXiv 2103.00020, appendix A.3). Ours rather than scikit-learn's: products run on the features' device
+in parts, and without an import of 1.1 s. Legend: N samples, D feature width, K classes.
 """
 
 from __future__ import annotations

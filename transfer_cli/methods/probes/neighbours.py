@@ -1,4 +1,6 @@
-"""Cosine nearest neighbours with weighted votes (Wu 2018; the DINO protocol, Caron 2021).
+"""Cosine nearest neighbours with weighted votes, the k-NN probe of DINO (Caron 2021, arXiv 2104.14294).
+
+Ours rather than scikit-learn's: it runs on the features' device in bounded memory, and without an import of 1.1 s.
 
 Legend: Q queries, N stored samples (the bank), D feature width, K classes, k neighbours.
 """

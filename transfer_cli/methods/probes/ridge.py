@@ -1,5 +1,7 @@
 """Ridge regression on one-hot targets: a probe in closed form that chooses its own penalty.
 
+Ours rather than scikit-learn's RidgeCV: float64 sums of features in parts, on their device, without an import of 1.1 s.
+
 Legend: N samples, D feature width, K classes, A penalties.
 """
 
@@ -30,7 +32,8 @@ class RidgeFit(NamedTuple):
 def ridge(features: Tensor, labels: Tensor, classes: int, penalties: Sequence[float] = RIDGE_PENALTIES) -> RidgeFit:
     """Minimises |X W^T + b - Y|^2 + penalty |W|^2 on one-hot Y, the penalty with the least leave-one-out error.
 
-    Features [N, D], labels [N]. That error needs no refitting: residual / (1 - leverage) (Allen 1974; Golub 1979).
+    Features [N, D], labels [N]. That error needs no refitting: residual / (1 - leverage) (PRESS, Allen
+    1974; "Generalized Cross-Validation as a Method for Choosing a Good Ridge Parameter", Golub 1979).
     """
     summed = moments(features, labels, classes)
     values, vectors = torch.linalg.eigh(summed.scatter)

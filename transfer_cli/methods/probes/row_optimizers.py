@@ -41,7 +41,7 @@ class Sgd:
     def update(
         self, weight: Tensor, gradient: Tensor, state: list[Tensor], rates: Tensor, decays: Tensor, step: int
     ) -> None:
-        """See RowOptimizer."""
+        """One step against the velocity, which holds the decayed gradients of earlier steps."""
         velocity = state[0]
         gradient = torch.addcmul(gradient, weight, decays)
         velocity.mul_(self.momentum).add_(gradient)
@@ -51,7 +51,7 @@ class Sgd:
 
 @dataclass(frozen=True)
 class AdamW:
-    """Adam with decoupled decay (Loshchilov & Hutter 2019): the arithmetic of torch.optim.AdamW."""
+    """Adam with decoupled decay (Loshchilov 2019, arXiv 1711.05101): the arithmetic of torch.optim.AdamW."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -64,7 +64,7 @@ class AdamW:
     def update(
         self, weight: Tensor, gradient: Tensor, state: list[Tensor], rates: Tensor, decays: Tensor, step: int
     ) -> None:
-        """See RowOptimizer."""
+        """One step against the mean gradient over the root of its mean square, both corrected for their start at 0."""
         mean, square = state
         beta1, beta2 = self.betas
         mean.lerp_(gradient, 1 - beta1)

@@ -1,4 +1,4 @@
-"""Many heads shared out over threads: each trains its own as if the others were not there, so bits do not change."""
+"""The heads of a grid, divided among threads: each thread trains its own heads, and no bit differs from one thread."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class ShardedHeads:
         return max(shard.rows for shard in self._shards)
 
     def step(self, features: Tensor, labels: Tensor, rate_multiplier: float = 1.0) -> HeadStep:
-        """See ManyHeads."""
+        """One optimizer step of every head: features [B, D] float32, labels [B] int64."""
         parts = self._each(lambda shard: shard.step(features, labels, rate_multiplier))
         return HeadStep(torch.cat([part.losses for part in parts]), torch.cat([part.correct for part in parts]))
 
     def scores(self, features: Tensor, labels: Tensor) -> HeadScores:
-        """See ManyHeads."""
+        """Loss and accuracy of every head on features [N, D] with labels [N]."""
         parts = self._each(lambda shard: shard.scores(features, labels))
         return HeadScores(torch.cat([part.losses for part in parts]), torch.cat([part.accuracies for part in parts]))
 
@@ -55,7 +55,7 @@ class ShardedHeads:
         return shard.logits(features)[place]
 
     def head(self, index: int) -> list[LinearLayer]:
-        """See ManyHeads."""
+        """The layers of one head, first to last, as copies."""
         shard, place = self._find(index)
         return shard.head(place)
 

@@ -1,4 +1,6 @@
-"""How well a backbone suits a data set, before any training: larger is better, within one data set.
+"""Transferability scores: how well a backbone suits a data set, before any training; larger is better.
+
+Comparable within one data set. From sums in float64 on the features' device (`moments`), which no library offers.
 
 Legend: N samples, D feature width, K classes.
 """
@@ -17,9 +19,10 @@ _TOLERANCE = 1e-6
 
 
 def log_me(moments: Moments) -> float:
-    """Maximum evidence of a Bayesian linear model of each one-hot class, per sample in nats (LogME, You 2021).
+    """Maximum evidence of a Bayesian linear model of each one-hot class, per sample in nats.
 
-    Mean over the classes that occur; alpha (prior) and beta (noise) by MacKay's fixed point, for all classes at once.
+    "LogME: Practical Assessment of Pre-trained Models for Transfer Learning" (You 2021, arXiv 2102.11005). Mean over
+    the classes that occur; alpha (prior) and beta (noise) by MacKay's fixed point, for all classes at once.
     """
     sigma, vectors = spectrum(moments.scatter + moments.samples * torch.outer(moments.mean, moments.mean))
     occurring = moments.class_counts > 0
@@ -54,16 +57,21 @@ def _posterior(
 
 
 def h_score(moments: Moments) -> float:
-    """trace(pinv(cov f) cov(E[f | y])) (Bao 2019), between 0 and K - 1; the pseudo-inverse drops what is rounding.
+    """trace(pinv(cov f) cov(E[f | y])), between 0 and K - 1; the pseudo-inverse drops what is rounding.
 
-    With fewer samples than features any backbone reaches K - 1; `shrunk_h_score` still tells them apart.
+    "An Information-Theoretic Approach to Transferability in Task Transfer Learning" (Bao 2019). With fewer samples than
+    features any backbone reaches K - 1; `shrunk_h_score` still tells them apart.
     """
     values, vectors = spectrum(moments.scatter)
     return float((_class_mean_spread(moments, vectors) / values).sum())
 
 
 def shrunk_h_score(moments: Moments) -> float:
-    """H-score with the covariance shrunk towards a multiple of the identity (Ibrahim 2021; Ledoit & Wolf 2004)."""
+    """H-score with the covariance shrunk towards a multiple of the identity.
+
+    "Newer is not always better: Rethinking transferability metrics" (Ibrahim 2021, arXiv 2110.06893), with the
+    shrinkage of "A well-conditioned estimator for large-dimensional covariance matrices" (Ledoit 2004).
+    """
     values, vectors = torch.linalg.eigh(moments.scatter / moments.samples)
     shrinkage = ledoit_wolf_shrinkage(moments)
     shrunk = (1 - shrinkage) * values.clamp_min(0) + shrinkage * values.mean()
