@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.views import draws as views
+from transfer_cli.data.views.draws import order
 
 EFFECTIVE_BETA = 0.999
 SKEWED_RATIO = 10
@@ -16,7 +16,7 @@ SKEWED_RATIO = 10
 def balanced_order(seed: int, epoch: int, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """The N draws of epoch `epoch` from N samples with these labels, each class equally often: int64 [N].
 
-    A pure function, as `views.order` is. Where N is no multiple of the number of classes the odd draws go round: over
+    A pure function, as `draws.order` is. Where N is no multiple of the number of classes the odd draws go round: over
     any number of epochs, classes differ by one draw. Each class deals its samples from shuffled decks, one after the
     other, so that samples of a class differ by one showing; an epoch may begin in the middle of a deck.
     """
@@ -29,9 +29,9 @@ def balanced_order(seed: int, epoch: int, labels: NDArray[np.int64]) -> NDArray[
         before, after = (e * share + -(-(e * odd - number) // len(classes)) for e in (epoch, epoch + 1))
         size = len(members)
         for deck in range(before // size, -(-after // size)):
-            cards = members[views.order(seed, deck, size)]
+            cards = members[order(seed, deck, size)]
             drawn.append(cards[max(before - deck * size, 0) : after - deck * size])
-    return np.concatenate(drawn)[views.order(seed, epoch, len(labels))]
+    return np.concatenate(drawn)[order(seed, epoch, len(labels))]
 
 
 def class_weights(labels: NDArray[np.int64], num_classes: int, how: str) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from transfer_cli.config.schema import Dataset
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ def missing(key: str, path: str) -> str | None:
     parent = first_missing.parent
     message = f"{key}={path}: no such file or folder."
     siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    near = nearest(first_missing.name, siblings)
-    if near:
-        return f"{message} Did you mean {' or '.join(str(parent / name) for name in near)}?"
-    return message if first_missing == wanted else f"{message} The nearest existing folder is {parent}."
+    hint = did_you_mean(first_missing.name, siblings, prefix="" if parent == Path() else os.path.join(parent, ""))
+    if hint or first_missing == wanted:
+        return message + hint
+    return f"{message} The nearest existing folder is {parent}."
 
 
 def _wrong_kind(path: str, expected: ExpectedPath) -> str | None:

@@ -17,7 +17,7 @@ from transfer_cli.data.reading.hf_images import HfImages
 from transfer_cli.data.reading.labelling import check_several, index_labels, split_indices, split_notes
 from transfer_cli.data.reading.listing import Indices, Listing, few, split_of
 from transfer_cli.data.reading.paths import ExpectedPath, path_problem
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError, did_you_mean
 from transfer_cli.extras import need
 from transfer_cli.models.fetching import Remote, unreachable
 
@@ -137,8 +137,7 @@ def _label_column(library: Any, where: str, part: Any, asked: str | None) -> str
 def _column(where: str, part: Any, role: str, asked: str | None, typed: list[str], usual: tuple[str, ...]) -> str:
     names = list(part.features)
     if asked is not None and asked not in names:
-        near = nearest(asked, names)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(asked, names)
         raise UserError(f"dataset.{role}_column={asked}: {where} has no such column.{hint} It has {', '.join(names)}.")
     found = [asked] if asked else typed or [name for name in usual if name in names]
     if len(found) != 1:

@@ -20,11 +20,11 @@ from transfer_cli.cache.entries import Cache, digest
 from transfer_cli.data.reading.decode import DecodeError, open_image
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import EncodedImages, Indices
+from transfer_cli.data.reading.workers import cpus, run_jobs
 from transfer_cli.data.store.formats import PixelFormat, PixelRequest
 from transfer_cli.data.store.packed import PackedPixels
 from transfer_cli.data.store.packs import Decoded, Pack, write_pack
 from transfer_cli.data.store.stamps import stamp, stamps
-from transfer_cli.data.workers import cpus, run_jobs
 from transfer_cli.errors import RunError
 
 KIND = "pixels"

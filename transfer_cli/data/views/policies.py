@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.views import draws as views
+from transfer_cli.data.views.draws import uniforms
 from transfer_cli.data.views.geometry import FILL, Pixels
 
 BINS = 31
@@ -80,7 +80,7 @@ def choose(params: Augment, seed: int, view: int, indices: NDArray[np.int64], si
     if params.randaugment is None and not params.trivialaugment:
         return None
     count = params.randaugment[0] if params.randaugment else 1
-    draws = views.uniforms(seed, view, indices, 3 * count, "policy").reshape(len(indices), count, 3)
+    draws = uniforms(seed, view, indices, 3 * count, "policy").reshape(len(indices), count, 3)
     operations = (draws[..., 0] * len(OPERATIONS)).astype(np.int64)
     if params.randaugment:
         bins, tops = np.full(operations.shape, params.randaugment[1]), randaugment_range(size)
