@@ -38,7 +38,8 @@ def class_weights(labels: NDArray[np.int64], num_classes: int, how: str) -> NDAr
     """Weights of the classes in the loss, float32 [K]; over these labels they average to 1. An absent class has 0.
 
     none: 1. inverse: one over the number of samples n. effective: one over the effective number of samples,
-    (1 - b**n) / (1 - b) with b = 0.999 (Cui 2019, who let the weights sum to K instead).
+    (1 - b**n) / (1 - b) with b = 0.999 ("Class-Balanced Loss Based on Effective Number
+    of Samples", Cui 2019, arXiv 1901.05555, who let the weights sum to K instead).
     """
     counts = np.bincount(labels, minlength=num_classes).astype(np.float64)
     numbers = {

@@ -79,9 +79,9 @@ class _Problems:
     def raise_any(self) -> None:
         """UserError with up to five of each kind."""
         lines = []
-        for kind, places in self.found.items():
-            lines += [f"{self.table.file}: {kind}:", *places[:_LISTED]]
-            lines += [f"  ... and {len(places) - _LISTED:,} more"] if len(places) > _LISTED else []
+        for kind, rows in self.found.items():
+            lines += [f"{self.table.file}: {kind}:", *rows[:_LISTED]]
+            lines += [f"  ... and {len(rows) - _LISTED:,} more"] if len(rows) > _LISTED else []
         if lines:
             raise UserError("\n".join(lines))
 

@@ -52,7 +52,7 @@ def make_views(
     size: int,
     resample: Image.Resampling,
 ) -> Views:
-    """The views of a batch of source pixels, each [h, w, 3]; without random crops a source has `size` pixels already."""
+    """The views of B source images, each [h, w, 3]; without random crops these have [size, size, 3] already."""
     recipe = _draw(params, sources, seed, view, indices, size)
     out = np.empty((len(sources), size, size, 3), dtype=np.uint8)
     sums = np.zeros((len(sources), 3), dtype=np.int64)

@@ -1,4 +1,7 @@
-"""Random erasing (Zhong 2020): a rectangle of a view becomes noise, a random level for each pixel and channel."""
+"""A rectangle of a view becomes noise, a random level for each pixel and channel.
+
+"Random Erasing Data Augmentation" (Zhong 2020, arXiv 1708.04896).
+"""
 
 from __future__ import annotations
 

@@ -33,10 +33,11 @@ _MOST_ENLARGED = 4
 def crop_boxes(
     params: Augment, seed: int, view: int, indices: NDArray[np.int64], widths: NDArray[Any], heights: NDArray[Any]
 ) -> Doubles:
-    """Random resized crops (Szegedy 2015, as in torchvision): left, top, right, bottom in source pixels, [N, 4].
+    """Random resized crops: left, top, right, bottom in source pixels, [N, 4].
 
-    Ten tries of area and aspect ratio, the first that fits is taken; else the largest crop of an allowed ratio. Unlike
-    torchvision's that one is not centred but anywhere, so that panoramas vary too. Edges are not rounded here.
+    As torchvision draws them, after "Going Deeper with Convolutions" (Szegedy 2015, arXiv 1409.4842): ten tries of area
+    and aspect ratio, the first that fits is taken; else the largest crop of an allowed ratio. Unlike torchvision's that
+    one is not centred but anywhere, so that panoramas vary too. Edges are not rounded here.
     """
     assert params.crop_scale is not None
     draws = uniforms(seed, view, indices, 2 * _CROP_TRIES + 2, "crop")

@@ -1,4 +1,7 @@
-"""RandAugment (Cubuk 2020) and TrivialAugment (Mueller 2021): operations drawn at random from one list.
+"""RandAugment and TrivialAugment: operations drawn at random from one list.
+
+"RandAugment: Practical Automated Data Augmentation with a Reduced Search Space" (Cubuk 2020, arXiv 1909.13719),
+"TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation" (Mueller 2021, arXiv 2103.10158).
 
 Operations and ranges are torchvision's (those of the papers' code), on Pillow images. Two deviations: geometric
 operations interpolate bilinearly, and show grey beyond the image.
