@@ -15,6 +15,7 @@ import pytest
 
 from transfer_cli.cli import main
 from transfer_cli.command.compose import compose, to_plain
+from transfer_cli.command.overrides import parse_overrides
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Experiment
@@ -108,7 +109,7 @@ def start(*words: str, **environment: str) -> subprocess.Popen[str]:
 
 def experiment(*overrides: str) -> Experiment:
     """The experiment that a command with these overrides would run."""
-    return parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), list(overrides))))
+    return parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), parse_overrides(list(overrides)))))
 
 
 def summary(run: Path | str) -> dict[str, Any]:

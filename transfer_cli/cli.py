@@ -16,7 +16,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from transfer_cli import __version__
-from transfer_cli.command.compose import combinations, compose, to_plain
+from transfer_cli.command.compose import compose, to_plain
+from transfer_cli.command.overrides import Overrides, parse_overrides
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.errors import (
     EXIT_BUG,
@@ -144,13 +145,16 @@ def _dispatch(argv: list[str]) -> int:
         print(f"transfer-run {__version__}")
         return EXIT_OK
     if args.hydra_help or args.shell_completion:
+        if not source.is_ours():
+            compose(source, Overrides())
         return _ask_hydra(source, argv)
+    overrides = parse_overrides(args.overrides)
     if args.multirun:
-        return _sweep(source, args)
-    for word in args.overrides:
+        return _sweep(source, overrides)
+    for word in overrides.of("hydra"):
         if word.startswith(("hydra/launcher", "hydra.launcher")):
             raise UserError(f"{word}: a launcher starts the jobs of a sweep; add -m.")
-    config = compose(source, args.overrides)
+    config = compose(source, overrides)
     if args.info or args.cfg in ("hydra", "all"):
         return _ask_hydra(source, argv)
     if args.cfg == "job":
@@ -159,7 +163,7 @@ def _dispatch(argv: list[str]) -> int:
     from transfer_cli.config.parse import parse
     from transfer_cli.modes import run_mode
 
-    return run_mode(parse(to_plain(config)), args.overrides)
+    return run_mode(parse(to_plain(config)), overrides)
 
 
 def _config_source(args: argparse.Namespace) -> ConfigSource:
@@ -201,16 +205,11 @@ def _ask_hydra(source: ConfigSource, argv: list[str]) -> int:
     return EXIT_OK
 
 
-def _sweep(source: ConfigSource, args: argparse.Namespace) -> int:
+def _sweep(source: ConfigSource, overrides: Overrides) -> int:
+    """Every job is checked before the first one starts, and so is what they share, which Hydra composes first."""
     from transfer_cli.config.parse import parse
     from transfer_cli.sweeps.sweep import run_sweep
 
-    jobs = [parse(to_plain(compose(source, overrides))) for overrides in _jobs(args.overrides)]
-    return run_sweep(source, args.overrides, jobs)
-
-
-def _jobs(overrides: list[str]) -> list[list[str]]:
-    """Each job's overrides, to be checked before the first one starts."""
-    if any(override.startswith("hydra/sweeper=") for override in overrides):
-        raise UserError("hydra/sweeper: sweeps run Hydra's own grid; leave the sweeper out.")
-    return combinations(overrides)
+    jobs = [parse(to_plain(compose(source, job))) for job in overrides.jobs()]
+    compose(source, overrides, multirun=True)
+    return run_sweep(source, overrides, jobs)

@@ -17,10 +17,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from tests.data.loading import load
+from tests.conftest import experiment
 from transfer_cli.cache.entries import Cache
-from transfer_cli.command.compose import compose, to_plain
-from transfer_cli.command.source import ConfigSource, conf_dir
-from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Samples, TrainBatches
 from transfer_cli.data.store import formats
@@ -61,7 +59,7 @@ def _keeps_freed_memory() -> None:
 
 
 def recipe() -> Augment:
-    return parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), ["augment=standard"]))).augment
+    return experiment("augment=standard").augment
 
 
 def ours(folder: Path, cache: Path, where: str) -> Callable[[int], int]:

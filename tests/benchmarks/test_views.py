@@ -13,9 +13,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from transfer_cli.command.compose import compose, to_plain
-from transfer_cli.command.source import ConfigSource, conf_dir
-from transfer_cli.config.parse import parse
+from tests.conftest import experiment
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.views.augment import Views, make_views
 from transfer_cli.engine.device import Normalize
@@ -34,7 +32,7 @@ def photos() -> list[np.ndarray]:
 
 
 def recipe(name: str) -> Augment:
-    return parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), [f"augment={name}"]))).augment
+    return experiment(f"augment={name}").augment
 
 
 def spread(images: list[np.ndarray], params: Augment, view: int, pool: ThreadPoolExecutor) -> Views:

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from transfer_cli.command.compose import compose, to_plain
-from transfer_cli.command.source import ConfigSource, conf_dir
+from tests.conftest import experiment
 from transfer_cli.config.optimizers import Muon, Restarts
-from transfer_cli.config.parse import parse
 from transfer_cli.errors import UserError
-
-SOURCE = ConfigSource(conf_dir(), "config", None)
-
-
-def experiment(*overrides: str):  # type: ignore[no-untyped-def]
-    return parse(to_plain(compose(SOURCE, list(overrides))))
 
 
 def test_options_are_typed() -> None:

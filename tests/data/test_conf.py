@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from transfer_cli.command.compose import compose, to_plain
-from transfer_cli.command.source import ConfigSource, conf_dir
-from transfer_cli.config.parse import parse
+from tests.conftest import experiment
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.sources.torchvision_sets import SETS
 
@@ -40,7 +38,7 @@ def test_every_data_set_has_its_yaml_with_its_keys() -> None:
 
 
 def recipe(*overrides: str) -> Augment:
-    return parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), list(overrides)))).augment
+    return experiment(*overrides).augment
 
 
 def test_recipes_carry_their_names_and_say_what_they_are() -> None:

@@ -20,6 +20,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from transfer_cli.cache.entries import Cache
+from transfer_cli.command.overrides import parse_overrides
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.command.compose import compose, to_plain
 from transfer_cli.config.parse import parse
@@ -35,7 +36,7 @@ from transfer_cli.records.terminal import Reporter
 memory.keep_freed()
 folder, where = sys.argv[1:]
 words = ["augment=standard", "dataset=folder", f"dataset.path={folder}"]
-experiment = parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), words)))
+experiment = parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), parse_overrides(words))))
 augment, images = experiment.augment, load(experiment.dataset, 0)
 preprocessing = IMAGENET.at(96)
 held_out = np.union1d(images.splits["val"], images.splits["test"])

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from transfer_cli.command.source import conf_dir
 from transfer_cli.errors import UserError
-from transfer_cli.models import backbones
+from transfer_cli.models import backbones, heads, stages_torchvision
 from transfer_cli.models.network import Network
+from transfer_cli.models.taps import default_pairs, embedding_stage, observe
 
 NAMED = {
     file.stem: yaml.safe_load(file.read_text())["name"]
@@ -141,15 +142,30 @@ def test_a_size_the_model_cannot_take(name: str, size: int) -> None:
         backbones.build(name, "auto", 3, size)
 
 
+def test_a_torchvision_family_that_is_not_known_trains_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of a later torchvision: all of it is one stage, and what needs features says so."""
+    monkeypatch.delitem(stages_torchvision.FAMILIES, "ResNet")
+    network = backbones.build("resnet18", "torchvision", 5, 32)
+    assert [stage.name for stage in network.stages] == ["head"]
+    assert not network.has_features
+    assert {network.stage_of(name) for name in network.module.state_dict()} == {0}
+    network.eval()
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(network.forward_from(0, images), network(images))
+    shapes = observe(network, 32)
+    assert default_pairs(shapes, shapes) == ()
+    with pytest.raises(UserError, match=r"strategy\.loss: this network has no stage before its head"):
+        embedding_stage(shapes)
+    with pytest.raises(UserError, match="no features"):
+        heads.attach(network, heads.HeadSpec(width=512), 5)
+
+
 def test_every_torchvision_model_has_a_family() -> None:
     """Each of torchvision's model files defines a class that we know how to cut."""
     from torchvision.models._api import get_model_builder
 
-    from transfer_cli.models.stages_torchvision import FAMILIES
-
     files = {sys.modules[get_model_builder(name).__module__] for name in backbones.torchvision_names()}
     assert len(files) >= 17
     for file in files:
-        assert any(getattr(getattr(file, family, None), "__module__", None) == file.__name__ for family in FAMILIES), (
-            file
-        )
+        classes = [getattr(file, family, None) for family in stages_torchvision.FAMILIES]
+        assert any(getattr(one, "__module__", None) == file.__name__ for one in classes), file

@@ -9,7 +9,7 @@ import torch
 
 from transfer_cli.errors import UserError
 from transfer_cli.models import backbones
-from transfer_cli.models.network import Network
+from transfer_cli.models.network import Network, prefix_tokens
 from transfer_cli.models.taps import (
     Shapes,
     as_features,
@@ -18,7 +18,6 @@ from transfer_cli.models.taps import (
     embedding_stage,
     forward_taps,
     observe,
-    prefix_tokens,
 )
 
 FAMILIES = [
@@ -90,7 +89,7 @@ def test_channels_last_maps_keep_their_places() -> None:
 
 def test_tokens_lie_on_their_grid() -> None:
     tokens = torch.rand(2, 1 + 9, 4)
-    laid = as_features(tokens, prefix_tokens=1)
+    laid = as_features(tokens, skipped_tokens=1)
     assert laid.shape == (2, 4, 3, 3)
     assert torch.equal(laid[1, 2, 1, 2], tokens[1, 1 + 3 + 2, 2])
     assert as_features(torch.rand(2, 10, 4)).shape == (2, 4, 10)

@@ -58,12 +58,7 @@ def test_evaluate_another_split_batch_size_and_workers(command: Command, run: Pa
 
 def test_evaluate_another_data_set_matches_classes_by_name(command: Command, run: Path) -> None:
     """The same images as a folder, whose class folders sort otherwise, score the same."""
-    images = load_images(FAKE, 0)
-    for split, indices in images.splits.items():
-        for index in indices:
-            path = Path("copy") / split / images.classes[images.labels[index]] / f"{index:03d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            images.read(int(index)).save(path)
+    copied()
     ended = command("mode=evaluate", f"run={run}", "dataset=folder", "dataset.path=copy", "trainer.device=cpu")
     assert ended.code == 0, ended.err
     report = json.loads((run / "evaluation.json").read_text())
@@ -73,6 +68,60 @@ def test_evaluate_another_data_set_matches_classes_by_name(command: Command, run
     strange = command("mode=evaluate", f"run={run}", "dataset=folder", "dataset.path=copy")
     assert strange.code == 2
     assert "stranger" in strange.err
+
+
+def copied() -> None:
+    """The images of the run's data set as class folders, in its splits."""
+    images = load_images(FAKE, 0)
+    for split, indices in images.splits.items():
+        for index in indices:
+            path = Path("copy") / split / images.classes[images.labels[index]] / f"{index:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            images.read(int(index)).save(path)
+
+
+@pytest.mark.parametrize("plus", ["", "++"])
+def test_evaluate_reads_a_key_of_the_data_set_in_every_notation(command: Command, run: Path, plus: str) -> None:
+    words = ["mode=evaluate", f"run={run}", "trainer.device=cpu"]
+    assert command(*words).code == 0
+    own = json.loads((run / "evaluation.json").read_text())
+    copied()
+    ended = command(*words, f"{plus}dataset.path=copy", f"{plus}dataset.name=folder")
+    assert ended.code == 0, ended.err
+    report = json.loads((run / "evaluation.json").read_text())
+    assert (report["dataset"]["name"], report["dataset"]["path"]) == ("folder", "copy")
+    assert own["dataset"]["name"] == "fake"
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [
+        ("++dataset.samples=30", "samples", 30),
+        ("+dataset.samples=30", "samples", 30),
+        ("++dataset={samples:30}", "samples", 30),
+        ("++dataset.val_fraction=0.3", "val_fraction", 0.3),
+    ],
+)
+def test_evaluate_adds_what_a_word_adds(command: Command, run: Path, word: str, key: str, value: float) -> None:
+    assert command("mode=evaluate", f"run={run}", "trainer.device=cpu", word).code == 0
+    assert json.loads((run / "evaluation.json").read_text())["dataset"][key] == value
+
+
+def test_evaluate_reads_the_seed_in_every_notation(command: Command, run: Path) -> None:
+    """Another seed cuts other splits."""
+    reports = []
+    for word in ("seed=5", "++seed=5", "seed=0"):
+        assert command("mode=evaluate", f"run={run}", "trainer.device=cpu", word).code == 0
+        reports.append((run / "evaluation.json").read_text())
+    assert reports[0] == reports[1] != reports[2]
+
+
+@pytest.mark.parametrize("mode", [["mode=evaluate"], ["mode=predict", "input=one.png"]], ids=["evaluate", "predict"])
+def test_words_that_are_not_read_are_named_in_every_notation(command: Command, run: Path, mode: list[str]) -> None:
+    Image.new("RGB", (32, 32)).save("one.png")
+    ended = command(*mode, f"run={run}", "trainer.device=cpu", "++image_size=64", "++optimizer.lr=1", "experiment=lora")
+    for word in ("++image_size=64", "++optimizer.lr=1", "experiment=lora"):
+        assert f"{word}: has no effect" in ended.out + ended.err
 
 
 def folder_of_test_images(run: Path) -> dict[str, str]:

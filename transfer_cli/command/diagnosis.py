@@ -1,4 +1,4 @@
-"""What is wrong with the words of a command, said so that it can be put right: key, what was found, what is near."""
+"""What is wrong with the overrides of a command: which key, what was found, what was probably meant."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
+from transfer_cli.command.hydra_settings import LAUNCHER_PACKAGES, LAUNCHERS
+from transfer_cli.command.overrides import Overrides
 from transfer_cli.command.source import ConfigSource, compose_plainly, launchers, options
 from transfer_cli.errors import did_you_mean
 
@@ -13,41 +15,45 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-# Where launchers of sweeps come from. Hydra brings `basic`, one job after the other.
-LAUNCHER_PACKAGES = {
-    "joblib": "hydra-joblib-launcher",
-    "ray": "hydra-ray-launcher",
-    "rq": "hydra-rq-launcher",
-    "submitit_local": "hydra-submitit-launcher",
-    "submitit_slurm": "hydra-submitit-launcher",
-}
-_READ_BY_US = ("hydra/launcher", "hydra.launcher", "hydra.searchpath")
 _AS_NEAR = 0.1
 
 
-def accepted_but_meaningless(parsed: list[Override], groups: dict[str, list[str]]) -> list[str]:
+def accepted_but_meaningless(overrides: Overrides, groups: dict[str, list[str]]) -> list[str]:
     """What Hydra would take in silence, to no effect or to one that nobody means."""
     problems = []
-    for override in parsed:
+    for override in overrides.parsed:
         key, value = override.key_or_group, override.value()
-        if key.split("/")[0].split(".")[0] == "hydra" and not key.startswith(_READ_BY_US):
+        if re.split(r"[./]", key)[0] == "hydra" and not _is_a_launchers(override):
             problems.append(
                 f"{override.input_line}: transfer-run decides this itself. Runs go to output_dir=<folder> under "
-                "name=<name>, sweeps run with -m, jobs where hydra/launcher=<launcher> says."
+                "name=<name>, sweeps run with -m, jobs where hydra/launcher=<launcher> says, options of your own are "
+                "in --config-dir=<folder>."
             )
+        elif key == "hydra/launcher" and isinstance(value, str) and value not in LAUNCHERS:
+            problems.append(f"{override.input_line}: no such launcher.{did_you_mean(value, LAUNCHERS)}")
         elif key in groups and isinstance(value, list):
             problems.append(f"{override.input_line}: expected one option of the group; add -m to sweep over several.")
     return problems
 
 
-def diagnose(source: ConfigSource, parsed: list[Override]) -> list[str]:
+def _is_a_launchers(override: Override) -> bool:
+    """Whether it chooses a launcher or sets one of its options; what is to be imported is never one."""
+    key = override.key_or_group
+    return (key == "hydra/launcher" or key.startswith("hydra.launcher.")) and "_target_" not in (
+        override.input_line or ""
+    )
+
+
+def diagnose(source: ConfigSource, overrides: Overrides) -> list[str]:
     """One sentence for every override that Hydra cannot take."""
-    groups = options(source)
+    groups, parsed = options(source), overrides.parsed
     problems = [problem for override in parsed if (problem := _group_problem(source, override, groups))]
     if problems:
         return problems
     choices = [override.input_line or "" for override in parsed if override.key_or_group in groups]
     keys = _keys(source, choices)
+    if keys is None:
+        return []
     return [problem for override in parsed if (problem := _key_problem(source, override, groups, keys))]
 
 
@@ -71,13 +77,12 @@ def _group_problem(source: ConfigSource, override: Override, groups: dict[str, l
 
 
 def _launcher_problem(name: str, installed: list[str]) -> str | None:
-    if name in installed:
+    if name in installed or name not in LAUNCHER_PACKAGES:
         return None
-    if name in LAUNCHER_PACKAGES:
-        hint = f"not installed; `pip install {LAUNCHER_PACKAGES[name]}` brings it."
-    else:
-        hint = f"no such launcher.{did_you_mean(name, {*installed, *LAUNCHER_PACKAGES})}"
-    return f"hydra/launcher={name}: {hint} Installed: {', '.join(installed)}."
+    return (
+        f"hydra/launcher={name}: not installed; `pip install {LAUNCHER_PACKAGES[name]}` brings it. Installed: "
+        f"{', '.join(installed)}."
+    )
 
 
 def _key_problem(source: ConfigSource, override: Override, groups: dict[str, list[str]], keys: list[str]) -> str | None:
@@ -116,14 +121,15 @@ def _options_with(source: ConfigSource, key: str, groups: dict[str, list[str]]) 
     return [f"{group}={file.stem}" for file in files if file.is_file() and line.search(file.read_text("utf-8"))]
 
 
-def _keys(source: ConfigSource, choices: list[str]) -> list[str]:
-    """Every dotted key of the configuration that these group choices compose."""
+def _keys(source: ConfigSource, choices: list[str]) -> list[str] | None:
+    """Every dotted key of the configuration that these group choices compose; None where their files do not."""
     from hydra.errors import HydraException
 
     try:
-        return _dotted(compose_plainly(source, choices))
+        keys = _dotted(compose_plainly(source, choices))
     except HydraException:
-        return []
+        return None
+    return [key for key in keys if key.split(".")[0] != "hydra"]
 
 
 def _dotted(config: DictConfig, prefix: str = "") -> list[str]:

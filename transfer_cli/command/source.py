@@ -12,11 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConfigSource:
-    """Where the YAML comes from: the primary config, and a folder of the user's own options."""
+    """Where the YAML comes from: the primary config (None: none), and a folder of the user's own options."""
 
     path: Path
-    name: str
+    name: str | None
     extra: Path | None
+
+    def is_ours(self) -> bool:
+        """Whether every file is one of the program's."""
+        return self.extra is None and self.path == conf_dir()
 
     def group_folders(self) -> list[Path]:
         """Every folder that may hold option groups, the user's own last."""
@@ -39,13 +43,21 @@ def options(source: ConfigSource) -> dict[str, list[str]]:
     return {group: sorted(names) for group, names in sorted(groups.items())}
 
 
-def compose_plainly(source: ConfigSource, overrides: list[str]) -> DictConfig:
-    """Hydra's composition, and Hydra's errors."""
+def compose_plainly(source: ConfigSource, overrides: list[str], multirun: bool = False) -> DictConfig:
+    """Hydra's composition with its own `hydra` node, and Hydra's errors. `multirun`: what the jobs of a sweep share."""
     import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
 
-    search = [f"hydra.searchpath=['file://{source.extra}']"] if source.extra else []
+    mode = RunMode.MULTIRUN if multirun else RunMode.RUN
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.path)):
-        return hydra.compose(source.name, [*search, *overrides])
+        loader = GlobalHydra.instance().config_loader()
+        return loader.load_configuration(source.name, [search_path(source), *overrides], mode, from_shell=False)
+
+
+def search_path(source: ConfigSource) -> str:
+    """The override that names every further folder to Hydra, in place of what a file may name."""
+    return f"hydra.searchpath=['file://{source.extra}']" if source.extra else "hydra.searchpath=[]"
 
 
 def launchers(source: ConfigSource) -> list[str]:

@@ -1,4 +1,9 @@
-"""An exponential average of the weights, trained beside them and swapped in to be evaluated (Polyak 1992; EMA)."""
+"""An exponential average of the weights (EMA), trained beside them and swapped in to be evaluated.
+
+"Acceleration of stochastic approximation by averaging" (Polyak 1992). Ours rather than torch's AveragedModel or timm's
+ModelEmaV3: both average a copy of the module, which the strategy that evaluates does not hold; the first also waits for
+the device at every step (it reads its counter), and the second warms up by another formula.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,8 @@ def decay_at(step: int, decay: float) -> float:
 class Average:
     """The average of a module's parameters and buffers; integer buffers, such as counters, are copied.
 
-    What never changes, such as a frozen stage, keeps its very bits. `tensors` is what a state saves and `load` takes.
+    Tensors that never change, such as those of a frozen stage, stay equal bit for bit. `tensors` is what a state saves
+    and `load` takes.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:

@@ -77,7 +77,7 @@ class Cosine(nn.Module):
 
 
 class Neighbours(nn.Module):
-    """Votes of the nearest stored samples, weighted exp(cosine / 0.07) (Wu 2018; DINO protocol, Caron 2021)."""
+    """Votes of the nearest of N stored training samples, by cosine similarity (`vote_shares`)."""
 
     def __init__(self, width: int, samples: int, neighbours: int, classes: int) -> None:
         super().__init__()
@@ -96,9 +96,17 @@ class Neighbours(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             queries = F.normalize((features.float() - self.mean) / self.scale, dim=-1)
             nearest, positions = (queries @ self.stored.T).topk(self.neighbours, dim=1)
-        votes = torch.zeros(len(features), self.classes, device=features.device)
-        votes.scatter_add_(1, self.labels[positions], (nearest / VOTE_TEMPERATURE).softmax(1))
-        return votes.clamp_min(1e-12).log()
+        return vote_shares(nearest, self.labels[positions], self.classes).clamp_min(1e-12).log()
+
+
+def vote_shares(similarities: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Each class's share [B, K] of the votes of k neighbours, with their cosine similarities and labels [B, k].
+
+    A vote weighs exp(similarity / 0.07): "Unsupervised Feature Learning via Non-Parametric Instance Discrimination"
+    (Wu 2018, arXiv 1805.01978), as in the protocol of DINO (Caron 2021, arXiv 2104.14294).
+    """
+    weights = (similarities / VOTE_TEMPERATURE).softmax(1)
+    return weights.new_zeros(len(weights), classes).scatter_add_(1, labels, weights)
 
 
 def _linear(spec: HeadSpec, classes: int) -> nn.Module:
@@ -134,8 +142,9 @@ def attach(network: Network, spec: HeadSpec, classes: int) -> Network:
     """The network with the head of `spec` in place of its classifier. Raises UserError where it has no features."""
     if not network.has_features:
         raise UserError(
-            "strategy: this model classifies every place of the image and pools afterwards; it has no features for a "
-            "head. Take another model, or strategy=finetune."
+            "strategy: this model has no features [B, D] before one classifying layer: it classifies every place of "
+            "the image and pools afterwards, or its architecture is not known here. Take another model, or "
+            "strategy=finetune."
         )
     readout = Readout(spec.pooling, spec.stages) if spec.stages or spec.pooling != "auto" else None
     return network.with_head(BUILDERS[spec.kind](spec, classes), spec.width, readout)

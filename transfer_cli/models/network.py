@@ -61,8 +61,8 @@ def prefix_tokens(module: nn.Module) -> int:
 
 
 def has_channels_last(module: nn.Module) -> bool:
-    """Whether stages give [B, H, W, C], as Swin's do, and not [B, C, H, W]."""
-    return type(module).__name__ == "SwinTransformer" or str(getattr(module, "output_fmt", "")) == "NHWC"
+    """Whether stages give [B, H, W, C]: both libraries' Swin, and the timm models that say so; else [B, C, H, W]."""
+    return type(module).__name__ == "SwinTransformer" or getattr(module, "output_fmt", None) == "NHWC"
 
 
 class Network(nn.Module):

@@ -1,4 +1,7 @@
-"""Where each torchvision family is cut into stages. Each function takes the model and mirrors its forward pass."""
+"""Where each torchvision family is cut into stages. Each function takes the model and mirrors its forward pass.
+
+A family that is not known here still trains, whole: one stage, without features for another head.
+"""
 
 from __future__ import annotations
 
@@ -189,6 +192,12 @@ def _inception(module: nn.Module) -> Stages:
     ]
 
 
+def _whole(module: nn.Module) -> Stages:
+    """Any other model: one stage that runs all of it, as nothing says where its features are."""
+    parts = (module.named_children(), module.named_parameters(recurse=False), module.named_buffers(recurse=False))
+    return [Stage("head", tuple(name for part in parts for name, _ in part), lambda module, x: module(x))]
+
+
 FAMILIES: dict[str, Callable[[nn.Module], Stages]] = {
     "ResNet": _resnet,
     "DenseNet": _densenet,
@@ -211,5 +220,5 @@ FAMILIES: dict[str, Callable[[nn.Module], Stages]] = {
 
 
 def stages(module: nn.Module) -> tuple[Stage, ...]:
-    """The stages of a torchvision classification model."""
-    return tuple(FAMILIES[type(module).__name__](module))
+    """The stages of a torchvision classification model; one, the head, where its family is not in `FAMILIES`."""
+    return tuple(FAMILIES.get(type(module).__name__, _whole)(module))

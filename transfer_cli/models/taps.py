@@ -10,10 +10,10 @@ import math
 from collections.abc import Collection
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from transfer_cli.errors import UserError, unknown
-from transfer_cli.models.network import Network
+from transfer_cli.models.network import Network, has_channels_last, prefix_tokens
 
 Shapes = dict[str, tuple[int, ...]]
 """By stage, in order: the shape of its features without the batch, (C, H, W), (C, N) or (D,)."""
@@ -37,33 +37,24 @@ def forward_taps(
     for stage in network.stages[boundary:]:
         inputs = stage.run(network.module, inputs)
         if stage.name in names:
-            found[stage.name] = as_features(inputs, channels_last(network.module), prefix_tokens(network.module))
+            found[stage.name] = as_features(inputs, has_channels_last(network.module), prefix_tokens(network.module))
     assert len(found) == len(set(names)), f"no features of {set(names) - found.keys()} from stage {boundary} on"
     return inputs, found
 
 
-def as_features(activations: Tensor, channels_last: bool = False, prefix_tokens: int = 0) -> Tensor:
-    """Maps [B, C, H, W] of [B, C, H, W] or [B, H, W, C], vectors [B, D] of [B, D], and of tokens [B, N, C]:
+def as_features(activations: Tensor, channels_last: bool = False, skipped_tokens: int = 0) -> Tensor:
+    """One layout for what stages give: maps [B, C, H, W], also of [B, H, W, C], and vectors [B, D] as they are.
 
-    without the first `prefix_tokens` (class token, registers), maps where the rest fills a square, else [B, C, N].
+    Tokens [B, N, C] lose the first `skipped_tokens` (class token, registers); the rest are maps where they fill a
+    square, else [B, C, N].
     """
     if activations.ndim == 4:
         return activations.permute(0, 3, 1, 2) if channels_last else activations
     if activations.ndim == 3:
-        tokens = activations[:, prefix_tokens:].transpose(1, 2)
+        tokens = activations[:, skipped_tokens:].transpose(1, 2)
         side = math.isqrt(tokens.shape[2])
         return tokens.unflatten(2, (side, side)) if side * side == tokens.shape[2] else tokens
     return activations
-
-
-def channels_last(module: nn.Module) -> bool:
-    """Whether a model's stages give [B, H, W, C]: both libraries' Swin, and those timm models that say so."""
-    return type(module).__name__ == "SwinTransformer" or getattr(module, "output_fmt", None) == "NHWC"
-
-
-def prefix_tokens(module: nn.Module) -> int:
-    """How many of a model's tokens stand for no place in the image; torchvision's ViT has its class token."""
-    return int(getattr(module, "num_prefix_tokens", hasattr(module, "class_token")))
 
 
 @torch.no_grad()
@@ -91,7 +82,15 @@ def default_pairs(student: Shapes, teacher: Shapes) -> Pairs:
 
 
 def embedding_stage(shapes: Shapes) -> str:
-    """The stage whose features, averaged over positions, stand for the image: `pool`, or the last before the head."""
+    """The stage whose features, averaged over positions, stand for the image: `pool`, or the last before the head.
+
+    Raises UserError for a network that is all head.
+    """
+    if len(shapes) < 2:
+        raise UserError(
+            "strategy.loss: this network has no stage before its head whose features could be compared. Take another "
+            "model, or set the terms that compare features to 0."
+        )
     return list(shapes)[-2]
 
 

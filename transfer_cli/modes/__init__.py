@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.preflight import preflight
 
@@ -17,7 +18,7 @@ MODULES = {
 }
 
 
-def run_mode(experiment: Experiment, overrides: list[str]) -> int:
+def run_mode(experiment: Experiment, overrides: Overrides) -> int:
     """Check what can be checked without torch, then load and run the mode; returns the exit code."""
     preflight(experiment)
     code = importlib.import_module(MODULES[experiment.mode]).run(experiment, overrides)

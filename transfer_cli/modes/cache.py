@@ -11,6 +11,7 @@ from typing import Any
 
 from transfer_cli.cache.entries import Cache, Entry, damage, remove
 from transfer_cli.cache.place import open_cache
+from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK
 from transfer_cli.records.terminal import Reporter
@@ -19,7 +20,7 @@ from transfer_cli.records.text import in_words
 _LONGEST_DESCRIPTION = 70
 
 
-def run(experiment: Experiment, overrides: list[str]) -> int:
+def run(experiment: Experiment, overrides: Overrides) -> int:
     """List, verify or clear the entries of `cache.kind`."""
     cache = open_cache(experiment.cache_dir, experiment.cache_size)
     kind = experiment.cache.kind

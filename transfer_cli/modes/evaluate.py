@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.cache.place import open_cache
+from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Dataset, Experiment
 from transfer_cli.data.batches import OrderedBatches, Samples
 from transfer_cli.data.describe import changed_since
@@ -25,13 +26,13 @@ from transfer_cli.runs import materials as building
 from transfer_cli.runs.saved_model import load_trained, warn_of_unread
 
 
-def run(experiment: Experiment, overrides: list[str]) -> int:
+def run(experiment: Experiment, overrides: Overrides) -> int:
     """Print the scores of one split and write them to `evaluation.json` in the run directory."""
     assert experiment.run is not None
     directory = Path(experiment.run)
     saved = saved_experiment(directory)
     dataset = _dataset(experiment.dataset, saved.dataset, overrides)
-    seed = experiment.seed if any(word.startswith("seed=") for word in overrides) else saved.seed
+    seed = experiment.seed if overrides.names("seed") else saved.seed
     trained = load_trained(directory, experiment)
     images = building.load_images(dataset, seed)
     if not images.classes:
@@ -74,13 +75,12 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
     return EXIT_OK
 
 
-def _dataset(composed: Dataset, saved: Dataset, overrides: list[str]) -> Dataset:
+def _dataset(composed: Dataset, saved: Dataset, overrides: Overrides) -> Dataset:
     """The run's own data set; another one where the command names it, or single keys of its own changed."""
-    words = [override.split("=", 1)[0] for override in overrides]
-    if "dataset" in words:
+    if overrides.names("dataset"):
         return composed
-    keys = [word.removeprefix("dataset.") for word in words if word.startswith("dataset.")]
-    return replace(saved, **{key: getattr(composed, key) for key in keys})
+    named = [field.name for field in fields(Dataset) if overrides.names(f"dataset.{field.name}")]
+    return replace(saved, **{key: getattr(composed, key) for key in named})
 
 
 def _as_trained(images: ImageSet, classes: tuple[str, ...]) -> NDArray[np.int64]:

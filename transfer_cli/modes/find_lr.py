@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from transfer_cli import rundir
+from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.range_test import losses_at
 from transfer_cli.engine.signals import StopRequest
@@ -21,7 +22,7 @@ from transfer_cli.runs.train import PREPARE
 FOLDER = "find_lr"
 
 
-def run(experiment: Experiment, overrides: list[str]) -> int:
+def run(experiment: Experiment, overrides: Overrides) -> int:
     """Test rates from `find_lr.lowest` to `find_lr.highest`; writes `rates.csv` and `rates.png`."""
     e, reporter = experiment, Reporter(quiet=experiment.quiet)
     path = rundir.planned(e, FOLDER)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.reading.decode import DecodeError, open_image
@@ -45,7 +46,7 @@ class Images:
             yield _batch(pixels)
 
 
-def run(experiment: Experiment, overrides: list[str]) -> int:
+def run(experiment: Experiment, overrides: Overrides) -> int:
     """Predict each image, write the CSV and show its first rows."""
     assert experiment.run is not None and experiment.input is not None
     reporter = Reporter(quiet=experiment.quiet)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transfer_cli import rundir
+from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.extract import Extract, Grid
 from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
@@ -65,7 +66,7 @@ class Ranked:
     error: str | None
 
 
-def run(experiment: Experiment, overrides: list[str]) -> int:
+def run(experiment: Experiment, overrides: Overrides) -> int:
     """Score every backbone of `rank.models`; a table, `rank.csv` and a picture, best first."""
     reporter = Reporter(quiet=experiment.quiet)
     path = Path(experiment.output_dir) / "ranks" / (experiment.name or rundir.stamped(experiment.dataset.name))

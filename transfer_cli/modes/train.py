@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from transfer_cli import rundir
+from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.parse import differences
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_OK, UserError
@@ -14,7 +15,7 @@ from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.train import train
 
 
-def run(experiment: Experiment, overrides: list[str]) -> int:
+def run(experiment: Experiment, overrides: Overrides) -> int:
     """Train one experiment in the directory its name asks for."""
     if experiment.resume not in ("never", "auto"):
         experiment = _saved_with_overrides(experiment, overrides)
@@ -22,14 +23,20 @@ def run(experiment: Experiment, overrides: list[str]) -> int:
     return EXIT_OK
 
 
-def _saved_with_overrides(experiment: Experiment, overrides: list[str]) -> Experiment:
-    """For resume=<run directory>: that run's own settings; what the command repeats must agree with them."""
+def _saved_with_overrides(experiment: Experiment, overrides: Overrides) -> Experiment:
+    """For resume=<run directory>: that run's own settings; what the command repeats must agree with them.
+
+    A recipe may set anything, so a command that names one must agree in everything.
+    """
     path = Path(experiment.resume)
     saved = saved_experiment(path)
-    named = tuple(override.split("=")[0].lstrip("+~") for override in overrides)
-    wrong = [line for line in differences(experiment, saved) if line.split("=")[0].startswith(named)] if named else []
+    named = overrides.names("experiment")
+    wrong = [line for line in differences(experiment, saved) if named or overrides.names(line.split("=")[0])]
     if wrong:
-        raise UserError(f"resume={path}: that run was made with other settings: {'; '.join(wrong[:5])}.")
+        raise UserError(
+            f"resume={path}: that run was made with other settings: {'; '.join(wrong[:5])}. Leave them out to go "
+            "on with it, or start another run."
+        )
     machine = replace(saved.trainer, workers=experiment.trainer.workers)
     return replace(
         saved,

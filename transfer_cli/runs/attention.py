@@ -12,8 +12,7 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute
 from transfer_cli.methods.losses import cross_entropy
 from transfer_cli.methods.regularizers import attention_weights, loss_increases
-from transfer_cli.models.network import Network
-from transfer_cli.models.taps import channels_last
+from transfer_cli.models.network import Network, has_channels_last
 from transfer_cli.runs.inputs import Inputs
 
 IMAGES = 256
@@ -38,7 +37,7 @@ def _of_stage(source: Network, stage: int, batches: list[Batch], start: int, com
         with compute.autocast():
             raw = source.forward_between(start, stage + 1, batch.inputs)
             # Channels second, as the formula takes them; maps of most networks are so already.
-            last = raw.ndim == 3 or (raw.ndim == 4 and channels_last(source.module))
+            last = raw.ndim == 3 or (raw.ndim == 4 and has_channels_last(source.module))
             features = raw.movedim(-1, 1) if last else raw
             increases.append(loss_increases(features, _loss_behind(source, stage, batch, last)))
     return attention_weights(torch.stack(increases).float().mean(0))

@@ -120,8 +120,9 @@ def _check(network: Network, config: Extract) -> None:
     """Raises UserError for a network without features, or stages that it does not have."""
     if not network.has_features:
         raise UserError(
-            "strategy=extract: this model classifies every place of the image and pools afterwards; it has no features "
-            "for a head. Take another model, or strategy=finetune."
+            "strategy=extract: this model has no features [B, D] before one classifying layer: it classifies every "
+            "place of the image and pools afterwards, or its architecture is not known here. Take another model, or "
+            "strategy=finetune."
         )
     names = [stage.name for stage in network.stages[:-1]]
     for name in config.stages:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.device import Compute, Normalize, Place, PlacePixels
@@ -100,11 +101,10 @@ def build_trained(run: Path, about: Description, image_size: int) -> Network:
     return network
 
 
-def warn_of_unread(overrides: list[str], reporter: Reporter) -> None:
-    """Tell of words of the command that say how a model is trained: what uses a trained one does not read them."""
-    for word in overrides:
-        if word.split("=")[0].split(".")[0] in ("model", "image_size", "strategy", "optimizer", "scheduler", "augment"):
-            reporter.warn(f"{word}: has no effect; the model is used as its run left it")
+def warn_of_unread(overrides: Overrides, reporter: Reporter) -> None:
+    """Warn of words of the command that say how a model is trained: what uses a trained one does not read them."""
+    for word in overrides.of("model", "image_size", "strategy", "optimizer", "scheduler", "augment", "experiment"):
+        reporter.warn(f"{word}: has no effect; the model is used as its run left it")
 
 
 def load_trained(run: Path, experiment: Experiment) -> Trained:

@@ -13,7 +13,7 @@ from transfer_cli.errors import UserError
 from transfer_cli.methods.probes.class_means import cosine_means
 from transfer_cli.methods.probes.linear_layer import LinearLayer, Standardiser
 from transfer_cli.methods.probes.logistic import sweep_logistic
-from transfer_cli.methods.probes.neighbours import nearest, votes
+from transfer_cli.methods.probes.neighbours import knn_accuracies
 from transfer_cli.methods.probes.ridge import RIDGE_PENALTIES, ridge
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.records.scores import scores
@@ -66,15 +66,12 @@ def by_class_means(f: Fitting) -> Fitted:
 def by_neighbours(f: Fitting) -> Fitted:
     """Votes of the nearest training samples, how many by validation (DINO protocol, Caron 2021)."""
     (train, labels), (val, val_labels), scaler = _tables(f)
-    stored, classes = scaler.apply(train), f.features.classes
+    stored = scaler.apply(train)
     counts = sorted({min(count, len(labels)) for count in f.config.neighbours})
     trials: list[dict[str, Any]] = []
     if len(val_labels):
-        found = nearest(scaler.apply(val), stored, counts[-1])
-        for count in counts:
-            guesses = votes(found, labels, classes, count).argmax(1)
-            accuracy = float((guesses == val_labels).double().mean())
-            trials.append({"neighbours": count, "val_accuracy": accuracy})
+        accuracies = knn_accuracies(stored, labels, scaler.apply(val), val_labels, f.features.classes, counts)
+        trials = [{"neighbours": count, "val_accuracy": accuracy} for count, accuracy in accuracies.items()]
     # Without validation samples, or among equals, the fewest.
     best = max(trials, key=lambda one: (one["val_accuracy"], -one["neighbours"]))["neighbours"] if trials else counts[0]
     trials = [{**one, "chosen": one["neighbours"] == best} for one in trials]

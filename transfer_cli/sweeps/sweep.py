@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from transfer_cli import rundir
-from transfer_cli.command.compose import grid_size, parse_overrides
+from transfer_cli.command import hydra_settings
+from transfer_cli.command.overrides import Overrides
 from transfer_cli.command.source import ConfigSource
 from transfer_cli.config.parse import differences
 from transfer_cli.config.schema import Experiment
@@ -18,13 +19,13 @@ from transfer_cli.sweeps import leaderboard
 from transfer_cli.sweeps.jobs import run_job
 
 
-def run_sweep(source: ConfigSource, overrides: list[str], jobs: list[Experiment]) -> int:
+def run_sweep(source: ConfigSource, overrides: Overrides, jobs: list[Experiment]) -> int:
     """Run all jobs under outputs/sweeps; 0 if every one completed. `jobs` are the checked configurations."""
     first = jobs[0]
     folder = _folder(jobs)
     for job in jobs:
         preflight(job, in_sweep=True)
-    size = grid_size(parse_overrides(overrides))
+    size = overrides.grid_size()
     if first.resume == "auto" and folder.exists():
         # Of a very large grid not every job is listed here.
         _check_same(folder, jobs if len(jobs) == size else [], size)
@@ -77,18 +78,19 @@ def _check_same(folder: Path, jobs: list[Experiment], size: int) -> None:
         raise UserError(f"resume=auto: {folder} has more jobs than the {size} of this command. Choose another name.")
 
 
-def _shared_keys(overrides: list[str]) -> str:
+def _shared_keys(overrides: Overrides) -> str:
     """The keys that all jobs have one value for, as a list in Hydra's grammar."""
-    keys = [override.get_key_element() for override in parse_overrides(overrides) if not override.is_sweep_override()]
+    keys = [override.get_key_element() for override in overrides.shared]
     return "[" + ",".join(f"'{key}'" for key in keys) + "]"
 
 
-def _hand_to_hydra(source: ConfigSource, overrides: list[str], folder: Path) -> None:
+def _hand_to_hydra(source: ConfigSource, overrides: Overrides, folder: Path) -> None:
     """Hydra's own multirun, so that its launchers work as well. Jobs never raise but to end the sweep."""
     import hydra
 
     extra = ["--config-dir", str(source.extra)] if source.extra else []
     own = [
+        *hydra_settings.OURS,
         f"hydra.sweep.dir='{folder}'",
         "hydra.sweep.subdir=${hydra.job.num}",
         # What Hydra calls a job by: its swept overrides alone.
@@ -96,7 +98,7 @@ def _hand_to_hydra(source: ConfigSource, overrides: list[str], folder: Path) -> 
         f"hydra.job.config.override_dirname.exclude_keys={_shared_keys(overrides)}",
     ]
     before = sys.argv
-    sys.argv = [before[0], "--multirun", *extra, *overrides, *own]
+    sys.argv = [before[0], "--multirun", *extra, *overrides.words, *own]
     try:
         hydra.main(config_path=str(source.path), config_name=source.name, version_base="1.3")(run_job)()
     finally:

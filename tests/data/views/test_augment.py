@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from transfer_cli.command.compose import compose, to_plain
+from transfer_cli.command.overrides import parse_overrides
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Augment
@@ -117,7 +118,7 @@ def test_examples_are_the_first_epochs_with_their_colour() -> None:
 
 
 def composed(**changes: Any) -> dict[str, Any]:
-    values = to_plain(compose(ConfigSource(conf_dir(), "config", None), []))
+    values = to_plain(compose(ConfigSource(conf_dir(), "config", None), parse_overrides([])))
     values["augment"] = {**asdict(OFF), **changes}
     return values
 

@@ -126,7 +126,7 @@ def test_needs_are_those_of_terms_with_a_weight() -> None:
     ("weights", "message"),
     [
         ({"kdd": 1.0}, r"strategy\.loss\.kdd: no such term\. Did you mean kd or rkd or dkd"),
-        ({"zzz": 1.0}, r"strategy\.loss\.zzz: no such term\. Terms: ce, kd, dkd, dist, hint, attention, rkd, crd\."),
+        ({"zzz": 1.0}, r"strategy\.loss\.zzz: no such term\. Terms: ce, kd"),
         ({"ce": -1.0}, r"strategy\.loss\.ce=-1\.0: expected a number 0 or more"),
         ({"ce": math.nan}, r"strategy\.loss\.ce=nan"),
         ({"ce": 0.0}, r"strategy\.loss: no term has a weight"),

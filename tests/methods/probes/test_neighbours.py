@@ -46,7 +46,7 @@ def test_votes_by_hand() -> None:
 def test_agrees_with_scikit_learn() -> None:
     from sklearn.neighbors import KNeighborsClassifier
 
-    accuracies = knn_accuracies(BANK, BANK_LABELS, QUERIES, LABELS, 4)
+    accuracies = knn_accuracies(BANK, BANK_LABELS, QUERIES, LABELS, 4, [10, 20, 100, 200])
     assert list(accuracies) == [10, 20, 100, 200]
     for count, accuracy in accuracies.items():
         model = KNeighborsClassifier(

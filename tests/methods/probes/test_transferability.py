@@ -14,9 +14,7 @@ from transfer_cli.methods.probes.moments import moments
 from transfer_cli.methods.probes.transferability import (
     h_score,
     ledoit_wolf_shrinkage,
-    leep,
     log_me,
-    nce,
     shrunk_h_score,
 )
 
@@ -112,30 +110,3 @@ def test_shrinkage_is_that_of_scikit_learn(samples: int, width: int) -> None:
     means = torch.stack([features[labels == k].mean(0) for k in range(CLASSES)])[labels]
     expected = (1 - shrinkage) * np.trace(np.linalg.inv(covariance) @ np.cov(means.numpy(), rowvar=False, bias=True))
     assert shrunk_h_score(summed) == pytest.approx(expected, rel=1e-9)
-
-
-def test_leep_by_hand() -> None:
-    """Joint of (label, source class): label 0 gets .8 + .6 and .2 + .4, label 1 gets .4 and .6."""
-    probabilities = torch.tensor([[0.8, 0.2], [0.6, 0.4], [0.4, 0.6]])
-    labels = torch.tensor([0, 0, 1])
-    zero = (1.4 / 1.8, 0.6 / 1.2)
-    one = (0.4 / 1.8, 0.6 / 1.2)
-    likelihoods = [0.8 * zero[0] + 0.2 * zero[1], 0.6 * zero[0] + 0.4 * zero[1], 0.4 * one[0] + 0.6 * one[1]]
-    assert leep(probabilities, labels, 2) == pytest.approx(np.log(likelihoods).mean(), rel=1e-6)
-    assert leep(probabilities, labels, 5) == leep(probabilities, labels, 2)
-
-
-def test_nce_by_hand() -> None:
-    """Source class 0 holds labels 0, 0, 1; source class 1 holds label 1 alone: 3/4 of the entropy of (2/3, 1/3)."""
-    found = nce(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1]), 3, 2)
-    assert found == pytest.approx(0.75 * (2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3)))
-
-
-def test_leep_of_certain_predictions_is_nce() -> None:
-    """Nguyen 2020, where theta is one-hot."""
-    generator = torch.Generator().manual_seed(0)
-    source = torch.randint(0, 4, (200,), generator=generator)
-    labels = torch.randint(0, 3, (200,), generator=generator)
-    certain = torch.nn.functional.one_hot(source, 4).float()
-    assert leep(certain, labels, 3) == pytest.approx(nce(source, labels, 4, 3), rel=1e-9)
-    assert leep(torch.nn.functional.one_hot(labels, 3).float(), labels, 3) == pytest.approx(0, abs=1e-12)

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-DINO_NEIGHBOURS = (10, 20, 100, 200)
-VOTE_TEMPERATURE = 0.07
+from transfer_cli.models.heads import vote_shares
 
 _QUERIES_AT_ONCE = 512
 _STORED_AT_ONCE = 1 << 15
@@ -39,10 +38,8 @@ def nearest(queries: Tensor, bank: Tensor, count: int) -> Nearest:
 
 
 def votes(found: Nearest, bank_labels: Tensor, classes: int, count: int) -> Tensor:
-    """Each class's share [Q, K] of exp(similarity / 0.07), summed over the nearest `count` of those found."""
-    weights = (found.similarities[:, :count] / VOTE_TEMPERATURE).softmax(1)
-    shares = weights.new_zeros(len(weights), classes)
-    return shares.scatter_add_(1, bank_labels[found.positions[:, :count]], weights)
+    """Each class's share [Q, K] of the votes of the nearest `count` of those found, as a neighbours head gives it."""
+    return vote_shares(found.similarities[:, :count], bank_labels[found.positions[:, :count]], classes)
 
 
 def knn_accuracies(
@@ -51,7 +48,7 @@ def knn_accuracies(
     queries: Tensor,
     labels: Tensor,
     classes: int,
-    counts: Sequence[int] = DINO_NEIGHBOURS,
+    counts: Sequence[int],
 ) -> dict[int, float]:
     """Accuracy on queries [Q, D] with labels [Q] for each number of neighbours; one search serves them all."""
     found = nearest(queries, bank, max(counts))

@@ -1,6 +1,6 @@
 """How well a backbone suits a data set, before any training: larger is better, within one data set.
 
-Legend: N samples, D feature width, K classes, Z classes that the source network knows.
+Legend: N samples, D feature width, K classes.
 """
 
 from __future__ import annotations
@@ -79,25 +79,6 @@ def ledoit_wolf_shrinkage(moments: Moments) -> float:
     noise = (moments.fourth / n - squared) / n
     distance = squared - variance**2 / width
     return float((noise / distance).clamp(0, 1)) if distance > 0 else 0.0
-
-
-def leep(probabilities: Tensor, labels: Tensor, classes: int) -> float:
-    """Mean log-likelihood of labels [N] under the expected empirical predictor (Nguyen 2020), at most 0.
-
-    `probabilities` [N, Z] are what the source network says of the images in its own classes.
-    """
-    wide = probabilities.double()
-    joint = torch.zeros(classes, wide.shape[1], dtype=torch.float64, device=wide.device).index_add_(0, labels, wide)
-    given_source = joint / joint.sum(0).clamp_min(torch.finfo(joint.dtype).tiny)
-    return float((wide * given_source[labels]).sum(1).log().mean())
-
-
-def nce(source_labels: Tensor, labels: Tensor, source_classes: int, classes: int) -> float:
-    """Minus the conditional entropy of labels [N] given the source network's predicted classes [N] (Tran 2019)."""
-    cells = torch.bincount(source_labels * classes + labels, minlength=source_classes * classes).double()
-    joint = cells.view(source_classes, classes) / len(labels)
-    given_source = joint / joint.sum(1, keepdim=True).clamp_min(torch.finfo(joint.dtype).tiny)
-    return float(torch.xlogy(joint, given_source).sum())
 
 
 def _class_mean_spread(moments: Moments, vectors: Tensor) -> Tensor:

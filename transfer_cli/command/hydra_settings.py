@@ -1,0 +1,131 @@
+"""What YAML files may say to Hydra itself: nothing that runs code, moves a run or names a place to load from.
+
+Hydra builds callbacks, launchers, sweepers and logging handlers from its own part of the configuration, by import
+paths that any file may hold. So a composition with files of the user's is compared with one of our files alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transfer_cli.command.overrides import Overrides
+from transfer_cli.command.source import ConfigSource, compose_plainly, conf_dir, search_path
+from transfer_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# Where launchers of sweeps come from. Hydra brings `basic`, one job after the other.
+LAUNCHER_PACKAGES = {
+    "joblib": "hydra-joblib-launcher",
+    "ray": "hydra-ray-launcher",
+    "rq": "hydra-rq-launcher",
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+}
+LAUNCHERS = ("basic", *LAUNCHER_PACKAGES)
+
+# Options that a file may choose of Hydra's own groups.
+_CHOICES = {
+    "hydra/launcher": LAUNCHERS,
+    "hydra/sweeper": ("basic",),
+    "hydra/job_logging": ("default", "none"),
+    "hydra/hydra_logging": ("default", "none"),
+}
+# Keys that a file may set, to these values: Hydra makes no folder of its own.
+_VALUES = {"output_subdir": None, "run.dir": "."}
+# What Hydra fills in itself at each composition; that no file has put words there is checked beside it.
+_FILLED_IN = ("overrides.", "runtime.", "job.override_dirname", "job.config_name", "searchpath")
+_NAMED = 3
+
+OURS = [
+    "hydra.output_subdir=null",
+    "hydra.run.dir=.",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+]
+"""The same for a multirun, whatever the files say."""
+
+
+def check_files(source: ConfigSource) -> None:
+    """Raises UserError for what Hydra would load or import before its settings can be looked at."""
+    if source.is_ours():
+        return
+    import yaml
+
+    for folder in source.group_folders():
+        if folder != conf_dir() and (folder / "hydra").is_dir():
+            raise UserError(
+                f"{folder / 'hydra'}: options of Hydra's own are not read from files. Remove this folder; choose a "
+                "launcher with hydra/launcher=<launcher> and set its options with hydra.launcher.<key>=<value>."
+            )
+    file = source.path / f"{source.name}.yaml"
+    with file.open(encoding="utf-8") as text:
+        values = yaml.safe_load(text)
+    if _holds(values, "searchpath"):
+        raise UserError(f"{file}: hydra.searchpath is not read from files; name the folder with --config-dir=<folder>.")
+
+
+def check_hydra_settings(source: ConfigSource, composed: DictConfig, overrides: Overrides) -> None:
+    """Raises UserError where files say more to Hydra than they may; `composed` includes the `hydra` node."""
+    if source.is_ours():
+        return
+    choices = {group: choice for group, choice in composed.hydra.runtime.choices.items() if group in _CHOICES}
+    wrong = [f"{group}={choice}" for group, choice in choices.items() if choice not in _CHOICES[group]]
+    if not wrong:
+        added = _added(source, composed, choices, overrides)
+        wrong = [f"hydra.{key}" for key in added if key not in _VALUES or added[key] != _VALUES[key]]
+    if wrong:
+        raise UserError(
+            f"{', '.join(wrong[:_NAMED])}: a YAML file{_where(source)} sets this, and what it sets could run other "
+            "programs. Take it out: of Hydra's settings, files may choose a launcher by name, and no more."
+        )
+
+
+def _added(source: ConfigSource, composed: DictConfig, choices: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
+    """The keys of Hydra's node, with values, that our files and the command's own words would not have made so."""
+    own = [override.input_line or "" for override in overrides.parsed if override.is_hydra_override()]
+    chosen = [f"{group}={choice}" for group, choice in choices.items() if not overrides.names(group.replace("/", "."))]
+    ours = ConfigSource(conf_dir(), None, None)
+    expected = _flat(compose_plainly(ours, [*chosen, *own]).hydra)
+    found = _flat(composed.hydra)
+    differing = {key: found.get(key) for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)}
+    differing = {key: value for key, value in sorted(differing.items()) if not key.startswith(_FILLED_IN)}
+    differing = {key: value for key, value in differing.items() if not any(k.startswith(f"{key}.") for k in differing)}
+    words = composed.hydra.overrides
+    if [*words.task] != overrides.without_hydra() or [*words.hydra] != [search_path(source), *own]:
+        differing["overrides"] = None
+    return differing
+
+
+def _flat(node: DictConfig) -> dict[str, Any]:
+    """Dotted keys and their values, interpolations as they are written; a mapping is there beside what it holds."""
+    from omegaconf import OmegaConf
+
+    def flat(values: dict[Any, Any], prefix: str) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in values.items():
+            if isinstance(value, dict) and value:
+                result |= flat(value, f"{prefix}{key}.")
+            else:
+                result[f"{prefix}{key}"] = value
+        return result
+
+    values = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(values, dict)
+    return flat(values, "")
+
+
+def _where(source: ConfigSource) -> str:
+    """Which files it may be: those that speak of Hydra."""
+    folders = [folder for folder in source.group_folders() if folder != conf_dir()]
+    files = [file for folder in folders for file in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")])]
+    speaking = [str(file) for file in files if "hydra" in file.read_text(encoding="utf-8", errors="replace")]
+    return f" ({', '.join(speaking[:_NAMED])})" if speaking else ""
+
+
+def _holds(values: Any, key: str) -> bool:
+    """Whether a mapping, or one within it, has this key."""
+    if isinstance(values, dict):
+        return key in values or any(_holds(value, key) for value in values.values())
+    return isinstance(values, list) and any(_holds(value, key) for value in values)

@@ -1,0 +1,132 @@
+"""The overrides of a command, `key=value` and `group=option`: parsed once, in Hydra's grammar, for all who ask."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from transfer_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+MANY_COMBINATIONS = 64
+_KEY = re.compile(r"[+~]{0,2}[\w./@]+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a command says beside its flags, in its order. `parsed` is Hydra's own reading."""
+
+    parsed: tuple[Override, ...] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """As they were typed."""
+        return [override.input_line or "" for override in self.parsed]
+
+    def names(self, key: str) -> bool:
+        """Whether the command sets or deletes the dotted `key`, or chooses or deletes what holds it.
+
+        Prefixes (`+`, `++`, `~`) and packages (`group@package`) make no difference; `model={name: x}` names model.name.
+        """
+        named = {name for override in self.parsed for name in _named(override)}
+        return any(key == name or key.startswith(f"{name}.") for name in named)
+
+    def of(self, *groups: str) -> list[str]:
+        """The words that say something of these groups or first parts of keys, as they were typed."""
+        return [
+            override.input_line or ""
+            for override in self.parsed
+            if any(named.split(".")[0] in groups for named in _named(override))
+        ]
+
+    @property
+    def swept(self) -> list[Override]:
+        """Those with several values, for the jobs of a sweep."""
+        return [override for override in self.parsed if override.is_sweep_override()]
+
+    @property
+    def shared(self) -> list[Override]:
+        """Those with one value for all jobs of a sweep."""
+        return [override for override in self.parsed if not override.is_sweep_override()]
+
+    def without_hydra(self) -> list[str]:
+        """The words about the experiment, as they were typed."""
+        return [override.input_line or "" for override in self.parsed if not override.is_hydra_override()]
+
+    def grid_size(self) -> int:
+        """How many jobs a sweep over these has. Raises UserError for a range that cannot be listed."""
+        count = 1
+        for override in self.swept:
+            if not override.is_discrete_sweep():
+                raise UserError(f"{override.input_line}: a range without steps cannot be listed; name the values.")
+            count *= max(1, sum(1 for _ in override.sweep_string_iterator()))
+        return count
+
+    def jobs(self) -> list[Overrides]:
+        """The overrides of each job of a sweep, in Hydra's order; of a very large grid, each swept value once.
+
+        Raises UserError for a range that cannot be listed.
+        """
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+        if self.grid_size() > MANY_COMBINATIONS:
+            return [parse_overrides(words) for words in self._each_value_once()]
+        batches = BasicSweeper.split_arguments(list(self.parsed), max_batch_size=None)
+        return [parse_overrides(list(job)) for batch in batches for job in batch]
+
+    def _each_value_once(self) -> Iterator[list[str]]:
+        shared = [override.input_line or "" for override in self.shared]
+        values = [
+            [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+            for override in self.swept
+        ]
+        firsts = [several[0] for several in values]
+        for position, several in enumerate(values):
+            for value in several:
+                yield [*shared, *firsts[:position], value, *firsts[position + 1 :]]
+
+
+def parse_overrides(words: Sequence[str]) -> Overrides:
+    """Words in Hydra's grammar. Raises UserError with every one that is not."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    parser = OverridesParser.create()
+    parsed: list[Override] = []
+    problems = []
+    for word in words:
+        try:
+            parsed += parser.parse_overrides([word])
+        except OverrideParseException:
+            problems.append(_unreadable(word))
+    if problems:
+        raise UserError("\n".join(problems))
+    return Overrides(tuple(parsed))
+
+
+def _unreadable(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not equals:
+        return f"{word}: expected key=value, such as strategy=finetune or optimizer.lr=0.01."
+    if _KEY.fullmatch(key) and '"' not in value:
+        return f"{word}: cannot be read; quote the value, as in '{key}=\"{value}\"'."
+    return f"{word}: cannot be read; expected key=value, quoted as in 'name=\"a, b\"'."
+
+
+def _named(override: Override) -> list[str]:
+    """The dotted keys that an override sets or deletes; a group where it chooses an option."""
+    key = override.key_or_group.replace("/", ".")
+    value = None if override.is_sweep_override() else override.value()
+    return _leaves(value, key) if isinstance(value, dict) and value else [key]
+
+
+def _leaves(values: dict[Any, Any], prefix: str) -> list[str]:
+    keys: list[str] = []
+    for name, value in values.items():
+        key = f"{prefix}.{name}"
+        keys += _leaves(value, key) if isinstance(value, dict) and value else [key]
+    return keys
