@@ -10,7 +10,7 @@ from transfer_cli.config.distill import Distill
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.paths import missing, path_problem
 from transfer_cli.data.sources.load import names, source_of
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError, did_you_mean
 
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
@@ -29,8 +29,7 @@ def _device(experiment: Experiment) -> str | None:
     name = experiment.trainer.device
     if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
         return None
-    near = nearest(name, ["auto", "cpu", "cuda", "mps"])
-    hint = f" Did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name, ["auto", "cpu", "cuda", "mps"])
     return f"trainer.device={name}: expected auto, cpu, cuda, cuda:<number> or mps.{hint}"
 
 

@@ -23,7 +23,7 @@ def test_what_is_too_long_is_cropped_first_and_looks_the_same(
     waves = 127 + 120 * np.sin(rows / 9) * np.cos(columns / 7)
     image = Image.fromarray(np.dstack([waves, waves.max() - waves, waves / 2]).astype(np.uint8))
     long_way = wanted(interpolation).pixels(image).astype(int)
-    monkeypatch.setattr(preprocessing, "MAX_RESIZED_PIXELS", 0)
+    monkeypatch.setattr(preprocessing, "MAX_PIXELS", 0)
     assert np.abs(wanted(interpolation).pixels(image) - long_way).max() <= 3
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.views import draws as views
+from transfer_cli.data.views.draws import order
 
 EFFECTIVE_BETA = 0.999
 SKEWED_RATIO = 10
@@ -16,7 +16,7 @@ SKEWED_RATIO = 10
 def balanced_order(seed: int, epoch: int, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """The N draws of epoch `epoch` from N samples with these labels, each class equally often: int64 [N].
 
-    A pure function, as `views.order` is. Where N is no multiple of the number of classes the odd draws go round: over
+    A pure function, as `draws.order` is. Where N is no multiple of the number of classes the odd draws go round: over
     any number of epochs, classes differ by one draw. Each class deals its samples from shuffled decks, one after the
     other, so that samples of a class differ by one showing; an epoch may begin in the middle of a deck.
     """
@@ -29,16 +29,17 @@ def balanced_order(seed: int, epoch: int, labels: NDArray[np.int64]) -> NDArray[
         before, after = (e * share + -(-(e * odd - number) // len(classes)) for e in (epoch, epoch + 1))
         size = len(members)
         for deck in range(before // size, -(-after // size)):
-            cards = members[views.order(seed, deck, size)]
+            cards = members[order(seed, deck, size)]
             drawn.append(cards[max(before - deck * size, 0) : after - deck * size])
-    return np.concatenate(drawn)[views.order(seed, epoch, len(labels))]
+    return np.concatenate(drawn)[order(seed, epoch, len(labels))]
 
 
 def class_weights(labels: NDArray[np.int64], num_classes: int, how: str) -> NDArray[np.float32]:
     """Weights of the classes in the loss, float32 [K]; over these labels they average to 1. An absent class has 0.
 
     none: 1. inverse: one over the number of samples n. effective: one over the effective number of samples,
-    (1 - b**n) / (1 - b) with b = 0.999 (Cui 2019, who let the weights sum to K instead).
+    (1 - b**n) / (1 - b) with b = 0.999 ("Class-Balanced Loss Based on Effective Number
+    of Samples", Cui 2019, arXiv 1901.05555, who let the weights sum to K instead).
     """
     counts = np.bincount(labels, minlength=num_classes).astype(np.float64)
     numbers = {

@@ -18,15 +18,15 @@ from transfer_cli.config.schema import Augment
 from transfer_cli.data.balance import balanced_order
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import Indices
+from transfer_cli.data.reading.workers import run_jobs
 from transfer_cli.data.store.protocol import Store, ViewRecipe
-from transfer_cli.data.views import draws as views
 from transfer_cli.data.views.augment import view_of
+from transfer_cli.data.views.draws import order
 from transfer_cli.data.views.mixing import Mixes
-from transfer_cli.data.workers import run_jobs
 from transfer_cli.models.preprocessing import Preprocessing
 
 ORDERS: dict[str, Callable[[int, int, Indices], Indices]] = {
-    "uniform": lambda seed, epoch, labels: views.order(seed, epoch, len(labels)),
+    "uniform": lambda seed, epoch, labels: order(seed, epoch, len(labels)),
     "balanced": balanced_order,
 }
 """From seed, epoch and labels to the positions that an epoch visits."""

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from transfer_cli.models.pixels import MAX_PIXELS
+
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-
-MAX_RESIZED_PIXELS = 178_956_970
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Preprocessing:
         crop, resample = self.crop_pixels, RESAMPLING[self.interpolation]
         width, height = self._resized(*image.size)
         left, top = round((width - crop) / 2.0), round((height - crop) / 2.0)
-        if width * height > MAX_RESIZED_PIXELS:
+        if width * height > MAX_PIXELS:
             # A line of pixels would grow to gigabytes: only what the crop shows. The eye sees no difference.
             across, down = image.width / width, image.height / height
             box = (left * across, top * down, (left + crop) * across, (top + crop) * down)

@@ -13,12 +13,12 @@ from transfer_cli.data.balance import skew_note
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
 from transfer_cli.data.describe import class_table
 from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.workers import auto_workers, cpus
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.device import cuts_there
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import DecodedSet, Gpu, StoreOptions, open_store
 from transfer_cli.data.store.protocol import Store
-from transfer_cli.data.workers import auto_workers, cpus
 from transfer_cli.engine.device import Normalize, PixelsToDevice, ToDevice
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from transfer_cli.data.reading import decode
 from transfer_cli.data.reading.decode import DecodeError, open_image
 from transfer_cli.data.reading.listing import ImageFiles
 
@@ -142,14 +143,15 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         open_image(tmp_path / "gone.jpg")
 
 
-def test_pixel_cap_is_read_from_the_header(tmp_path: Path) -> None:
+def test_pixel_cap_is_read_from_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A header alone: decoding is never tried."""
     file = tmp_path / "huge.ppm"
     file.write_bytes(b"P6 20000 20000 255\n")
     with pytest.raises(DecodeError, match=r"huge\.ppm.*178956970"):
         open_image(file)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 100)
     with pytest.raises(DecodeError, match="above the cap of 100"):
-        open_image(jpeg(), max_pixels=100)
+        open_image(jpeg())
 
 
 def test_a_large_image_below_the_cap_raises_no_warning() -> None:

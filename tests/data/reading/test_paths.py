@@ -65,3 +65,13 @@ def test_the_home_folder_may_be_written_as_a_tilde(here: Path, monkeypatch: pyte
     monkeypatch.setenv("HOME", str(here))
     assert check_path(dataset("x", "~/photos"), FOLDER) == here / "photos"
     assert missing("input", "~/photos") is None
+
+
+def test_a_dead_link_is_missing_and_not_its_own_likeness(here: Path) -> None:
+    (here / "gone").symlink_to(here / "nowhere")
+    assert missing("input", str(here / "gone")) == f"input={here}/gone: no such file or folder."
+
+
+def test_a_file_in_the_way_is_no_folder_to_look_into(here: Path) -> None:
+    problem = missing("input", str(here / "list.csv" / "0.png"))
+    assert problem == f"input={here}/list.csv/0.png: no such file or folder."

@@ -1,4 +1,4 @@
-"""What sources share: decoding a file, reading tables and folders, and the listing and image set that all end in.
+"""What sources share: decoding a file, reading tables, folders and archives, and the image set that all end in.
 
-Arrays: N samples, H, W. An image is RGB; `Indices` are int64 [N].
+Shapes: N samples, H and W. `Indices` are int64 [N]; a decoded image is RGB, as an array uint8 [H, W, 3].
 """

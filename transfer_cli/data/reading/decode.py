@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from transfer_cli.errors import UserError
+from transfer_cli.models.pixels import MAX_PIXELS
 
 VERSION = 1
 """Goes up when the same file would decode to other pixels: what caches hold is then made again."""
-MAX_PIXELS = 178_956_970  # Pillow's own limit for an error; a larger header is a mistake or an attack
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
     | {".avif", ".jp2"}
@@ -52,11 +52,11 @@ class DecodeError(UserError):
         return f"{self.name}: {self.reason}."
 
 
-def open_image(source: str | os.PathLike[str] | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(source: str | os.PathLike[str] | bytes, *, name: str = "") -> Image.Image:
     """The first frame of a file, or of a file's bytes, as an RGB image, upright and on white where transparent.
 
     Colour profiles are not applied, as in torchvision: published accuracies hold for pixels as they are. Raises
-    DecodeError naming the file (or `name`) where it is empty, truncated, no image, or above `max_pixels`.
+    DecodeError naming the file (or `name`) where it is empty, truncated, no image, or above MAX_PIXELS.
     """
     shown = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
     try:
@@ -65,15 +65,15 @@ def open_image(source: str | os.PathLike[str] | bytes, *, name: str = "", max_pi
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on metadata would land in the user's terminal
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as image:
-                if image.width * image.height > max_pixels:
-                    raise DecodeError(shown, f"{image.width} x {image.height} pixels, above the cap of {max_pixels}")
+                if image.width * image.height > MAX_PIXELS:
+                    raise DecodeError(shown, f"{image.width} x {image.height} pixels, above the cap of {MAX_PIXELS}")
                 layout = _raw_layout(image)
                 image.load()
                 return _to_rgb(_upright(image), layout)
     except DecodeError:
         raise
     except Image.DecompressionBombError:
-        raise DecodeError(shown, f"more pixels than the cap of {max_pixels}") from None
+        raise DecodeError(shown, f"more pixels than the cap of {MAX_PIXELS}") from None
     except Exception as error:  # Pillow's readers raise a dozen types on damaged input
         raise DecodeError(shown, f"cannot be decoded ({_reason(source, error)})") from error
 

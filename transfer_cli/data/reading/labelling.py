@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.data.reading.listing import Indices, few
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError, did_you_mean
 
 
 def split_indices(where: str, names: Sequence[str] | None, count: int) -> dict[str, Indices]:
@@ -42,8 +42,7 @@ def index_labels(
     for split, members in splits.items():
         strangers = sorted({names[index] for index in members} - present)
         if strangers:
-            near = nearest(strangers[0], classes)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            hint = did_you_mean(strangers[0], classes)
             raise UserError(f"{where}: class {strangers[0]!r} is in {split} but not in train.{hint}")
     return classes, np.array([position[name] for name in names], dtype=np.int64)
 

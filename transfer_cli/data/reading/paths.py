@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from transfer_cli.config.schema import Dataset
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def path_problem(dataset: Dataset, expected: ExpectedPath | None) -> str | None:
         return f"dataset.path is not set: dataset={name} needs dataset.path=<{expected.what}>."
     if expected.download and dataset.download:
         return None
-    place = os.path.expanduser(path)
-    if expected.pattern and glob.has_magic(place) and not os.path.exists(place):
-        found = any(glob.iglob(place, recursive=True))
+    expanded = os.path.expanduser(path)
+    if expected.pattern and glob.has_magic(expanded) and not os.path.exists(expanded):
+        found = any(glob.iglob(expanded, recursive=True))
         return None if found else f"dataset.path={path}: nothing matches this pattern."
     problem = missing("dataset.path", path)
     if problem is not None and expected.download:
@@ -71,17 +71,25 @@ def missing(key: str, path: str) -> str | None:
         first_missing = first_missing.parent
     parent = first_missing.parent
     message = f"{key}={path}: no such file or folder."
-    siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    near = nearest(first_missing.name, siblings)
-    if near:
-        return f"{message} Did you mean {' or '.join(str(parent / name) for name in near)}?"
-    return message if first_missing == wanted else f"{message} The nearest existing folder is {parent}."
+    prefix = "" if parent == Path() else os.path.join(parent, "")
+    hint = did_you_mean(first_missing.name, _names_in(parent) - {first_missing.name}, prefix)
+    if hint or first_missing == wanted:
+        return message + hint
+    return f"{message} The nearest existing folder is {parent}."
+
+
+def _names_in(folder: Path) -> set[str]:
+    """What is in a folder; nothing where it cannot be listed."""
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()
 
 
 def _wrong_kind(path: str, expected: ExpectedPath) -> str | None:
     """Says that a folder was expected and something else found, or the other way round; or None."""
-    place = Path(path).expanduser()
-    found = "folder" if place.is_dir() else "file" if place.is_file() else "special file"
+    there = Path(path).expanduser()
+    found = "folder" if there.is_dir() else "file" if there.is_file() else "special file"
     if expected.kind == found or (expected.kind == "any" and found != "special file"):
         return None
     return f"dataset.path={path}: expected a {expected.what}, found a {found}."

@@ -26,24 +26,24 @@ def carve(
     Within a class, samples are ranked by a hash of (seed, class, key). Each split gets its rounded share of the
     class, at least one sample; a class too small for that is a UserError that names it.
     """
-    wanted = {name: fraction for name, fraction in fractions.items() if fraction > 0}
-    if sum(wanted.values()) >= 1:
-        raise UserError(f"{_fraction_keys(wanted)}: together they must be below 1, so that training images remain.")
-    parts: dict[str, list[Indices]] = {name: [] for name in ("train", *fractions)}
+    cut = {name: fraction for name, fraction in fractions.items() if fraction > 0}
+    if sum(cut.values()) >= 1:
+        raise UserError(f"{_fraction_keys(cut)}: together they must be below 1, so that training images remain.")
+    carved: dict[str, list[Indices]] = {name: [] for name in ("train", *fractions)}
     for members in _ranked_by_class(keys, labels, classes, pool, seed):
-        counts = {name: max(1, round(fraction * len(members))) for name, fraction in wanted.items()}
+        counts = {name: max(1, round(fraction * len(members))) for name, fraction in cut.items()}
         if len(members) < 1 + sum(counts.values()):
             name = classes[labels[members[0]]]
             raise UserError(
-                f"class {name!r} has {len(members)} image(s): too few to split into train, {', '.join(wanted)} "
-                f"({_fraction_keys(wanted)}). Add images or remove the class."
+                f"class {name!r} has {len(members)} image(s): too few to split into train, {', '.join(cut)} "
+                f"({_fraction_keys(cut)}). Add images or remove the class."
             )
         start = 0
         for name, count in counts.items():
-            parts[name].append(members[start : start + count])
+            carved[name].append(members[start : start + count])
             start += count
-        parts["train"].append(members[start:])
-    return {name: _sorted(chunks) for name, chunks in parts.items()}
+        carved["train"].append(members[start:])
+    return {name: _sorted(chunks) for name, chunks in carved.items()}
 
 
 def reduce_train(

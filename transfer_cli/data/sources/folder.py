@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from transfer_cli import errors
 from transfer_cli.config.schema import Dataset
 from transfer_cli.data.reading.listing import SPLIT_NAMES, ImageFiles, Indices, Listing, few, split_of
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
 from transfer_cli.data.reading.walk import folders, inode_of, walk
-from transfer_cli.errors import UserError
+from transfer_cli.errors import UserError, did_you_mean
 
 PATH = ExpectedPath("folder of images")
 
@@ -111,8 +110,7 @@ def _list_split(folder: Path, classes: list[str], found: _Found) -> list[str]:
     """Append the images of one split to `found`; returns a note on classes that have no folder in this split."""
     present = {entry.name for entry in folders(folder)}
     for name in sorted(present - set(classes)):
-        near = errors.nearest(name, classes)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(name, classes)
         raise UserError(f"{folder / name}: this class is not in the train folder.{hint}")
     # A link back to the data set, to a folder above it or to another class must not add images under this label.
     barred = {inode_of(parent) for parent in (*folder.resolve().parents, folder)}

@@ -17,7 +17,7 @@ from transfer_cli.data.reading.hf_images import HfImages
 from transfer_cli.data.reading.labelling import check_several, index_labels, split_indices, split_notes
 from transfer_cli.data.reading.listing import Indices, Listing, few, split_of
 from transfer_cli.data.reading.paths import ExpectedPath, path_problem
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError, did_you_mean
 from transfer_cli.extras import need
 from transfer_cli.models.fetching import Remote, unreachable
 
@@ -40,17 +40,17 @@ def load(dataset: Dataset) -> Listing:
         raise UserError(problem)
     where = str(dataset.path or dataset.hub)
     library = need("datasets", "hf", "dataset=hf")
-    parts, notes = _named_splits(where, _load(library, dataset))
-    first = next(iter(parts.values()))
+    datasets, notes = _named_splits(where, _load(library, dataset))
+    first = next(iter(datasets.values()))
     image = _image_column(library, where, first, dataset.image_column)
     label = _label_column(library, where, first, dataset.label_column) if dataset.labels == "classes" else None
     if label is not None:
-        parts, more = _with_labels(where, parts, label)
+        datasets, more = _with_labels(where, datasets, label)
         notes += more
-    splits = split_indices(where, [split for split, part in parts.items() for _ in range(len(part))], 0)
-    classes, labels = _labels(library, where, parts, label, splits)
-    keys = [f"{split}/{row}" for split, part in parts.items() for row in range(len(part))]
-    encoded = [_encoded(library, where, part, image) for part in parts.values()]
+    splits = split_indices(where, [split for split, data in datasets.items() for _ in range(len(data))], 0)
+    classes, labels = _labels(library, where, datasets, label, splits)
+    keys = [f"{split}/{row}" for split, data in datasets.items() for row in range(len(data))]
+    encoded = [_encoded(library, where, data, image) for data in datasets.values()]
     images = HfImages(encoded, image, [f"{where}/{key}" for key in keys])
     return Listing(
         classes=classes,
@@ -73,11 +73,11 @@ def _load(library: Any, dataset: Dataset) -> Any:
         if hub is not None:
             with _offline_if_unreachable():
                 return library.load_dataset(hub, subset)
-        place = Path(str(path)).expanduser()
-        if place.is_dir():
-            saved = any((place / name).is_file() for name in _SAVED)
-            return library.load_from_disk(str(place)) if saved else library.load_dataset(str(place), subset)
-        files = sorted(glob.glob(str(place), recursive=True))
+        root = Path(str(path)).expanduser()
+        if root.is_dir():
+            saved = any((root / name).is_file() for name in _SAVED)
+            return library.load_from_disk(str(root)) if saved else library.load_dataset(str(root), subset)
+        files = sorted(glob.glob(str(root), recursive=True))
         kinds = {_FORMATS.get(os.path.splitext(file)[1].lower()) for file in files}
         if len(kinds) != 1 or None in kinds:
             raise UserError(f"dataset.path={path}: a saved folder, or Parquet or Arrow files are expected.")
@@ -104,7 +104,7 @@ def _offline_if_unreachable() -> Iterator[None]:
 
 
 def _named_splits(where: str, loaded: Any) -> tuple[dict[str, Any], list[str]]:
-    """The parts under our split names, train first, and a note on others."""
+    """The data set of each split by our names, train first, and a note on others."""
     if not isinstance(loaded, dict):
         return {"train": loaded}, []
     named: dict[str, list[str]] = {}
@@ -117,28 +117,27 @@ def _named_splits(where: str, loaded: Any) -> tuple[dict[str, Any], list[str]]:
         if len(names) > 1:
             raise UserError(f"{where}: has {' and '.join(names)}; one {split} is expected.")
     notes = [f"{where}: parts that are no split are ignored: {few(strangers)}."] if strangers else []
-    parts = {split: loaded[named[split][0]] for split in ("train", "val", "test") if split in named}
-    return {split: part for split, part in parts.items() if len(part)}, notes
+    datasets = {split: loaded[named[split][0]] for split in ("train", "val", "test") if split in named}
+    return {split: data for split, data in datasets.items() if len(data)}, notes
 
 
-def _image_column(library: Any, where: str, part: Any, asked: str | None) -> str:
+def _image_column(library: Any, where: str, data: Any, asked: str | None) -> str:
     """The column of images: the one asked for, the only one of that type, or one of a usual name."""
-    images = [name for name, kind in part.features.items() if isinstance(kind, library.Image)]
-    return _column(where, part, "image", asked, images, _USUAL_IMAGES)
+    images = [name for name, kind in data.features.items() if isinstance(kind, library.Image)]
+    return _column(where, data, "image", asked, images, _USUAL_IMAGES)
 
 
-def _label_column(library: Any, where: str, part: Any, asked: str | None) -> str:
+def _label_column(library: Any, where: str, data: Any, asked: str | None) -> str:
     """The column of labels: the one asked for, one of a usual name, or the only one of classes."""
-    labels = [name for name, kind in part.features.items() if isinstance(kind, library.ClassLabel)]
-    usual = [name for name in _USUAL_LABELS if name in part.features]
-    return _column(where, part, "label", asked, usual if len(usual) == 1 else labels, ())
+    labels = [name for name, kind in data.features.items() if isinstance(kind, library.ClassLabel)]
+    usual = [name for name in _USUAL_LABELS if name in data.features]
+    return _column(where, data, "label", asked, usual if len(usual) == 1 else labels, ())
 
 
-def _column(where: str, part: Any, role: str, asked: str | None, typed: list[str], usual: tuple[str, ...]) -> str:
-    names = list(part.features)
+def _column(where: str, data: Any, role: str, asked: str | None, typed: list[str], usual: tuple[str, ...]) -> str:
+    names = list(data.features)
     if asked is not None and asked not in names:
-        near = nearest(asked, names)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(asked, names)
         raise UserError(f"dataset.{role}_column={asked}: {where} has no such column.{hint} It has {', '.join(names)}.")
     found = [asked] if asked else typed or [name for name in usual if name in names]
     if len(found) != 1:
@@ -147,40 +146,40 @@ def _column(where: str, part: Any, role: str, asked: str | None, typed: list[str
     return found[0]
 
 
-def _encoded(library: Any, where: str, part: Any, image: str) -> Any:
-    """The images of a part as they were encoded, in a data set of one column."""
+def _encoded(library: Any, where: str, data: Any, image: str) -> Any:
+    """The images of a split as they were encoded, in a data set of one column."""
     try:
-        return part.select_columns([image]).cast_column(image, library.Image(decode=False))
+        return data.select_columns([image]).cast_column(image, library.Image(decode=False))
     except Exception as error:  # Arrow's errors for columns that hold something else
         raise UserError(
-            f"dataset.image_column={image}: {where} has no images there ({part.features[image]})."
+            f"dataset.image_column={image}: {where} has no images there ({data.features[image]})."
         ) from error
 
 
-def _with_labels(where: str, parts: dict[str, Any], label: str) -> tuple[dict[str, Any], list[str]]:
-    """The parts whose rows have labels: on the hub, those of a competition's test are often kept back (-1)."""
+def _with_labels(where: str, datasets: dict[str, Any], label: str) -> tuple[dict[str, Any], list[str]]:
+    """The splits whose rows have labels: on the hub, those of a competition's test are often kept back (-1)."""
     kept, notes = {}, []
-    for split, part in parts.items():
-        values = part[label][:]
+    for split, data in datasets.items():
+        values = data[label][:]
         missing = sum(value is None or value == -1 for value in values)
         if missing == len(values) and split != "train":
             notes.append(f"{where}: {split} has no labels and is left out.")
             continue
         if missing:
             raise UserError(f"{where}: {missing:,} of {len(values):,} rows of {split} have no label in {label}.")
-        kept[split] = part
+        kept[split] = data
     return kept, notes
 
 
 def _labels(
-    library: Any, where: str, parts: dict[str, Any], label: str | None, splits: dict[str, Indices]
+    library: Any, where: str, datasets: dict[str, Any], label: str | None, splits: dict[str, Indices]
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Classes and the class of each row; the classes that the set itself lists keep their order."""
-    count = sum(len(part) for part in parts.values())
+    count = sum(len(data) for data in datasets.values())
     if label is None:
         return index_labels(where, None, splits, count)
-    kinds = [part.features.get(label) for part in parts.values()]
-    values = [value for part in parts.values() for value in part[label][:]]
+    kinds = [data.features.get(label) for data in datasets.values()]
+    values = [value for data in datasets.values() for value in data[label][:]]
     if any(isinstance(value, list | dict | float | bytes) for value in values):
         raise UserError(f"dataset.label_column={label}: {where} has {kinds[0]} there; names or numbers are expected.")
     if not isinstance(kinds[0], library.ClassLabel):

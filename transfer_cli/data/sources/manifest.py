@@ -18,7 +18,7 @@ from transfer_cli.data.reading.labelling import index_labels, split_indices, spl
 from transfer_cli.data.reading.listing import SPLIT_NAMES, ImageFiles, Listing, split_of
 from transfer_cli.data.reading.parquet import ParquetImages, ParquetTable
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError, did_you_mean
 
 _PARQUET_ENDINGS = (".parquet", ".pq")
 _LISTED = 5
@@ -79,9 +79,9 @@ class _Problems:
     def raise_any(self) -> None:
         """UserError with up to five of each kind."""
         lines = []
-        for kind, places in self.found.items():
-            lines += [f"{self.table.file}: {kind}:", *places[:_LISTED]]
-            lines += [f"  ... and {len(places) - _LISTED:,} more"] if len(places) > _LISTED else []
+        for kind, rows in self.found.items():
+            lines += [f"{self.table.file}: {kind}:", *rows[:_LISTED]]
+            lines += [f"  ... and {len(rows) - _LISTED:,} more"] if len(rows) > _LISTED else []
         if lines:
             raise UserError("\n".join(lines))
 
@@ -116,8 +116,7 @@ def _column(table: Table, role: str, dataset: Dataset) -> str | None:
         return wanted
     if asked is None and role in ("split", "weight"):
         return None
-    near = nearest(wanted, table.names)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    hint = did_you_mean(wanted, table.names)
     raise UserError(
         f"dataset.{role}_column={wanted}: {table.file} has no such column.{hint} It has {', '.join(table.names)}."
     )

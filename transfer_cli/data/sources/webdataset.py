@@ -1,8 +1,8 @@
 """WebDataset shards: tar files of key.jpg with key.cls or key.json, read at random by their offsets.
 
-The layout of "High Performance I/O For Large Scale Deep Learning" (Aizman, Maltzahn and Breuel 2019,
-arXiv 2001.01858), as the webdataset package and timm write it: the files of a sample are
-neighbours and share their name up to its first dot.
+The layout of "High Performance I/O For Large Scale Deep Learning" (Aizman, Maltzahn and Breuel 2019, arXiv 2001.01858),
+as the webdataset package and timm write it: the files of a sample are neighbours and share their name up to its first
+dot.
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ from transfer_cli.cache.entries import Cache, digest
 from transfer_cli.data.reading.decode import DecodeError, open_image
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import EncodedImages, Indices
+from transfer_cli.data.reading.workers import cpus, run_jobs
 from transfer_cli.data.store.formats import PixelFormat, PixelRequest
 from transfer_cli.data.store.packed import PackedPixels
 from transfer_cli.data.store.packs import Decoded, Pack, write_pack
 from transfer_cli.data.store.stamps import stamp, stamps
-from transfer_cli.data.workers import cpus, run_jobs
 from transfer_cli.errors import RunError
 
 KIND = "pixels"
@@ -92,14 +92,14 @@ class FirstPass:
 
     def _fill(self, pixel_format: PixelFormat, packed: PackedPixels, chunk: Indices) -> None:
         """Decode some images into a new entry."""
-        wanted = packed.stamps(chunk)
+        row_stamps = packed.stamps(chunk)
         ends = [os.path.abspath(self.images.ids[int(chunk[end])]) for end in (0, -1)]
         about = {"data": self.images.name, "from": os.path.commonpath(map(os.path.dirname, ends)), "images": len(chunk)}
 
         def build(folder: Path) -> None:
-            write_pack(folder, wanted, self._decoded(pixel_format, packed, chunk), about)
+            write_pack(folder, row_stamps, self._decoded(pixel_format, packed, chunk), about)
 
-        key = {"form": pixel_format.spec, "rows": digest({"stamps": wanted.tobytes().hex()})}
+        key = {"form": pixel_format.spec, "rows": digest({"stamps": row_stamps.tobytes().hex()})}
         self.cache.get(KIND, key)  # counts it as a miss
         packed.add(Pack(self.cache.fill(KIND, key, build)))
 

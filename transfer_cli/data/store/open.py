@@ -86,7 +86,7 @@ def open_store(
     reporter: Reporter,
     check_stop: Callable[[], None] = lambda: None,
 ) -> DecodedSet:
-    """The pixels of all that is wanted, decoded now where no earlier run has.
+    """The pixels of all requests, decoded now where no earlier run has.
 
     Raises UserError for images that cannot be decoded and settings that cannot work, RunError for a full disk or files
     that cannot be read.
@@ -199,8 +199,8 @@ def _streamed(
             except OSError as second:
                 raise RunError(f"images cannot be checked: {folder}: {second.strerror or second}.") from second
     images, skipped = leave_out(run.images, packed, options.on_bad, reporter.warn)
-    wanted = {request.format.name: request.format for request in requests}
-    store = HostStore(StreamPixels(images, wanted, hashes_of(packed)), run.images_decoded)
+    by_name = {request.format.name: request.format for request in requests}
+    store = HostStore(StreamPixels(images, by_name, hashes_of(packed)), run.images_decoded)
     text = f"stream: images are decoded every epoch ({reason})"
     return DecodedSet(store, images, skipped, text, duplicate_notes(images, hashes_of(packed)))
 

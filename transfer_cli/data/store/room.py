@@ -25,7 +25,7 @@ SPARE_BYTES = 2**30
 
 
 def too_large(images: ImageSet, requests: list[PixelRequest], packed: list[PackedPixels], cache: Cache) -> str | None:
-    """Why the pixels of all that is wanted cannot be kept on disk, or None."""
+    """Why the pixels of all requests cannot be kept on disk, or None."""
     missing = sum(
         _estimate(images, request, pixels.missing()) for request, pixels in zip(requests, packed, strict=True)
     )

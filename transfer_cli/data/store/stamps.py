@@ -35,7 +35,7 @@ def stamps(images: EncodedImages, indices: Indices) -> tuple[Digests, dict[int, 
 
 
 def stamp(location: tuple[str, str], folders: functools._lru_cache_wrapper[str] | None = None) -> bytes:
-    """The stamp of a file and a place in it, 16 bytes; `folders` remembers real paths of folders. Raises OSError."""
+    """The stamp of a file and a position in it, 16 bytes; `folders` remembers real paths of folders. Raises OSError."""
     path, within = location
     status = os.stat(path)
     folder, name = os.path.split(path)

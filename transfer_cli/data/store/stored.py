@@ -40,7 +40,7 @@ class DiskPixels:
 
 
 class RamPixels:
-    """All wanted pixels in this process's memory."""
+    """All requested pixels in this process's memory."""
 
     where, decodes = "ram", False
 

@@ -8,7 +8,6 @@ described here, and applied on the device with the normalisation.
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +17,6 @@ from PIL import Image
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.views import colour, erasing, geometry, policies
 from transfer_cli.data.views.geometry import Doubles, Pixels
-
-_ROWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -54,25 +51,15 @@ def make_views(
     indices: NDArray[np.int64],
     size: int,
     resample: Image.Resampling,
-    executor: Executor | None = None,
 ) -> Views:
-    """The views of a batch of source pixels, each [h, w, 3]; without random crops a source has `size` pixels already.
-
-    `executor` (of threads) shares the work; the bytes do not depend on it.
-    """
+    """The views of B source images, each [h, w, 3]; without random crops these have [size, size, 3] already."""
     recipe = _draw(params, sources, seed, view, indices, size)
     out = np.empty((len(sources), size, size, 3), dtype=np.uint8)
     sums = np.zeros((len(sources), 3), dtype=np.int64)
-
-    def make(first: int) -> None:
-        for row in range(first, min(first + _ROWS_AT_ONCE, len(sources))):
-            _make(sources[row], recipe, row, resample, out[row])
-            if recipe.factors is not None:
-                sums[row] = colour.channel_sums(out[row])
-
-    parts = range(0, len(sources), _ROWS_AT_ONCE)
-    for _ in map(make, parts) if executor is None else executor.map(make, parts):
-        pass
+    for row, source in enumerate(sources):
+        _make(source, recipe, row, resample, out[row])
+        if recipe.factors is not None:
+            sums[row] = colour.channel_sums(out[row])
     return Views(out, colour.maps(recipe.factors, sums, size * size) if recipe.factors is not None else None)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.views import draws as views
+from transfer_cli.data.views.draws import uniforms
 from transfer_cli.data.views.geometry import Doubles, Pixels
 
 _LUMA = np.array([299, 587, 114])
@@ -27,8 +27,8 @@ def factors(params: Augment, seed: int, view: int, indices: NDArray[np.int64]) -
     strengths = np.array([params.brightness, params.contrast, params.saturation])
     if not strengths.any() and params.grayscale == 0:
         return None
-    drawn = 1 + strengths * (2 * views.uniforms(seed, view, indices, 3, "colour") - 1)
-    grey = views.uniforms(seed, view, indices, 1, "grayscale")[:, 0] < params.grayscale
+    drawn = 1 + strengths * (2 * uniforms(seed, view, indices, 3, "colour") - 1)
+    grey = uniforms(seed, view, indices, 1, "grayscale")[:, 0] < params.grayscale
     drawn[grey, 2] = 0
     return drawn
 
@@ -37,7 +37,7 @@ def hue_shifts(params: Augment, seed: int, view: int, indices: NDArray[np.int64]
     """Turns of the hue in 255ths of the colour circle, [N], uniform to either side; None where the recipe has none."""
     if params.hue == 0:
         return None
-    draws = views.uniforms(seed, view, indices, 1, "hue")[:, 0]
+    draws = uniforms(seed, view, indices, 1, "hue")[:, 0]
     return np.trunc(255 * params.hue * (2 * draws - 1)).astype(np.int64)
 
 

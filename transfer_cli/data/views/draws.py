@@ -1,7 +1,8 @@
 """Order and augmentation as pure functions of (seed, epoch or view, sample), never of a generator's state.
 
-A counter-based generator (splitmix64: Steele, Lea, Flood 2014) hashes the coordinates of a number to the number, so
-any sample of any view can be computed alone, by any worker, and a run can be replayed from any step.
+A counter-based generator hashes the coordinates of a random number to the number itself: any sample of any view can be
+computed alone, by any worker, and a run can be replayed from any step. The hash is the finaliser of splitmix64 ("Fast
+Splittable Pseudorandom Number Generators", Steele, Lea and Flood 2014).
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ _MASK = (1 << 64) - 1
 
 
 def uniforms(seed: int, view: int, indices: NDArray[np.int64], count: int, stream: str) -> NDArray[np.float64]:
-    """Numbers in [0, 1), shape [len(indices), count]: row i depends on (seed, view, indices[i], stream) alone."""
+    """Uniform numbers in [0, 1), [B, count]: row i depends on (seed, view, indices[i], stream) alone."""
     bits = _hash_bits(seed, view, np.asarray(indices), count, stream)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def noise(seed: int, view: int, index: int, count: int, stream: str) -> NDArray[np.uint8]:
-    """`count` random bytes that depend on (seed, view, index, stream) alone."""
+    """`count` random bytes, uint8 [count], that depend on (seed, view, index, stream) alone."""
     words = _hash_bits(seed, view, np.array([index]), -(-count // 8), f"{stream} noise")
     return words.astype("<u8").view(np.uint8)[0, :count]
 
 
 def order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
-    """The permutation of range(n) in which epoch `epoch` visits its samples, shape [n]."""
+    """The permutation of range(n) in which epoch `epoch` visits its samples, int64 [n]."""
     keys = _hash_bits(seed, epoch, np.arange(n, dtype=np.int64), 1, "order")[:, 0]
     return np.argsort(keys, kind="stable").astype(np.int64)
 
 
 def _hash_bits(seed: int, view: int, indices: NDArray[np.int64], count: int, stream: str) -> NDArray[np.uint64]:
-    """64 random bits for each (index, column), shape [len(indices), count]."""
+    """64 random bits for each (index, column), uint64 [B, count]."""
     key = _stream_key(stream)
     for coordinate in (seed, view):
         key = int(_mix(np.array([key ^ (coordinate & _MASK)], dtype=np.uint64))[0])

@@ -1,4 +1,7 @@
-"""Random erasing (Zhong 2020): a rectangle of a view becomes noise, a random level for each pixel and channel."""
+"""A rectangle of a view becomes noise, a random level for each pixel and channel.
+
+"Random Erasing Data Augmentation" (Zhong 2020, arXiv 1708.04896).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.views import draws as views
+from transfer_cli.data.views.draws import noise, uniforms
 from transfer_cli.data.views.geometry import Pixels, first_fit
 
 ASPECTS = (0.3, 1 / 0.3)
@@ -15,7 +18,7 @@ ASPECTS = (0.3, 1 / 0.3)
 
 def rectangles(params: Augment, seed: int, view: int, indices: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Left, top, right, bottom of what is erased in views of `size` pixels, [N, 4]; no area: nothing is."""
-    draws = views.uniforms(seed, view, indices, 23, "erase")
+    draws = uniforms(seed, view, indices, 23, "erase")
     side = np.full(len(indices), size)
     width, height, fits = first_fit(draws, params.erase_scale, ASPECTS, side, side)
     erased = fits & (draws[:, 22] < params.erase)
@@ -29,5 +32,5 @@ def erase(pixels: Pixels, rectangle: NDArray[np.int64], seed: int, view: int, in
     """Fill the rectangle of `pixels` [S, S, 3] with the noise of this (seed, view, index), in place."""
     left, top, right, bottom = rectangle.tolist()
     shape = (bottom - top, right - left, 3)
-    noise = views.noise(seed, view, index, shape[0] * shape[1] * 3, "erase")
-    pixels[top:bottom, left:right] = noise.reshape(shape)
+    filling = noise(seed, view, index, shape[0] * shape[1] * 3, "erase")
+    pixels[top:bottom, left:right] = filling.reshape(shape)

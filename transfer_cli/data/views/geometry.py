@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.views import draws as views
+from transfer_cli.data.views.draws import uniforms
 
 Pixels = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
@@ -33,13 +33,14 @@ _MOST_ENLARGED = 4
 def crop_boxes(
     params: Augment, seed: int, view: int, indices: NDArray[np.int64], widths: NDArray[Any], heights: NDArray[Any]
 ) -> Doubles:
-    """Random resized crops (Szegedy 2015, as in torchvision): left, top, right, bottom in source pixels, [N, 4].
+    """Random resized crops: left, top, right, bottom in source pixels, [N, 4].
 
-    Ten tries of area and aspect ratio, the first that fits is taken; else the largest crop of an allowed ratio. Unlike
-    torchvision's that one is not centred but anywhere, so that panoramas vary too. Edges are not rounded here.
+    As torchvision draws them, after "Going Deeper with Convolutions" (Szegedy 2015, arXiv 1409.4842): ten tries of area
+    and aspect ratio, the first that fits is taken; else the largest crop of an allowed ratio. Unlike torchvision's that
+    one is not centred but anywhere, so that panoramas vary too. Edges are not rounded here.
     """
     assert params.crop_scale is not None
-    draws = views.uniforms(seed, view, indices, 2 * _CROP_TRIES + 2, "crop")
+    draws = uniforms(seed, view, indices, 2 * _CROP_TRIES + 2, "crop")
     crop_w, crop_h, fits = first_fit(draws, params.crop_scale, params.crop_ratio, widths, heights)
     aspect = np.clip(widths / heights, *params.crop_ratio)
     crop_w = np.where(fits, crop_w, np.minimum(widths, heights * aspect))
@@ -71,8 +72,8 @@ def first_fit(
 
 def flips(params: Augment, seed: int, view: int, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which samples are mirrored left to right, and which top to bottom, in this view: [N, 2]."""
-    across = views.uniforms(seed, view, indices, 1, "flip") < params.flip
-    down = views.uniforms(seed, view, indices, 1, "vertical_flip") < params.vertical_flip
+    across = uniforms(seed, view, indices, 1, "flip") < params.flip
+    down = uniforms(seed, view, indices, 1, "vertical_flip") < params.vertical_flip
     return np.concatenate([across, down], axis=1)
 
 
@@ -80,7 +81,7 @@ def turns(params: Augment, seed: int, view: int, indices: NDArray[np.int64]) -> 
     """Rotation and shear in degrees, [N, 2], uniform to either side; None where the recipe has both off."""
     if params.rotate == params.shear == 0:
         return None
-    draws = views.uniforms(seed, view, indices, 2, "turn")
+    draws = uniforms(seed, view, indices, 2, "turn")
     return np.array([params.rotate, params.shear]) * (2 * draws - 1)
 
 

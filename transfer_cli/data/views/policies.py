@@ -1,4 +1,7 @@
-"""RandAugment (Cubuk 2020) and TrivialAugment (Mueller 2021): operations drawn at random from one list.
+"""RandAugment and TrivialAugment: operations drawn at random from one list.
+
+"RandAugment: Practical Automated Data Augmentation with a Reduced Search Space" (Cubuk 2020, arXiv 1909.13719),
+"TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation" (Mueller 2021, arXiv 2103.10158).
 
 Operations and ranges are torchvision's (those of the papers' code), on Pillow images. Two deviations: geometric
 operations interpolate bilinearly, and show grey beyond the image.
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.views import draws as views
+from transfer_cli.data.views.draws import uniforms
 from transfer_cli.data.views.geometry import FILL, Pixels
 
 BINS = 31
@@ -80,7 +83,7 @@ def choose(params: Augment, seed: int, view: int, indices: NDArray[np.int64], si
     if params.randaugment is None and not params.trivialaugment:
         return None
     count = params.randaugment[0] if params.randaugment else 1
-    draws = views.uniforms(seed, view, indices, 3 * count, "policy").reshape(len(indices), count, 3)
+    draws = uniforms(seed, view, indices, 3 * count, "policy").reshape(len(indices), count, 3)
     operations = (draws[..., 0] * len(OPERATIONS)).astype(np.int64)
     if params.randaugment:
         bins, tops = np.full(operations.shape, params.randaugment[1]), randaugment_range(size)

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from transfer_cli.data import workers
-from transfer_cli.data.workers import auto_workers, run_jobs
+from transfer_cli.data.reading import workers
+from transfer_cli.data.reading.workers import auto_workers, run_jobs
 from transfer_cli.errors import RunError
 
 
