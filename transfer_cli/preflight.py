@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transfer_cli import rundir
 from transfer_cli.config.distill import Distill
+from transfer_cli.config.modes import MODES
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.paths import missing, path_problem
 from transfer_cli.data.sources.load import names, source_of
@@ -16,10 +17,10 @@ from transfer_cli.errors import UserError, did_you_mean
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
     checks = [_device, _weights, _teacher, _run, _input, _output, _cache_dir]
-    if experiment.mode in ("rank", "find_lr"):
+    if MODES[experiment.mode].reads_images:
         checks += [_dataset_path, _unlabelled]
-    if experiment.mode == "train":
-        checks += [_dataset_path, _unlabelled] if in_sweep else [_dataset_path, _unlabelled, _run_directory]
+    if experiment.mode == "train" and not in_sweep:
+        checks.append(_run_directory)
     problems = [problem for check in checks if (problem := check(experiment))]
     if problems:
         raise UserError("\n".join(problems))

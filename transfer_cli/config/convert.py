@@ -47,6 +47,19 @@ class MoreThan:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """A name from a table."""
+
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.names)}"
+
+    def holds(self, value: str) -> bool:
+        return value in self.names
+
+
+@dataclass(frozen=True)
 class Rest:
     """Marks one field of a dataclass, a dict: it takes the keys that are no other fields and hold mappings.
 
@@ -192,6 +205,8 @@ def _fit_scalar(value: Any, wanted: Any) -> tuple[Any, bool]:
 def describe(wanted: Any) -> str:
     """The type in a user's words, such as 'a number more than 0'."""
     origin, arguments = get_origin(wanted), get_args(wanted)
+    if origin is Annotated and isinstance(arguments[1], OneOf):
+        return str(arguments[1])
     if origin is Annotated:
         return f"{describe(arguments[0])} {' and '.join(str(limit) for limit in arguments[1:])}"
     if origin is Literal:
@@ -209,6 +224,8 @@ def describe(wanted: Any) -> str:
 def _choices(wanted: Any) -> list[Any]:
     if get_origin(wanted) is Literal:
         return list(get_args(wanted))
+    if isinstance(wanted, OneOf):
+        return list(wanted.names)
     return [choice for option in get_args(wanted) for choice in _choices(option)]
 
 

@@ -1,9 +1,10 @@
-"""The typed options of `optimizer=` and `scheduler=`. Values live in conf/, what they do in engine/."""
+"""Keys of `optimizer=` and `scheduler=`, and the optimizer behind each name; values are in conf/."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
 
 from transfer_cli.config.convert import Between, Count, Fraction, NotNegative, Positive, Share
 
@@ -15,7 +16,7 @@ Betas = tuple[Momentum, Momentum]
 class Sgd:
     """`optimizer=sgd`."""
 
-    name: Literal["sgd"]
+    name: str
     lr: Positive
     weight_decay: NotNegative
     momentum: Fraction
@@ -26,7 +27,7 @@ class Sgd:
 class AdamFamily:
     """`optimizer=adamw`, `adam` (whose decay is an L2 penalty), `nadamw`, `radam` or `lamb`."""
 
-    name: Literal["adamw", "adam", "nadamw", "radam", "lamb"]
+    name: str
     lr: Positive
     weight_decay: NotNegative
     betas: Betas
@@ -37,7 +38,7 @@ class AdamFamily:
 class RmsProp:
     """`optimizer=rmsprop`: `alpha` is the decay of the mean square."""
 
-    name: Literal["rmsprop"]
+    name: str
     lr: Positive
     weight_decay: NotNegative
     momentum: Momentum
@@ -49,7 +50,7 @@ class RmsProp:
 class Lion:
     """`optimizer=lion`."""
 
-    name: Literal["lion"]
+    name: str
     lr: Positive
     weight_decay: NotNegative
     betas: Betas
@@ -59,7 +60,7 @@ class Lion:
 class Adafactor:
     """`optimizer=adafactor`: `lr` is relative to the size of each weight, `clip` bounds the root mean square update."""
 
-    name: Literal["adafactor"]
+    name: str
     lr: Positive
     weight_decay: NotNegative
     decay: Annotated[float, Between(0.1, 1)]
@@ -71,7 +72,7 @@ class Adafactor:
 class Muon:
     """`optimizer=muon`: `momentum` and `nesterov` for hidden matrices, `betas` and `eps` for AdamW on all else."""
 
-    name: Literal["muon"]
+    name: str
     lr: Positive
     weight_decay: NotNegative
     momentum: Momentum
@@ -156,17 +157,47 @@ class Plateau:
 Optimizer = Sgd | AdamFamily | RmsProp | Lion | Adafactor | Muon
 Scheduler = Smooth | Constant | Polynomial | Stairs | Restarts | Plateau
 
-OPTIMIZERS: dict[str, type] = {
-    "sgd": Sgd,
-    "adamw": AdamFamily,
-    "adam": AdamFamily,
-    "nadamw": AdamFamily,
-    "radam": AdamFamily,
-    "rmsprop": RmsProp,
-    "lamb": AdamFamily,
-    "lion": Lion,
-    "adafactor": Adafactor,
-    "muon": Muon,
+
+def _by_name(config: Any) -> dict[str, Any]:
+    """Keys that are arguments of the same name; rate and decay belong to each group of parameters."""
+    return {key: value for key, value in asdict(config).items() if key not in ("name", "lr", "weight_decay")}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An optimizer: its keys, and the class that is imported where it is used."""
+
+    keys: type
+    path: str
+    fused: bool = False
+    """Whether one kernel moves all weights, on CPU and CUDA."""
+    arguments: Callable[[Any], dict[str, Any]] = _by_name
+    """Keys to the constructor's arguments."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments, the same for every run."""
+
+
+OPTIMIZERS: dict[str, Kind] = {
+    "sgd": Kind(Sgd, "torch.optim.SGD", fused=True),
+    "adamw": Kind(AdamFamily, "torch.optim.AdamW", fused=True),
+    "adam": Kind(AdamFamily, "torch.optim.Adam", fused=True),
+    "nadamw": Kind(AdamFamily, "timm.optim.nadamw.NAdamW"),
+    "radam": Kind(AdamFamily, "torch.optim.RAdam", fixed={"decoupled_weight_decay": True, "foreach": True}),
+    "rmsprop": Kind(RmsProp, "torch.optim.RMSprop"),
+    # Its own clipping would hide from trainer.clip_grad.
+    "lamb": Kind(AdamFamily, "timm.optim.lamb.Lamb", fixed={"max_grad_norm": None}),
+    "lion": Kind(Lion, "timm.optim.lion.Lion"),
+    "adafactor": Kind(
+        Adafactor, "torch.optim.Adafactor", arguments=lambda config: {"beta2_decay": -config.decay, "d": config.clip}
+    ),
+    # Scaled so (Liu 2025, arXiv 2502.16982), a matrix moves as far as AdamW would move it: one rate serves both kinds
+    # of group. Nesterov momentum is said by group.
+    "muon": Kind(
+        Muon,
+        "timm.optim.muon.Muon",
+        arguments=lambda config: {"momentum": config.momentum, "betas": config.betas, "eps": config.eps},
+        fixed={"adjust_lr_fn": "match_rms_adamw", "conv_mode": "flatten"},
+    ),
 }
 SCHEDULERS: dict[str, type] = {
     "cosine": Smooth,

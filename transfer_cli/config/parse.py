@@ -15,6 +15,7 @@ from transfer_cli.config.problems import combination_problems
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError
 
+_OPTIMIZERS = {name: kind.keys for name, kind in OPTIMIZERS.items()}
 STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract, "distill": Distill}
 
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
@@ -33,7 +34,7 @@ def parse(values: dict[str, Any]) -> Experiment:
     problems: Problems = []
     values = {key: value for key, value in values.items() if key != "experiment"}
     variants = {
-        "optimizer": convert_one_of(OPTIMIZERS, values.get("optimizer"), "optimizer", problems),
+        "optimizer": convert_one_of(_OPTIMIZERS, values.get("optimizer"), "optimizer", problems),
         "scheduler": convert_one_of(SCHEDULERS, values.get("scheduler"), "scheduler", problems),
         "strategy": convert_one_of(STRATEGIES, values.get("strategy"), "strategy", problems),
     }

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from transfer_cli.config.distill import Distill, distill_problems
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune, finetune_problems
+from transfer_cli.config.modes import MODES
 from transfer_cli.config.optimizers import Muon, Sgd, step_problems
+from transfer_cli.config.schema import Augment, Experiment
 
-if TYPE_CHECKING:
-    from transfer_cli.config.schema import Augment, Experiment
+_EXPECTED = {"run": "run directory", "input": "image file or folder", "output": "CSV file"}
 
 
 def combination_problems(experiment: Experiment) -> list[str]:
@@ -21,7 +20,7 @@ def combination_problems(experiment: Experiment) -> list[str]:
             e.mode == "train" and e.run is not None,
             f"run={e.run}: mode=train makes a new run; to continue one say resume=<run directory>.",
         ),
-        (e.mode in ("evaluate", "predict") and e.run is None, f"run: mode={e.mode} needs run=<run directory>."),
+        *_mode_problems(e),
         (
             e.find_lr.lowest >= e.find_lr.highest,
             f"find_lr.lowest={e.find_lr.lowest}: must be below find_lr.highest={e.find_lr.highest}.",
@@ -30,7 +29,6 @@ def combination_problems(experiment: Experiment) -> list[str]:
             e.mode == "find_lr" and isinstance(e.strategy, Extract),
             "mode=find_lr: strategy=extract tries rates itself; see strategy.grid.lr.",
         ),
-        (e.mode == "predict" and e.input is None, "input: mode=predict needs input=<image file or folder>."),
         (
             e.mode == "rank" and not e.rank.models,
             "rank.models: mode=rank needs the backbones to rank, as in rank.models=[efficientnet_lite0,resnet18].",
@@ -39,8 +37,6 @@ def combination_problems(experiment: Experiment) -> list[str]:
             e.mode == "rank" and e.dataset.labels == "none",
             "dataset.labels=none: mode=rank scores backbones by how well they tell classes apart; it needs labels.",
         ),
-        (e.mode != "predict" and e.input is not None, f"input={e.input}: only mode=predict reads input."),
-        (e.mode != "predict" and e.output is not None, f"output={e.output}: only mode=predict writes output."),
         (
             e.mode == "train" and e.dataset.store == "device" and e.trainer.device in ("cpu", "mps"),
             f"dataset.store=device: needs a CUDA device, found trainer.device={e.trainer.device}; ram comes next.",
@@ -121,6 +117,20 @@ def combination_problems(experiment: Experiment) -> list[str]:
         ),
     ]
     return [message for wrong, message in checks if wrong] + step_problems(e.scheduler)
+
+
+def _mode_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """What a mode needs and was not told, and what it was told and does not read."""
+    mode, values = MODES[e.mode], {"run": e.run, "input": e.input, "output": e.output}
+    checks = []
+    for key, value in values.items():
+        readers = [name for name, other in MODES.items() if key in other.needs + other.takes]
+        only = f"{key}={value}: only mode={' and mode='.join(readers)} read{'s' * (len(readers) == 1)} {key}."
+        checks += [
+            (key in mode.needs and value is None, f"{key}: mode={e.mode} needs {key}=<{_EXPECTED[key]}>."),
+            (e.mode not in readers and value is not None and (e.mode, key) != ("train", "run"), only),
+        ]
+    return checks
 
 
 def _augment_problems(augment: Augment) -> list[tuple[bool, str]]:

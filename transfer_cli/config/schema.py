@@ -14,15 +14,16 @@ from transfer_cli.config.convert import (
     Count,
     Fraction,
     MoreThan,
+    OneOf,
     Positive,
     Share,
 )
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
+from transfer_cli.config.modes import MODES
 from transfer_cli.config.optimizers import Optimizer, Scheduler
 
-Mode = Literal["train", "evaluate", "predict", "rank", "find_lr", "cache"]
 Metric = Literal["accuracy", "macro_f1", "balanced_accuracy", "auroc", "loss", "top5_accuracy"]
 Alpha = Annotated[float, Between(0, 8)]
 
@@ -162,7 +163,7 @@ class FindLr:
 class Experiment:
     """One run, complete."""
 
-    mode: Mode
+    mode: Annotated[str, OneOf(tuple(MODES))]
     run: str | None
     input: str | None
     output: str | None

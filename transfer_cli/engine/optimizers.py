@@ -2,106 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import importlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from transfer_cli.config.optimizers import Adafactor, AdamFamily, Lion, Muon, Optimizer, RmsProp, Sgd
+from transfer_cli.config.optimizers import OPTIMIZERS, Muon, Optimizer
 from transfer_cli.engine.strategy import ParameterGroup
-
-Groups = list[dict[str, Any]]
 
 # What an optimizer keeps by group instead of by parameter: LAMB counts its steps so.
 GROUP_STATE = ("step",)
 
 # Words in the names of tables and first layers, which Muon's authors give to AdamW beside the head.
 EMBEDDINGS = ("embed", "position", "token", "stem")
-
-
-def _sgd(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
-    assert isinstance(config, Sgd)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
-
-
-def _adamw(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
-    assert isinstance(config, AdamFamily)
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
-
-
-def _adam(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
-    assert isinstance(config, AdamFamily)
-    return torch.optim.Adam(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
-
-
-def _nadamw(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
-    from timm.optim.nadamw import NAdamW
-
-    assert isinstance(config, AdamFamily)
-    return NAdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
-
-
-def _radam(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
-    assert isinstance(config, AdamFamily)
-    return torch.optim.RAdam(
-        groups, lr=config.lr, betas=config.betas, eps=config.eps, decoupled_weight_decay=True, foreach=True
-    )
-
-
-def _rmsprop(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
-    assert isinstance(config, RmsProp)
-    return torch.optim.RMSprop(groups, lr=config.lr, alpha=config.alpha, eps=config.eps, momentum=config.momentum)
-
-
-def _lamb(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
-    from timm.optim.lamb import Lamb
-
-    assert isinstance(config, AdamFamily)
-    # Its own clipping would hide from trainer.clip_grad.
-    return Lamb(groups, lr=config.lr, betas=config.betas, eps=config.eps, max_grad_norm=None)
-
-
-def _lion(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
-    from timm.optim.lion import Lion as TimmLion
-
-    assert isinstance(config, Lion)
-    return TimmLion(groups, lr=config.lr, betas=config.betas)
-
-
-def _adafactor(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
-    assert isinstance(config, Adafactor)
-    return torch.optim.Adafactor(groups, lr=config.lr, beta2_decay=-config.decay, d=config.clip)
-
-
-def _muon(groups: Groups, config: Optimizer, fused: bool) -> torch.optim.Optimizer:
-    from timm.optim.muon import Muon as TimmMuon
-
-    assert isinstance(config, Muon)
-    # Scaled so (Liu 2025), a matrix moves as far as AdamW would move it: one rate serves both kinds of group.
-    return TimmMuon(
-        groups,
-        lr=config.lr,
-        momentum=config.momentum,
-        betas=config.betas,
-        eps=config.eps,
-        adjust_lr_fn="match_rms_adamw",
-        conv_mode="flatten",
-    )
-
-
-BUILDERS: dict[str, Callable[[Groups, Optimizer, bool], torch.optim.Optimizer]] = {
-    "sgd": _sgd,
-    "adamw": _adamw,
-    "adam": _adam,
-    "nadamw": _nadamw,
-    "radam": _radam,
-    "rmsprop": _rmsprop,
-    "lamb": _lamb,
-    "lion": _lion,
-    "adafactor": _adafactor,
-    "muon": _muon,
-}
 
 
 def build_optimizer(groups: Sequence[ParameterGroup], config: Optimizer, device: torch.device) -> torch.optim.Optimizer:
@@ -113,7 +28,15 @@ def build_optimizer(groups: Sequence[ParameterGroup], config: Optimizer, device:
         ]
     else:
         torch_groups = [_torch_group(group, config) for group in groups]
-    return BUILDERS[config.name](torch_groups, config, device.type in ("cpu", "cuda"))
+    kind = OPTIMIZERS[config.name]
+    module, _, name = kind.path.rpartition(".")
+    arguments = {**kind.arguments(config), **kind.fixed}
+    if kind.fused:
+        arguments["fused"] = device.type in ("cpu", "cuda")
+    optimizer: torch.optim.Optimizer = getattr(importlib.import_module(module), name)(
+        torch_groups, lr=config.lr, **arguments
+    )
+    return optimizer
 
 
 def muon_split(groups: Sequence[ParameterGroup]) -> Iterator[tuple[ParameterGroup, bool]]:

@@ -1,0 +1,33 @@
+"""The table of modes is all that names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import experiment
+from transfer_cli import modes
+from transfer_cli.config.modes import MODES
+from transfer_cli.errors import UserError
+
+
+def test_the_folder_holds_a_file_for_each_mode_and_nothing_else() -> None:
+    assert modes.__file__ is not None
+    files = {path.stem for path in Path(modes.__file__).parent.glob("*.py")}
+    assert files == {"__init__", *MODES}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mode=tarin"], r"mode=tarin: expected one of train, evaluate, .*\. Did you mean train"),
+        (["mode=predict"], r"run: mode=predict needs run=<run directory>\.\ninput: mode=predict needs input="),
+        (["mode=rank", "rank.models=[resnet18]", "run=x"], "run=x: only mode=evaluate and mode=predict read run"),
+        (["output=x"], "output=x: only mode=predict reads output"),
+        (["run=x"], "run=x: mode=train makes a new run"),
+    ],
+)
+def test_a_mode_is_told_what_it_needs_and_does_not_read(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        experiment(*words)

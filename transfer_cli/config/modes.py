@@ -1,0 +1,28 @@
+"""What a command can do: the modes by name, each a file of this name in transfer_cli/modes/."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One mode: what it does, for the help page, and which of the keys that only some modes read it reads."""
+
+    does: str
+    needs: tuple[str, ...] = ()
+    """Of run, input and output: must be said."""
+    takes: tuple[str, ...] = ()
+    """Of these: may be said."""
+    reads_images: bool = False
+    """Whether it reads `dataset`, so that its path is checked first."""
+
+
+MODES: dict[str, Mode] = {
+    "train": Mode("train one experiment and evaluate it once", reads_images=True),
+    "evaluate": Mode("score a trained model on a split", needs=("run",)),
+    "predict": Mode("label images with a trained model", needs=("run", "input"), takes=("output",)),
+    "rank": Mode("compare backbones for a data set before anything is trained", reads_images=True),
+    "find_lr": Mode("try learning rates and suggest one", reads_images=True),
+    "cache": Mode("list, verify or clear what is cached"),
+}
