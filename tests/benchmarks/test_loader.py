@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from tests.data.loading import load
 from tests.conftest import experiment
+from tests.data.loading import load
 from transfer_cli.cache.entries import Cache
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Samples, TrainBatches
