@@ -14,11 +14,13 @@ import pytest
 
 from tests.conftest import experiment
 from transfer_cli.config.schema import Experiment
-from transfer_cli.records.metrics import MetricsLog
+from transfer_cli.engine.stop import Stop
+from transfer_cli.records.metrics import MetricsRecorder
+from transfer_cli.records.recorder import Recorders
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import extract as extracted
-from transfer_cli.runs.extract import Extracted
-from transfer_cli.runs.features import CachedFeatures, features_of
+from transfer_cli.runs import extract
+from transfer_cli.runs.extract import ExtractJob
+from transfer_cli.runs.features import CachedFeatures
 from transfer_cli.strategies.extract import Fitting
 from transfer_cli.strategies.grid import by_optimizer
 
@@ -37,22 +39,22 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def job_of(e: Experiment, cache: str) -> Extracted:
-    job = extracted.prepare(replace(e, cache_dir=cache), QUIET, None)
-    assert isinstance(job, Extracted)
+def job_of(e: Experiment, cache: str) -> ExtractJob:
+    job = extract.prepare(replace(e, cache_dir=cache), QUIET, Stop(), None)
+    assert isinstance(job, ExtractJob)
     return job
 
 
-def features(job: Extracted) -> CachedFeatures:
-    frozen = features_of(job.backbone, job.config, job.readout, job.compute, QUIET, lambda: None)
-    cached = CachedFeatures(job.materials, frozen, job.materials.experiment.trainer.batch_size)
+def features(job: ExtractJob) -> CachedFeatures:
+    cached = CachedFeatures(job.materials, job.frozen, job.materials.experiment.trainer.batch_size)
     cached.compute()
     return cached
 
 
-def fit(job: Extracted, cached: CachedFeatures, folder: Path) -> None:
-    log = MetricsLog.resume(folder / "metrics.jsonl", 0)
-    by_optimizer(Fitting(cached, job.materials.experiment, job.config, log, QUIET, lambda: None))
+def fit(job: ExtractJob, cached: CachedFeatures, folder: Path) -> None:
+    recorders = Recorders([MetricsRecorder(folder / "metrics.jsonl")])
+    m = job.materials
+    by_optimizer(Fitting(cached, m.experiment, job.config, m.task, recorders, QUIET, Stop()))
 
 
 def test_heads_cost_little_beside_the_extraction(tmp_path: Path) -> None:
@@ -85,7 +87,7 @@ def test_the_cache_against_a_backbone_in_every_epoch(tmp_path: Path) -> None:
             folder = tmp_path / f"{turn}{cached}"
             folder.mkdir()
             job = job_of(e, str(folder / "cache"))
-            times.append(seconds(lambda job=job, folder=folder: job.run(folder, QUIET, lambda: None)))
+            times.append(seconds(lambda job=job, folder=folder: job.run(folder, Recorders([]), QUIET, Stop())))
         ratios.append(times[1] / times[0])
     print(f"\n20 epochs, cold: {statistics.median(ratios):.1f} times faster than a backbone in each (target 15)")
     assert statistics.median(ratios) > 8

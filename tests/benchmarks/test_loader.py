@@ -25,7 +25,7 @@ from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import StoreOptions, open_store
 from transfer_cli.engine import memory
-from transfer_cli.engine.device import Normalize, PlacePixels
+from transfer_cli.engine.device import Normalize, PixelsToDevice
 from transfer_cli.models.preprocessing import IMAGENET
 from transfer_cli.records.terminal import Reporter
 
@@ -69,7 +69,7 @@ def ours(folder: Path, cache: Path, where: str) -> Callable[[int], int]:
     opened = open_store(images, wants, StoreOptions(where, "error"), Cache(cache, 10**12), Reporter(quiet=True))
     samples = Samples(images, opened.store, IMAGENET, recipe(), seed=0)
     batches = TrainBatches(samples, batch_size=BATCH, workers=WORKERS)
-    place = PlacePixels(Normalize(IMAGENET.mean, IMAGENET.std, DEVICE))
+    place = PixelsToDevice(Normalize(IMAGENET.mean, IMAGENET.std, DEVICE))
     return lambda epoch: consume(place(batch).inputs for batch in batches.epoch(epoch))
 
 

@@ -14,9 +14,11 @@ import pytest
 
 from tests.conftest import experiment, start, summary
 from transfer_cli.engine.loop import Cursor, Totals, train_epoch
+from transfer_cli.engine.stop import Stop
+from transfer_cli.records.recorder import Recorders
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import finetune as finetuned
-from transfer_cli.runs.loop_job import Looped, build_trainer
+from transfer_cli.runs import finetune
+from transfer_cli.runs.loop_job import LoopJob
 
 pytestmark = [pytest.mark.bench, pytest.mark.usefixtures("one_thread")]
 
@@ -34,22 +36,20 @@ COMMON = [
 QUIET = Reporter(quiet=True, prints_result=False)
 
 
-def job(*words: str) -> Looped:
-    return finetuned.prepare(experiment(*COMMON, *words), QUIET, None)
+def job(*words: str) -> LoopJob:
+    return finetune.prepare(experiment(*COMMON, *words), QUIET, Stop(), None)
 
 
 def epochs(*words: str) -> Callable[[int], int]:
     """An epoch of training; the cache is filled before."""
-    setup = job(*words).setup
-    setup.inputs.compute()
-    trainer = build_trainer(setup, lambda step: 1e-4, None, QUIET)
-    batches = setup.inputs.shuffled(BATCH)
+    one = job(*words)
+    one.inputs.compute()
+    trainer = one.trainer(one.start(one, None, QUIET, Stop()).strategy, lambda step: 1e-4, None, QUIET)
+    batches = one.inputs.shuffled(BATCH)
 
     def run(epoch: int) -> int:
-        totals = Totals.zeros(setup.compute.device)
-        cursor = Cursor(epoch=epoch)
-        train_epoch(trainer, batches.epoch(epoch), cursor, totals, stop=lambda: False, progress=lambda *_: None)
-        return totals.seen
+        totals = Totals.zeros(one.materials.task, one.compute.device)
+        return sum(train_epoch(trainer, batches.epoch(epoch), Cursor(epoch=epoch), totals))
 
     return run
 
@@ -98,7 +98,7 @@ def test_a_run_of_ten_epochs_that_fills_the_cache(tmp_path: Path) -> None:
             directory = tmp_path / f"{cache}{turn}"
             directory.mkdir()
             started = time.process_time()
-            one.run(directory, QUIET, lambda: None)
+            one.run(directory, Recorders([]), QUIET, Stop())
             times.append(time.process_time() - started)
     cached, live = (statistics.median(times) for times in seconds.values())
     print(

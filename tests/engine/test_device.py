@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Normalize, PlacePixels
+from transfer_cli.engine.device import Normalize, PixelsToDevice
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = 67
@@ -86,10 +86,10 @@ def test_bits_depend_on_neither_batch_threads_nor_layout(coloured: bool, size: i
 
 
 def test_a_batch_is_placed_with_its_colour_applied() -> None:
-    other = {"weight": torch.rand(B)}
-    placed = PlacePixels(normalize())(Batch(images(), torch.arange(B), torch.arange(B), {"colour": maps(), **other}))
+    numbers, weights = torch.arange(B), torch.rand(B)
+    placed = PixelsToDevice(normalize())(Batch(images(), numbers, numbers, weights=weights, colour=maps()))
     assert torch.equal(placed.inputs, normalize()(images(), maps()))
-    assert placed.extras == other
+    assert placed.weights is weights and placed.colour is None
 
 
 def test_no_images_are_no_images() -> None:

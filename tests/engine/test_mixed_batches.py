@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
 import torch
-from transfer_cli.engine.mixed import NAMES, MixedEpochs, PlaceMixed, mixes
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.runs.views import PLAIN
+from transfer_cli.data.views.mixing import Mixes
+from transfer_cli.engine.mixed_batches import MixedEpochs, MixedToDevice, mixes
+from transfer_cli.runs.views import NO_AUGMENT
 
-MIXUP = replace(PLAIN, mixup=0.5)
+MIXUP = replace(NO_AUGMENT, mixup=0.5)
 SIZE, CLASSES = 4, 3
 
 
@@ -30,49 +30,52 @@ class Two:
         yield from (sample(step) for step in range(start_step, 2))
 
 
-place = PlaceMixed(lambda batch: batch, CLASSES)
+to_device = MixedToDevice(lambda batch: batch, CLASSES)
+
+
+def drawn(epoch: int = 0, start_step: int = 0) -> Mixes:
+    found = next(MixedEpochs(Two(), MIXUP, 0, SIZE).epoch(epoch, start_step)).mixes
+    assert found is not None
+    return found
 
 
 def test_labels_are_mixed_as_the_images_are() -> None:
-    batch = place(next(MixedEpochs(Two(), MIXUP, 0, SIZE).epoch(0)))
-    plain, targets = sample(0), batch.extras["targets"]
+    batch = to_device(next(MixedEpochs(Two(), MIXUP, 0, SIZE).epoch(0)))
+    plain, targets, how = sample(0), batch.targets, drawn()
+    assert targets is not None
     assert not batch.inputs.equal(plain.inputs)
     assert batch.labels.equal(plain.labels)
     torch.testing.assert_close(targets.sum(1), torch.ones(8))
     # The share of the own tone, from the tones of both, is the share of the own label where classes differ.
-    drawn = next(MixedEpochs(Two(), MIXUP, 0, SIZE).epoch(0)).extras
-    own, other = plain.inputs[:, 0, 0, 0], plain.inputs[drawn["partners"], 0, 0, 0]
-    torch.testing.assert_close(batch.inputs[:, 0, 0, 0], own * drawn["shares"] + other * (1 - drawn["shares"]))
-    differ = plain.labels != plain.labels[drawn["partners"]]
-    torch.testing.assert_close(targets[torch.arange(8), plain.labels][differ], drawn["shares"][differ])
-    assert not set(NAMES) & batch.extras.keys()
+    own, other = plain.inputs[:, 0, 0, 0], plain.inputs[how.partners, 0, 0, 0]
+    torch.testing.assert_close(batch.inputs[:, 0, 0, 0], own * how.shares + other * (1 - how.shares))
+    differ = plain.labels != plain.labels[how.partners]
+    torch.testing.assert_close(targets[torch.arange(8), plain.labels][differ], how.shares[differ])
+    assert batch.mixes is None
 
 
 def test_weights_of_samples_are_mixed_as_well() -> None:
-    plain = sample(0)
-    plain.extras["weight"] = torch.arange(8.0)
-    drawn = next(MixedEpochs(Two(), MIXUP, 0, SIZE).epoch(0)).extras
-    plain.extras |= {name: drawn[name] for name in NAMES}
-    mixed = place(plain).extras["weight"]
-    expected = torch.arange(8.0) * drawn["shares"] + drawn["partners"].float() * (1 - drawn["shares"])
+    how = drawn()
+    mixed = to_device(replace(sample(0), weights=torch.arange(8.0), mixes=how)).weights
+    expected = torch.arange(8.0) * how.shares + how.partners.float() * (1 - how.shares)
     torch.testing.assert_close(mixed, expected)
 
 
 def test_a_step_is_mixed_alike_from_wherever_the_epoch_begins() -> None:
-    epochs = MixedEpochs(Two(), MIXUP, 0, SIZE)
-    second = list(epochs.epoch(3))[1]
-    resumed = next(epochs.epoch(3, start_step=1))
-    assert all(np.array_equal(second.extras[name], resumed.extras[name]) for name in NAMES)
-    assert not second.extras["shares"].equal(next(epochs.epoch(4, start_step=1)).extras["shares"])
+    second = list(MixedEpochs(Two(), MIXUP, 0, SIZE).epoch(3))[1].mixes
+    assert second is not None
+    resumed, another = drawn(3, start_step=1), drawn(4, start_step=1)
+    assert all(getattr(second, name).equal(getattr(resumed, name)) for name in ("partners", "shares", "boxes"))
+    assert not second.shares.equal(another.shares)
 
 
 def test_evaluation_is_not_mixed() -> None:
-    batch = place(sample(0))
+    batch = to_device(sample(0))
     assert batch.inputs.equal(sample(0).inputs)
-    assert "targets" not in batch.extras
+    assert batch.targets is None
 
 
 def test_what_mixes() -> None:
     assert mixes(MIXUP)
-    assert mixes(replace(PLAIN, cutmix=1.0))
-    assert not mixes(PLAIN)
+    assert mixes(replace(NO_AUGMENT, cutmix=1.0))
+    assert not mixes(NO_AUGMENT)

@@ -48,12 +48,12 @@ def test_measuring_leaves_no_trace(strategy: Finetune) -> None:
 
 
 def test_waiting_for_a_busy_machine_is_not_counted(monkeypatch: pytest.MonkeyPatch, strategy: Finetune) -> None:
-    step = strategy.step
+    forward = strategy.forward
 
     def held_up(batch: Batch) -> StepResult:
         if not torch.is_autocast_enabled("cpu"):
             time.sleep(0.5)
-        return step(batch)
+        return forward(batch)
 
-    monkeypatch.setattr(strategy, "step", held_up)
+    monkeypatch.setattr(strategy, "forward", held_up)
     assert time_training(strategy, 32, 0)["fp32"] < 0.4

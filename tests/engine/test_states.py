@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,29 +10,54 @@ import pytest
 import torch
 
 from transfer_cli.engine import states
+from transfer_cli.engine.states import Part
+from transfer_cli.errors import UserError
+from transfer_cli.files import file_sha256
+
+SETTINGS = "settings"
+
+
+class Number:
+    """An owner of one number and three equal weights."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def state(self) -> Part:
+        return Part({"value": self.value}, {"w": torch.full((3,), self.value)})
+
+    def restore(self, part: Part) -> None:
+        assert torch.equal(part.tensors["w"], torch.full((3,), part.values["value"]))
+        self.value = part.values["value"]
 
 
 def save(folder: Path, number: float, best: str | None = None) -> str:
     name = states.next_name(folder)
-    values = {"number": number, "best": {"state": best} if best else None}
-    states.save_state(folder, name, {"model": {"w": torch.full((3,), number)}}, values)
+    states.save_state(folder, name, {"number": Number(number)}, config_hash=SETTINGS, keep=best)
     return name
+
+
+def newest(folder: Path, settings: str = SETTINGS) -> tuple[float | None, list[str]]:
+    """The number of the newest valid state, and the warnings."""
+    state, warnings = states.newest_valid(folder, settings)
+    if state is None:
+        return None, warnings
+    found = Number(0)
+    state.restore({"number": found})
+    return found.value, warnings
 
 
 def test_newest_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
     save(tmp_path, 1.5)
     save(tmp_path, 1 / 3)
-    state, warnings = states.newest_valid(tmp_path)
-    assert state is not None and not warnings
-    assert state.values["number"] == 1 / 3
-    assert torch.equal(state.tensors["model"]["w"], torch.full((3,), 1 / 3))
+    assert newest(tmp_path) == (1 / 3, [])
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "no manifest", "empty manifest", "foreign manifest"])
 def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path, damage: str) -> None:
     save(tmp_path, 1)
-    newest = tmp_path / save(tmp_path, 2)
-    file = newest / "model.safetensors"
+    last = tmp_path / save(tmp_path, 2)
+    file = last / "number.safetensors"
     content = bytearray(file.read_bytes())
     if damage == "truncate":
         file.write_bytes(content[:-1])
@@ -39,12 +65,29 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path, damage: st
         content[-1] ^= 1
         file.write_bytes(content)
     elif damage == "no manifest":
-        (newest / states.MANIFEST).unlink()
+        (last / states.MANIFEST).unlink()
     else:
-        (newest / states.MANIFEST).write_text("" if damage == "empty manifest" else "[1, 2]")
-    state, warnings = states.newest_valid(tmp_path)
-    assert state is not None and state.values["number"] == 1
-    assert len(warnings) == 1 and newest.name in warnings[0]
+        (last / states.MANIFEST).write_text("" if damage == "empty manifest" else "[1, 2]")
+    number, warnings = newest(tmp_path)
+    assert number == 1
+    assert len(warnings) == 1 and last.name in warnings[0]
+
+
+def test_a_state_of_other_settings_is_no_state_of_this_run(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    number, warnings = newest(tmp_path, "other settings")
+    assert number is None
+    assert "other settings" in warnings[0]
+
+
+def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / save(tmp_path, 1)
+    content = json.loads((path / states.CONTENT).read_text())
+    (path / states.CONTENT).write_text(json.dumps({**content, "format": 1}))
+    hashes = {file.name: file_sha256(file) for file in path.iterdir() if file.name != states.MANIFEST}
+    (path / states.MANIFEST).write_text(json.dumps(hashes))
+    with pytest.raises(UserError, match="another version of transfer-run"):
+        newest(tmp_path)
 
 
 def test_prune_keeps_two_and_the_best_and_removes_torn_writes(tmp_path: Path) -> None:
@@ -70,4 +113,4 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_no_states_is_no_error(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)
-    assert states.newest_valid(tmp_path) == (None, [])
+    assert newest(tmp_path) == (None, [])

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from transfer_cli.errors import RunError
-from transfer_cli.methods import scores as module
-from transfer_cli.methods.scores import confusion, scores, softmax
+from transfer_cli.methods.scores import Tally, confusion, rank, scores, softmax
 
 
 def made(samples: int, classes: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -22,14 +22,15 @@ def made(samples: int, classes: int, seed: int = 0) -> tuple[NDArray[np.float32]
 
 
 @pytest.mark.parametrize(("samples", "classes"), [(500, 2), (500, 4), (1000, 37), (40, 102), (65, 3)])
-def test_agrees_with_scikit_learn(samples: int, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agrees_with_scikit_learn(samples: int, classes: int) -> None:
     from sklearn import metrics
 
-    monkeypatch.setattr(module, "_ROWS_AT_ONCE", 64)
     logits, labels = made(samples, classes)
     found = scores(logits, labels)
     predicted, everything = logits.argmax(1), np.arange(classes)
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted), abs=1e-12)
+    balanced = metrics.balanced_accuracy_score(labels, predicted)
+    assert found["balanced_accuracy"] == pytest.approx(balanced, abs=1e-12)
     assert found["macro_f1"] == pytest.approx(metrics.f1_score(labels, predicted, average="macro"), abs=1e-12)
     expected_loss = metrics.log_loss(labels, softmax(logits), labels=everything)
     assert found["loss"] == pytest.approx(expected_loss, rel=1e-9)
@@ -58,9 +59,50 @@ def test_calibration_error_is_guos() -> None:
 
 
 def test_calibration_bins_are_closed_above() -> None:
-    edge = float(np.linspace(0, 1, 16)[9])
-    found = module._calibration_error(np.array([edge, edge + 0.01]), np.array([True, False]))
-    assert found == pytest.approx((1 - edge + edge + 0.01) / 2, abs=1e-12)
+    """Two classes, one logit difference a sample: confidence 0.6 is the edge between the bins 9 and 10."""
+    edge = math.log(0.6 / 0.4)
+    logits = np.array([[edge, 0.0], [edge + 0.05, 0.0]])
+    confidence = softmax(logits.astype(np.float32)).max(1)
+    tally = Tally(2, torch.device("cpu"))
+    tally.add(torch.from_numpy(logits), torch.tensor([0, 1]))
+    # Apart: the first is right, the second wrong, so that one bin would have let them cancel out.
+    assert tally.scores()["ece"] == pytest.approx(((1 - confidence[0]) + confidence[1]) / 2, abs=1e-6)
+
+
+def test_sums_over_batches_are_the_scores_of_all() -> None:
+    logits, labels = made(500, 7)
+    labels[::9] = -1
+    tally = Tally(7, torch.device("cpu"), keep_logits=True)
+    for rows in (slice(0, 200), slice(200, 201), slice(201, 500)):
+        tally.add(torch.from_numpy(logits[rows]), torch.from_numpy(labels[rows]))
+    assert tally.scores() == pytest.approx(scores(logits, labels, auroc=True), abs=1e-12)
+    assert (tally.confusion == confusion(labels, logits.argmax(1), 7)).all()
+
+
+def test_auroc_is_scikit_learns() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    logits, labels = made(400, 5)
+    expected = roc_auc_score(labels, softmax(logits), multi_class="ovr", average="macro")
+    assert scores(logits, labels, auroc=True)["auroc"] == pytest.approx(expected, abs=1e-6)
+    assert "auroc" not in scores(logits, labels)
+
+
+def test_auroc_leaves_classes_out_that_do_not_occur() -> None:
+    logits, labels = made(100, 4)
+    found = scores(logits, np.minimum(labels, 1), auroc=True)["auroc"]
+    assert 0.5 < found <= 1
+    assert math.isnan(scores(logits, np.zeros(100, np.int64), auroc=True)["auroc"])
+
+
+@pytest.mark.parametrize(("metric", "better"), [("accuracy", 1), ("loss", 0), ("macro_f1", 0)])
+def test_the_metric_ranks(metric: str, better: int) -> None:
+    epochs = [{"accuracy": 0.5, "loss": 0.2, "macro_f1": 0.6}, {"accuracy": 0.6, "loss": 0.9, "macro_f1": 0.5}]
+    assert max(range(2), key=lambda epoch: rank(epochs[epoch], metric)) == better
+
+
+def test_among_equal_ones_the_lower_loss_wins() -> None:
+    assert rank({"accuracy": 0.5, "loss": 0.2}, "accuracy") > rank({"accuracy": 0.5, "loss": 0.3}, "accuracy")
 
 
 def test_certain_and_always_wrong_is_calibrated_worst() -> None:

@@ -12,15 +12,25 @@ import torch
 
 from tests.conftest import TINY, Ended, experiment
 from transfer_cli.engine.range_test import losses_at
+from transfer_cli.engine.stop import Stop
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import finetune as finetuned
-from transfer_cli.runs.loop_job import Looped, build_trainer
+from transfer_cli.runs import finetune
+from transfer_cli.runs.loop_job import LoopJob
 
 Command = Callable[..., Ended]
 
 
-def job() -> Looped:
-    return finetuned.prepare(experiment(*TINY), Reporter(quiet=True), None)
+QUIET = Reporter(quiet=True)
+
+
+def job() -> LoopJob:
+    return finetune.prepare(experiment(*TINY), QUIET, Stop(), None)
+
+
+def losses_of(one: LoopJob, tested: list[float]) -> list[float]:
+    strategy = one.start(one, None, QUIET, Stop()).strategy
+    trainer = one.trainer(strategy, lambda step: tested[min(step, len(tested) - 1)], None, QUIET)
+    return losses_at(trainer, one.inputs.shuffled(16), one.materials.task, tested, Stop(), lambda: None)
 
 
 def test_a_table_and_a_picture_and_nothing_else(command: Command) -> None:
@@ -47,24 +57,22 @@ def test_a_taken_name_is_refused(command: Command) -> None:
 
 
 def test_weights_come_back_exactly_also_where_the_loss_explodes() -> None:
-    setup = job().setup
-    before = {name: tensor.clone() for name, tensor in setup.network.state_dict().items()}
-    tested = [1e-3, 1e-2, 1e10, 1e20, 1e30, 1e35]
-    trainer = build_trainer(setup, lambda step: tested[min(step, 5)], None, Reporter(quiet=True))
-    losses = losses_at(trainer, setup.inputs.shuffled(16), tested, lambda: False, lambda images: None)
+    one = job()
+    before = {name: tensor.clone() for name, tensor in one.network.state_dict().items()}
+    losses = losses_of(one, [1e-3, 1e-2, 1e10, 1e20, 1e30, 1e35])
     assert 2 <= len(losses) < 6
-    assert all(tensor.equal(before[name]) for name, tensor in setup.network.state_dict().items())
+    assert all(tensor.equal(before[name]) for name, tensor in one.network.state_dict().items())
 
 
 def test_the_first_loss_is_that_of_the_first_step_of_training() -> None:
-    setup = job().setup
-    first = next(setup.inputs.shuffled(16).epoch(0))
-    trainer = build_trainer(setup, lambda step: 1e-3, None, Reporter(quiet=True))
-    losses = losses_at(trainer, setup.inputs.shuffled(16), [1e-3, 1e-3], lambda: False, lambda images: None)
+    one = job()
+    first = next(one.inputs.shuffled(16).epoch(0))
+    losses = losses_of(one, [1e-3, 1e-3])
     assert len(losses) == 2
-    setup.strategy.train_mode(0)
+    strategy = one.start(one, None, QUIET, Stop()).strategy
+    strategy.train_mode(0)
     with torch.no_grad():
-        assert setup.strategy.step(setup.inputs.place(first)).loss.item() == pytest.approx(losses[0], rel=1e-6)
+        assert strategy(one.inputs.to_device(first)).loss.item() == pytest.approx(losses[0], rel=1e-6)
 
 
 def test_one_that_is_stopped_writes_nothing(command: Command, stop_at: Callable[[int | None], None]) -> None:

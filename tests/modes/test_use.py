@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TINY, Ended, experiment, summary
-from transfer_cli.runs.materials import load_images
+from transfer_cli.data.sources.load import load
 
 Command = Callable[..., Ended]
 FAKE = experiment("dataset=fake", "dataset.num_classes=3", "dataset.samples=60").dataset
@@ -72,7 +72,7 @@ def test_evaluate_another_data_set_matches_classes_by_name(command: Command, run
 
 def copied() -> None:
     """The images of the run's data set as class folders, in its splits."""
-    images = load_images(FAKE, 0)
+    images = load(FAKE, 0)
     for split, indices in images.splits.items():
         for index in indices:
             path = Path("copy") / split / images.classes[images.labels[index]] / f"{index:03d}.png"
@@ -126,7 +126,7 @@ def test_words_that_are_not_read_are_named_in_every_notation(command: Command, r
 
 def folder_of_test_images(run: Path) -> dict[str, str]:
     """The run's test images as files, with what predictions.csv says of each."""
-    images = load_images(FAKE, 0)
+    images = load(FAKE, 0)
     Path("new/deep").mkdir(parents=True)
     expected = {}
     with (run / "predictions.csv").open() as file:

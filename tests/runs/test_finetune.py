@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from tests.conftest import TINY, Ended, experiment, summary
 from tests.runs.test_train import same_result
 from tests.strategies.networks import tiny
+from transfer_cli.engine.stop import Stop
 from transfer_cli.records import metrics
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import materials as building
-from transfer_cli.runs.views import PLAIN
+from transfer_cli.runs import finetune
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
@@ -86,7 +86,7 @@ def test_the_average_is_evaluated_kept_and_shown_beside_the_weights(command: Com
     last = sorted((run / "checkpoints").glob("state-*"))[-1]
     kept, states = (
         load_file(run / "model.safetensors"),
-        [load_file(last / f"{n}.safetensors") for n in ("average", "model")],
+        [load_file(last / f"{n}.safetensors") for n in ("average", "network")],
     )
     assert all(kept[name].equal(states[0][name]) for name in kept)
     assert not kept["fc.weight"].equal(states[1]["fc.weight"])
@@ -142,16 +142,16 @@ def test_adapters_are_merged_into_the_plain_architecture(command: Command, kind:
     assert evaluated.code == 0, evaluated.err
     loss = next(float(line.split()[1]) for line in evaluated.out.splitlines() if line.startswith("loss"))
     assert loss == pytest.approx(summary(run)["val"]["loss"], abs=1e-5)
-    saved = load_file(sorted((run / "checkpoints").glob("state-*"))[-1] / "model.safetensors")
+    saved = load_file(sorted((run / "checkpoints").glob("state-*"))[-1] / "network.safetensors")
     assert (saved.keys() == exported.keys()) == (kind == "bitfit")
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [("1", 1), ("7", 2), ("bit", 167)])
 def test_a_number_of_steps_becomes_whole_epochs(steps: str, epochs: int) -> None:
     """Of 42 images in batches of 16, an epoch has three steps; 500 of them are the BiT rule for a small set."""
-    materials = building.gather(experiment(*TINY, f"trainer.steps={steps}"), PLAIN, Reporter(quiet=True))
-    assert len(materials.images.splits["train"]) == 42
-    assert materials.epochs == epochs
+    job = finetune.prepare(experiment(*TINY, f"trainer.steps={steps}"), Reporter(quiet=True), Stop(), None)
+    assert len(job.materials.images.splits["train"]) == 42
+    assert job.materials.plan.epochs == epochs
 
 
 @pytest.mark.parametrize(("words", "warns"), [([], True), (["strategy.batch_norm=frozen"], False)])

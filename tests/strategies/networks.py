@@ -10,7 +10,7 @@ from transfer_cli.engine.objective import Objective
 from transfer_cli.models import backbones
 from transfer_cli.models.network import Network
 from transfer_cli.strategies.finetune import Finetune
-from transfer_cli.strategies.groups import Rates
+from transfer_cli.strategies.groups import Rates, parameter_groups
 from transfer_cli.strategies.trainable import selected, thawing
 
 CLASSES, SIZE = 3, 32
@@ -28,7 +28,7 @@ def tiny(name: str = "test_resnet") -> Network:
 
 def finetune(network: Network, unfreeze: Unfreeze = "all", objective: Objective | None = None) -> Finetune:
     training = thawing(network, selected(network, unfreeze, "train"), gradual=0, epochs=1)
-    return Finetune(training, Rates(), objective or Objective())
+    return Finetune(training, objective or Objective())
 
 
 def batch(count: int = 6, seed: int = 0) -> Batch:
@@ -42,7 +42,7 @@ def train(strategy: Finetune, epochs: int, lr: float = 0.1) -> list[float]:
     """Two steps an epoch, by SGD with momentum and decay; returns the losses."""
     groups = [
         {"params": list(g.parameters.values()), "lr": lr * g.lr_multiplier, "weight_decay": 0.1 * g.decay}
-        for g in strategy.parameter_groups()
+        for g in parameter_groups(strategy.trainable, Rates())
     ]
     optimizer = torch.optim.SGD(groups, lr=lr, momentum=0.9)
     losses = []
@@ -50,7 +50,7 @@ def train(strategy: Finetune, epochs: int, lr: float = 0.1) -> list[float]:
         strategy.train_mode(epoch)
         for step in range(2):
             optimizer.zero_grad(set_to_none=True)
-            loss = strategy.step(batch(seed=2 * epoch + step)).loss
+            loss = strategy(batch(seed=2 * epoch + step)).loss
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

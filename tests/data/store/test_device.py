@@ -20,7 +20,7 @@ from transfer_cli.data.store import formats
 from transfer_cli.data.store.device import DeviceStore, cuts_there
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import DecodedSet, Gpu, StoreOptions, open_store
-from transfer_cli.engine.device import Normalize, PlacePixels
+from transfer_cli.engine.device import Normalize, PixelsToDevice
 from transfer_cli.errors import UserError
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
@@ -93,7 +93,7 @@ def test_views_are_the_hosts_to_a_level(
     store = on(device, images, preprocessing, monkeypatch)
     disk = opened(images, preprocessing, StoreOptions("disk", "error")).store
     shown, host = (Samples(images, which, preprocessing, recipe, 5) for which in (store, disk))
-    place = PlacePixels(Normalize(preprocessing.mean, preprocessing.std, torch.device(device)))
+    place = PixelsToDevice(Normalize(preprocessing.mean, preprocessing.std, torch.device(device)))
     for epoch in range(3):
         for ours, theirs in zip(
             TrainBatches(shown, batch_size=5, workers=1).epoch(epoch),
