@@ -88,7 +88,7 @@ def test_a_damaged_newest_state_costs_one_epoch_and_a_warning(untouched: Path) -
     process.kill()
     process.communicate()
     newest = sorted((run / "checkpoints").glob("state-*"))[-1]
-    weights = newest / "model.safetensors"
+    weights = newest / "network.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
     again = start(*SLOW, "name=damaged")
     out, err = again.communicate(timeout=120)
@@ -123,4 +123,4 @@ def test_interrupted_twice_stops_at_once_and_keeps_the_last_state() -> None:
     orphans = subprocess.run(["pgrep", "-f", "name=twice"], capture_output=True, text=True, check=False)
     assert not orphans.stdout
     newest = sorted((run / "checkpoints").glob("state-*"))[-1]
-    assert json.loads((newest / "state.json").read_text())["cursor"]["epoch"] >= 1
+    assert json.loads((newest / "state.json").read_text())["parts"]["progress"]["cursor"]["epoch"] >= 1

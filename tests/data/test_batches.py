@@ -58,8 +58,9 @@ def assert_equal(some: list[Batch], others: list[Batch]) -> None:
         assert torch.equal(one.inputs, other.inputs)
         assert torch.equal(one.labels, other.labels)
         assert torch.equal(one.indices, other.indices)
-        assert one.extras.keys() == other.extras.keys()
-        assert all(torch.equal(one.extras[name], other.extras[name]) for name in one.extras)
+        for ours, theirs in ((one.colour, other.colour), (one.weights, other.weights)):
+            assert (ours is None) == (theirs is None)
+            assert ours is None or theirs is None or torch.equal(ours, theirs)
 
 
 def test_an_epoch_shows_each_training_image_once(photos: ImageSet, preprocessing: Any) -> None:
@@ -71,7 +72,7 @@ def test_an_epoch_shows_each_training_image_once(photos: ImageSet, preprocessing
     assert batches[0].inputs.shape == (5, 3, 16, 16)
     assert batches[0].inputs.dtype == torch.uint8
     assert batches[0].inputs.is_contiguous(memory_format=torch.channels_last)
-    assert batches[0].extras["colour"].shape == (5, 3, 4)
+    assert batches[0].colour is not None and batches[0].colour.shape == (5, 3, 4)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -124,8 +125,8 @@ def test_a_balanced_epoch_shows_each_class_equally_often(photos: ImageSet, prepr
 def test_weights_travel_with_their_samples(photos: ImageSet, preprocessing: Any) -> None:
     weighted = replace(photos, weights=np.arange(len(photos.ids), dtype=np.float32))
     for batch in train(weighted, preprocessing).epoch(1):
-        assert torch.equal(batch.extras["weight"], batch.indices.float())
-    assert all("weight" not in batch.extras for batch in train(photos, preprocessing).epoch(1))
+        assert batch.weights is not None and torch.equal(batch.weights, batch.indices.float())
+    assert all(batch.weights is None for batch in train(photos, preprocessing).epoch(1))
 
 
 def test_without_augmentation_training_sees_the_pixels_of_evaluation(photos: ImageSet, preprocessing: Any) -> None:
@@ -150,10 +151,10 @@ def test_a_single_image_is_not_dropped(photos: ImageSet, preprocessing: Any) -> 
 )
 def test_a_batch_splits_into_even_parts(count: int, size: int, parts: list[int]) -> None:
     numbers = torch.arange(count)
-    split = Batch(numbers, numbers, numbers, {"weight": numbers}).split(size)
+    split = Batch(numbers, numbers, numbers, weights=numbers).split(size)
     assert [len(part) for part in split] == parts
     assert torch.equal(torch.cat([part.inputs for part in split]), numbers)
-    assert torch.equal(torch.cat([part.extras["weight"] for part in split]), numbers)
+    assert torch.equal(torch.cat([part.weights for part in split if part.weights is not None]), numbers)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
@@ -234,7 +235,7 @@ def test_batches_ask_a_store_for_nothing_but_what_the_protocol_has(preprocessing
     shown = Samples(images, GreyStore(), preprocessing, STANDARD, seed=3)
     batch = next(iter(TrainBatches(shown, batch_size=4, workers=0).epoch(2)))
     assert (batch.inputs == 130).all()
-    assert batch.extras["colour"].shape == (4, 3, 4)
+    assert batch.colour is not None and batch.colour.shape == (4, 3, 4)
     assert (next(iter(OrderedBatches(shown, images.splits["val"], batch_size=4, workers=0))).inputs == 128).all()
 
 

@@ -29,7 +29,7 @@ def test_agrees_with_scikit_learn(samples: int, classes: int) -> None:
     found = scores(logits, labels)
     predicted, everything = logits.argmax(1), np.arange(classes)
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted), abs=1e-12)
-    balanced = metrics.balanced_accuracy_score(labels, predicted)
+    balanced = metrics.recall_score(labels, predicted, labels=np.unique(labels), average="macro")
     assert found["balanced_accuracy"] == pytest.approx(balanced, abs=1e-12)
     assert found["macro_f1"] == pytest.approx(metrics.f1_score(labels, predicted, average="macro"), abs=1e-12)
     expected_loss = metrics.log_loss(labels, softmax(logits), labels=everything)
@@ -123,7 +123,7 @@ def test_unlabelled_samples_count_nowhere() -> None:
     logits, labels = made(100, 5)
     some = np.where(np.arange(100) % 3 == 0, -1, labels)
     kept = some >= 0
-    assert scores(logits, some) == scores(logits[kept], labels[kept])
+    assert scores(logits, some) == pytest.approx(scores(logits[kept], labels[kept]), rel=1e-12)
     assert confusion(some, logits.argmax(1), 5).sum() == kept.sum()
 
 

@@ -37,13 +37,13 @@ def has_colour(image: np.ndarray[Any, np.dtype[np.uint8]], colour: str) -> bool:
 
 @pytest.mark.parametrize("epochs", [1, 2, 100])
 def test_curves_show_training_and_validation(tmp_path: Path, epochs: int) -> None:
-    curves(events(epochs), tmp_path / "c.png")
+    curves(events(epochs), 1, tmp_path / "c.png")
     image = pixels(tmp_path / "c.png")
     assert all(has_colour(image, colour) for colour in plots.COLOURS.values())
 
 
 def test_curves_without_validation(tmp_path: Path) -> None:
-    curves(events(3, val=False), tmp_path / "c.png")
+    curves(events(3, val=False), 3, tmp_path / "c.png")
     image = pixels(tmp_path / "c.png")
     assert has_colour(image, plots.COLOURS["train"])
     assert not has_colour(image, plots.COLOURS["val"])
@@ -52,18 +52,8 @@ def test_curves_without_validation(tmp_path: Path) -> None:
 def test_curves_leave_a_gap_for_what_was_not_finite(tmp_path: Path) -> None:
     found = events(3)
     found[1]["loss"] = found[4]["loss"] = found[4]["accuracy"] = None
-    curves(found, tmp_path / "c.png")
+    curves(found, 1, tmp_path / "c.png")
     assert pixels(tmp_path / "c.png").size
-
-
-def test_the_best_epoch_is_the_one_training_chose() -> None:
-    val = [
-        {"epoch": epoch, "accuracy": accuracy, "loss": loss}
-        for epoch, accuracy, loss in [(1, 0.5, 1.0), (2, 0.8, 0.9), (3, 0.8, 0.7), (4, 0.8, 0.7), (5, None, None)]
-    ]
-    best = plots._best_epoch(val)
-    assert best is not None
-    assert best["epoch"] == 3
 
 
 @pytest.mark.parametrize("count", [2, 20, 21, 130])
@@ -81,7 +71,7 @@ def test_pyplot_is_not_imported(tmp_path: Path) -> None:
     code = f"""
 import sys, numpy as np; from pathlib import Path; from transfer_cli.records import plots
 assert "matplotlib" not in sys.modules
-plots.curves([], Path({str(tmp_path)!r}) / "c.png")
+plots.curves([], 1, Path({str(tmp_path)!r}) / "c.png")
 plots.confusion_matrix(np.eye(3, dtype=np.int64), "abc", Path({str(tmp_path)!r}) / "m.png")
 assert "matplotlib.pyplot" not in sys.modules
 """

@@ -74,7 +74,7 @@ def test_environment_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_versions_cost_no_imports() -> None:
     code = (
-        "import sys; from transfer_cli.records import metrics, predictions, scores, summary, terminal\n"
+        "import sys; from transfer_cli.records import metrics, predictions, summary, terminal\n"
         "summary.environment(0, 'cpu')\n"
         "print([name for name in ('torch', 'sklearn', 'matplotlib', 'rich') if name in sys.modules])"
     )

@@ -58,9 +58,9 @@ def test_the_loss_weighs_classes() -> None:
     strategy = finetune(tiny(), objective=Objective(smoothing=0.1))
     batch = Batch(torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 1, 2]), torch.arange(4))
     strategy.network.eval()
-    plain = strategy.step(batch)
+    plain = strategy(batch)
     strategy.objective = Objective(smoothing=0.1, class_weights=torch.tensor([2.0, 0.5, 1.0]))
-    weighted = strategy.step(batch)
+    weighted = strategy(batch)
     assert torch.equal(plain.logits, weighted.logits)
     terms = cross_entropy(plain.logits, batch.labels, smoothing=0.1, class_weights=strategy.objective.class_weights)
     assert weighted.loss.item() == pytest.approx(terms.mean().item())
@@ -71,10 +71,8 @@ def test_the_loss_weighs_samples() -> None:
     strategy = finetune(tiny())
     images, labels = torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2])
     strategy.network.eval()
-    alone = [
-        strategy.step(Batch(images[i : i + 1], labels[i : i + 1], labels[i : i + 1])).loss.item() for i in range(3)
-    ]
-    weighted = strategy.step(Batch(images, labels, labels, {"weight": torch.tensor([3.0, 0.0, 1.0])})).loss.item()
+    alone = [strategy(Batch(images[i : i + 1], labels[i : i + 1], labels[i : i + 1])).loss.item() for i in range(3)]
+    weighted = strategy(Batch(images, labels, labels, weights=torch.tensor([3.0, 0.0, 1.0]))).loss.item()
     assert weighted == pytest.approx((3 * alone[0] + alone[2]) / 3, rel=1e-5)
 
 

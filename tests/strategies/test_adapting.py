@@ -13,7 +13,6 @@ from transfer_cli.errors import UserError
 from transfer_cli.methods.adapters import is_adapter, is_bias, plain_name
 from transfer_cli.strategies.adapting import adapt
 from transfer_cli.strategies.finetune import Finetune
-from transfer_cli.strategies.groups import Rates
 from transfer_cli.strategies.trainable import selected, thawing
 
 RANK = 2
@@ -22,7 +21,7 @@ RANK = 2
 def adapted(kind: Any, unfreeze: Any = "all", name: str = "test_resnet") -> Finetune:
     network = tiny(name)
     names = adapt(network, selected(network, unfreeze, "train"), kind, RANK, 4.0)
-    return Finetune(thawing(network, names, gradual=0, epochs=1), Rates(), Objective())
+    return Finetune(thawing(network, names, gradual=0, epochs=1), Objective())
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])

@@ -12,7 +12,6 @@ from transfer_cli.engine.objective import Objective
 from transfer_cli.errors import UserError
 from transfer_cli.models.network import Network
 from transfer_cli.strategies.finetune import Finetune
-from transfer_cli.strategies.groups import Rates
 from transfer_cli.strategies.trainable import Trainable, selected, stage_levels, thawing
 
 EPOCHS = 3
@@ -50,7 +49,7 @@ def test_frozen_parts_are_byte_equal_after_training(
     network = tiny()
     training = what(network, **policy, batch_norm=batch_norm)
     before = snapshot(network)
-    train(Finetune(training, Rates(), Objective()), EPOCHS)
+    train(Finetune(training, Objective()), EPOCHS)
     changed = moved(network, before)
     parameters = {name for name, _ in network.module.named_parameters()}
     assert changed & parameters == training.names

@@ -134,6 +134,7 @@ class Fit:
     def _finish_epoch(self, scores: Mapping[str, Scores]) -> None:
         progress, cursor, val = self.progress, self.progress.cursor, scores.get("val")
         loss, accuracy = progress.totals.means()
+        learning_rate = self.trainer.rate(cursor.step - 1)
         cursor.epoch, cursor.step_in_epoch = cursor.epoch + 1, 0
         if val is not None:
             progress.history.append(progress.task.rank(val)[0])
@@ -142,7 +143,7 @@ class Fit:
             epoch=cursor.epoch,
             step=cursor.step,
             splits={"train": {"loss": loss, "accuracy": accuracy}, **scores},
-            learning_rate=self.trainer.rate(cursor.step - 1),
+            learning_rate=learning_rate,
             loss_parts=progress.totals.part_means(),
             images_per_second=progress.images_per_second,
             is_best=is_best and val is not None,

@@ -23,7 +23,7 @@ from transfer_cli.engine.states import State
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Classification
 from transfer_cli.methods.distill.contrast import Negatives
-from transfer_cli.methods.distill.distillation import DistillationLoss
+from transfer_cli.methods.distill.distillation import DistillationLoss, check_terms
 from transfer_cli.methods.distill.teacher_outputs import Layout
 from transfer_cli.models import backbones
 from transfer_cli.models.heads import HeadSpec
@@ -49,12 +49,15 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
 
     Raises UserError for what the input makes impossible.
     """
+    asked = e.strategy
+    assert isinstance(asked, DistillConfig)
+    check_terms(asked.loss, labelled=e.dataset.labels == "classes", pairs=asked.pairs is not None)
     machine = open_machine(e)
     pretrained = find_weights(e, machine.seen_weights, reporter)
     listed = _with_unlabelled(e, sources.load(e.dataset, e.seed), reporter)
     check_validation(e, listed)
     plan = plan_training(e, listed, pretrained.preprocessing, reporter)
-    size, rehearsed = pretrained.preprocessing.crop_pixels, _rehearse(e, pretrained, listed)
+    size, rehearsed = pretrained.preprocessing.crop_pixels, _rehearse(e, asked, pretrained, listed)
     config = with_trained_teacher(train, e, reporter)
     count_peak_from_here(machine.device)
     teachers = load_teachers(e, config, listed, machine.seen_weights, reporter)
@@ -108,10 +111,8 @@ def _more(outputs: tuple[TeacherOutputs, ...], accuracies: list[float | None], p
     }
 
 
-def _rehearse(e: Experiment, pretrained: Pretrained, images: ImageSet) -> bool:
+def _rehearse(e: Experiment, config: DistillConfig, pretrained: Pretrained, images: ImageSet) -> bool:
     """Whether another network is trained first: then what is wrong with student and loss shows before those hours."""
-    config = e.strategy
-    assert isinstance(config, DistillConfig)
     rehearsed = config.teacher.finetune or config.generations > 1
     if rehearsed and images.classes:
         classes, size = len(images.classes), pretrained.preprocessing.crop_pixels
