@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 from transfer_cli import rundir
+from transfer_cli.config.dataset_problems import IN_MEMORY
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.modes import MODES
-from transfer_cli.config.problems import IN_MEMORY
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError, nearest
 

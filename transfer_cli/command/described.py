@@ -1,7 +1,7 @@
-"""What the comments of the YAML files say of every option and key: the one description of each.
+"""The descriptions of options and keys: the comments in the YAML files.
 
-In a file the first comment says what the option is; a comment directly above a key, or behind its value, describes the
-key. Read line by line, as `--help` has no time to import a YAML library.
+The first comment of a file describes the option; a comment directly above a key, or behind its value,
+describes the key. Files are read line by line, as `--help` has no time to import a YAML library.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class File:
 class Described:
     """A key with what it is, and its value by option, the default option first.
 
-    `values[""]` is the value in the primary configuration; `everywhere` says that each option of the group has the key.
+    `values[""]` is the value in the primary configuration; `everywhere`: each option of the group has the key.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Described:
     everywhere: bool = True
 
     def default(self, option: str = "") -> str:
-        """The value in an option, else the one that holds where no option says another, or that of the first."""
+        """The value in an option; without one, in the primary configuration or the default option."""
         return self.values.get(option, next(iter(self.values.values())))
 
 
@@ -63,12 +63,12 @@ def read(file: Path, group: str = "") -> File:
     if "# @package _global_" in text:
         below = [key for key in keys if key.name.startswith(f"{group}.")]
         keys = [Key(key.name.removeprefix(f"{group}."), key.value, key.comment) for key in below]
-    # An option's own name says itself.
+    # `name` repeats the name of the option.
     return File(meaning, tuple(key for key in keys if key.name != "name" or not group), tuple(_BASE.findall(text)))
 
 
 def _keys(lines: list[str]) -> list[Key]:
-    """Every key with a value, dotted, with the comment above or behind it; mappings are told by their keys."""
+    """Every key with a scalar or list for its value, dotted, with the comment above or behind it."""
     keys: list[Key] = []
     parents: list[tuple[int, str]] = []
     above: list[str] = []
