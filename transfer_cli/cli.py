@@ -180,6 +180,8 @@ def _config_source(args: argparse.Namespace) -> ConfigSource:
             raise UserError(f"--{flag.replace('_', '-')}={folder}: no such folder.")
     path = Path(args.config_path).resolve() if args.config_path else conf_dir()
     name = (args.config_name or "config").removesuffix(".yaml")
+    if Path(name).name != name:
+        raise UserError(f"--config-name={name}: expected a name, not a path; name the folder with --config-path.")
     if not (path / f"{name}.yaml").is_file():
         raise UserError(f"--config-name={name}: no {name}.yaml in {path}.")
     return ConfigSource(path, name, Path(args.config_dir).resolve() if args.config_dir else None)

@@ -56,7 +56,7 @@ class Described:
 
 def read(file: Path, group: str = "") -> File:
     """A file's comments. Of a file that sets keys of several groups, those below `group`."""
-    text = file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8", errors="replace")
     lines = [line for line in text.splitlines() if not line.startswith("# @package")]
     meaning = lines[0].lstrip("# ").strip() if lines and lines[0].startswith("#") else ""
     keys = _keys(lines)
@@ -97,7 +97,7 @@ def _keys(lines: list[str]) -> list[Key]:
 
 def default_options(source: ConfigSource) -> dict[str, str]:
     """The option of each group that counts where none is chosen, as the primary configuration lists them."""
-    text = (source.path / f"{source.name}.yaml").read_text(encoding="utf-8")
+    text = (source.path / f"{source.name}.yaml").read_text(encoding="utf-8", errors="replace")
     return dict(re.findall(r"^ +- (\w+): (\w+)$", text, re.MULTILINE))
 
 

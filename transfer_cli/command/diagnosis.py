@@ -31,6 +31,11 @@ def accepted_but_meaningless(overrides: Overrides, groups: dict[str, list[str]])
             )
         elif key == "hydra/launcher" and isinstance(value, str) and value not in LAUNCHERS:
             problems.append(f"{override.input_line}: no such launcher.{did_you_mean(value, LAUNCHERS)}")
+        elif key in groups and isinstance(value, str) and ".." in value.split("/"):
+            problems.append(
+                f"{override.input_line}: an option is a name, not a path. Options of your own are read from "
+                "--config-dir=<folder>."
+            )
         elif key in groups and isinstance(value, list):
             problems.append(f"{override.input_line}: expected one option of the group; add -m to sweep over several.")
     return problems
