@@ -12,7 +12,7 @@ from transfer_cli.config.dataset_problems import IN_MEMORY
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.modes import MODES
 from transfer_cli.config.schema import Experiment
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError, did_you_mean
 
 _EXPECTED = {
     "folder": "folder of images",
@@ -38,8 +38,7 @@ def _device(experiment: Experiment) -> str | None:
     name = experiment.trainer.device
     if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
         return None
-    near = nearest(name, ["auto", "cpu", "cuda", "mps"])
-    hint = f" Did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name, ["auto", "cpu", "cuda", "mps"])
     return f"trainer.device={name}: expected auto, cpu, cuda, cuda:<number> or mps.{hint}"
 
 
@@ -152,5 +151,4 @@ def _missing(key: str, text: str) -> str | None:
     while not first_missing.parent.exists():
         first_missing = first_missing.parent
     siblings = [str(sibling) for sibling in first_missing.parent.iterdir()] if first_missing.parent.is_dir() else []
-    near = nearest(str(first_missing), siblings)
-    return f"{key}={text}: no such file or folder." + (f" Did you mean {near[0]}?" if near else "")
+    return f"{key}={text}: no such file or folder.{did_you_mean(str(first_missing), siblings)}"
