@@ -4,11 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test check bench clean
+.PHONY: help run test check bench reference clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,9 @@ check: $(READY) ## Lint, formatting and types
 
 bench: $(READY) ## Measure the speed claims
 	$(BIN)/python -m pytest -m bench tests/benchmarks -s
+
+reference: $(READY) ## Write the reference in README.md from the comments in conf/
+	$(BIN)/python -m transfer_cli.command.reference README.md
 
 clean: ## Remove the environment, caches and build products; outputs/ stays
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

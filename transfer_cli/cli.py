@@ -16,8 +16,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from transfer_cli import __version__
-from transfer_cli.command.compose import compose, to_plain
-from transfer_cli.command.overrides import Overrides, parse_overrides
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.errors import (
     EXIT_BUG,
@@ -33,6 +31,8 @@ from transfer_cli.errors import (
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from transfer_cli.command.overrides import Overrides
 
 _INFOS = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
 
@@ -139,11 +139,14 @@ def _dispatch(argv: list[str]) -> int:
     if args.help:
         from transfer_cli.command.help import help_text
 
-        print(help_text(source))
+        print(help_text(source, args.overrides))
         return EXIT_OK
     if args.version:
         print(f"transfer-run {__version__}")
         return EXIT_OK
+    from transfer_cli.command.compose import compose, to_plain
+    from transfer_cli.command.overrides import Overrides, parse_overrides
+
     if args.hydra_help or args.shell_completion:
         if not source.is_ours():
             compose(source, Overrides())
@@ -177,6 +180,8 @@ def _config_source(args: argparse.Namespace) -> ConfigSource:
             raise UserError(f"--{flag.replace('_', '-')}={folder}: no such folder.")
     path = Path(args.config_path).resolve() if args.config_path else conf_dir()
     name = (args.config_name or "config").removesuffix(".yaml")
+    if Path(name).name != name:
+        raise UserError(f"--config-name={name}: expected a name, not a path; name the folder with --config-path.")
     if not (path / f"{name}.yaml").is_file():
         raise UserError(f"--config-name={name}: no {name}.yaml in {path}.")
     return ConfigSource(path, name, Path(args.config_dir).resolve() if args.config_dir else None)
@@ -187,6 +192,8 @@ def _print_config(config: DictConfig, args: argparse.Namespace) -> None:
 
     shown: object = config
     if args.resolve:
+        from transfer_cli.command.compose import to_plain
+
         to_plain(config)
     if args.package:
         selected = OmegaConf.select(config, args.package)
@@ -207,6 +214,7 @@ def _ask_hydra(source: ConfigSource, argv: list[str]) -> int:
 
 def _sweep(source: ConfigSource, overrides: Overrides) -> int:
     """Every job is checked before the first one starts, and so is what they share, which Hydra composes first."""
+    from transfer_cli.command.compose import compose, to_plain
     from transfer_cli.config.parse import parse
     from transfer_cli.sweeps.sweep import run_sweep
 

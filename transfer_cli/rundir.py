@@ -39,7 +39,7 @@ def planned(experiment: Experiment, kind: str = "runs") -> Path:
     path = Path(experiment.output_dir) / kind / name
     if path.exists() and experiment.name and experiment.resume == "never":
         raise UserError(
-            f"name={name}: {path} exists{_held_by(path)}. Choose another name, or go on with it by resume=auto."
+            f"name={name}: {path} exists{_held_by(path)}. Choose another name, or continue it with resume=auto."
         )
     check_writable(path.parent)
     return path
@@ -94,10 +94,10 @@ def make(path: Path, *, named: bool, may_exist: bool = False) -> Path:
                 return path
             if named:
                 raise UserError(
-                    f"{path} exists{_held_by(path)}. Choose another name, or go on with it by resume=auto."
+                    f"{path} exists{_held_by(path)}. Choose another name, or continue it with resume=auto."
                 ) from error
             path = path.with_name(f"{path.name.removesuffix(f'-{number - 1}')}-{number}")
-    raise UserError(f"{path}: a thousand runs began in this second.")
+    raise UserError(f"{path}: no free name; a thousand runs began in this second. Say name=<name>.")
 
 
 def _automatic_name(experiment: Experiment) -> str:
@@ -105,7 +105,7 @@ def _automatic_name(experiment: Experiment) -> str:
 
 
 def stamped(*parts: str) -> str:
-    """A folder's name from the time and some words, made safe."""
+    """A folder's name from the time and these parts, with no character that a path gives a meaning."""
     words = "_".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in parts)
     return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{words}"
 

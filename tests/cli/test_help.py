@@ -10,28 +10,58 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Ended
-from transfer_cli.command.help import EXAMPLES, GROUPS, KEYS
+from transfer_cli.command.described import described
+from transfer_cli.command.help import EXAMPLES, GROUPS, USUAL
 from transfer_cli.command.source import ConfigSource, conf_dir, options
+from transfer_cli.config.modes import MODES
+
+SOURCE = ConfigSource(conf_dir(), "config", None)
 
 
-def test_help_names_every_group_option_key_and_example(command: Callable[..., Ended]) -> None:
+def test_the_first_page_names_every_group_option_mode_usual_key_and_example(command: Callable[..., Ended]) -> None:
     ended = command("--help")
     assert ended.code == 0
-    found = options(ConfigSource(conf_dir(), "config", None))
+    found = options(SOURCE)
     assert set(found) == set(GROUPS)
-    for group, names in found.items():
-        if not names:
-            continue
-        section = ended.out.split(f"{group}=<option>:")[1].split("\n\n")[0]
-        for name in names:
-            line = next(line for line in section.splitlines() if line.split()[:1] == [name])
-            assert len(line.split()) > 2, f"{group}={name} has no meaning"
+    words = ended.out.replace(",", " ").split()
+    assert {*(name for names in found.values() for name in names), *MODES} <= {*words}
     assert len(EXAMPLES) == 5
     assert all(example in ended.out for _, example in EXAMPLES)
-    assert all(key in ended.out for key in KEYS)
+    keys = {row.name for rows in described(SOURCE).values() for row in rows}
+    usual = [key for title in USUAL.values() for key in title]
+    assert {*usual} <= keys
+    assert {*usual} <= {*words}
+    assert len(ended.out.splitlines()) < 130, "a page that can be read"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"], ["model=resnet5"], ["optimizer.lr=-1"]])
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_page_of_a_group_says_what_every_option_and_key_is(command: Callable[..., Ended], group: str) -> None:
+    lines = command("--help", group).out.splitlines()
+    for name in options(SOURCE)[group]:
+        line = next(line for line in lines if line.split()[:1] == [name])
+        assert len(line.split()) > 2, f"{group}={name} has no meaning"
+    assert {row.name for row in described(SOURCE)[group]} <= {line.split()[0] for line in lines if line}
+
+
+def test_the_page_of_an_option_has_its_keys_with_its_values(command: Callable[..., Ended]) -> None:
+    out = " ".join(command("trainer=probe", "strategy=extract", "--help").out.split())
+    assert "trainer.batch_size Images of a batch [256]" in out
+    assert "strategy.solver" in out
+    assert "strategy.teacher" not in out
+
+
+def test_help_imports_no_hydra() -> None:
+    script = (
+        "import sys; from transfer_cli.cli import main; main(['--help']); main(['--help', 'strategy']);"
+        "print(sorted({'hydra', 'omegaconf', 'yaml'} & set(sys.modules)), file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--help", "strategy"], ["--cfg", "job"], ["model=resnet5"], ["optimizer.lr=-1"]]
+)
 def test_no_heavy_import(words: list[str]) -> None:
     script = (
         "import sys; from transfer_cli.cli import main; main(sys.argv[1:]);"
@@ -48,7 +78,8 @@ def test_own_options_come_from_config_dir(command: Callable[..., Ended], tmp_pat
         "# My slow one\nname: sgd\nlr: 1.0e-5\nweight_decay: 0\nmomentum: 0.5\nnesterov: false\n"
     )
     assert "lr: 1.0e-05" in command("--config-dir", "mine", "optimizer=slow", "--cfg", "job", "-p", "optimizer").out
-    assert "My slow one" in command("--config-dir", "mine", "--help").out
+    assert "slow" in command("--config-dir", "mine", "--help").out
+    assert "My slow one" in command("--config-dir", "mine", "--help", "optimizer").out
     (tmp_path / "mine" / "optimizer" / "broken.yaml").write_text("lr: 1\nname: [broken\n")
     broken = command("--config-dir", "mine", "optimizer=broken")
     assert broken.code == 2

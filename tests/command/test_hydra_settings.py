@@ -165,6 +165,21 @@ def test_files_may_say_what_ours_say(command: Callable[..., Ended], tmp_path: Pa
     assert (ended.code, ended.out) == (0, "seed: 0\n")
 
 
+@pytest.mark.parametrize("flags", [["-m"], ["--cfg", "job"]])
+@pytest.mark.parametrize("way", ["option", "primary"])
+def test_no_path_leads_out_of_the_folder_of_our_files(
+    command: Callable[..., Ended], tmp_path: Path, mark: Path, flags: list[str], way: str
+) -> None:
+    write(tmp_path / "mine", {"x.yaml": FROM_GLOBAL + indented(CALLBACK)})
+    out = os.path.relpath(tmp_path / "mine" / "x", conf_dir() / ("experiment" if way == "option" else ""))
+    words = [f"experiment={out}"] if way == "option" else ["--config-name", out]
+    ended = command(*flags, *TINY, *words)
+    assert ended.code == 2, ended.out
+    assert "not a path" in ended.err
+    assert not mark.exists()
+    assert not Path("outputs").exists()
+
+
 def test_a_sweep_from_a_run_directory_leaves_no_files_of_hydras(command: Callable[..., Ended]) -> None:
     assert command(*TINY, "name=one", "trainer.epochs=1").code == 0
     ended = command("--config-path", "outputs/runs/one", "-m", "name=again", "seed=0,1")

@@ -27,7 +27,7 @@ from transfer_cli.errors import UserError
 )
 def test_a_key_is_named_in_every_notation(word: str, named: list[str], not_named: list[str]) -> None:
     overrides = parse_overrides([word])
-    assert overrides.words == [word]
+    assert overrides.arguments == [word]
     assert all(overrides.names(key) for key in named)
     assert not any(overrides.names(key) for key in not_named)
 
@@ -40,7 +40,7 @@ def test_words_of_a_group_come_back_as_they_were_typed() -> None:
 def test_a_grid_is_every_combination_in_order() -> None:
     overrides = parse_overrides(["seed=0,1", "optimizer.lr=1e-3", "name=a,b"])
     assert overrides.grid_size() == 4
-    jobs = [job.words for job in overrides.jobs()]
+    jobs = [job.arguments for job in overrides.jobs()]
     assert jobs[0] == ["seed=0", "optimizer.lr=0.001", "name=a"]
     assert [(job[0], job[2]) for job in jobs] == [
         ("seed=0", "name=a"),
@@ -53,7 +53,7 @@ def test_a_grid_is_every_combination_in_order() -> None:
 def test_of_a_very_large_grid_each_value_is_there_once() -> None:
     overrides = parse_overrides(["seed=range(0,100)", "optimizer=sgd,adamw", "name=x"])
     assert overrides.grid_size() == 200
-    jobs = [job.words for job in overrides.jobs()]
+    jobs = [job.arguments for job in overrides.jobs()]
     assert len(jobs) == 102
     assert {word for job in jobs for word in job} == {
         *(f"seed={seed}" for seed in range(100)),

@@ -12,7 +12,6 @@ from transfer_cli.config.schema import Augment
 from transfer_cli.data.sources.torchvision_sets import SETS
 
 CONF = Path(__file__).parents[2] / "conf"
-COMMON = {"name", "path", "val_fraction", "test_fraction", "train_fraction", "shots"}
 COLUMNS = {"labels", "image_column", "label_column"}
 EXTRA = {
     "digits": set(),
@@ -33,7 +32,7 @@ def test_every_data_set_has_its_yaml_with_its_keys() -> None:
     assert found["digits"].pop("image_size") == 64
     found["digits"] = found["digits"]["dataset"]
     keys = {name: set(values) for name, values in found.items()}
-    assert keys == {name: COMMON | EXTRA.get(name, {"download"}) for name in (*EXTRA, *SETS)}
+    assert keys == {name: {"name", *EXTRA.get(name, {"path", "download"})} for name in (*EXTRA, *SETS)}
     assert all(values["name"] == name for name, values in found.items())
 
 

@@ -1,1 +1,1 @@
-"""The command line's own words: composing a configuration, help, and what to say of a wrong command."""
+"""The command line: overrides, the composed configuration, the help page, and messages about a wrong command."""

@@ -1,4 +1,4 @@
-"""One composed configuration from YAML and the overrides of a command, by Hydra; or one message that says why not."""
+"""One configuration, composed by Hydra from YAML files and the overrides of a command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def compose(source: ConfigSource, overrides: Overrides, multirun: bool = False) -> DictConfig:
     """The composed configuration, without Hydra's own part. `multirun`: what the jobs of a sweep share.
 
-    Raises UserError with every wrong word of the command, and for a file that says to Hydra what no file may.
+    Raises UserError with every wrong override, and for a file with settings of Hydra that no file may hold.
     """
     import yaml
     from hydra.errors import HydraException
@@ -30,10 +30,10 @@ def compose(source: ConfigSource, overrides: Overrides, multirun: bool = False) 
         raise UserError("\n".join(problems))
     try:
         check_files(source)
-        config = compose_plainly(source, overrides.words, multirun)
+        config = compose_plainly(source, overrides.arguments, multirun)
         check_hydra_settings(source, config, overrides)
     except yaml.YAMLError as error:
-        raise UserError(yaml_problem(error, "an option's file")) from error
+        raise UserError(yaml_problem(error)) from error
     # ValueError and TypeError: from a list's index that is no number, say, or a group that is set to null.
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise UserError("\n".join(diagnose(source, overrides) or [message_of(error)])) from error
@@ -42,10 +42,10 @@ def compose(source: ConfigSource, overrides: Overrides, multirun: bool = False) 
     return config
 
 
-def yaml_problem(error: Exception, file: str) -> str:
-    """Where and why a file is no YAML."""
+def yaml_problem(error: Exception) -> str:
+    """The message for a file that is no YAML: where, and why."""
     mark = getattr(error, "problem_mark", None)
-    place = f"{mark.name}, line {mark.line + 1}" if mark else file
+    place = f"{mark.name}, line {mark.line + 1}" if mark else "an option's file"
     return f"{place}: no YAML: {getattr(error, 'problem', None) or error}."
 
 
@@ -63,7 +63,7 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
 
 
 def message_of(error: Exception) -> str:
-    """What Hydra or OmegaConf say, behind the key they mean."""
+    """The message of an error of Hydra or OmegaConf, after the key that it is about."""
     key, message = getattr(error, "full_key", None), getattr(error, "msg", None)
     if key and message:
         return f"{key}: {message.splitlines()[0]}."

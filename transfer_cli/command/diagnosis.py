@@ -19,18 +19,23 @@ _AS_NEAR = 0.1
 
 
 def accepted_but_meaningless(overrides: Overrides, groups: dict[str, list[str]]) -> list[str]:
-    """What Hydra would take in silence, to no effect or to one that nobody means."""
+    """Messages about overrides that Hydra would accept without effect, or with one that nobody wants."""
     problems = []
     for override in overrides.parsed:
         key, value = override.key_or_group, override.value()
         if re.split(r"[./]", key)[0] == "hydra" and not _is_a_launchers(override):
             problems.append(
-                f"{override.input_line}: transfer-run decides this itself. Runs go to output_dir=<folder> under "
-                "name=<name>, sweeps run with -m, jobs where hydra/launcher=<launcher> says, options of your own are "
-                "in --config-dir=<folder>."
+                f"{override.input_line}: transfer-run sets this itself. output_dir=<folder> and name=<name> say where "
+                "a run goes, -m makes a sweep, hydra/launcher=<launcher> chooses where its jobs run, and "
+                "--config-dir=<folder> adds options of your own."
             )
         elif key == "hydra/launcher" and isinstance(value, str) and value not in LAUNCHERS:
             problems.append(f"{override.input_line}: no such launcher.{did_you_mean(value, LAUNCHERS)}")
+        elif key in groups and isinstance(value, str) and ".." in value.split("/"):
+            problems.append(
+                f"{override.input_line}: an option is a name, not a path. Options of your own are read from "
+                "--config-dir=<folder>."
+            )
         elif key in groups and isinstance(value, list):
             problems.append(f"{override.input_line}: expected one option of the group; add -m to sweep over several.")
     return problems
@@ -45,7 +50,7 @@ def _is_a_launchers(override: Override) -> bool:
 
 
 def diagnose(source: ConfigSource, overrides: Overrides) -> list[str]:
-    """One sentence for every override that Hydra cannot take."""
+    """A message for every override that Hydra cannot apply."""
     groups, parsed = options(source), overrides.parsed
     problems = [problem for override in parsed if (problem := _group_problem(source, override, groups))]
     if problems:
@@ -67,7 +72,7 @@ def _group_problem(source: ConfigSource, override: Override, groups: dict[str, l
     if key not in groups or override.is_delete() or isinstance(value, dict):
         return None
     if override.is_add() or override.package is not None:
-        return f"{override.input_line}: say {key}={value}; the group has an option already."
+        return f"{override.input_line}: the group has an option already; write {key}={value}."
     shown = "null" if value is None else str(value)
     if shown in groups[key]:
         return None

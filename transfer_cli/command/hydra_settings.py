@@ -1,4 +1,4 @@
-"""What YAML files may say to Hydra itself: nothing that runs code, moves a run or names a place to load from.
+"""Which of Hydra's own settings YAML files may hold: none that runs code, moves a run or adds a place to load from.
 
 Hydra builds callbacks, launchers, sweepers and logging handlers from its own part of the configuration, by import
 paths that any file may hold. So a composition with files of the user's is compared with one of our files alone.
@@ -34,7 +34,7 @@ _CHOICES = {
 }
 # Keys that a file may set, to these values: Hydra makes no folder of its own.
 _VALUES = {"output_subdir": None, "run.dir": "."}
-# What Hydra fills in itself at each composition; that no file has put words there is checked beside it.
+# Filled in by Hydra at each composition; overrides that a file adds are looked for separately.
 _FILLED_IN = ("overrides.", "runtime.", "job.override_dirname", "job.config_name", "searchpath")
 _NAMED = 3
 
@@ -67,7 +67,7 @@ def check_files(source: ConfigSource) -> None:
 
 
 def check_hydra_settings(source: ConfigSource, composed: DictConfig, overrides: Overrides) -> None:
-    """Raises UserError where files say more to Hydra than they may; `composed` includes the `hydra` node."""
+    """Raises UserError where files hold other settings of Hydra; `composed` includes the `hydra` node."""
     if source.is_ours():
         return
     choices = {group: choice for group, choice in composed.hydra.runtime.choices.items() if group in _CHOICES}
@@ -77,13 +77,13 @@ def check_hydra_settings(source: ConfigSource, composed: DictConfig, overrides: 
         wrong = [f"hydra.{key}" for key in added if key not in _VALUES or added[key] != _VALUES[key]]
     if wrong:
         raise UserError(
-            f"{', '.join(wrong[:_NAMED])}: a YAML file{_where(source)} sets this, and what it sets could run other "
-            "programs. Take it out: of Hydra's settings, files may choose a launcher by name, and no more."
+            f"{', '.join(wrong[:_NAMED])}: a YAML file{_where(source)} sets this, and Hydra could run any code that "
+            "it names. Remove it: of Hydra's own settings, files may choose a launcher by its name, and nothing else."
         )
 
 
 def _added(source: ConfigSource, composed: DictConfig, choices: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
-    """The keys of Hydra's node, with values, that our files and the command's own words would not have made so."""
+    """Keys of Hydra's node, with values, that neither our files nor the command's overrides account for."""
     own = [override.input_line or "" for override in overrides.parsed if override.is_hydra_override()]
     chosen = [f"{group}={choice}" for group, choice in choices.items() if not overrides.names(group.replace("/", "."))]
     ours = ConfigSource(conf_dir(), None, None)
@@ -92,8 +92,8 @@ def _added(source: ConfigSource, composed: DictConfig, choices: dict[str, Any], 
     differing = {key: found.get(key) for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)}
     differing = {key: value for key, value in sorted(differing.items()) if not key.startswith(_FILLED_IN)}
     differing = {key: value for key, value in differing.items() if not any(k.startswith(f"{key}.") for k in differing)}
-    words = composed.hydra.overrides
-    if [*words.task] != overrides.without_hydra() or [*words.hydra] != [search_path(source), *own]:
+    listed = composed.hydra.overrides
+    if [*listed.task] != overrides.without_hydra() or [*listed.hydra] != [search_path(source), *own]:
         differing["overrides"] = None
     return differing
 
@@ -117,11 +117,11 @@ def _flat(node: DictConfig) -> dict[str, Any]:
 
 
 def _where(source: ConfigSource) -> str:
-    """Which files it may be: those that speak of Hydra."""
+    """The files that may be meant: those with the word hydra."""
     folders = [folder for folder in source.group_folders() if folder != conf_dir()]
     files = [file for folder in folders for file in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")])]
-    speaking = [str(file) for file in files if "hydra" in file.read_text(encoding="utf-8", errors="replace")]
-    return f" ({', '.join(speaking[:_NAMED])})" if speaking else ""
+    suspects = [str(file) for file in files if "hydra" in file.read_text(encoding="utf-8", errors="replace")]
+    return f" ({', '.join(suspects[:_NAMED])})" if suspects else ""
 
 
 def _holds(values: Any, key: str) -> bool:

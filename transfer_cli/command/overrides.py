@@ -18,12 +18,12 @@ _KEY = re.compile(r"[+~]{0,2}[\w./@]+", re.ASCII)
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a command says beside its flags, in its order. `parsed` is Hydra's own reading."""
+    """The arguments of a command that are no flags, in their order. `parsed` is Hydra's reading of them."""
 
     parsed: tuple[Override, ...] = ()
 
     @property
-    def words(self) -> list[str]:
+    def arguments(self) -> list[str]:
         """As they were typed."""
         return [override.input_line or "" for override in self.parsed]
 
@@ -36,7 +36,7 @@ class Overrides:
         return any(key == name or key.startswith(f"{name}.") for name in named)
 
     def of(self, *groups: str) -> list[str]:
-        """The words that say something of these groups or first parts of keys, as they were typed."""
+        """The arguments that set something in these groups, or choose one of their options, as they were typed."""
         return [
             override.input_line or ""
             for override in self.parsed
@@ -54,7 +54,7 @@ class Overrides:
         return [override for override in self.parsed if not override.is_sweep_override()]
 
     def without_hydra(self) -> list[str]:
-        """The words about the experiment, as they were typed."""
+        """The arguments that are not about Hydra itself, as they were typed."""
         return [override.input_line or "" for override in self.parsed if not override.is_hydra_override()]
 
     def grid_size(self) -> int:
@@ -74,7 +74,7 @@ class Overrides:
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
         if self.grid_size() > MANY_COMBINATIONS:
-            return [parse_overrides(words) for words in self._each_value_once()]
+            return [parse_overrides(arguments) for arguments in self._each_value_once()]
         batches = BasicSweeper.split_arguments(list(self.parsed), max_batch_size=None)
         return [parse_overrides(list(job)) for batch in batches for job in batch]
 
@@ -90,31 +90,31 @@ class Overrides:
                 yield [*shared, *firsts[:position], value, *firsts[position + 1 :]]
 
 
-def parse_overrides(words: Sequence[str]) -> Overrides:
-    """Words in Hydra's grammar. Raises UserError with every one that is not."""
+def parse_overrides(arguments: Sequence[str]) -> Overrides:
+    """Arguments in Hydra's grammar. Raises UserError with every one that is not."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
 
     parser = OverridesParser.create()
     parsed: list[Override] = []
     problems = []
-    for word in words:
+    for argument in arguments:
         try:
-            parsed += parser.parse_overrides([word])
+            parsed += parser.parse_overrides([argument])
         except OverrideParseException:
-            problems.append(_unreadable(word))
+            problems.append(_unreadable(argument))
     if problems:
         raise UserError("\n".join(problems))
     return Overrides(tuple(parsed))
 
 
-def _unreadable(word: str) -> str:
-    key, equals, value = word.partition("=")
+def _unreadable(argument: str) -> str:
+    key, equals, value = argument.partition("=")
     if not equals:
-        return f"{word}: expected key=value, such as strategy=finetune or optimizer.lr=0.01."
+        return f"{argument}: expected key=value, such as strategy=finetune or optimizer.lr=0.01."
     if _KEY.fullmatch(key) and '"' not in value:
-        return f"{word}: cannot be read; quote the value, as in '{key}=\"{value}\"'."
-    return f"{word}: cannot be read; expected key=value, quoted as in 'name=\"a, b\"'."
+        return f"{argument}: cannot be read; quote the value, as in '{key}=\"{value}\"'."
+    return f"{argument}: cannot be read; expected key=value, quoted as in 'name=\"a, b\"'."
 
 
 def _named(override: Override) -> list[str]:

@@ -203,7 +203,7 @@ def _fit_scalar(value: Any, wanted: Any) -> tuple[Any, bool]:
 
 
 def describe(wanted: Any) -> str:
-    """The type in a user's words, such as 'a number more than 0'."""
+    """The type as a message names it, such as 'a number more than 0'."""
     origin, arguments = get_origin(wanted), get_args(wanted)
     if origin is Annotated and isinstance(arguments[1], OneOf):
         return str(arguments[1])

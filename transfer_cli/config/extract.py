@@ -1,4 +1,4 @@
-"""Options of `strategy=extract`."""
+"""Types and limits of the keys of `strategy=extract`; conf/strategy/extract.yaml describes them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,11 @@ class Extract:
     solver: Literal["optimizer", "lbfgs", "ridge", "ncm", "knn"]
     head: Literal["linear", "mlp"]
     hidden: Count
-    """Units of the hidden layer of `head=mlp`."""
     pooling: Literal["auto", "average", "token"]
     stages: tuple[str, ...]
-    """Stages whose pooled outputs are concatenated; none: the network's own features."""
     standardize: bool
     label_smoothing: Annotated[float, Between(0, 0.99)]
     neighbours: tuple[Count, ...]
-    """Numbers of neighbours that `solver=knn` tries on validation."""
     groups: Count
-    """Groups of like images (k-means) where there are no labels."""
     cache: bool
     grid: Grid

@@ -1,4 +1,4 @@
-"""Keys of `optimizer=` and `scheduler=`, and the optimizer behind each name; values are in conf/."""
+"""Types and limits of the keys of `optimizer=` and `scheduler=`, and the class behind each optimizer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AdamFamily:
 
 @dataclass(frozen=True)
 class RmsProp:
-    """`optimizer=rmsprop`: `alpha` is the decay of the mean square."""
+    """`optimizer=rmsprop`."""
 
     name: str
     lr: Positive
@@ -58,19 +58,18 @@ class Lion:
 
 @dataclass(frozen=True)
 class Adafactor:
-    """`optimizer=adafactor`: `lr` is relative to the size of each weight, `clip` bounds the root mean square update."""
+    """`optimizer=adafactor`."""
 
     name: str
     lr: Positive
     weight_decay: NotNegative
     decay: Annotated[float, Between(0.1, 1)]
-    """The second moment forgets as 1 - step^-decay."""
     clip: Positive
 
 
 @dataclass(frozen=True)
 class Muon:
-    """`optimizer=muon`: `momentum` and `nesterov` for hidden matrices, `betas` and `eps` for AdamW on all else."""
+    """`optimizer=muon`."""
 
     name: str
     lr: Positive
@@ -83,11 +82,7 @@ class Muon:
 
 @dataclass(frozen=True)
 class Smooth:
-    """`scheduler=cosine`, `onecycle` or `linear`: up from `start` during `warmup`, then down to `final`.
-
-    Here and below `warmup` is a fraction of the run below 1, else steps; `start` and `final` are multiples of
-    `optimizer.lr`.
-    """
+    """`scheduler=cosine`, `onecycle` or `linear`."""
 
     name: Literal["cosine", "onecycle", "linear"]
     warmup: NotNegative
@@ -97,7 +92,7 @@ class Smooth:
 
 @dataclass(frozen=True)
 class Constant:
-    """`scheduler=constant`: the warm-up, then one rate to the end."""
+    """`scheduler=constant`."""
 
     name: Literal["constant"]
     warmup: NotNegative
@@ -106,7 +101,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Polynomial:
-    """`scheduler=polynomial`: down to `final` as (1 - progress)^power."""
+    """`scheduler=polynomial`."""
 
     name: Literal["polynomial"]
     warmup: NotNegative
@@ -117,7 +112,7 @@ class Polynomial:
 
 @dataclass(frozen=True)
 class Stairs:
-    """`scheduler=step`: times `factor` after each `every`, a fraction of the run below 1, else steps."""
+    """`scheduler=step`."""
 
     name: Literal["step"]
     warmup: NotNegative
@@ -128,7 +123,7 @@ class Stairs:
 
 @dataclass(frozen=True)
 class Restarts:
-    """`scheduler=restarts`: `cycles` cosines down to `final`, each `growth` times as long as the one before."""
+    """`scheduler=restarts`."""
 
     name: Literal["restarts"]
     warmup: NotNegative
@@ -140,10 +135,7 @@ class Restarts:
 
 @dataclass(frozen=True)
 class Plateau:
-    """`scheduler=plateau`: times `factor` after `patience` epochs that did not beat the best validation accuracy.
-
-    Beating it means by more than `min_delta`; the rate never falls below `final`.
-    """
+    """`scheduler=plateau`."""
 
     name: Literal["plateau"]
     warmup: NotNegative

@@ -1,4 +1,4 @@
-"""One job of a sweep. It never raises for its own failure, so that the other jobs go on; a signal ends the sweep."""
+"""One job of a sweep. Its failure is recorded and not raised, so that the other jobs run; a signal ends the sweep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The leaderboard of a sweep: a row for each job, made from what the jobs left on disk, best first."""
+"""The leaderboard of a sweep: a row for each job with the scores of its summary, best first."""
 
 from __future__ import annotations
 
@@ -9,15 +9,9 @@ from typing import Any
 from transfer_cli.files import write_csv
 from transfer_cli.records.terminal import Reporter
 
-METRICS = ("accuracy", "top5_accuracy", "macro_f1", "loss", "ece")
-COLUMNS = [
-    "overrides",
-    "status",
-    *(f"{split}_{metric}" for split in ("val", "test") for metric in METRICS),
-    "seconds",
-    "run_directory",
-    "error",
-]
+SPLITS = ("val", "test")
+BEFORE_SCORES = ["overrides", "status"]
+AFTER_SCORES = ["seconds", "run_directory", "error"]
 
 Row = dict[str, Any]
 
@@ -26,7 +20,8 @@ def write(folder: Path) -> list[Row]:
     """Write `leaderboard.csv` of a sweep folder; returns its rows."""
     jobs = [path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()]
     rows = sorted((_row(path) for path in sorted(jobs, key=lambda path: int(path.name))), key=_rank)
-    write_csv(folder / "leaderboard.csv", COLUMNS, [[row[column] for column in COLUMNS] for row in rows])
+    columns = [*BEFORE_SCORES, *_scores(rows), *AFTER_SCORES]
+    write_csv(folder / "leaderboard.csv", columns, [[row.get(column) for column in columns] for row in rows])
     return rows
 
 
@@ -37,8 +32,8 @@ def show(rows: list[Row], reporter: Reporter) -> None:
         [
             " ".join(word for word in row["overrides"].split(" ") if word not in shared),
             row["status"],
-            _percent(row["val_accuracy"]),
-            _percent(row["test_accuracy"]),
+            _percent(row.get("val_accuracy")),
+            _percent(row.get("test_accuracy")),
             f"{row['seconds']:.1f}" if row["seconds"] is not None else "",
             Path(row["run_directory"]).name,
         ]
@@ -56,10 +51,15 @@ def _row(job: Path) -> Row:
         "run_directory": str(job),
         "error": ended.get("error") or summary.get("error"),
     }
-    for split in ("val", "test"):
-        for metric in METRICS:
-            row[f"{split}_{metric}"] = (summary.get(split) or {}).get(metric)
+    for split in SPLITS:
+        row |= {f"{split}_{name}": value for name, value in (summary.get(split) or {}).items()}
     return row
+
+
+def _scores(rows: list[Row]) -> list[str]:
+    """The scores that any summary holds, in the order of the summaries, validation first."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for split in SPLITS for name in names if name.startswith(f"{split}_")]
 
 
 def _status(ended: dict[str, Any], summary: dict[str, Any]) -> str:
@@ -69,8 +69,8 @@ def _status(ended: dict[str, Any], summary: dict[str, Any]) -> str:
 
 
 def _rank(row: Row) -> tuple[bool, float, float]:
-    """Completed jobs first, by validation accuracy, then by validation loss."""
-    accuracy, loss = row["val_accuracy"], row["val_loss"]
+    """The order of the rows: completed jobs first, then by validation accuracy, then by validation loss."""
+    accuracy, loss = row.get("val_accuracy"), row.get("val_loss")
     return row["status"] != "completed", -(accuracy if accuracy is not None else -1), loss if loss is not None else 0.0
 
 

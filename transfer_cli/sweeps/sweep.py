@@ -52,10 +52,10 @@ def _folder(jobs: list[Experiment]) -> Path:
         if job.mode != "train":
             raise UserError(f"mode={job.mode}: a sweep trains; leave -m out to {job.mode}.")
         if job.resume not in ("never", "auto"):
-            raise UserError(f"resume={job.resume}: a sweep goes on by its name, with name=<name> resume=auto.")
+            raise UserError(f"resume={job.resume}: a sweep is continued by its name, with name=<name> resume=auto.")
     folder = Path(first.output_dir) / "sweeps" / (first.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
     if first.name and first.resume == "never" and folder.exists():
-        raise UserError(f"name={first.name}: {folder} exists. Choose another name, or go on with it by resume=auto.")
+        raise UserError(f"name={first.name}: {folder} exists. Choose another name, or continue it with resume=auto.")
     rundir.check_writable(folder.parent)
     return folder
 
@@ -98,7 +98,7 @@ def _hand_to_hydra(source: ConfigSource, overrides: Overrides, folder: Path) -> 
         f"hydra.job.config.override_dirname.exclude_keys={_shared_keys(overrides)}",
     ]
     before = sys.argv
-    sys.argv = [before[0], "--multirun", *extra, *overrides.words, *own]
+    sys.argv = [before[0], "--multirun", *extra, *overrides.arguments, *own]
     try:
         hydra.main(config_path=str(source.path), config_name=source.name, version_base="1.3")(run_job)()
     finally:

@@ -1,0 +1,56 @@
+"""The leaderboard: the scores that the summaries hold, best first."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transfer_cli.sweeps import leaderboard
+
+
+def job(folder: Path, number: int, **summary: Any) -> None:
+    path = folder / str(number)
+    path.mkdir(parents=True)
+    failed = summary.get("status") == "failed"
+    (path / "job.json").write_text(
+        json.dumps({"overrides": [f"seed={number}"], "exit_code": 3 * failed, "seconds": 1.0})
+    )
+    (path / "summary.json").write_text(json.dumps(summary))
+
+
+def written(folder: Path) -> list[dict[str, str]]:
+    leaderboard.write(folder)
+    with (folder / "leaderboard.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_columns_are_the_scores_of_the_summaries_in_their_order(tmp_path: Path) -> None:
+    job(tmp_path, 0, status="failed", error="out of memory", val=None)
+    scores = {"auroc": 0.75, "accuracy": 0.5, "loss": 1.0}
+    job(tmp_path, 1, status="completed", val=scores, test={"accuracy": 0.4, "new": 3})
+    rows = written(tmp_path)
+    assert list(rows[0]) == [
+        *("overrides", "status", "val_auroc", "val_accuracy", "val_loss", "test_accuracy", "test_new"),
+        *("seconds", "run_directory", "error"),
+    ]
+    assert [row["val_auroc"] for row in rows] == ["0.75", ""]
+    assert rows[1]["error"] == "out of memory"
+
+
+def test_completed_jobs_come_first_by_accuracy_then_by_loss(tmp_path: Path) -> None:
+    job(tmp_path, 0, status="preempted", val={"accuracy": 0.9, "loss": 0.1})
+    job(tmp_path, 1, status="completed", val={"accuracy": 0.5, "loss": 2.0})
+    job(tmp_path, 2, status="completed", val={"accuracy": 0.5, "loss": 1.0})
+    job(tmp_path, 3, status="completed", val={"accuracy": 0.7, "loss": 3.0})
+    assert [Path(row["run_directory"]).name for row in written(tmp_path)] == ["3", "2", "1", "0"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "no json"])
+def test_a_job_without_a_summary_has_a_row(tmp_path: Path, text: str) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "summary.json").write_text(text)
+    assert [row["status"] for row in written(tmp_path)] == ["unfinished"]

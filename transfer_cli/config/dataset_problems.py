@@ -1,0 +1,100 @@
+"""Settings of the data set that make no sense together, or with what learns from it.
+
+Each function returns pairs: whether it is so, and the message.
+"""
+
+from __future__ import annotations
+
+from transfer_cli.config.distill import Distill
+from transfer_cli.config.extract import Extract
+from transfer_cli.config.finetune import Finetune
+from transfer_cli.config.schema import Experiment
+
+
+def dataset_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """How images are split, kept, labelled and weighed."""
+    return [*_split_problems(e), *_label_problems(e), *_unlabelled_problems(e), *_balance_problems(e)]
+
+
+def _split_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """How the images are split and kept."""
+    return [
+        (
+            e.dataset.val_fraction + e.dataset.test_fraction >= 1,
+            f"dataset.val_fraction={e.dataset.val_fraction} and dataset.test_fraction={e.dataset.test_fraction}: "
+            "together they leave nothing to train on; keep the sum below 1.",
+        ),
+        (
+            e.dataset.shots is not None and e.dataset.train_fraction < 1,
+            f"dataset.shots={e.dataset.shots} and dataset.train_fraction={e.dataset.train_fraction}: use one of them.",
+        ),
+        (
+            e.mode == "train" and e.dataset.store == "device" and e.trainer.device in ("cpu", "mps"),
+            f"dataset.store=device: needs a CUDA device, found trainer.device={e.trainer.device}; ram comes next.",
+        ),
+    ]
+
+
+def _label_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """What needs labels."""
+    return [
+        (
+            e.mode == "rank" and e.dataset.labels == "none",
+            "dataset.labels=none: mode=rank scores backbones by how well they tell classes apart; it needs labels.",
+        ),
+        (
+            e.dataset.labels == "none" and e.mode == "train" and isinstance(e.strategy, Finetune),
+            f"dataset.labels=none: strategy={e.strategy.name} learns from labels; it needs dataset.labels=classes.",
+        ),
+        (
+            e.dataset.labels == "none" and e.mode == "evaluate",
+            "dataset.labels=none: mode=evaluate compares with labels; mode=predict needs none.",
+        ),
+        (
+            e.dataset.labels == "none" and e.dataset.shots is not None,
+            f"dataset.shots={e.dataset.shots} and dataset.labels=none: shots are counted by class; use train_fraction.",
+        ),
+        (
+            e.dataset.labels == "none" and (e.dataset.sampler, e.dataset.class_weights) != ("uniform", "none"),
+            "dataset.sampler, dataset.class_weights: with dataset.labels=none there are no classes to balance.",
+        ),
+    ]
+
+
+def _unlabelled_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """Images without labels that join the training images."""
+    return [
+        (
+            e.dataset.unlabelled is not None
+            and not (isinstance(e.strategy, Distill) and e.mode in ("train", "find_lr")),
+            f"dataset.unlabelled={e.dataset.unlabelled}: only strategy=distill learns from images without labels.",
+        ),
+        (
+            e.dataset.unlabelled is not None and e.dataset.labels == "none",
+            "dataset.unlabelled: with dataset.labels=none no image has a label; put them all below dataset.path.",
+        ),
+        (
+            e.dataset.unlabelled is not None and e.dataset.sampler != "uniform",
+            f"dataset.sampler={e.dataset.sampler}: images of dataset.unlabelled have no class to balance.",
+        ),
+    ]
+
+
+def _balance_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """Classes of different size."""
+    return [
+        (
+            e.dataset.class_weights != "none" and isinstance(e.strategy, Extract),
+            f"dataset.class_weights={e.dataset.class_weights}: strategy=extract does not weigh classes; use "
+            "strategy=finetune strategy.unfreeze=head, or dataset.sampler=balanced.",
+        ),
+        (
+            e.dataset.sampler == "balanced" and isinstance(e.strategy, Extract) and e.strategy.solver != "optimizer",
+            "dataset.sampler=balanced: only strategy.solver=optimizer draws samples; the others see each once.",
+        ),
+        (
+            e.dataset.sampler == "balanced" and e.dataset.class_weights != "none",
+            f"dataset.sampler=balanced and dataset.class_weights={e.dataset.class_weights}: both at once correct "
+            "twice for rare classes; use one of them.",
+        ),
+    ]
