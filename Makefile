@@ -21,10 +21,11 @@ run: $(READY) ## Run the default experiment: finetune efficientnet_lite0 on digi
 test: $(READY) ## Run the tests, a process a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-check: $(READY) ## Lint, formatting and types
+check: $(READY) ## Lint, formatting, types, and that no import climbs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 bench: $(READY) ## Measure the speed claims
 	$(BIN)/python -m pytest -m bench tests/benchmarks -s

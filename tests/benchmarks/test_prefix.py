@@ -17,7 +17,7 @@ from transfer_cli.engine.loop import Cursor, Totals, train_epoch
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.recorder import Recorders
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import finetune
+from transfer_cli.runs.finetune import job as finetune
 from transfer_cli.runs.loop_job import LoopJob
 
 pytestmark = [pytest.mark.bench, pytest.mark.usefixtures("one_thread")]

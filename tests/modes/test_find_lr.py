@@ -14,7 +14,7 @@ from tests.conftest import TINY, Ended, experiment
 from transfer_cli.engine.range_test import losses_at
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import finetune
+from transfer_cli.runs.finetune import job as finetune
 from transfer_cli.runs.loop_job import LoopJob
 
 Command = Callable[..., Ended]

@@ -17,7 +17,7 @@ from transfer_cli.models.network import Network
 from transfer_cli.records.metrics import MetricsRecorder
 from transfer_cli.records.recorder import Recorders
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.features import CachedFeatures
+from transfer_cli.runs.extract.features import CachedFeatures
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.prefix import frozen_prefix
 from transfer_cli.runs.views import NO_AUGMENT

@@ -24,8 +24,9 @@ from transfer_cli.records.recorder import Recorders, RunEnd
 from transfer_cli.records.summary import environment
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary, saved_experiment
-from transfer_cli.runs import extract, finetune
 from transfer_cli.runs.distill import job as distill
+from transfer_cli.runs.extract import job as extract
+from transfer_cli.runs.finetune import job as finetune
 from transfer_cli.runs.finish import Outcome, finish, known_before
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.recorders import recorders_of_run

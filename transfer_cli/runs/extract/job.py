@@ -21,8 +21,8 @@ from transfer_cli.records.recorder import Recorders, RunStart
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.trials import record_trials
 from transfer_cli.runs.backbone import Backbone
-from transfer_cli.runs.extract_unlabelled import UnlabelledJob
-from transfer_cli.runs.features import CachedFeatures, LiveFeatures, features_of, forward_features
+from transfer_cli.runs.extract.features import CachedFeatures, LiveFeatures, features_of, forward_features
+from transfer_cli.runs.extract.unlabelled import UnlabelledJob
 from transfer_cli.runs.finish import Outcome
 from transfer_cli.runs.machine import Machine, open_machine, say_device
 from transfer_cli.runs.materials import Materials, Plan, open_training_pixels

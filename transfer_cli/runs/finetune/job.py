@@ -20,9 +20,9 @@ from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import HeadSpec, attach
 from transfer_cli.models.network import Network
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.channel_weights import channel_weights
 from transfer_cli.runs.compute import check_batch_of_one, check_validation, choose_training_compute
 from transfer_cli.runs.evaluators import EpochContext
+from transfer_cli.runs.finetune.channel_weights import channel_weights
 from transfer_cli.runs.loop_job import LoopJob, Start
 from transfer_cli.runs.machine import open_machine
 from transfer_cli.runs.materials import Materials, open_training_pixels, plan_training

@@ -16,7 +16,7 @@ from tests.strategies.networks import tiny
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records import metrics
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import finetune
+from transfer_cli.runs.finetune import job as finetune
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")

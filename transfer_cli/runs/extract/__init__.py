@@ -1,0 +1,1 @@
+"""strategy=extract: features of a frozen backbone, and a head fitted to them."""

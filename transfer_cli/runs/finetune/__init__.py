@@ -1,0 +1,1 @@
+"""strategy=finetune: what adapts, and what comes before the first step."""
