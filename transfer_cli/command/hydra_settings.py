@@ -38,13 +38,8 @@ _VALUES = {"output_subdir": None, "run.dir": "."}
 _FILLED_IN = ("overrides.", "runtime.", "job.override_dirname", "job.config_name", "searchpath")
 _NAMED = 3
 
-OURS = [
-    "hydra.output_subdir=null",
-    "hydra.run.dir=.",
-    "hydra/job_logging=none",
-    "hydra/hydra_logging=none",
-]
-"""The same for a multirun, whatever the files say."""
+OURS = ["hydra.output_subdir=null", "hydra.run.dir=.", "hydra/job_logging=none", "hydra/hydra_logging=none"]
+"""Overrides of a multirun, for configurations that do not hold these settings, such as that of a run."""
 
 
 def check_files(source: ConfigSource) -> None:
@@ -77,8 +72,8 @@ def check_hydra_settings(source: ConfigSource, composed: DictConfig, overrides: 
         wrong = [f"hydra.{key}" for key in added if key not in _VALUES or added[key] != _VALUES[key]]
     if wrong:
         raise UserError(
-            f"{', '.join(wrong[:_NAMED])}: a YAML file{_where(source)} sets this, and Hydra could run any code that "
-            "it names. Remove it: of Hydra's own settings, files may choose a launcher by its name, and nothing else."
+            f"{', '.join(wrong[:_NAMED])}: a YAML file{_where(source)} sets this. Hydra runs code that its settings "
+            "name, so of these a file may choose a launcher by its name, and nothing else. Remove it."
         )
 
 
@@ -99,7 +94,7 @@ def _added(source: ConfigSource, composed: DictConfig, choices: dict[str, Any], 
 
 
 def _flat(node: DictConfig) -> dict[str, Any]:
-    """Dotted keys and their values, interpolations as they are written; a mapping is there beside what it holds."""
+    """Dotted keys and their values; interpolations as they are written, since they may differ from job to job."""
     from omegaconf import OmegaConf
 
     def flat(values: dict[Any, Any], prefix: str) -> dict[str, Any]:
