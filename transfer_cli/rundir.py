@@ -20,7 +20,6 @@ from transfer_cli.errors import UserError
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
-CHECKPOINTS = "checkpoints"
 _HOLDER = ".holder.json"
 _LOCK = ".lock"
 

@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 
 from tests.conftest import experiment
 from tests.data.loading import load
+from tests.imagenet import IMAGENET
 from transfer_cli.cache.entries import Cache
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Samples, TrainBatches
@@ -26,7 +27,6 @@ from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import StoreOptions, open_store
 from transfer_cli.engine import memory
 from transfer_cli.engine.device import Normalize, PixelsToDevice
-from transfer_cli.models.preprocessing import IMAGENET
 from transfer_cli.records.terminal import Reporter
 
 pytestmark = [pytest.mark.bench, pytest.mark.usefixtures("one_thread")]

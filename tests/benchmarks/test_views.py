@@ -14,10 +14,10 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from tests.conftest import experiment
+from tests.imagenet import IMAGENET
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.views.augment import Views, make_views
 from transfer_cli.engine.device import Normalize
-from transfer_cli.models.preprocessing import IMAGENET
 
 pytestmark = [pytest.mark.bench, pytest.mark.usefixtures("one_thread")]
 

@@ -30,7 +30,7 @@ from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.sources.load import load
 from transfer_cli.data.store.open import StoreOptions, open_store
 from transfer_cli.engine import memory
-from transfer_cli.models.preprocessing import IMAGENET
+from tests.imagenet import IMAGENET
 from transfer_cli.records.terminal import Reporter
 
 memory.keep_freed()

@@ -12,10 +12,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.imagenet import IMAGENET
 from transfer_cli.errors import UserError
 from transfer_cli.models import backbones, weights
 from transfer_cli.models.network import Network
-from transfer_cli.models.preprocessing import IMAGENET, Preprocessing
+from transfer_cli.models.preprocessing import Preprocessing
 
 
 def tiny(classes: int = 3) -> Network:

@@ -1,4 +1,7 @@
-"""Plain values, from YAML and the command line, into typed dataclasses; gathers every problem, not the first."""
+"""Plain values, from YAML and the command line, into typed dataclasses; gathers every problem, not the first.
+
+Own code in place of pydantic, whose import alone takes 0.3 s of every command, as long as all else before torch.
+"""
 
 from __future__ import annotations
 

@@ -33,3 +33,21 @@ class Extract:
     groups: Count
     cache: bool
     grid: Grid
+
+
+def linear_probe(solver: Literal["optimizer", "ridge"], rates: tuple[float, ...] = ()) -> Extract:
+    """A linear head on the network's own features, standardised: what other modes and strategies probe with."""
+    return Extract(
+        name="extract",
+        solver=solver,
+        head="linear",
+        hidden=1,
+        pooling="auto",
+        stages=(),
+        standardize=True,
+        label_smoothing=0.0,
+        neighbours=(20,),
+        groups=1,
+        cache=True,
+        grid=Grid(rates, (), ()),
+    )

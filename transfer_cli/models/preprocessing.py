@@ -76,6 +76,3 @@ class Preprocessing:
         if values["interpolation"] not in RESAMPLING:
             raise ValueError(f"interpolation {values['interpolation']!r}")
         return cls(crop, resize, str(values["interpolation"]), (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
-
-
-IMAGENET = Preprocessing(224, 256, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

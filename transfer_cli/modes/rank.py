@@ -1,4 +1,4 @@
-"""mode=rank: which backbone suits a data set, told from its frozen features before anything is trained."""
+"""mode=rank: which backbone suits a data set, by its frozen features, before anything is trained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
-from transfer_cli.config.extract import Extract, Grid
+from transfer_cli.config.extract import Extract, linear_probe
 from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.stop import Stop
@@ -23,21 +23,6 @@ from transfer_cli.runs.extract.features import CachedFeatures
 from transfer_cli.runs.views import NO_AUGMENT
 from transfer_cli.strategies.extract import table
 
-# What is ranked where no strategy=extract says otherwise.
-OWN_FEATURES = Extract(
-    name="extract",
-    solver="ridge",
-    head="linear",
-    hidden=1,
-    pooling="auto",
-    stages=(),
-    standardize=True,
-    label_smoothing=0.0,
-    neighbours=(20,),
-    groups=1,
-    cache=True,
-    grid=Grid((), (), ()),
-)
 COLUMNS = (
     "model",
     "log_me",
@@ -90,7 +75,7 @@ def _rank(experiment: Experiment, name: str, reporter: Reporter, stop: Stop) -> 
     """One backbone. That its weights cannot be had, or its features not be computed, does not end the others."""
     reporter.say(f"-- {name}")
     started = time.perf_counter()
-    config = experiment.strategy if isinstance(experiment.strategy, Extract) else OWN_FEATURES
+    config = experiment.strategy if isinstance(experiment.strategy, Extract) else linear_probe("ridge")
     e = replace(experiment, model=replace(experiment.model, name=name), strategy=config, augment=NO_AUGMENT)
     try:
         job = extract.prepare(e, reporter, stop, None)

@@ -1,4 +1,8 @@
-"""Progress of a training, or of anything that counts: a bar on a terminal, a line now and then for logs and pipes."""
+"""Progress of a training, or of anything that counts: a bar on a terminal, a line now and then for logs and pipes.
+
+The bar is Rich's, drawn without its refresh thread, since loader workers are forked while it is up. Rich's progress has
+no mode for logs: off a terminal it prints nothing until it ends, so the lines are ours.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _COLUMNS = {
     "loss": ("loss", "{:.4f}"),
     "ece": ("ECE", "{:.4f}"),
 }
-"""The scores of the final table: their heading and format."""
+"""The scores of the final table, beside the metric of the run: their heading and format."""
 
 
 class TerminalRecorder(Recorder):
@@ -59,16 +59,18 @@ class TerminalRecorder(Recorder):
 
 
 def _show(summary: Mapping[str, Any], reporter: Reporter) -> None:
+    metric = summary.get("metric", "accuracy")
+    columns = _COLUMNS if metric in _COLUMNS else {**_COLUMNS, metric: (metric.replace("_", " "), "{:.4f}")}
     splits = [(split, values) for split in ("val", "test") if (values := summary.get(split)) is not None]
     if not splits:
         return
     rows = [
         [
             f"{split} (epoch {summary['best_epoch']})",
-            *(form.format(values[name]).replace("%", " %") for name, (_, form) in _COLUMNS.items()),
+            *(form.format(values[name]).replace("%", " %") for name, (_, form) in columns.items()),
         ]
         for split, values in splits
     ]
     speed = f"{summary['images_per_second']:,.0f} images/s, {summary['train_seconds']:.1f} s of training"
     title = f"{summary['strategy']} {summary['model']} on {summary['dataset']}: {speed}"
-    reporter.table(title, ["split", *(heading for heading, _ in _COLUMNS.values())], rows)
+    reporter.table(title, ["split", *(heading for heading, _ in columns.values())], rows)

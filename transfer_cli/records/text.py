@@ -1,4 +1,7 @@
-"""Words for screens and logs: no control characters, no more columns than there are, tables without Rich."""
+"""Words for screens and logs: no control characters, no more columns than there are, tables without Rich.
+
+Rich takes 0.1 s to import, which a run that writes to a file does not need, and folds tables to 80 columns there.
+"""
 
 from __future__ import annotations
 

@@ -68,6 +68,7 @@ def known_before(m: Materials, precision: str) -> dict[str, Any]:
         "dataset": e.dataset.name,
         "seed": e.seed,
         "epochs": e.trainer.epochs,
+        "metric": e.trainer.metric,
         "device": devices.device_name(m.device),
         "precision": precision,
         "config_hash": config_hash(e),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from transfer_cli.config.extract import Extract, Grid
+from transfer_cli.config.extract import Extract, linear_probe
 from transfer_cli.config.optimizers import AdamFamily, Smooth
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.device import Compute
@@ -64,20 +64,7 @@ def put_head(network: Network, fitted: Fitted) -> None:
 
 def _probe(e: Experiment, epochs: int) -> tuple[Experiment, Extract]:
     """The experiment that fits the head: AdamW, several rates at once, on standardised features."""
-    config = Extract(
-        name="extract",
-        solver="optimizer",
-        head="linear",
-        hidden=1,
-        pooling="auto",
-        stages=(),
-        standardize=True,
-        label_smoothing=0.0,
-        neighbours=(1,),
-        groups=1,
-        cache=True,
-        grid=Grid(RATES, (), ()),
-    )
+    config = linear_probe("optimizer", RATES)
     experiment = replace(
         e,
         strategy=config,

@@ -14,9 +14,9 @@ from transfer_cli.errors import UserError
 from transfer_cli.methods.probes.class_means import cosine_means
 from transfer_cli.methods.probes.linear_layer import LinearLayer, Standardiser
 from transfer_cli.methods.probes.logistic import sweep_logistic
-from transfer_cli.methods.probes.neighbours import knn_accuracies
+from transfer_cli.methods.probes.neighbours import nearest, votes
 from transfer_cli.methods.probes.ridge import RIDGE_PENALTIES, ridge
-from transfer_cli.methods.scores import Scores
+from transfer_cli.methods.scores import Rank, Scores
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.records.recorder import EpochEnd
 from transfer_cli.strategies import grid
@@ -30,7 +30,12 @@ def by_lbfgs(f: Fitting) -> Fitted:
     (train, labels), (val, val_labels), scaler = _tables(f)
     if len(val_labels) == 0:
         raise UserError("strategy.solver=lbfgs: the penalty is chosen on validation, and there are no such images.")
-    found = sweep_logistic(scaler.apply(train), labels, scaler.apply(val), val_labels, f.features.classes)
+    tables = scaler.apply(train), labels, scaler.apply(val), val_labels
+
+    def rank(logits: Tensor) -> Rank:
+        return f.task.rank(_measured(f, logits, val_labels))
+
+    found = sweep_logistic(*tables, f.features.classes, rank=rank)
     if not found.best.converged:
         f.reporter.warn(f"L-BFGS stopped after {found.best.iterations} iterations, before its gradient was small")
     trials = [
@@ -43,7 +48,7 @@ def by_lbfgs(f: Fitting) -> Fitted:
         }
         for one in found.trials
     ]
-    return _linear(f, scaler, found.best.layer, _best_first(trials))
+    return _linear(f, scaler, found.best.layer, trials)
 
 
 def by_ridge(f: Fitting) -> Fitted:
@@ -70,13 +75,21 @@ def by_neighbours(f: Fitting) -> Fitted:
     (train, labels), (val, val_labels), scaler = _tables(f)
     stored = scaler.apply(train)
     counts = sorted({min(count, len(labels)) for count in f.config.neighbours})
-    trials: list[dict[str, Any]] = []
+    tried: dict[int, Scores] = {}
     if len(val_labels):
-        accuracies = knn_accuracies(stored, labels, scaler.apply(val), val_labels, f.features.classes, counts)
-        trials = [{"neighbours": count, "val_accuracy": accuracy} for count, accuracy in accuracies.items()]
+        found = nearest(scaler.apply(val), stored, counts[-1])
+        tried = {
+            count: _measured(f, votes(found, labels, f.features.classes, count).clamp_min(1e-12).log(), val_labels)
+            for count in counts
+        }
     # Without validation samples, or among equals, the fewest.
-    best = max(trials, key=lambda one: (one["val_accuracy"], -one["neighbours"]))["neighbours"] if trials else counts[0]
-    trials = _best_first([{**one, "chosen": one["neighbours"] == best} for one in trials])
+    ranked = sorted(counts, key=lambda count: (-f.task.rank(tried[count])[0] if tried else 0.0, count))
+    best = ranked[0]
+    trials = [
+        {"neighbours": count, "val_accuracy": tried[count]["accuracy"], "chosen": count == best}
+        for count in ranked
+        if tried
+    ]
     spec = HeadSpec(kind="neighbours", width=train.shape[1], samples=len(labels), neighbours=best)
     tensors = {**_scaling(scaler), "stored": F.normalize(stored, dim=1).cpu(), "labels": labels.cpu()}
     return _fitted(f, spec, tensors, len(labels), trials)
@@ -91,8 +104,8 @@ SOLVERS: dict[str, Callable[[Fitting], Fitted]] = {
 }
 
 
-def _best_first(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(trials, key=lambda one: -one["val_accuracy"])
+def _measured(f: Fitting, logits: Tensor, labels: Tensor) -> Scores:
+    return f.task.scores(logits.cpu().numpy(), labels.cpu().numpy())
 
 
 def _tables(f: Fitting) -> tuple[Table, Table, Standardiser]:
@@ -132,4 +145,4 @@ def _fitted(
 @torch.no_grad()
 def _scores(f: Fitting, head: torch.nn.Module, split: str) -> Scores | None:
     rows, labels = f.table(split)
-    return f.task.scores(head(rows).cpu().numpy(), labels.cpu().numpy()) if len(labels) else None
+    return _measured(f, head(rows), labels) if len(labels) else None

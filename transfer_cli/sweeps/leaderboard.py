@@ -26,14 +26,13 @@ def write(folder: Path) -> list[Row]:
 
 
 def show(rows: list[Row], reporter: Reporter) -> None:
-    """The leaderboard as a table: the overrides that differ, status, accuracies and seconds."""
+    """The leaderboard as a table: the overrides that differ, status, each job's metric and seconds."""
     shared = set.intersection(*(set(row["overrides"].split(" ")) for row in rows)) if len(rows) > 1 else set()
     cells = [
         [
             " ".join(word for word in row["overrides"].split(" ") if word not in shared),
             row["status"],
-            _percent(row.get("val_accuracy")),
-            _percent(row.get("test_accuracy")),
+            *(_shown(row.get(f"{split}_{row['metric']}"), row["metric"]) for split in SPLITS),
             f"{row['seconds']:.1f}" if row["seconds"] is not None else "",
             Path(row["run_directory"]).name,
         ]
@@ -47,6 +46,7 @@ def _row(job: Path) -> Row:
     row: Row = {
         "overrides": " ".join(ended.get("overrides", [])),
         "status": _status(ended, summary),
+        "metric": summary.get("metric") or "accuracy",
         "seconds": ended.get("seconds"),
         "run_directory": str(job),
         "error": ended.get("error") or summary.get("error"),
@@ -69,13 +69,19 @@ def _status(ended: dict[str, Any], summary: dict[str, Any]) -> str:
 
 
 def _rank(row: Row) -> tuple[bool, float, float]:
-    """The order of the rows: completed jobs first, then by validation accuracy, then by validation loss."""
-    accuracy, loss = row.get("val_accuracy"), row.get("val_loss")
-    return row["status"] != "completed", -(accuracy if accuracy is not None else -1), loss if loss is not None else 0.0
+    """The order of the rows: completed jobs first, then by the metric of each on validation, then by its loss."""
+    from transfer_cli.methods.scores import WORST, rank
+
+    metric = row["metric"]
+    scored = row.get(f"val_{metric}") is not None and row.get("val_loss") is not None
+    value, loss = rank({metric: row[f"val_{metric}"], "loss": row["val_loss"]}, metric) if scored else WORST
+    return row["status"] != "completed", -value, -loss
 
 
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2f} %"
+def _shown(value: float | None, metric: str) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if metric == "loss" else f"{100 * value:.2f} %"
 
 
 def read(path: Path) -> dict[str, Any]:

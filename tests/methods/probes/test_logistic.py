@@ -13,6 +13,11 @@ FEATURES, LABELS = clusters(300, 8, 4, spread=3.0)
 VAL_FEATURES, VAL_LABELS = clusters(200, 8, 4, seed=1, spread=3.0)
 
 
+def by_accuracy(logits: torch.Tensor) -> tuple[float, float]:
+    accuracy = float((logits.argmax(1) == VAL_LABELS).double().mean())
+    return accuracy, -float(torch.nn.functional.cross_entropy(logits, VAL_LABELS))
+
+
 @pytest.mark.parametrize("penalty", [0.1, 1.0, 100.0])
 def test_agrees_with_scikit_learn(penalty: float, monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.linear_model import LogisticRegression
@@ -53,13 +58,13 @@ def test_a_warm_start_saves_iterations_and_one_too_short_says_so() -> None:
 
 
 def test_the_sweep_goes_on_from_what_it_has() -> None:
-    trials = sweep_logistic(FEATURES, LABELS, VAL_FEATURES, VAL_LABELS, 4).trials
+    trials = sweep_logistic(FEATURES, LABELS, VAL_FEATURES, VAL_LABELS, 4, rank=by_accuracy).trials
     cold = [fit_logistic(FEATURES, LABELS, 4, trial.penalty).iterations for trial in trials]
     assert sum(trial.iterations for trial in trials) < 0.6 * sum(cold)
 
 
 def test_the_sweep_narrows_down_on_the_best_of_validation() -> None:
-    found = sweep_logistic(FEATURES, LABELS, VAL_FEATURES, VAL_LABELS, 4)
+    found = sweep_logistic(FEATURES, LABELS, VAL_FEATURES, VAL_LABELS, 4, rank=by_accuracy)
     exponents = [round(float(np.log10(trial.penalty)), 3) for trial in found.trials]
     assert exponents[:7] == [6, 4, 2, 0, -2, -4, -6]
     assert 7 < len(exponents) <= 15

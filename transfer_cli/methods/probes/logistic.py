@@ -7,7 +7,7 @@ in parts, and without an import of 1.1 s. Legend: N samples, D feature width, K 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,26 +90,29 @@ def sweep_logistic(
     val_labels: Tensor,
     classes: int,
     *,
+    rank: Callable[[Tensor], tuple[float, float]],
     exponents: Sequence[float] = _COARSE_EXPONENTS,
     finer_steps: Sequence[float] = _FINER_STEPS,
     max_iterations: int = 1000,
 ) -> Sweep:
-    """The penalty 10^e with the highest validation accuracy, then the lowest loss: CLIP's parametric binary search.
+    """The penalty 10^e whose validation logits [N, K] `rank` highest: CLIP's parametric binary search.
 
     Coarse exponents from the strongest penalty to the weakest, each started from the last fit; then, with every finer
     step, the two neighbours of the best so far, started from it.
     """
     tried: dict[float, tuple[LogisticFit, Trial]] = {}
+    ranks: dict[float, tuple[float, float]] = {}
 
     def attempt(exponent: float, start: LinearLayer | None) -> LinearLayer:
         fit = fit_logistic(features, labels, classes, 10**exponent, start=start, max_iterations=max_iterations)
         accuracy = fit.layer.accuracy(val_features, val_labels)
-        loss = float(F.cross_entropy(fit.layer.logits(val_features), val_labels))
+        logits = fit.layer.logits(val_features)
+        loss, ranks[exponent] = float(F.cross_entropy(logits, val_labels)), rank(logits)
         tried[exponent] = fit, Trial(fit.penalty, accuracy, loss, fit.iterations)
         return fit.layer
 
     def best() -> float:
-        return max(tried, key=lambda exponent: (tried[exponent][1].accuracy, -tried[exponent][1].loss))
+        return max(ranks, key=lambda exponent: ranks[exponent])
 
     layer = None
     for exponent in sorted(exponents, reverse=True):
@@ -119,7 +122,8 @@ def sweep_logistic(
         for exponent in (centre + step, centre - step):
             if exponent not in tried and min(exponents) <= exponent <= max(exponents):
                 attempt(exponent, tried[centre][0].layer)
-    return Sweep(tried[best()][0], [trial for _, trial in tried.values()])
+    best_first = sorted(tried, key=lambda exponent: ranks[exponent], reverse=True)
+    return Sweep(tried[best()][0], [tried[exponent][1] for exponent in best_first])
 
 
 def _loss_and_slope(features: Tensor, labels: Tensor, layer: LinearLayer) -> tuple[float, Tensor]:
