@@ -46,7 +46,7 @@ def by_lbfgs(f: Fitting) -> Fitted:
             "iterations": one.iterations,
             "chosen": one.penalty == found.best.penalty,
         }
-        for one in found.trials
+        for one in sorted(found.trials, key=lambda trial: trial.rank, reverse=True)
     ]
     return _linear(f, scaler, found.best.layer, trials)
 

@@ -39,6 +39,8 @@ class Trial(NamedTuple):
     accuracy: float
     loss: float
     iterations: int
+    rank: tuple[float, float]
+    """Where it stands on validation, the larger the better."""
 
 
 class Sweep(NamedTuple):
@@ -101,18 +103,17 @@ def sweep_logistic(
     step, the two neighbours of the best so far, started from it.
     """
     tried: dict[float, tuple[LogisticFit, Trial]] = {}
-    ranks: dict[float, tuple[float, float]] = {}
 
     def attempt(exponent: float, start: LinearLayer | None) -> LinearLayer:
         fit = fit_logistic(features, labels, classes, 10**exponent, start=start, max_iterations=max_iterations)
         accuracy = fit.layer.accuracy(val_features, val_labels)
         logits = fit.layer.logits(val_features)
-        loss, ranks[exponent] = float(F.cross_entropy(logits, val_labels)), rank(logits)
-        tried[exponent] = fit, Trial(fit.penalty, accuracy, loss, fit.iterations)
+        loss = float(F.cross_entropy(logits, val_labels))
+        tried[exponent] = fit, Trial(fit.penalty, accuracy, loss, fit.iterations, rank(logits))
         return fit.layer
 
     def best() -> float:
-        return max(ranks, key=lambda exponent: ranks[exponent])
+        return max(tried, key=lambda exponent: tried[exponent][1].rank)
 
     layer = None
     for exponent in sorted(exponents, reverse=True):
@@ -122,8 +123,7 @@ def sweep_logistic(
         for exponent in (centre + step, centre - step):
             if exponent not in tried and min(exponents) <= exponent <= max(exponents):
                 attempt(exponent, tried[centre][0].layer)
-    best_first = sorted(tried, key=lambda exponent: ranks[exponent], reverse=True)
-    return Sweep(tried[best()][0], [tried[exponent][1] for exponent in best_first])
+    return Sweep(tried[best()][0], [trial for _, trial in tried.values()])
 
 
 def _loss_and_slope(features: Tensor, labels: Tensor, layer: LinearLayer) -> tuple[float, Tensor]:
