@@ -13,6 +13,7 @@ from transfer_cli.errors import UserError
 from transfer_cli.methods.adapters import is_adapter, is_bias, plain_name
 from transfer_cli.strategies.adapting import adapt
 from transfer_cli.strategies.finetune import Finetune
+from transfer_cli.strategies.groups import Rates, parameter_groups
 from transfer_cli.strategies.trainable import selected, thawing
 
 RANK = 2
@@ -56,7 +57,7 @@ def test_lora_trains_as_many_parameters_as_computed_by_hand() -> None:
 
 
 def test_groups_know_the_stage_of_an_adapter() -> None:
-    stages = {group.stage for group in adapted("lora", 2).parameter_groups()}
+    stages = {group.stage for group in parameter_groups(adapted("lora", 2).trainable, Rates())}
     assert stages == {"layer3", "layer4", "head"}
 
 
