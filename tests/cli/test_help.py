@@ -18,7 +18,10 @@ from transfer_cli.config.modes import MODES
 SOURCE = ConfigSource(conf_dir(), "config", None)
 
 
-def test_the_first_page_names_every_group_option_mode_usual_key_and_example(command: Callable[..., Ended]) -> None:
+def test_the_first_page_names_every_group_option_mode_usual_key_and_example(
+    command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     ended = command("--help")
     assert ended.code == 0
     found = options(SOURCE)
