@@ -15,8 +15,8 @@ import pytest
 from tests.conftest import experiment
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.stop import Stop
+from transfer_cli.records.events import Recorders
 from transfer_cli.records.metrics import MetricsRecorder
-from transfer_cli.records.recorder import Recorders
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.extract import job as extract
 from transfer_cli.runs.extract.features import CachedFeatures

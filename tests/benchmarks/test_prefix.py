@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import experiment, start, summary
 from transfer_cli.engine.loop import Cursor, Totals, train_epoch
 from transfer_cli.engine.stop import Stop
-from transfer_cli.records.recorder import Recorders
+from transfer_cli.records.events import Recorders
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.finetune import job as finetune
 from transfer_cli.runs.loop_job import LoopJob
@@ -43,8 +43,7 @@ def job(*words: str) -> LoopJob:
 def epochs(*words: str) -> Callable[[int], int]:
     """An epoch of training; the cache is filled before."""
     one = job(*words)
-    one.inputs.compute()
-    trainer = one.trainer(one.start(one, None, QUIET, Stop()).strategy, lambda step: 1e-4, None, QUIET)
+    trainer = one.build_trainer(one.begin(None, QUIET, Stop()).strategy, lambda step: 1e-4, None, QUIET)
     batches = one.inputs.shuffled(BATCH)
 
     def run(epoch: int) -> int:

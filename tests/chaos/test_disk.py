@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY, Ended, summary
-from transfer_cli.engine import states
+from transfer_cli.engine import checkpoints
 
 
 def test_a_full_disk_while_running_keeps_the_last_state(
     command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = states.save_file, []
+    real, calls = checkpoints.save_file, []
 
     def filling(tensors: object, path: Path) -> None:
         calls.append(path)
@@ -24,16 +24,16 @@ def test_a_full_disk_while_running_keeps_the_last_state(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(tensors, path)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(states, "save_file", filling)
+    monkeypatch.setattr(checkpoints, "save_file", filling)
     ended = command(*TINY, "name=full")
     assert ended.code == 3
     assert "No space left" in ended.err
     assert "Traceback" not in ended.err
     run = Path("outputs/runs/full")
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["state-000001"]
-    assert states.damage(run / "checkpoints" / "state-000001") is None
+    assert checkpoints.damage(run / "checkpoints" / "state-000001") is None
     assert summary(run)["status"] == "failed"
-    monkeypatch.setattr(states, "save_file", real)
+    monkeypatch.setattr(checkpoints, "save_file", real)
     assert command(*TINY, "name=full", "resume=auto").code == 0
     assert command(*TINY, "name=whole").code == 0
     assert (run / "model.safetensors").read_bytes() == Path("outputs/runs/whole/model.safetensors").read_bytes()

@@ -28,8 +28,8 @@ def job() -> LoopJob:
 
 
 def losses_of(one: LoopJob, tested: list[float]) -> list[float]:
-    strategy = one.start(one, None, QUIET, Stop()).strategy
-    trainer = one.trainer(strategy, lambda step: tested[min(step, len(tested) - 1)], None, QUIET)
+    strategy = one.begin(None, QUIET, Stop()).strategy
+    trainer = one.build_trainer(strategy, lambda step: tested[min(step, len(tested) - 1)], None, QUIET)
     return losses_at(trainer, one.inputs.shuffled(16), one.materials.task, tested, Stop(), lambda: None)
 
 
@@ -69,7 +69,7 @@ def test_the_first_loss_is_that_of_the_first_step_of_training() -> None:
     first = next(one.inputs.shuffled(16).epoch(0))
     losses = losses_of(one, [1e-3, 1e-3])
     assert len(losses) == 2
-    strategy = one.start(one, None, QUIET, Stop()).strategy
+    strategy = one.begin(None, QUIET, Stop()).strategy
     strategy.train_mode(0)
     with torch.no_grad():
         assert strategy(one.inputs.to_device(first)).loss.item() == pytest.approx(losses[0], rel=1e-6)

@@ -37,8 +37,8 @@ class Finetune:
     loss: Literal["cross_entropy", "focal"]
     focal_gamma: NotNegative
     """How much less the focal loss counts what is right already; 0 is cross-entropy."""
-    penalties: Annotated[dict[str, dict[str, Any]], Rest()]
-    """Blocks of options by the name of a penalty, such as l2sp, bss, delta; checked where penalties are made."""
+    regularizers: Annotated[dict[str, dict[str, Any]], Rest()]
+    """Blocks of options by the name of a regulariser, such as l2sp, bss, delta; checked where these are made."""
     label_smoothing: Annotated[float, Between(0, 0.99)]
     logit_adjustment: NotNegative
     """Tau of logit adjustment, for classes of different size; 0: off."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.views.draws import order
+from transfer_cli.data.views.random_numbers import order
 
 EFFECTIVE_BETA = 0.999
 SKEWED_RATIO = 10
@@ -16,9 +16,9 @@ SKEWED_RATIO = 10
 def balanced_order(seed: int, epoch: int, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """The N draws of epoch `epoch` from N samples with these labels, each class equally often: int64 [N].
 
-    A pure function, as `draws.order` is. Where N is no multiple of the number of classes the odd draws go round: over
-    any number of epochs, classes differ by one draw. Each class deals its samples from shuffled decks, one after the
-    other, so that samples of a class differ by one showing; an epoch may begin in the middle of a deck.
+    A pure function. Where N is no multiple of the number of classes the odd draws go round: over any number of epochs,
+    classes differ by one draw. Each class deals its samples from shuffled decks, one after the other, so that samples
+    of a class differ by one showing; an epoch may begin in the middle of a deck.
     """
     counts = np.unique(labels, return_counts=True)[1]
     classes = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])

@@ -21,8 +21,8 @@ from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.reading.workers import run_jobs
 from transfer_cli.data.store.protocol import Store, ViewRecipe
 from transfer_cli.data.views.augment import view_of
-from transfer_cli.data.views.draws import order
 from transfer_cli.data.views.mixing import Mixes
+from transfer_cli.data.views.random_numbers import order
 from transfer_cli.models.preprocessing import Preprocessing
 
 ORDERS: dict[str, Callable[[int, int, Indices], Indices]] = {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine import memory
-from transfer_cli.engine.states import Part
+from transfer_cli.engine.checkpoints import Part
 from transfer_cli.errors import UserError
 
 _CPU_IMAGES_AT_ONCE = 8

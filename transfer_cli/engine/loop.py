@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from transfer_cli.data.batches import Batch
+from transfer_cli.engine.checkpoints import Part
 from transfer_cli.engine.device import Compute, ToDevice
 from transfer_cli.engine.optimizers import set_rate
-from transfer_cli.engine.states import Part
 from transfer_cli.engine.strategy import StepResult, Strategy
 from transfer_cli.engine.task import Task
 from transfer_cli.errors import RunError
@@ -30,7 +31,7 @@ NO_SINGLE = (
 
 @dataclass
 class Cursor:
-    """Where training stands: all that order, augmentation, schedule and freezing depend on."""
+    """Where training stands: the epoch, the step in it, and steps in all."""
 
     epoch: int = 0
     step_in_epoch: int = 0
@@ -51,7 +52,7 @@ class Totals:
 
     @classmethod
     def zeros(cls, task: Task, device: torch.device) -> Totals:
-        """Sums of nothing. MPS has no float64."""
+        """All zero; the loss is float32 on MPS, which has no float64."""
         precise = torch.float32 if device.type == "mps" else torch.float64
         correct, labelled = torch.zeros(2, dtype=torch.int64, device=device).unbind()
         return cls(task, torch.zeros((), dtype=precise, device=device), correct, labelled)
@@ -67,6 +68,22 @@ class Totals:
             self.parts[name] = self.parts.get(name, torch.zeros_like(self.loss)) + value.to(self.loss.dtype) * count
         self.seen += count
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; the device synchronises here."""
+        parts = {name: float(value) for name, value in self.parts.items()}
+        counts = {"correct": int(self.correct), "labelled": int(self.labelled), "seen": self.seen}
+        return {"loss": float(self.loss), **counts, "parts": parts}
+
+    def from_dict(self, values: dict[str, Any]) -> Totals:
+        """Sums with the values of `to_dict`, for the same task on the same device."""
+        found = Totals.zeros(self.task, self.loss.device)
+        found.loss += values["loss"]
+        found.correct += values["correct"]
+        found.labelled += values["labelled"]
+        found.parts = {name: torch.zeros_like(found.loss) + value for name, value in values["parts"].items()}
+        found.seen = values["seen"]
+        return found
+
     def means(self) -> tuple[float, float]:
         """(loss, accuracy of the images with labels, nan without any); the device synchronises here."""
         labelled = int(self.labelled)
@@ -79,10 +96,10 @@ class Totals:
 
 @dataclass
 class Trainer:
-    """What one optimizer step needs, and what it has used up."""
+    """What one optimizer step needs, and what it has adapted."""
 
     strategy: Strategy
-    step: Callable[[Batch], StepResult]
+    forward: Callable[[Batch], StepResult]
     """The strategy's forward pass, compiled or wrapped."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -102,16 +119,18 @@ class Trainer:
     def state(self) -> Part:
         """What memory and loss scaling have taught it."""
         scaler = self.scaler.state_dict()
-        return Part({"micro_batch": self.micro_batch, "last_losses": self.last_losses, "scaler": scaler})
+        values = {"micro_batch": self.micro_batch, "skipped": self.skipped, "last_losses": self.last_losses}
+        return Part({**values, "scaler": scaler})
 
     def restore(self, part: Part) -> None:
-        """Go on as the one whose state this is."""
-        self.micro_batch, self.last_losses = part.values["micro_batch"], part.values["last_losses"]
+        """Take over a saved state."""
+        self.micro_batch, self.skipped = part.values["micro_batch"], part.values["skipped"]
+        self.last_losses = part.values["last_losses"]
         self.scaler.load_state_dict(part.values["scaler"])
 
 
 def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, totals: Totals) -> Iterator[int]:
-    """Train from the cursor to the end of the epoch; yields the images of each step once it is done.
+    """Train on `batches`, those of the epoch from the cursor on; yields the images of each step once it is done.
 
     Whoever reads this may stop between two steps. Raises RunError for a loss or gradient that is not finite, before
     the weights move.
@@ -123,7 +142,7 @@ def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, tota
         placed = trainer.to_device(batch)
         backward = partial(_forward_backward, trainer, placed)
         result = sharp_gradients(network.module, trainer.rho, backward) if trainer.rho else backward()
-        if _is_finite(trainer, result.loss, cursor):
+        if _clip_and_check(trainer, result.loss, cursor):
             trainer.scaler.step(trainer.optimizer)
             totals.add(result, placed.labels)
             if trainer.average is not None:
@@ -147,7 +166,7 @@ def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
         try:
             for micro in batch.split(trainer.micro_batch):
                 with trainer.compute.autocast():
-                    result = trainer.step(micro)
+                    result = trainer.forward(micro)
                 share = len(micro) / len(batch)
                 trainer.scaler.scale(result.loss * share).backward()
                 losses.append(result.loss.detach() * share)
@@ -163,8 +182,8 @@ def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
             _halve_micro_batch(trainer, len(batch), error)
 
 
-def _halve_micro_batch(trainer: Trainer, batch: int, error: Exception) -> None:
-    size = min(trainer.micro_batch, batch)
+def _halve_micro_batch(trainer: Trainer, images: int, error: Exception) -> None:
+    size = min(trainer.micro_batch, images)
     if size <= 1:
         raise RunError(
             f"out of memory with one image at a time ({error}). Free the device, or take a smaller model or image_size."
@@ -178,8 +197,11 @@ def _halve_micro_batch(trainer: Trainer, batch: int, error: Exception) -> None:
     )
 
 
-def _is_finite(trainer: Trainer, loss: Tensor, cursor: Cursor) -> bool:
-    """Clip, and look at loss and gradient norm before the weights move: the one place where a step synchronises."""
+def _clip_and_check(trainer: Trainer, loss: Tensor, cursor: Cursor) -> bool:
+    """Unscale and clip the gradients; whether the step may be taken. The one place where a step synchronises.
+
+    Raises RunError where training has diverged, before the weights move.
+    """
     trainer.scaler.unscale_(trainer.optimizer)
     parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, trainer.clip_grad or math.inf)
@@ -196,5 +218,5 @@ def _is_finite(trainer: Trainer, loss: Tensor, cursor: Cursor) -> bool:
     raise RunError(
         f"the loss or its gradient is not finite at step {cursor.step} (epoch {cursor.epoch + 1}): loss {value:g}, "
         f"gradient norm {norm_value:g}, learning rate {rate:.3g}, last finite losses {history}. Lower optimizer.lr, "
-        "raise scheduler.warmup, or set trainer.clip_grad=1; the last good state is kept."
+        "raise scheduler.warmup, or set trainer.clip_grad=1; states saved so far are kept."
     )

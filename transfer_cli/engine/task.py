@@ -1,7 +1,7 @@
-"""What is learnt: the type of its labels, the width of its head, its scores, and which of them chooses.
+"""What is learnt: the type of its labels, the width of its head, its loss and scores, and which score picks an epoch.
 
-Whatever depends on the kind of label asks a task; a task of another kind (several labels an image, a number) is
-another class here.
+What depends on the kind of label asks a task. A task of another kind (several labels an image, a number) is another
+class here, chosen in `task_of`, with its own scores beside methods/scores.py.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transfer_cli.config.finetune import Finetune
-from transfer_cli.config.schema import Dataset
+from transfer_cli.config.schema import Dataset, Experiment
 from transfer_cli.engine.objective import Objective, adjustment_for, weights_for
 from transfer_cli.methods import scores as classification_scores
 from transfer_cli.methods.scores import Rank, Scores, Tally, softmax
 from transfer_cli.records import plots
+from transfer_cli.records.events import PredictionWriter
 from transfer_cli.records.predictions import write_predictions
 
 Labels = NDArray[np.int64]
@@ -40,8 +41,8 @@ class Sums(Protocol):
         ...
 
 
-class Task(Protocol):
-    """What a network learns to say of an image."""
+class Task(PredictionWriter, Protocol):
+    """What is predicted for an image."""
 
     @property
     def metric(self) -> str:
@@ -58,7 +59,7 @@ class Task(Protocol):
         ...
 
     def right(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """([], []) int64: how many of a batch are right, and how many have a label to be compared with."""
+        """Two scalars, int64: how many of a batch are right, and how many have a label to be compared with."""
         ...
 
     def sums(self, device: torch.device) -> Sums:
@@ -71,14 +72,6 @@ class Task(Protocol):
 
     def rank(self, scores: Mapping[str, float]) -> Rank:
         """Where scores stand by `metric`, the larger the better."""
-        ...
-
-    def write_predictions(self, path: Path, ids: Sequence[str], outputs: Outputs, labels: Labels) -> None:
-        """A CSV, one row an image."""
-        ...
-
-    def draw(self, folder: Path, outputs: Outputs, labels: Labels) -> None:
-        """Pictures of the predictions of a split."""
         ...
 
 
@@ -127,3 +120,8 @@ class Classification:
         """The confusion matrix."""
         matrix = classification_scores.confusion(labels, outputs.argmax(1), self.width)
         plots.confusion_matrix(matrix, self.classes, folder / "confusion_matrix.png")
+
+
+def task_of(e: Experiment, classes: tuple[str, ...]) -> Task:
+    """The task of an experiment on images of these classes."""
+    return Classification(classes, e.trainer.metric)

@@ -44,9 +44,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
 def _losses(job: LoopJob, tested: list[float], reporter: Reporter, stop: Stop) -> list[float]:
     e = job.materials.experiment
     with stop:
-        job.inputs.compute()
-        strategy = job.start(job, None, reporter, stop).strategy
-        trainer = job.trainer(strategy, lambda step: tested[min(step, len(tested) - 1)], None, reporter)
+        strategy = job.begin(None, reporter, stop).strategy
+        trainer = job.build_trainer(strategy, lambda step: tested[min(step, len(tested) - 1)], None, reporter)
         batches = job.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
         with reporter.count("testing rates", len(tested), "steps") as bar:
             losses = losses_at(trainer, batches, job.materials.task, tested, stop, lambda: bar.step(1))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.files import plain
-from transfer_cli.records.recorder import EpochEnd, Recorder, RunEnd
+from transfer_cli.records.events import EpochEnd, Recorder, RunEnd
 
 Event = dict[str, Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.files import write_csv
-from transfer_cli.records.recorder import Recorder, RunEnd
+from transfer_cli.records.events import Recorder, RunEnd
 
 NAME = "predictions.csv"
 COLUMNS = ("path", "label", "predicted", "confidence")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from transfer_cli.records import metrics, plots
-from transfer_cli.records.recorder import Recorder, RunEnd
+from transfer_cli.records.events import Recorder, RunEnd
 
 
 class PlotsRecorder(Recorder):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from transfer_cli.records.events import EpochEnd, Recorder, RunEnd, RunStart, Step
 from transfer_cli.records.progress import Progress
-from transfer_cli.records.recorder import EpochEnd, Recorder, RunEnd, RunStart, Step
 from transfer_cli.records.terminal import Reporter
 
 _COLUMNS = {

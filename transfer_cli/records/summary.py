@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.files import write_json
-from transfer_cli.records.recorder import Recorder, RunEnd
+from transfer_cli.records.events import Recorder, RunEnd
 
 STATUSES = ("completed", "failed", "preempted", "interrupted")
 KEYS = (

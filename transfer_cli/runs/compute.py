@@ -9,10 +9,10 @@ import torch
 
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.loop import NO_SINGLE
 from transfer_cli.engine.precision import choose_precision, time_training, training_work
-from transfer_cli.engine.states import State
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.errors import UserError
 from transfer_cli.models.network import Network
@@ -22,13 +22,14 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.machine import say_device
 from transfer_cli.runs.materials import Materials, Plan
 from transfer_cli.runs.pretrained import parameter_counts
+from transfer_cli.runs.state import saved_precision
 from transfer_cli.strategies.groups import rows
 
 
 def choose_training_compute(
     m: Materials,
     strategy: Strategy,
-    weights: LoadReport,
+    loaded: LoadReport,
     groups: list[ParameterGroup],
     state: State | None,
     reporter: Reporter,
@@ -39,12 +40,12 @@ def choose_training_compute(
     `measure` is for a strategy that does not train on batches of images alone.
     """
     e, network = m.experiment, strategy.network
-    size, last = m.preprocessing.crop_pixels, max(m.plan.epochs - 1, 0)
+    size, last = m.preprocessing.crop_pixels, m.plan.last_epoch
     strategy.train_mode(last)
     total, trainable = parameter_counts(network)
-    reporter.say(f"model     {e.model.name}: {weights.label}, {size} px, {trainable:,} of {total:,} parameters train")
+    reporter.say(f"model     {e.model.name}: {loaded.label}, {size} px, {trainable:,} of {total:,} parameters train")
     reporter.say(f"rates     {in_a_line(rows(network, groups, e.optimizer))}")
-    wanted = e.trainer.precision if state is None else state.parts["compute"].values["precision"]
+    wanted = e.trainer.precision if state is None else saved_precision(state)
     work = training_work(strategy, size)
     measure = measure or partial(time_training, strategy, size, last)
     chosen, reason = choose_precision(wanted, m.device, m.machine.precisions, work, measure)
@@ -64,7 +65,7 @@ def check_validation(e: Experiment, images: ImageSet) -> None:
 def check_batch_of_one(e: Experiment, strategy: Strategy, plan: Plan, image_size: int) -> None:
     """Raises UserError for a network that cannot train on one image at a time, where that is asked for."""
     if e.trainer.batch_size == 1:
-        strategy.train_mode(max(plan.epochs - 1, 0))
+        strategy.train_mode(plan.last_epoch)
         _try_single(strategy.network, image_size)
 
 

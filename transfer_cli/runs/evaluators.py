@@ -16,8 +16,8 @@ from transfer_cli.runs.materials import Materials
 
 
 @dataclass(frozen=True)
-class EpochContext:
-    """A network in training, and what it can be evaluated on."""
+class Evaluation:
+    """A network in training, and what it is evaluated on."""
 
     network: Network
     inputs: Inputs
@@ -36,23 +36,23 @@ class EpochContext:
         return evaluate(self.network, batches, task, self.compute, to_device, self.stop)
 
 
-Evaluator = Callable[[EpochContext], dict[str, Scores]]
+Evaluator = Callable[[Evaluation], dict[str, Scores]]
 """Scores by the name that the log gives them; none where a signal asked for an end."""
 
 
-def validation(context: EpochContext) -> dict[str, Scores]:
+def validation(evaluation: Evaluation) -> dict[str, Scores]:
     """`val`: of the averaged weights where these are kept, and then `val_raw` of the weights themselves."""
-    raw = context.scores("val")
-    if context.average is None or raw is None:
+    raw = evaluation.scores("val")
+    if evaluation.average is None or raw is None:
         return {} if raw is None else {"val": raw}
-    with context.average.swapped(context.network.module):
-        averaged = context.scores("val")
+    with evaluation.average.swapped(evaluation.network.module):
+        averaged = evaluation.scores("val")
     return {} if averaged is None else {"val": averaged, "val_raw": raw}
 
 
 EVALUATORS: tuple[Evaluator, ...] = (validation,)
 
 
-def evaluate_epoch(context: EpochContext) -> dict[str, Scores]:
+def evaluate_epoch(evaluation: Evaluation) -> dict[str, Scores]:
     """The scores of every evaluator; `val` chooses the best epoch."""
-    return {name: scores for evaluator in EVALUATORS for name, scores in evaluator(context).items()}
+    return {name: scores for evaluator in EVALUATORS for name, scores in evaluator(evaluation).items()}

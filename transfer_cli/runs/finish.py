@@ -14,7 +14,7 @@ from transfer_cli.config.parse import config_hash
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.stop import Stop
 from transfer_cli.methods.scores import Scores
-from transfer_cli.records.recorder import Predictions, Recorders, RunEnd
+from transfer_cli.records.events import Predictions, Recorders, RunEnd
 from transfer_cli.runs.materials import Materials
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.int64]]

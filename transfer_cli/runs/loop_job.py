@@ -11,15 +11,14 @@ import torch
 from torch import nn
 
 from transfer_cli.config.parse import config_hash
-from transfer_cli.engine import states
+from transfer_cli.engine import checkpoints
+from transfer_cli.engine.checkpoints import Checkpoints, State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict
 from transfer_cli.engine.fit import Fit, Progress
 from transfer_cli.engine.loop import Totals, Trainer
 from transfer_cli.engine.optimizers import build_optimizer
-from transfer_cli.engine.owners import AverageOwner, ModuleOwner, OptimizerOwner, RandomOwner, RecordersOwner
 from transfer_cli.engine.schedule import rate_multiplier
-from transfer_cli.engine.states import Owner, State
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.errors import RunError
@@ -29,20 +28,17 @@ from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
 from transfer_cli.models.weights import LoadReport
+from transfer_cli.records.events import EpochEnd, Recorders, RunStart
 from transfer_cli.records.parameters import write_parameters
-from transfer_cli.records.recorder import EpochEnd, Recorders, RunStart
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.evaluators import EpochContext, evaluate_epoch
+from transfer_cli.runs.evaluators import Evaluation, evaluate_epoch
 from transfer_cli.runs.finish import Outcome, Outputs
 from transfer_cli.runs.inputs import Inputs
 from transfer_cli.runs.materials import Materials
-from transfer_cli.runs.pretrained import parameter_counts
-from transfer_cli.runs.recorders import STATE_PART
+from transfer_cli.runs.pretrained import parameter_counts, trainable_parameters
 from transfer_cli.runs.saved_model import save_trained
+from transfer_cli.runs.state import AVERAGE, NETWORK, owners
 from transfer_cli.strategies.groups import rows
-
-NETWORK, AVERAGE = "network", "average"
-"""Parts of a state that hold weights: those that train, and their average where one is kept."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class LoopJob:
     materials: Materials
     compute: Compute
     network: Network
-    weights: LoadReport
+    loaded: LoadReport
     groups: list[ParameterGroup]
     inputs: Inputs
     head: HeadSpec
@@ -69,10 +65,10 @@ class LoopJob:
     """Does what comes before the first step; its log goes to the run directory where there is one."""
     state: State | None
     """Where an earlier process stopped; None: from the beginning."""
-    sam: float = 0.0
-    """Rho of sharpness-aware steps; 0: plain ones."""
-    ema: float = 0.0
-    """Decay of an average of the weights; 0: none is kept."""
+    rho: float = 0.0
+    """Of sharpness-aware steps (SAM); 0: plain ones."""
+    average_decay: float = 0.0
+    """Of an average of the weights (EMA); 0: none is kept."""
     learnt: dict[str, nn.Module] = field(default_factory=dict)
     """What trains besides the network and is never exported, by the name of its part in a state."""
     more: Callable[[], dict[str, Any]] = dict
@@ -80,37 +76,39 @@ class LoopJob:
 
     @property
     def precision(self) -> str:
-        """At which it trains."""
+        """The one it trains at."""
         return self.compute.precision
-
-    @property
-    def batch_size(self) -> int:
-        """Images of one micro-batch."""
-        return self.materials.experiment.trainer.batch_size
 
     def run(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Outcome:
         """Train to the last epoch and load the best weights."""
         e = self.materials.experiment
         write_parameters(rows(self.network, self.groups, e.optimizer), directory)
-        self.inputs.compute()
-        start = self.start(self, directory, reporter, stop)
-        average = Average(self.network.module, self.ema) if self.ema else None
-        fit = _fit(self, start.strategy, average, directory, recorders, reporter, stop)
+        # Before a state comes back: a head is fitted, and regularisers take their start, on the pretrained weights.
+        start = self.begin(directory, reporter, stop)
+        average = Average(self.network.module, self.average_decay) if self.average_decay else None
+        fit = self._fit(start.strategy, average, directory, recorders, reporter, stop)
+        if self.state is not None:
+            fit.checkpoints.restore(self.state)
         cursor = fit.progress.cursor
         if self.state is not None:
-            self.state.restore(fit.owners)
-            cursor = fit.progress.cursor
             reporter.say(f"resuming at epoch {cursor.epoch + 1}, step {cursor.step}")
         recorders.run_starts(
-            RunStart(e, directory, fit.epochs, fit.batches.steps_per_epoch, cursor.epoch + 1, cursor.step_in_epoch)
+            RunStart(
+                e,
+                directory,
+                epochs=fit.epochs,
+                steps_per_epoch=fit.batches.steps_per_epoch,
+                epoch=cursor.epoch + 1,
+                step_in_epoch=cursor.step_in_epoch,
+            )
         )
         if start.val is not None:
             recorders.epoch_ends(EpochEnd(epoch=0, step=0, splits={"val": start.val}))
-        parameters = parameter_counts(self.network)
+        total, _ = parameter_counts(self.network)
         fit.run()
         progress = fit.progress
         assert progress.best.kept is not None
-        _load_best(self.network, fit.checkpoints / progress.best.kept, AVERAGE if average else NETWORK)
+        _load_best(self.network, fit.checkpoints.folder / progress.best.kept, AVERAGE if average else NETWORK)
         return Outcome(
             best_epoch=progress.best.epoch,
             val=progress.best.val,
@@ -118,21 +116,26 @@ class LoopJob:
             precision=self.precision,
             save_model=self._save,
             test_outputs=lambda: self._test_outputs(stop),
-            parameters=parameters,
-            weights=(self.weights.label, self.weights.sha256),
+            parameters=(total, trainable_parameters(self.network, self.groups)),
+            weights=(self.loaded.label, self.loaded.sha256),
             train_seconds=progress.train_seconds,
             images=progress.images,
             more={"epochs": progress.cursor.epoch, **self.more()},
         )
 
-    def trainer(
+    def begin(self, directory: Path | None, reporter: Reporter, stop: Stop) -> Start:
+        """Everything that comes before the first step."""
+        self.inputs.compute()
+        return self.start(self, directory, reporter, stop)
+
+    def build_trainer(
         self, strategy: Strategy, rate: Callable[[int], float], average: Average | None, reporter: Reporter
     ) -> Trainer:
         """What the loop needs, over a fresh optimizer; `rate` is that of a step."""
         e = self.materials.experiment
         return Trainer(
             strategy=strategy,
-            step=torch.compile(strategy) if e.trainer.compile else strategy,
+            forward=torch.compile(strategy) if e.trainer.compile else strategy,
             optimizer=build_optimizer(self.groups, e.optimizer, self.compute.device),
             scaler=self.compute.grad_scaler(),
             compute=self.compute,
@@ -141,8 +144,41 @@ class LoopJob:
             micro_batch=e.trainer.batch_size,
             clip_grad=e.trainer.clip_grad,
             warn=reporter.warn,
-            rho=self.sam,
+            rho=self.rho,
             average=average,
+        )
+
+    def _fit(
+        self,
+        strategy: Strategy,
+        average: Average | None,
+        directory: Path,
+        recorders: Recorders,
+        reporter: Reporter,
+        stop: Stop,
+    ) -> Fit:
+        m, e = self.materials, self.materials.experiment
+        batches = self.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
+        total_steps = m.plan.epochs * batches.steps_per_epoch
+        progress = Progress(m.task, Totals.zeros(m.task, self.compute.device))
+
+        def rate(step: int) -> float:
+            return e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps, progress.history)
+
+        trainer = self.build_trainer(strategy, rate, average, reporter)
+        owned = owners(self.network, trainer, progress, self.compute, recorders, self.learnt)
+        evaluation = Evaluation(self.network, self.inputs, m, self.compute, average, stop)
+        return Fit(
+            trainer=trainer,
+            batches=batches,
+            evaluate=lambda: evaluate_epoch(evaluation),
+            epochs=m.plan.epochs,
+            patience=e.trainer.patience,
+            progress=progress,
+            checkpoints=Checkpoints(directory / checkpoints.FOLDER, owned, config_hash(e)),
+            recorders=recorders,
+            reporter=reporter,
+            stop=stop,
         )
 
     def _save(self, directory: Path) -> None:
@@ -155,56 +191,10 @@ class LoopJob:
         return predict(self.network, batches, self.compute, self.inputs.to_device, stop)
 
 
-def _fit(
-    job: LoopJob,
-    strategy: Strategy,
-    average: Average | None,
-    directory: Path,
-    recorders: Recorders,
-    reporter: Reporter,
-    stop: Stop,
-) -> Fit:
-    m, e, device = job.materials, job.materials.experiment, job.compute.device
-    batches = job.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
-    total_steps = m.plan.epochs * batches.steps_per_epoch
-    progress = Progress(m.task, Totals.zeros(m.task, device))
-
-    def rate(step: int) -> float:
-        return e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps, progress.history)
-
-    trainer = job.trainer(strategy, rate, average, reporter)
-    owners: dict[str, Owner] = {
-        NETWORK: ModuleOwner(job.network.module),
-        "optimizer": OptimizerOwner(trainer.optimizer),
-        "trainer": trainer,
-        "progress": progress,
-        "random": RandomOwner(device),
-        "compute": job.compute,
-        STATE_PART: RecordersOwner(recorders),
-        **{name: ModuleOwner(module) for name, module in job.learnt.items()},
-        **({AVERAGE: AverageOwner(average)} if average else {}),
-    }
-    context = EpochContext(job.network, job.inputs, m, job.compute, average, stop)
-    return Fit(
-        trainer=trainer,
-        batches=batches,
-        evaluate=lambda: evaluate_epoch(context),
-        epochs=m.plan.epochs,
-        patience=e.trainer.patience,
-        progress=progress,
-        checkpoints=directory / states.FOLDER,
-        owners=owners,
-        config_hash=config_hash(e),
-        recorders=recorders,
-        reporter=reporter,
-        stop=stop,
-    )
-
-
 def _load_best(network: Network, state: Path, part: str) -> None:
     """The weights of a state, adapters merged into them: the plain architecture again."""
-    problem = states.damage(state)
+    problem = checkpoints.damage(state)
     if problem is not None:
         raise RunError(f"the best weights cannot be read back: {state}: {problem}.")
-    network.module.load_state_dict(states.load_tensors(state, part))
+    network.module.load_state_dict(checkpoints.load_tensors(state, part))
     merge(network.module)

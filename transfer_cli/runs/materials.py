@@ -36,6 +36,11 @@ class Plan:
     epochs: int
     augment: Augment
 
+    @property
+    def last_epoch(self) -> int:
+        """Its number, from 0."""
+        return max(self.epochs - 1, 0)
+
 
 @dataclass(frozen=True)
 class Materials:

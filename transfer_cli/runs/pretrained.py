@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from transfer_cli.config.schema import Experiment, Model
+from transfer_cli.engine.strategy import ParameterGroup
 from transfer_cli.models import backbones, weights
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
@@ -52,6 +54,12 @@ def fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:
         return source
     reporter.say(f"fetching {source.label}")
     return replace(source, location=weights.fetch(source))
+
+
+def trainable_parameters(network: Network, groups: Sequence[ParameterGroup]) -> int:
+    """The number of the network's parameters that ever train; what a loss learns besides is none of them."""
+    own = {id(parameter) for parameter in network.parameters()}
+    return sum(p.numel() for group in groups for p in group.parameters.values() if id(p) in own)
 
 
 def parameter_counts(network: Network, *, trainable: bool = True) -> tuple[int, int]:

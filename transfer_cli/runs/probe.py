@@ -14,12 +14,12 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.stop import Stop
 from transfer_cli.models.network import Network
+from transfer_cli.records.events import Recorders
 from transfer_cli.records.metrics import MetricsRecorder
-from transfer_cli.records.recorder import Recorders
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.activation_caching import frozen_prefix
 from transfer_cli.runs.extract.features import CachedFeatures
 from transfer_cli.runs.materials import Materials
-from transfer_cli.runs.prefix import frozen_prefix
 from transfer_cli.runs.views import NO_AUGMENT
 from transfer_cli.strategies.extract import Fitted, Fitting
 from transfer_cli.strategies.grid import by_optimizer

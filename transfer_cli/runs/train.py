@@ -14,13 +14,13 @@ from transfer_cli import rundir
 from transfer_cli.config.parse import config_hash, differences, to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import changed_since, describe
+from transfer_cli.engine import checkpoints
 from transfer_cli.engine import device as devices
-from transfer_cli.engine import states
-from transfer_cli.engine.states import State
+from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_INTERRUPTED, RunError, Stopped, UserError
 from transfer_cli.files import atomic_write_text, write_json
-from transfer_cli.records.recorder import Recorders, RunEnd
+from transfer_cli.records.events import Recorders, RunEnd
 from transfer_cli.records.summary import environment
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary, saved_experiment
@@ -67,27 +67,32 @@ def train(e: Experiment, path: Path, reporter: Reporter, *, may_exist: bool = Fa
     stop = Stop()
     state = _newest_state(e, path, reporter) if resuming else None
     job = PREPARE[e.strategy.name](e, reporter, stop, state)
-    may_exist |= e.resume != "never"
-    with (
-        rundir.claim(path, named=e.name is not None, may_exist=may_exist) as directory,
-        stop,
-        _failures_told(directory),
-    ):
-        reporter.open_log(directory / "run.log")
-        recorders = recorders_of_run(directory, reporter, state)
-        with _unfinished_recorded(recorders, directory, job):
-            _write_config(directory, job.materials, reporter)
-            job.materials.machine.seen_weights.keep()
-            draw_samples(job.materials, directory)
-            if e.trainer.epochs == 0:
-                reporter.say("trainer.epochs=0: nothing trains")
-                summary = {"status": "completed", **known_before(job.materials, job.precision)}
-                recorders.run_ends(RunEnd(directory, summary))
-            else:
-                outcome = job.run(directory, recorders, reporter, stop)
-                summary = finish(outcome, job.materials, directory, recorders, stop)
+    may_exist = may_exist or e.resume != "never"
+    with rundir.claim(path, named=e.name is not None, may_exist=may_exist) as directory, stop:
+        if resuming:
+            _check_still(directory, state)
+        with _as_run_errors(directory):
+            summary = _train_in(directory, job, state, reporter, stop)
     reporter.result(directory)
     return summary
+
+
+def _train_in(directory: Path, job: Job, state: State | None, reporter: Reporter, stop: Stop) -> dict[str, Any]:
+    """Train a prepared job in a directory that is ours."""
+    m = job.materials
+    reporter.open_log(directory / "run.log")
+    recorders = recorders_of_run(directory, reporter, state)
+    with _recording_failure(recorders, directory, job):
+        _write_description(directory, m, reporter)
+        m.machine.seen_weights.keep()
+        draw_samples(m, directory)
+        if m.experiment.trainer.epochs == 0:
+            reporter.say("trainer.epochs=0: nothing trains")
+            summary = {"status": "completed", **known_before(m, job.precision)}
+            recorders.run_ends(RunEnd(directory, summary))
+            return summary
+        outcome = job.run(directory, recorders, reporter, stop)
+        return finish(outcome, m, directory, recorders, stop)
 
 
 PREPARE: dict[str, Callable[[Experiment, Reporter, Stop, State | None], Job]] = {
@@ -98,7 +103,7 @@ PREPARE: dict[str, Callable[[Experiment, Reporter, Stop, State | None], Job]] = 
 }
 
 
-def _write_config(directory: Path, m: Materials, reporter: Reporter) -> None:
+def _write_description(directory: Path, m: Materials, reporter: Reporter) -> None:
     e = m.experiment
     (directory / rundir.SUMMARY).unlink(missing_ok=True)
     atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(to_dict(e), sort_keys=False, allow_unicode=True))
@@ -114,7 +119,7 @@ def _write_config(directory: Path, m: Materials, reporter: Reporter) -> None:
 
 
 @contextmanager
-def _failures_told(directory: Path) -> Iterator[None]:
+def _as_run_errors(directory: Path) -> Iterator[None]:
     """Errors of a run that has begun, as RunErrors: there is a directory already."""
     try:
         yield
@@ -123,12 +128,12 @@ def _failures_told(directory: Path) -> Iterator[None]:
         raise RunError(str(error)) from error
     except OSError as error:
         reason = _reason(error, directory)
-        raise RunError(f"{reason}. The last good state is kept; mend this, then go on with resume=auto.") from error
+        raise RunError(f"{reason}. What was saved so far is kept; fix this, then go on with resume=auto.") from error
 
 
 @contextmanager
-def _unfinished_recorded(recorders: Recorders, directory: Path, job: Job) -> Iterator[None]:
-    """Whatever ends the run early is told to the recorders, so that its summary says so."""
+def _recording_failure(recorders: Recorders, directory: Path, job: Job) -> Iterator[None]:
+    """Whatever ends the run early reaches the recorders, so that its summary says so."""
 
     def end(status: str, error: str) -> None:
         summary = {"status": status, "error": error, **known_before(job.materials, job.precision)}
@@ -166,8 +171,15 @@ def _check_same(e: Experiment, path: Path) -> None:
         )
 
 
+def _check_still(directory: Path, state: State | None) -> None:
+    """Raises UserError where another process has continued the run since its state was read."""
+    gone = state is not None and not state.path.is_dir()
+    if gone or completed_summary(directory) is not None:
+        raise UserError(f"{directory}: another process has continued this run meanwhile; run the command again.")
+
+
 def _newest_state(e: Experiment, path: Path, reporter: Reporter) -> State | None:
-    state, warnings = states.newest_valid(path / states.FOLDER, config_hash(e))
+    state, warnings = checkpoints.newest_valid(path / checkpoints.FOLDER, config_hash(e))
     if state is None and warnings and e.resume != "auto":
         raise UserError(f"resume={path}: no usable state. {'; '.join(warnings)}.")
     for warning in warnings:

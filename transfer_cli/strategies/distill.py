@@ -7,7 +7,7 @@ from torch import nn
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.strategy import ParameterGroup, StepResult
 from transfer_cli.methods.distill.distillation import DistillationLoss, Outputs
-from transfer_cli.methods.distill.teacher_outputs import Layout, split_teachers
+from transfer_cli.methods.distill.output_rows import Layout, split_teachers
 from transfer_cli.models.network import Network
 from transfer_cli.models.taps import forward_taps
 from transfer_cli.strategies.groups import Rates, parameter_groups

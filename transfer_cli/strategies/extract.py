@@ -20,7 +20,7 @@ from transfer_cli.methods.probes.linear_layer import Standardiser, standardiser
 from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import BUILDERS, HeadSpec
 from transfer_cli.models.network import run_frozen
-from transfer_cli.records.recorder import Recorders
+from transfer_cli.records.events import Recorders
 from transfer_cli.records.terminal import Reporter
 
 Batches = Iterator[tuple[Tensor, Tensor]]

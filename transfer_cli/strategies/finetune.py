@@ -15,22 +15,22 @@ from transfer_cli.engine.strategy import StepResult
 from transfer_cli.models.network import Network, run_frozen
 from transfer_cli.models.taps import forward_taps
 from transfer_cli.strategies.adapting import adapt
-from transfer_cli.strategies.penalties import ForwardPass, Penalty
+from transfer_cli.strategies.regularizers import ForwardPass, Regularizer
 from transfer_cli.strategies.trainable import Trainable, selected, thawing
 
 
 class Finetune(nn.Module):
-    """A classification loss, and penalties by name, on what `trainable` says."""
+    """A classification loss, and regularisers by name, on what `trainable` says."""
 
     network: Network
 
     def __init__(
-        self, trainable: Trainable, objective: Objective, penalties: Mapping[str, Penalty] | None = None
+        self, trainable: Trainable, objective: Objective, regularizers: Mapping[str, Regularizer] | None = None
     ) -> None:
         super().__init__()
         self.network = trainable.network
         self.trainable, self.objective = trainable, objective
-        self.penalties = dict(penalties or {})
+        self.regularizers = dict(regularizers or {})
         self.first = trainable.boundary
         """The first stage that trains in this epoch."""
 
@@ -45,10 +45,10 @@ class Finetune(nn.Module):
         logits, features = self._forward(activations)
         targets = batch.labels if batch.targets is None else batch.targets
         loss = self.objective(logits, targets, batch.weights)
-        if not self.penalties:
+        if not self.regularizers:
             return StepResult(loss, logits)
         made = ForwardPass(self.network, self.first, activations, features)
-        added = {name: penalty(made) for name, penalty in self.penalties.items()}
+        added = {name: regularizer(made) for name, regularizer in self.regularizers.items()}
         parts = {"objective": loss.detach(), **{name: value.detach() for name, value in added.items()}}
         return StepResult(loss + torch.stack(list(added.values())).sum(), logits, parts)
 
@@ -60,7 +60,7 @@ class Finetune(nn.Module):
             return run_frozen(partial(self.network.forward_between, start, self.first), inputs)
 
     def _forward(self, activations: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and the features that penalties look at of the stages that train."""
+        """Logits, and the features that regularisers look at of the stages that train."""
         taps = self._taps()
         if taps:
             return forward_taps(self.network, activations, taps, self.first)
@@ -69,12 +69,12 @@ class Finetune(nn.Module):
 
     def _taps(self) -> Sequence[str]:
         training = [stage.name for stage in self.network.stages[self.first :]]
-        wanted = {name for penalty in self.penalties.values() for name in penalty.taps}
+        wanted = {name for regularizer in self.regularizers.values() for name in regularizer.taps}
         return [name for name in training if name in wanted]
 
 
-def what_trains(network: Network, config: Config, epochs: int) -> Trainable:
-    """The parameters that `config` lets train, and when; the network may get adapters.
+def make_trainable(network: Network, config: Config, epochs: int) -> Trainable:
+    """The parameters that `config` lets train, and when; adapters go into the network where it asks for them.
 
     Raises UserError for options that this network cannot have.
     """

@@ -25,7 +25,7 @@ from transfer_cli.methods.probes.row_optimizers import ROW_OPTIMIZERS, RowOptimi
 from transfer_cli.methods.probes.sharded_heads import ShardedHeads
 from transfer_cli.methods.scores import WORST, Rank, Scores
 from transfer_cli.models.heads import HeadSpec
-from transfer_cli.records.recorder import EpochEnd, Step
+from transfer_cli.records.events import EpochEnd, Step
 from transfer_cli.strategies.extract import Fitted, Fitting
 
 # Multiplications in one product from which several threads gain more than they cost.

@@ -15,10 +15,10 @@ from transfer_cli.methods.probes.class_means import cosine_means
 from transfer_cli.methods.probes.linear_layer import LinearLayer, Standardiser
 from transfer_cli.methods.probes.logistic import sweep_logistic
 from transfer_cli.methods.probes.neighbours import nearest, votes
-from transfer_cli.methods.probes.ridge import RIDGE_PENALTIES, ridge
+from transfer_cli.methods.probes.ridge import RIDGE_REGULARIZERS, ridge
 from transfer_cli.methods.scores import Rank, Scores
 from transfer_cli.models.heads import HeadSpec
-from transfer_cli.records.recorder import EpochEnd
+from transfer_cli.records.events import EpochEnd
 from transfer_cli.strategies import grid
 from transfer_cli.strategies.extract import Fitted, Fitting
 
@@ -57,7 +57,7 @@ def by_ridge(f: Fitting) -> Fitted:
     found = ridge(scaler.apply(train), labels, f.features.classes)
     trials = [
         {"penalty": penalty, "left_out_error": error, "val_accuracy": None, "chosen": penalty == found.penalty}
-        for penalty, error in zip(RIDGE_PENALTIES, found.errors, strict=True)
+        for penalty, error in zip(RIDGE_REGULARIZERS, found.errors, strict=True)
     ]
     return _linear(f, scaler, found.layer, trials)
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tests.methods.probes.clusters import clusters
 from transfer_cli.methods.probes.ridge import ridge
 
-PENALTIES = [0.01, 0.3, 4.0, 30.0, 1000.0]
+REGULARIZERS = [0.01, 0.3, 4.0, 30.0, 1000.0]
 
 
 @pytest.mark.parametrize(("samples", "width"), [(90, 6), (40, 60)], ids=["tall", "wide"])
@@ -20,8 +20,8 @@ def test_agrees_with_scikit_learn(samples: int, width: int, monkeypatch: pytest.
 
     monkeypatch.setattr("transfer_cli.methods.probes.linear_layer._NUMBERS_AT_ONCE", 300)
     features, labels = clusters(samples, width, 4, spread=3.0)
-    found = ridge(features, labels, 4, PENALTIES)
-    theirs = RidgeClassifierCV(PENALTIES, store_cv_results=True).fit(features.numpy(), labels.numpy())
+    found = ridge(features, labels, 4, REGULARIZERS)
+    theirs = RidgeClassifierCV(REGULARIZERS, store_cv_results=True).fit(features.numpy(), labels.numpy())
     assert found.penalty == theirs.alpha_
     np.testing.assert_allclose(found.layer.weight, theirs.coef_ / 2, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(found.layer.bias, (theirs.intercept_ + 1) / 2, rtol=1e-7)

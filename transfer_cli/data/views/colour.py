@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.views.draws import uniforms
 from transfer_cli.data.views.geometry import Doubles, Pixels
+from transfer_cli.data.views.random_numbers import uniforms
 
 _LUMA = np.array([299, 587, 114])
 """Grey in thousandths of red, green, blue (ITU-R BT.601, as in Pillow and torchvision)."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.views.draws import noise, uniforms
 from transfer_cli.data.views.geometry import Pixels, first_fit
+from transfer_cli.data.views.random_numbers import noise, uniforms
 
 ASPECTS = (0.3, 1 / 0.3)
 """Width over height of the rectangle, from and to."""

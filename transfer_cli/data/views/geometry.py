@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.views.draws import uniforms
+from transfer_cli.data.views.random_numbers import uniforms
 
 Pixels = NDArray[np.uint8]
 Doubles = NDArray[np.float64]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transfer_cli.data.views.draws import uniforms
+from transfer_cli.data.views.random_numbers import uniforms
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.views.draws import uniforms
 from transfer_cli.data.views.geometry import FILL, Pixels
+from transfer_cli.data.views.random_numbers import uniforms
 
 BINS = 31
 """Magnitudes are 0 to 30."""

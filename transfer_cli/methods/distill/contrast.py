@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transfer_cli.data.reading.listing import UNLABELLED
-from transfer_cli.data.views.draws import uniforms
+from transfer_cli.data.views.random_numbers import uniforms
 from transfer_cli.errors import UserError
 from transfer_cli.methods.distill.feature_losses import vectors
 from transfer_cli.methods.distill.terms import LossInputs, Term

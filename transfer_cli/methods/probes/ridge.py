@@ -18,7 +18,7 @@ from transfer_cli.methods.probes.linear_layer import LinearLayer, row_blocks, ro
 from transfer_cli.methods.probes.moments import Moments, moments
 
 # Two a decade. On standardised features the largest eigenvalues are of the order of N.
-RIDGE_PENALTIES = tuple(10 ** (step / 2) for step in range(-6, 15))
+RIDGE_REGULARIZERS = tuple(10 ** (step / 2) for step in range(-6, 15))
 
 
 class RidgeFit(NamedTuple):
@@ -29,7 +29,7 @@ class RidgeFit(NamedTuple):
     errors: list[float]
 
 
-def ridge(features: Tensor, labels: Tensor, classes: int, penalties: Sequence[float] = RIDGE_PENALTIES) -> RidgeFit:
+def ridge(features: Tensor, labels: Tensor, classes: int, penalties: Sequence[float] = RIDGE_REGULARIZERS) -> RidgeFit:
     """Minimises |X W^T + b - Y|^2 + penalty |W|^2 on one-hot Y, the penalty with the least leave-one-out error.
 
     Features [N, D], labels [N]. That error needs no refitting: residual / (1 - leverage) (PRESS, Allen

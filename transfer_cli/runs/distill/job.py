@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,14 @@ from transfer_cli.data import joined
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources import load as sources
+from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.device import count_peak_from_here
 from transfer_cli.engine.precision import plain_batch, time_training
-from transfer_cli.engine.states import State
 from transfer_cli.engine.stop import Stop
-from transfer_cli.engine.task import Classification
+from transfer_cli.engine.task import task_of
 from transfer_cli.methods.distill.contrast import Negatives
 from transfer_cli.methods.distill.distillation import DistillationLoss, check_terms
-from transfer_cli.methods.distill.teacher_outputs import Layout
+from transfer_cli.methods.distill.output_rows import Layout
 from transfer_cli.models import backbones
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
@@ -57,13 +56,16 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     listed = _with_unlabelled(e, sources.load(e.dataset, e.seed), reporter)
     check_validation(e, listed)
     plan = plan_training(e, listed, pretrained.preprocessing, reporter)
-    size, rehearsed = pretrained.preprocessing.crop_pixels, _rehearse(e, asked, pretrained, listed)
+    size = pretrained.preprocessing.crop_pixels
+    trains_first = asked.teacher.finetune or asked.generations > 1
+    if trains_first and listed.classes:
+        _check_loss(e, asked, pretrained, listed)
     config = with_trained_teacher(train, e, reporter)
     count_peak_from_here(machine.device)
     teachers = load_teachers(e, config, listed, machine.seen_weights, reporter)
     images = _with_classes(listed, teachers[0], reporter)
-    task = Classification(images.classes, e.trainer.metric)
-    network, weights = pretrained.build(task.width, e.seed)
+    task = task_of(e, images.classes)
+    network, loaded = pretrained.build(task.width, e.seed)
     first = teachers[0].network, teachers[0].preprocessing.crop_pixels
     loss, layout = build_loss(config, (network, size), first, images, e.seed)
     layouts = (layout, *(replace(layout, features=()) for _ in teachers[1:]))
@@ -74,32 +76,28 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     pixels = open_training_pixels(e, images, pretrained, plan, machine, reporter, stop)
     m = Materials(e, machine, pretrained, plan, task, pixels)
     measure = partial(_time, network, size, layout.classes)
-    compute = choose_training_compute(m, strategy, weights, groups, state, reporter, measure)
+    compute = choose_training_compute(m, strategy, loaded, groups, state, reporter, measure)
     outputs = tuple(_outputs(*pair, m, config, reporter, stop) for pair in zip(teachers, layouts, strict=True))
-    accuracies = _examine(teachers, outputs, config, reporter, stop, rehearsed)
-    probe = probe_accuracy(m, network, weights, compute, reporter, stop)
+    accuracies = _examine(teachers, outputs, config, reporter, stop, trains_first)
+    probe = probe_accuracy(m, network, loaded, compute, reporter, stop)
     for teacher, accuracy in zip(teachers, accuracies, strict=True):
         warn_of_weak(teacher, accuracy, probe, len(m.images.splits["val"]), reporter)
     if m.images.weights is not None:
         reporter.warn("the data set's weights of samples do not count: strategy=distill takes all alike")
     inputs = TaughtInputs(PixelInputs(m), outputs, _negatives(m, loss, config))
     return LoopJob(
-        m,
-        compute,
-        network,
-        weights,
-        groups,
-        inputs,
-        HeadSpec(width=network.feature_width),
-        start=partial(_start, strategy),
+        materials=m,
+        compute=compute,
+        network=network,
+        loaded=loaded,
+        groups=groups,
+        inputs=inputs,
+        head=HeadSpec(width=network.feature_width),
+        start=lambda *_: Start(strategy),
         state=state,
         learnt={LOSS_GROUP: loss} if loss.state_dict() else {},
         more=partial(_more, outputs, accuracies, probe),
     )
-
-
-def _start(strategy: Distill, job: LoopJob, directory: Path | None, reporter: Reporter, stop: Stop) -> Start:
-    return Start(strategy)
 
 
 def _more(outputs: tuple[TeacherOutputs, ...], accuracies: list[float | None], probe: float | None) -> dict[str, Any]:
@@ -111,18 +109,14 @@ def _more(outputs: tuple[TeacherOutputs, ...], accuracies: list[float | None], p
     }
 
 
-def _rehearse(e: Experiment, config: DistillConfig, pretrained: Pretrained, images: ImageSet) -> bool:
-    """Whether another network is trained first: then what is wrong with student and loss shows before those hours."""
-    rehearsed = config.teacher.finetune or config.generations > 1
-    if rehearsed and images.classes:
-        classes, size = len(images.classes), pretrained.preprocessing.crop_pixels
-        student, _ = pretrained.build(classes, e.seed)
-        options = config.teacher
-        if options.model is not None:
-            pixels = size if options.image_size == "auto" else options.image_size
-            teacher = backbones.build(options.model, options.source, classes, image_size=pixels)
-            build_loss(config, (student, size), (teacher, pixels), images, e.seed)
-    return rehearsed
+def _check_loss(e: Experiment, config: DistillConfig, pretrained: Pretrained, images: ImageSet) -> None:
+    """Where another network is trained first, what is wrong with student and loss shows before those hours."""
+    classes, size, options = len(images.classes), pretrained.preprocessing.crop_pixels, config.teacher
+    student, _ = pretrained.build(classes, e.seed)
+    if options.model is not None:
+        pixels = size if options.image_size == "auto" else options.image_size
+        teacher = backbones.build(options.model, options.source, classes, image_size=pixels)
+        build_loss(config, (student, size), (teacher, pixels), images, e.seed)
 
 
 def _time(network: Network, image_size: int, classes: int) -> dict[str, float]:
@@ -157,7 +151,7 @@ def _examine(
     config: DistillConfig,
     reporter: Reporter,
     stop: Stop,
-    rehearsed: bool,
+    trained_now: bool,
 ) -> list[float | None]:
     """Their accuracies on validation, before anything is written; a signal ends it between two batches."""
     accuracies = []
@@ -165,7 +159,7 @@ def _examine(
         with stop:
             accuracies.append(found.accuracy())
         images, allow_chance = found.materials.images, config.teacher.allow_chance
-        check_knowledge(teacher, accuracies[-1], images, reporter, allow_chance=allow_chance, rehearsed=rehearsed)
+        check_knowledge(teacher, accuracies[-1], images, reporter, allow_chance=allow_chance, trained_now=trained_now)
     return accuracies
 
 

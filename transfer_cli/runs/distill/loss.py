@@ -9,8 +9,8 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.errors import UserError
 from transfer_cli.methods.distill.contrast import Contrast
 from transfer_cli.methods.distill.distillation import DistillationLoss, needs, terms_that_need
+from transfer_cli.methods.distill.output_rows import Layout
 from transfer_cli.methods.distill.projections import Projections
-from transfer_cli.methods.distill.teacher_outputs import Layout
 from transfer_cli.models.network import Network
 from transfer_cli.models.taps import Pairs, Shapes, check_pairs, default_pairs, embedding_stage, observe
 

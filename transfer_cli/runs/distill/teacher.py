@@ -27,7 +27,7 @@ from transfer_cli.errors import RunError, UserError
 from transfer_cli.files import file_sha256
 from transfer_cli.methods.distill.chance import is_at_chance
 from transfer_cli.methods.distill.classes import match_classes
-from transfer_cli.methods.distill.teacher_outputs import Layout
+from transfer_cli.methods.distill.output_rows import Layout
 from transfer_cli.models import weights
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
@@ -206,11 +206,11 @@ def check_knowledge(
     reporter: Reporter,
     *,
     allow_chance: bool,
-    rehearsed: bool,
+    trained_now: bool,
 ) -> None:
     """Say how good a teacher is on validation. Raises UserError for one that guesses; warns where allowed.
 
-    `rehearsed`: it was trained for this very command; RunError then.
+    `trained_now`: it was trained for this very command; RunError then.
     """
     reporter.say(
         f"teacher   {teacher.name}: {teacher.label}, {teacher.preprocessing.crop_pixels} px"
@@ -230,7 +230,7 @@ def check_knowledge(
     if not allow_chance:
         advice = TRAIN_LONGER if teacher.trained_here else FINETUNE_FIRST
         # What was trained first for this command is there: the command was no wrong input that left nothing.
-        kind = RunError if rehearsed else UserError
+        kind = RunError if trained_now else UserError
         raise kind(f"{KEY}: {what}. {advice} {KEY}.allow_chance=true goes on all the same.")
     reporter.warn(f"{KEY}: {what}; the student learns from guesses ({KEY}.allow_chance=true)")
 

@@ -14,7 +14,7 @@ from transfer_cli.data.batches import Batch, Epochs
 from transfer_cli.engine.device import ToDevice
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.methods.distill.contrast import Negatives
-from transfer_cli.methods.distill.teacher_outputs import Layout
+from transfer_cli.methods.distill.output_rows import Layout
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words
 from transfer_cli.runs.inputs import PixelInputs

@@ -9,15 +9,15 @@ from pathlib import Path
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.schema import Augment, Experiment
 from transfer_cli.data.sources import load as sources
+from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.precision import choose_precision, time_inference
-from transfer_cli.engine.states import State
 from transfer_cli.engine.stop import Stop
-from transfer_cli.engine.task import Classification
+from transfer_cli.engine.task import task_of
 from transfer_cli.errors import UserError, did_you_mean
 from transfer_cli.models.network import Network, Readout
-from transfer_cli.records.recorder import Recorders, RunStart
+from transfer_cli.records.events import Recorders, RunStart
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.trials import record_trials
 from transfer_cli.runs.backbone import Backbone
@@ -36,7 +36,8 @@ from transfer_cli.strategies.solvers import SOLVERS
 def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> ExtractJob | UnlabelledJob:
     """Everything that the head is fitted with; the backbone is built only where some of its features are missing.
 
-    Raises UserError for what the user's input makes impossible. A head is fitted in seconds: `state` is never there.
+    Raises UserError for what the user's input makes impossible. `state` is always None: nothing is saved while a head
+    is fitted.
     """
     config, labelled = e.strategy, e.dataset.labels == "classes"
     assert isinstance(config, Extract)
@@ -44,7 +45,7 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     machine = open_machine(e)
     pretrained = find_weights(e, machine.seen_weights, reporter)
     images = sources.load(e.dataset, e.seed)
-    task = Classification(images.classes, e.trainer.metric)
+    task = task_of(e, images.classes)
     backbone = Backbone(e, machine, pretrained, task.width, keep_head=not labelled)
     readout = checked_readout(backbone, config)
     compute, reason = _choose_compute(e, machine, pretrained, backbone, readout)
@@ -78,8 +79,8 @@ class ExtractJob:
         features = self._features()
         started = time.perf_counter()
         by_epochs = self.config.solver == "optimizer"
-        lengths = (e.trainer.epochs, features.steps_per_epoch) if by_epochs else (1, 1)
-        recorders.run_starts(RunStart(e, directory, *lengths))
+        epochs, steps = (e.trainer.epochs, features.steps_per_epoch) if by_epochs else (1, 1)
+        recorders.run_starts(RunStart(e, directory, epochs=epochs, steps_per_epoch=steps))
         fitted = SOLVERS[self.config.solver](Fitting(features, e, self.config, m.task, recorders, reporter, stop))
         seconds = time.perf_counter() - started
         record_trials(fitted.trials, directory)
@@ -132,7 +133,7 @@ def checked_readout(backbone: Backbone, config: Extract) -> Readout | None:
     """
     readout = Readout(config.pooling, config.stages) if config.stages or config.pooling != "auto" else None
     if backbone.keep_head or readout is not None or not backbone.is_known():
-        _check(backbone.network, config)
+        _check_readable(backbone.network, config)
     return readout
 
 
@@ -150,7 +151,7 @@ def _choose_compute(
     return Compute(machine.device, chosen), reason
 
 
-def _check(network: Network, config: Extract) -> None:
+def _check_readable(network: Network, config: Extract) -> None:
     """Raises UserError for a network without features, or stages that it does not have."""
     if not network.has_features:
         raise UserError(

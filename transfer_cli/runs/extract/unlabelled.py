@@ -18,7 +18,7 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.files import write_csv
 from transfer_cli.methods.clusters import Clusters, cluster
 from transfer_cli.records import sheet
-from transfer_cli.records.recorder import Recorders
+from transfer_cli.records.events import Recorders
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.backbone import Backbone
 from transfer_cli.runs.finish import Outcome

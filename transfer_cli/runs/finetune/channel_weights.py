@@ -11,7 +11,7 @@ from torch import Tensor
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute
 from transfer_cli.methods.losses import cross_entropy
-from transfer_cli.methods.regularizers import attention_weights, loss_increases
+from transfer_cli.methods.penalties import attention_weights, loss_increases
 from transfer_cli.models.network import Network, has_channels_last
 from transfer_cli.runs.inputs import Inputs
 

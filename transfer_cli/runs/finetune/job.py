@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,27 +13,27 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transfer_cli.config.finetune import HEAD_FIRST_EPOCHS, Finetune, head_first_epochs
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.sources import load as sources
+from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.objective import Objective
-from transfer_cli.engine.states import State
 from transfer_cli.engine.stop import Stop
-from transfer_cli.engine.task import Classification
-from transfer_cli.methods.scores import Scores
+from transfer_cli.engine.task import task_of
 from transfer_cli.models.heads import HeadSpec, attach
 from transfer_cli.models.network import Network
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.activation_caching import choose_inputs
 from transfer_cli.runs.compute import check_batch_of_one, check_validation, choose_training_compute
-from transfer_cli.runs.evaluators import EpochContext
+from transfer_cli.runs.evaluators import Evaluation
 from transfer_cli.runs.finetune.channel_weights import channel_weights
 from transfer_cli.runs.loop_job import LoopJob, Start
 from transfer_cli.runs.machine import open_machine
 from transfer_cli.runs.materials import Materials, open_training_pixels, plan_training
-from transfer_cli.runs.prefix import choose_inputs
 from transfer_cli.runs.pretrained import find_weights
 from transfer_cli.runs.probe import fit_probe, put_head
+from transfer_cli.strategies.extract import Fitted
 from transfer_cli.strategies.finetune import Finetune as FinetuneStrategy
-from transfer_cli.strategies.finetune import what_trains
+from transfer_cli.strategies.finetune import make_trainable
 from transfer_cli.strategies.groups import Rates, parameter_groups
-from transfer_cli.strategies.penalties import ChosenPenalties, Source, chosen_penalties
+from transfer_cli.strategies.regularizers import ChosenRegularizers, Source, chosen_regularizers
 from transfer_cli.strategies.trainable import Trainable
 
 
@@ -40,66 +41,85 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     """Everything that the loop trains with. Raises UserError for what the user's input makes impossible."""
     config = e.strategy
     assert isinstance(config, Finetune)
-    penalties, fits_head = chosen_penalties(config.penalties), head_first_epochs(config) > 0
+    regularizers, head_first = chosen_regularizers(config.regularizers), head_first_epochs(config) > 0
     machine = open_machine(e)
     pretrained = find_weights(e, machine.seen_weights, reporter)
     images = sources.load(e.dataset, e.seed)
     check_validation(e, images)
-    task = Classification(images.classes, e.trainer.metric)
+    task = task_of(e, images.classes)
     plan = plan_training(e, images, pretrained.preprocessing, reporter)
-    network, weights = pretrained.build(task.width, e.seed, drop_path=config.drop_path)
-    head = HeadSpec("probe" if fits_head else "linear", network.feature_width)
-    network = attach(network, head, task.width) if fits_head else network
+    network, loaded = pretrained.build(task.width, e.seed, drop_path=config.drop_path)
+    head = HeadSpec("probe" if head_first else "linear", network.feature_width)
+    network = attach(network, head, task.width) if head_first else network
     network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    source = copy.deepcopy(network) if penalties.compare else None
-    training = what_trains(network, config, plan.epochs)
+    # Before adapters go in.
+    source = copy.deepcopy(network) if regularizers.compare else None
+    training = make_trainable(network, config, plan.epochs)
     groups = parameter_groups(training, Rates(config.layer_decay, config.head_lr, config.lr_rules))
-    timed = FinetuneStrategy(training, Objective(), penalties.ready(training, None))
+    timed = FinetuneStrategy(training, Objective(), regularizers.for_timing(training))
     check_batch_of_one(e, timed, plan, pretrained.preprocessing.crop_pixels)
-    plain = fits_head or penalties.compare
+    plain = head_first or regularizers.compare
     pixels = open_training_pixels(e, images, pretrained, plan, machine, reporter, stop, plain=plain)
     m = Materials(e, machine, pretrained, plan, task, pixels)
-    compute = choose_training_compute(m, timed, weights, groups, state, reporter)
+    compute = choose_training_compute(m, timed, loaded, groups, state, reporter)
     inputs = choose_inputs(m, network, training.boundary, config.cache, compute, reporter, stop)
-    start = partial(_start, config, training, penalties, source)
-    return LoopJob(m, compute, network, weights, groups, inputs, head, start, state, config.sam, config.ema)
+    return LoopJob(
+        materials=m,
+        compute=compute,
+        network=network,
+        loaded=loaded,
+        groups=groups,
+        inputs=inputs,
+        head=head,
+        start=HeadFirst(config, training, regularizers, source),
+        state=state,
+        rho=config.sam,
+        average_decay=config.ema,
+    )
 
 
-def _start(
-    config: Finetune,
-    training: Trainable,
-    penalties: ChosenPenalties,
-    source: Network | None,
-    job: LoopJob,
-    directory: Path | None,
-    reporter: Reporter,
-    stop: Stop,
-) -> Start:
-    """Fit what is to be fitted before the first step: a head (LP-FT), and what penalties compare with."""
-    m, epochs = job.materials, head_first_epochs(config)
-    labels = m.images.labels[m.images.splits["train"]]
-    objective = m.task.objective(config, m.experiment.dataset, labels, m.device)
-    puts_head = job.state is None and epochs > 0
-    if not puts_head and source is None:
-        return Start(FinetuneStrategy(training, objective, penalties.ready(training, None)))
-    fitted = fit_probe(m, job.network, epochs or HEAD_FIRST_EPOCHS, job.compute, directory, reporter, stop)
-    compared = None
-    if source is not None:
-        put_head(source, fitted)
-        compared = Source(source, partial(channel_weights, source, job.inputs, job.compute, job.batch_size))
-    strategy = FinetuneStrategy(training, objective, penalties.ready(training, compared))
-    if not puts_head:
-        return Start(strategy)
-    put_head(job.network, fitted)
-    return Start(strategy, _validated(strategy, job, reporter, stop))
+@dataclass(frozen=True)
+class HeadFirst:
+    """What comes before the first step: a head (LP-FT), where one is asked for, and what regularisers compare with."""
+
+    config: Finetune
+    training: Trainable
+    regularizers: ChosenRegularizers
+    source: Network | None
+    """The network as it was pretrained, where a regulariser compares with it."""
+
+    def __call__(self, job: LoopJob, directory: Path | None, reporter: Reporter, stop: Stop) -> Start:
+        """Fit the head if it is not in a state already; the strategy is complete afterwards."""
+        epochs = head_first_epochs(self.config)
+        replaces_head = job.state is None and epochs > 0
+        fitted = None
+        if replaces_head or self.source is not None:
+            epochs = epochs or HEAD_FIRST_EPOCHS
+            fitted = fit_probe(job.materials, job.network, epochs, job.compute, directory, reporter, stop)
+        strategy = self._strategy(job, fitted)
+        if fitted is None or not replaces_head:
+            return Start(strategy)
+        put_head(job.network, fitted)
+        strategy.train_mode(job.materials.plan.last_epoch)
+        _warn_of_batch_norm(job.network, reporter)
+        evaluation = Evaluation(job.network, job.inputs, job.materials, job.compute, None, stop)
+        return Start(strategy, evaluation.scores("val"))
+
+    def _strategy(self, job: LoopJob, fitted: Fitted | None) -> FinetuneStrategy:
+        m, compared = job.materials, None
+        if self.source is not None and fitted is not None:
+            put_head(self.source, fitted)
+            batch_size = m.experiment.trainer.batch_size
+            weights = partial(channel_weights, self.source, job.inputs, job.compute, batch_size)
+            compared = Source(self.source, weights)
+        labels = m.images.labels[m.images.splits["train"]]
+        objective = m.task.objective(self.config, m.experiment.dataset, labels, m.device)
+        return FinetuneStrategy(self.training, objective, self.regularizers.ready(self.training, compared))
 
 
-def _validated(strategy: FinetuneStrategy, job: LoopJob, reporter: Reporter, stop: Stop) -> Scores | None:
-    """Validation scores of the fitted head in the network that will train."""
-    strategy.train_mode(max(job.materials.plan.epochs - 1, 0))
-    if any(isinstance(layer, _BatchNorm) and layer.training for layer in job.network.modules()):
+def _warn_of_batch_norm(network: Network, reporter: Reporter) -> None:
+    if any(isinstance(layer, _BatchNorm) and layer.training for layer in network.modules()):
         reporter.warn(
             "the head was fitted to features under BatchNorm's stored statistics, and training uses those of batches, "
             "which may undo it: see strategy.batch_norm=frozen"
         )
-    return EpochContext(job.network, job.inputs, job.materials, job.compute, None, stop).scores("val")

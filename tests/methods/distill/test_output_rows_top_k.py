@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.methods.distill.logit_losses import kd
-from transfer_cli.methods.distill.teacher_outputs import compress, expand
+from transfer_cli.methods.distill.output_rows import compress, expand
 
 LOGITS = torch.randn(6, 9, generator=torch.Generator().manual_seed(0)) * 3
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transfer_cli.data.views.draws import order, uniforms
+from transfer_cli.data.views.random_numbers import order, uniforms
 
 N = 20_000
 

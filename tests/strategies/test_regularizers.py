@@ -1,4 +1,4 @@
-"""Penalties on what a step of finetuning sees."""
+"""Regularisers on what a step of finetuning computes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 
 from tests.strategies.networks import batch, finetune, tiny, train
 from transfer_cli.errors import UserError
-from transfer_cli.methods.regularizers import bss
+from transfer_cli.methods.penalties import bss
 from transfer_cli.strategies.finetune import Finetune
-from transfer_cli.strategies.penalties import Penalty, Source, chosen_penalties
+from transfer_cli.strategies.regularizers import Regularizer, Source, chosen_regularizers
 from transfer_cli.strategies.trainable import stage_of
 
 
-def penalties(strategy: Finetune, source: Source | None = None, **blocks: dict[str, Any]) -> dict[str, Penalty]:
-    return chosen_penalties(blocks).ready(strategy.trainable, source)
+def ready(strategy: Finetune, source: Source | None = None, **blocks: dict[str, Any]) -> dict[str, Regularizer]:
+    return chosen_regularizers(blocks).ready(strategy.trainable, source)
 
 
 def loss_of(strategy: Finetune) -> torch.Tensor:
@@ -28,11 +28,11 @@ def loss_of(strategy: Finetune) -> torch.Tensor:
 
 def test_l2_sp_pulls_weights_to_their_start_and_the_head_to_zero() -> None:
     strategy = finetune(tiny(), 1)
-    strategy.penalties = penalties(strategy, l2sp={"alpha": 0.5, "beta": 0.25})
+    strategy.regularizers = ready(strategy, l2sp={"alpha": 0.5, "beta": 0.25})
     network, start = strategy.network, {n: p.detach().clone() for n, p in strategy.network.module.named_parameters()}
     train(strategy, 1)
     with_penalty = torch.autograd.grad(loss_of(strategy), [p for p in network.parameters() if p.requires_grad])
-    strategy.penalties = {}
+    strategy.regularizers = {}
     without = torch.autograd.grad(loss_of(strategy), [p for p in network.parameters() if p.requires_grad])
     names = [name for name, p in network.module.named_parameters() if p.requires_grad]
     assert any(name.startswith("layer4") for name in names)
@@ -47,7 +47,7 @@ def test_bss_looks_at_the_features_before_the_head() -> None:
     strategy = finetune(tiny())
     strategy.network.eval()
     plain = strategy(batch())
-    strategy.penalties = penalties(strategy, bss={"weight": 0.5, "k": 2})
+    strategy.regularizers = ready(strategy, bss={"weight": 0.5, "k": 2})
     shrunk = strategy(batch())
     features = strategy.network.forward_to(len(strategy.network.stages) - 1, batch().inputs)
     torch.testing.assert_close(shrunk.loss - plain.loss, 0.5 * bss(features, 2))
@@ -60,11 +60,11 @@ def test_delta_is_nothing_at_the_start_and_grows_as_features_leave() -> None:
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     plain = loss_of(strategy).item()
     delta = {"weight": 1.0, "stages": ["layer3", "layer4"]}
-    strategy.penalties = penalties(strategy, Source(source, lambda stages: {}), delta=delta)
+    strategy.regularizers = ready(strategy, Source(source, lambda stages: {}), delta=delta)
     assert loss_of(strategy).item() == plain
     train(strategy, 1)
     with_penalty = loss_of(strategy).item()
-    strategy.penalties = {}
+    strategy.regularizers = {}
     assert with_penalty > loss_of(strategy).item()
     assert all(tensor.equal(before[name]) for name, tensor in source.state_dict().items())
 
@@ -76,7 +76,7 @@ def test_channels_count_by_their_attention() -> None:
 
     def loss(weights: dict[str, torch.Tensor]) -> float:
         delta = {"weight": 1.0, "stages": ["layer4"]}
-        strategy.penalties = penalties(strategy, Source(source, lambda stages: weights), delta=delta)
+        strategy.regularizers = ready(strategy, Source(source, lambda stages: weights), delta=delta)
         return loss_of(strategy).item()
 
     channels, uniform = 96, loss({})
@@ -90,10 +90,10 @@ def test_each_sees_its_own_features_alone() -> None:
     strategy.network.eval()
     plain = strategy(batch()).loss
     source = Source(copy.deepcopy(strategy.network), lambda stages: {})
-    strategy.penalties = penalties(strategy, bss={"weight": 0.5, "k": 2})
+    strategy.regularizers = ready(strategy, bss={"weight": 0.5, "k": 2})
     alone = strategy(batch()).loss - plain
     delta = {"weight": 1.0, "stages": ["layer4"]}
-    strategy.penalties = penalties(strategy, source, bss={"weight": 0.5, "k": 2}, delta=delta)
+    strategy.regularizers = ready(strategy, source, bss={"weight": 0.5, "k": 2}, delta=delta)
     together = strategy(batch())
     torch.testing.assert_close(together.loss - plain, alone)
     assert together.parts.keys() == {"objective", "bss", "delta"}
@@ -110,4 +110,4 @@ def test_each_sees_its_own_features_alone() -> None:
 )
 def test_wrong_options_are_named(blocks: dict[str, dict[str, Any]], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        chosen_penalties(blocks)
+        chosen_regularizers(blocks)

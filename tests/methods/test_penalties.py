@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from transfer_cli.methods.regularizers import attention_weights, bss, delta, l2_sp, loss_increases
+from transfer_cli.methods.penalties import attention_weights, bss, delta, l2_sp, loss_increases
 
 
 def test_l2_sp_pulls_back_with_alpha_and_shrinks_the_head_with_beta() -> None:

@@ -1,16 +1,59 @@
-"""What a state is made of: each owner gives its part to be saved, and takes it back."""
+"""What is in a saved state of a training: each part by its name, and who gives it and takes it back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from transfer_cli.engine import optimizers
-from transfer_cli.engine.states import Part
+from transfer_cli.engine.checkpoints import Owner, Part, State
+from transfer_cli.engine.device import Compute
+from transfer_cli.engine.fit import Progress
+from transfer_cli.engine.loop import Trainer
 from transfer_cli.methods.averaging import Average
-from transfer_cli.records.recorder import Recorders
+from transfer_cli.models.network import Network
+from transfer_cli.records.events import Recorders
+
+NETWORK, AVERAGE = "network", "average"
+"""Parts that hold weights: those that train, and their average where one is kept."""
+COMPUTE, RECORDERS = "compute", "recorders"
+
+
+def owners(
+    network: Network,
+    trainer: Trainer,
+    progress: Progress,
+    compute: Compute,
+    recorders: Recorders,
+    learnt: Mapping[str, nn.Module],
+) -> dict[str, Owner]:
+    """All parts of a state by name; `learnt` are modules that train besides the network."""
+    average = trainer.average
+    return {
+        NETWORK: ModuleOwner(network.module),
+        "optimizer": OptimizerOwner(trainer.optimizer),
+        "trainer": trainer,
+        "progress": progress,
+        "random": RandomOwner(compute.device),
+        COMPUTE: compute,
+        RECORDERS: RecordersOwner(recorders),
+        **{name: ModuleOwner(module) for name, module in learnt.items()},
+        **({AVERAGE: AverageOwner(average)} if average else {}),
+    }
+
+
+def saved_precision(state: State) -> str:
+    """At which precision the run computed: a resumed one does not choose again."""
+    return str(state.parts[COMPUTE].values["precision"])
+
+
+def saved_recorders(state: State | None) -> dict[str, Any]:
+    """What each recorder needs to go on, by the name of its class; of a new run nothing."""
+    return {} if state is None else state.parts[RECORDERS].values
 
 
 @dataclass(frozen=True)
@@ -24,7 +67,7 @@ class ModuleOwner:
         return Part(tensors=self.module.state_dict())
 
     def restore(self, part: Part) -> None:
-        """Into the module."""
+        """All of its tensors come back."""
         self.module.load_state_dict(part.tensors)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from transfer_cli.engine.device import Compute
 from transfer_cli.methods.distill.logit_losses import dist, dkd, kd
-from transfer_cli.methods.distill.teacher_outputs import compress, expand
+from transfer_cli.methods.distill.output_rows import compress, expand
 from transfer_cli.models import backbones
 from transfer_cli.models.network import Network
 from transfer_cli.models.taps import forward_taps

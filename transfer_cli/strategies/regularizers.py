@@ -1,6 +1,6 @@
-"""Penalties on top of the classification loss: `PENALTIES` has each under the name of its block of options.
+"""Regularisers beside the classification loss: `REGULARIZERS` has each under the name of its block of options.
 
-A penalty is a dataclass of its options, a function that makes it ready for a network, and a row of the table.
+One is a dataclass of its options, a function that makes it ready for a network, and a row of the table.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from transfer_cli.config.convert import Count, NotNegative, convert
 from transfer_cli.errors import UserError, unknown
-from transfer_cli.methods import regularizers
+from transfer_cli.methods import penalties
 from transfer_cli.methods.adapters import is_adapter
 from transfer_cli.models.network import Network
 from transfer_cli.models.taps import forward_taps
@@ -32,7 +32,7 @@ class ForwardPass:
 
 
 @dataclass(frozen=True)
-class Penalty:
+class Regularizer:
     """What is added to the mean loss of a batch, [], by the features of the stages `taps`; frozen ones show none."""
 
     compute: Callable[[ForwardPass], Tensor]
@@ -45,7 +45,7 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Source:
-    """The network as it was before training, for penalties that compare with it; it never changes."""
+    """The network as it was before training, for regularisers that compare with it; it never changes."""
 
     network: Network
     channel_weights: Callable[[tuple[str, ...]], dict[str, Tensor]]
@@ -60,7 +60,7 @@ class L2Sp:
     beta: NotNegative
 
 
-def _l2_sp(options: L2Sp, training: Trainable, source: Source | None) -> Penalty:
+def _l2_sp(options: L2Sp, training: Trainable, source: Source | None) -> Regularizer:
     """Explicit inductive bias for transfer learning with convolutional networks (Li 2018, arXiv 1802.01483)."""
     if options.alpha > 0 and any(is_adapter(name) for name in training.names):
         raise UserError(
@@ -78,9 +78,9 @@ def _l2_sp(options: L2Sp, training: Trainable, source: Source | None) -> Penalty
         # What has not thawed yet stands at its start.
         named = made.network.module.named_parameters()
         moving = {name: p for name, p in named if name in training.names and p.requires_grad}
-        return regularizers.l2_sp(moving, start, options.alpha, options.beta)
+        return penalties.l2_sp(moving, start, options.alpha, options.beta)
 
-    return Penalty(compute)
+    return Regularizer(compute)
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,15 @@ class Bss:
     k: Count
 
 
-def _bss(options: Bss, training: Trainable, source: Source | None) -> Penalty:
+def _bss(options: Bss, training: Trainable, source: Source | None) -> Regularizer:
     """Catastrophic forgetting meets negative transfer: batch spectral shrinkage (Chen 2019, NeurIPS)."""
     _check_features_change("bss", training)
 
     def compute(made: ForwardPass) -> Tensor:
         features = made.features.get("pool")
-        return _nothing(made) if features is None else options.weight * regularizers.bss(features, options.k)
+        return _nothing(made) if features is None else options.weight * penalties.bss(features, options.k)
 
-    return Penalty(compute, ("pool",))
+    return Regularizer(compute, ("pool",))
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Delta:
     stages: tuple[str, ...]
 
 
-def _delta(options: Delta, training: Trainable, source: Source | None) -> Penalty:
+def _delta(options: Delta, training: Trainable, source: Source | None) -> Regularizer:
     """DELTA: deep learning transfer using feature map with attention (Li 2019, arXiv 1901.09229)."""
     _check_features_change("delta", training)
     taps = _delta_stages(training, options)
@@ -128,9 +128,9 @@ def _delta(options: Delta, training: Trainable, source: Source | None) -> Penalt
             _, theirs = forward_taps(network.eval(), made.activations, names, made.first)
         ours = [made.features[name] for name in names]
         attention = [weights.get(name, _alike(features)) for name, features in zip(names, ours, strict=True)]
-        return options.weight * regularizers.delta(ours, [theirs[name] for name in names], attention)
+        return options.weight * penalties.delta(ours, [theirs[name] for name in names], attention)
 
-    return Penalty(compute, taps)
+    return Regularizer(compute, taps)
 
 
 def _delta_stages(training: Trainable, options: Delta) -> tuple[str, ...]:
@@ -161,50 +161,54 @@ def _check_features_change(name: str, training: Trainable) -> None:
 
 
 @dataclass(frozen=True)
-class PenaltyKind:
-    """One row of the table: the options, the function that makes a penalty of them, and what it needs."""
+class RegularizerKind:
+    """One row of the table: the options, the function that makes a regulariser of them, and what it needs."""
 
     options: type
-    ready: Callable[[Any, Trainable, Source | None], Penalty]
+    ready: Callable[[Any, Trainable, Source | None], Regularizer]
     is_on: Callable[[Any], bool] = lambda options: bool(options.weight > 0)
     compares: bool = False
     """Whether it compares with the source network."""
 
 
-PENALTIES = {
-    "l2sp": PenaltyKind(L2Sp, _l2_sp, is_on=lambda options: options.alpha > 0 or options.beta > 0),
-    "bss": PenaltyKind(Bss, _bss),
-    "delta": PenaltyKind(Delta, _delta, compares=True),
+REGULARIZERS = {
+    "l2sp": RegularizerKind(L2Sp, _l2_sp, is_on=lambda options: options.alpha > 0 or options.beta > 0),
+    "bss": RegularizerKind(Bss, _bss),
+    "delta": RegularizerKind(Delta, _delta, compares=True),
 }
 
 
 @dataclass(frozen=True)
-class ChosenPenalties:
-    """The penalties that a command switches on, each with its options."""
+class ChosenRegularizers:
+    """The regularisers that a command switches on, each with its options."""
 
     options: Mapping[str, Any]
 
     @property
     def compare(self) -> bool:
         """Whether one of them compares with the source network."""
-        return any(PENALTIES[name].compares for name in self.options)
+        return any(REGULARIZERS[name].compares for name in self.options)
 
-    def ready(self, training: Trainable, source: Source | None) -> dict[str, Penalty]:
-        """Each for a network, before its first step; without a source they are good for timing a step alone.
+    def for_timing(self, training: Trainable) -> dict[str, Regularizer]:
+        """Each at the price of a step, without what it compares with.
 
         Raises UserError for options that what trains cannot have.
         """
-        return {name: PENALTIES[name].ready(options, training, source) for name, options in self.options.items()}
+        return self.ready(training, None)
+
+    def ready(self, training: Trainable, source: Source | None) -> dict[str, Regularizer]:
+        """Each for a network, before its first step; `source` is there where one compares with it."""
+        return {name: REGULARIZERS[name].ready(options, training, source) for name, options in self.options.items()}
 
 
-def chosen_penalties(blocks: Mapping[str, Mapping[str, Any]]) -> ChosenPenalties:
+def chosen_regularizers(blocks: Mapping[str, Mapping[str, Any]]) -> ChosenRegularizers:
     """From the blocks of options of strategy=finetune. Raises UserError naming every wrong key."""
     problems: list[str] = []
     found = {}
     for name, block in blocks.items():
-        if name not in PENALTIES:
-            raise unknown("strategy", name, PENALTIES)
-        found[name] = convert(block, PENALTIES[name].options, f"strategy.{name}", problems)
+        if name not in REGULARIZERS:
+            raise unknown("strategy", name, REGULARIZERS)
+        found[name] = convert(block, REGULARIZERS[name].options, f"strategy.{name}", problems)
     if problems:
         raise UserError("\n".join(problems))
-    return ChosenPenalties({name: options for name, options in found.items() if PENALTIES[name].is_on(options)})
+    return ChosenRegularizers({name: options for name, options in found.items() if REGULARIZERS[name].is_on(options)})

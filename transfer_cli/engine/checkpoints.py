@@ -26,7 +26,8 @@ FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 CONTENT = "state.json"
 FORMAT = 2
-KEEP = 2
+NEWEST = 2
+"""How many states are kept besides the best."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Owner(Protocol):
         ...
 
     def restore(self, part: Part) -> None:
-        """Be exactly what gave `part`."""
+        """Be exactly what gave `part`; what was made from it has nothing left to do."""
         ...
 
 
@@ -56,49 +57,65 @@ class State:
     path: Path
     parts: dict[str, Part]
 
-    def restore(self, owners: Mapping[str, Owner]) -> None:
-        """Give every owner its part back."""
-        for name, owner in owners.items():
-            owner.restore(self.parts[name])
 
+@dataclass(frozen=True)
+class Checkpoints:
+    """The states of one run: where they are, and whose parts they hold."""
 
-def next_name(folder: Path) -> str:
-    """The name of the next state to be saved in `folder`."""
-    return f"state-{1 + max((int(path.name.removeprefix('state-')) for path in folder.glob('state-*')), default=0):06d}"
+    folder: Path
+    owners: Mapping[str, Owner]
+    config_hash: str
+    """Of the settings of the run: a state of other settings is none of its states."""
 
+    def next_name(self) -> str:
+        """The name of the next state to be saved."""
+        numbers = [int(path.name.removeprefix("state-")) for path in self.folder.glob("state-*")]
+        return f"state-{1 + max(numbers, default=0):06d}"
 
-def save_state(folder: Path, name: str, owners: Mapping[str, Owner], *, config_hash: str, keep: str | None) -> None:
-    """Write a new state atomically. Raises OSError, leaving nothing half written.
+    def save(self, name: str, best: str | None) -> None:
+        """Write a new state atomically, then delete what is no longer needed.
 
-    `keep` names the state whose weights are the best so far: it stays as long as this one does.
-    """
-    parts = {owner: found.state() for owner, found in owners.items()}
-    content = {
-        "format": FORMAT,
-        "config_hash": config_hash,
-        "keep": keep,
-        "parts": {owner: part.values for owner, part in parts.items()},
-    }
-    folder.mkdir(exist_ok=True)
-    temporary = folder / f".writing-{name}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir()
-        for owner, part in parts.items():
-            if part.tensors:
-                tensors = {key: tensor.detach().contiguous().cpu() for key, tensor in part.tensors.items()}
-                save_file(tensors, temporary / f"{owner}.safetensors")
-        (temporary / CONTENT).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        hashes = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
-        (temporary / MANIFEST).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
-        for file in temporary.iterdir():
-            _fsync(file)
-        fsync_directory(temporary)
-        temporary.rename(folder / name)
-        fsync_directory(folder)
-    except BaseException:
+        `best` names the state whose weights are the best so far: it stays as long as this one does. Raises OSError,
+        leaving nothing half written.
+        """
+        parts = {owner: found.state() for owner, found in self.owners.items()}
+        content = {
+            "format": FORMAT,
+            "config_hash": self.config_hash,
+            "best": best,
+            "parts": {owner: part.values for owner, part in parts.items()},
+        }
+        self.folder.mkdir(exist_ok=True)
+        temporary = self.folder / f".writing-{name}"
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        try:
+            temporary.mkdir()
+            _write(temporary, content, parts)
+            temporary.rename(self.folder / name)
+            fsync_directory(self.folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        prune(self.folder)
+
+    def restore(self, state: State) -> None:
+        """Give every owner its part back."""
+        for name, owner in self.owners.items():
+            owner.restore(state.parts[name])
+
+
+def _write(folder: Path, content: dict[str, Any], parts: Mapping[str, Part]) -> None:
+    """All files of a state, the manifest last, on the disk when this returns."""
+    for name, part in parts.items():
+        if part.tensors:
+            tensors = {key: tensor.detach().contiguous().cpu() for key, tensor in part.tensors.items()}
+            save_file(tensors, folder / f"{name}.safetensors")
+    (folder / CONTENT).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    hashes = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
+    (folder / MANIFEST).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
+    for file in folder.iterdir():
+        _fsync(file)
+    fsync_directory(folder)
 
 
 def newest_valid(folder: Path, config_hash: str) -> tuple[State | None, list[str]]:
@@ -136,25 +153,25 @@ def damage(path: Path) -> str | None:
     return None
 
 
-def load_tensors(path: Path, owner: str) -> dict[str, Tensor]:
+def load_tensors(path: Path, part: str) -> dict[str, Tensor]:
     """The tensors of one part of a state."""
-    return load_file(path / f"{owner}.safetensors")
+    return load_file(path / f"{part}.safetensors")
 
 
 def prune(folder: Path) -> None:
-    """Delete all but the newest states and those whose weights these call best, and what a kill left half written."""
+    """Delete what a kill left half written, and all states but the newest and the best ones that these name."""
     states = sorted(folder.glob("state-*"))
-    keep = {path.name for path in states[-KEEP:]}
-    keep |= {best for path in states[-KEEP:] if (best := _kept_by(path))}
+    keep = {path.name for path in states[-NEWEST:]}
+    keep |= {best for path in states[-NEWEST:] if (best := _best_of(path))}
     for path in [*states, *folder.glob(".writing-*")]:
         if path.name not in keep:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _kept_by(path: Path) -> str | None:
+def _best_of(path: Path) -> str | None:
     """The state that holds the best weights as of this one."""
     try:
-        best = _content(path)["keep"]
+        best = _content(path)["best"]
         return str(best) if best else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

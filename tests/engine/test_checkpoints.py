@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from transfer_cli.engine import states
-from transfer_cli.engine.states import Part
+from transfer_cli.engine import checkpoints
+from transfer_cli.engine.checkpoints import Checkpoints, Part
 from transfer_cli.errors import UserError
 from transfer_cli.files import file_sha256
 
@@ -32,18 +32,19 @@ class Number:
 
 
 def save(folder: Path, number: float, best: str | None = None) -> str:
-    name = states.next_name(folder)
-    states.save_state(folder, name, {"number": Number(number)}, config_hash=SETTINGS, keep=best)
+    states = Checkpoints(folder, {"number": Number(number)}, SETTINGS)
+    name = states.next_name()
+    states.save(name, best)
     return name
 
 
 def newest(folder: Path, settings: str = SETTINGS) -> tuple[float | None, list[str]]:
     """The number of the newest valid state, and the warnings."""
-    state, warnings = states.newest_valid(folder, settings)
+    state, warnings = checkpoints.newest_valid(folder, settings)
     if state is None:
         return None, warnings
     found = Number(0)
-    state.restore({"number": found})
+    Checkpoints(folder, {"number": found}, settings).restore(state)
     return found.value, warnings
 
 
@@ -65,9 +66,9 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path, damage: st
         content[-1] ^= 1
         file.write_bytes(content)
     elif damage == "no manifest":
-        (last / states.MANIFEST).unlink()
+        (last / checkpoints.MANIFEST).unlink()
     else:
-        (last / states.MANIFEST).write_text("" if damage == "empty manifest" else "[1, 2]")
+        (last / checkpoints.MANIFEST).write_text("" if damage == "empty manifest" else "[1, 2]")
     number, warnings = newest(tmp_path)
     assert number == 1
     assert len(warnings) == 1 and last.name in warnings[0]
@@ -82,10 +83,10 @@ def test_a_state_of_other_settings_is_no_state_of_this_run(tmp_path: Path) -> No
 
 def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / save(tmp_path, 1)
-    content = json.loads((path / states.CONTENT).read_text())
-    (path / states.CONTENT).write_text(json.dumps({**content, "format": 1}))
-    hashes = {file.name: file_sha256(file) for file in path.iterdir() if file.name != states.MANIFEST}
-    (path / states.MANIFEST).write_text(json.dumps(hashes))
+    content = json.loads((path / checkpoints.CONTENT).read_text())
+    (path / checkpoints.CONTENT).write_text(json.dumps({**content, "format": 1}))
+    hashes = {file.name: file_sha256(file) for file in path.iterdir() if file.name != checkpoints.MANIFEST}
+    (path / checkpoints.MANIFEST).write_text(json.dumps(hashes))
     with pytest.raises(UserError, match="another version of transfer-run"):
         newest(tmp_path)
 
@@ -95,7 +96,7 @@ def test_prune_keeps_two_and_the_best_and_removes_torn_writes(tmp_path: Path) ->
     for number in (2, 3, 4):
         save(tmp_path, number, best)
     (tmp_path / ".writing-state-000009").mkdir()
-    states.prune(tmp_path)
+    checkpoints.prune(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [best, "state-000003", "state-000004"]
 
 
@@ -105,7 +106,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(states, "_fsync", full_disk)
+    monkeypatch.setattr(checkpoints, "_fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
         save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["state-000001"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from transfer_cli.errors import UserError
-from transfer_cli.methods.distill.teacher_outputs import Layout, compress, expand, split_teachers
+from transfer_cli.methods.distill.output_rows import Layout, compress, expand, split_teachers
 
 LOGITS = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
 FEATURES = {"layer": torch.randn(6, 2, 3, 3).bfloat16(), "pool": torch.randn(6, 4)}
