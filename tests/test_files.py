@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transfer_cli.files import atomic_write_bytes, atomic_write_text, write_json
+from transfer_cli.files import AppendedLines, atomic_write_bytes, atomic_write_text, write_json
 
 
 def test_replaces_a_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -60,3 +60,27 @@ def test_json_keeps_the_order_of_keys_and_has_no_nan(tmp_path: Path) -> None:
 def test_a_file_name_that_is_no_unicode_can_be_written(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"path": os.fsdecode(b"b\xff.jpg")})
     assert "b" in json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["path"]
+
+
+def test_lines_are_in_the_file_once_write_returns(tmp_path: Path) -> None:
+    lines = AppendedLines(tmp_path / "log")
+    assert lines.offset() == 0
+    lines.write("one")
+    assert (tmp_path / "log").read_bytes() == b"one\n"
+    assert lines.offset() == 4
+    lines.flush()
+
+
+def test_lines_behind_the_offset_are_forgotten(tmp_path: Path) -> None:
+    lines = AppendedLines(tmp_path / "log")
+    lines.write("one")
+    offset = lines.offset()
+    lines.write("two")
+    AppendedLines(tmp_path / "log", offset).write("again")
+    assert (tmp_path / "log").read_text() == "one\nagain\n"
+
+
+def test_a_file_cut_shorter_goes_on_after_its_last_whole_line(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"one\ntw")
+    AppendedLines(tmp_path / "log", 1000).write("three")
+    assert (tmp_path / "log").read_text() == "one\nthree\n"

@@ -1,9 +1,10 @@
-"""Packages that are not always there: imported where used, and missing in the user's terms."""
+"""What is imported only where it is used: packages that are not always there, and names of our own tables."""
 
 from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 from transfer_cli.errors import UserError
 
@@ -19,3 +20,9 @@ def need(module: str, extra: str, what: str) -> ModuleType:
         raise UserError(
             f"{what} needs the package {package}, which is not installed: pip install 'transfer-run[{extra}]'."
         ) from None
+
+
+def named(path: str) -> Any:
+    """What a dotted path in one of our own tables names, imported only now. Never for a path that comes from a file."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)

@@ -77,3 +77,32 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str | 
     writer.writerow(columns)
     writer.writerows(rows)
     atomic_write_text(path, text.getvalue())
+
+
+class AppendedLines:
+    """Lines at the end of a file, each with the system once `write` returns: nothing stays in this process."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        """Go on at byte `offset`: what lies behind it belongs to work that is done again, and goes.
+
+        Creates a missing file; one that someone has cut shorter goes on after its last whole line. Raises OSError.
+        """
+        self._path = path
+        with path.open("ab") as file:
+            file.truncate(min(offset, path.stat().st_size))
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+    def write(self, line: str) -> None:
+        """Append a line. Raises OSError."""
+        with self._path.open("ab") as file:
+            file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+
+    def flush(self) -> None:
+        """Return when all lines are on the disk. Raises OSError."""
+        with self._path.open("ab") as file:
+            os.fsync(file.fileno())
+
+    def offset(self) -> int:
+        """Bytes written so far: where a resumed run goes on."""
+        return self._path.stat().st_size

@@ -4,53 +4,53 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from transfer_cli.records.metrics import MetricsLog, read
+from transfer_cli.records.events import EpochEnd, RecorderSetup
+from transfer_cli.records.metrics import NAME, MetricsRecorder, read
+from transfer_cli.records.terminal import Reporter
 
 
-def test_events_come_back_in_order(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "m.jsonl")
-    log.write(step=1, split="train", loss=np.float32(0.5))
-    log.write(step=2, split="val", loss=0.25)
-    log.flush()
-    assert read(log.path) == [{"step": 1, "split": "train", "loss": 0.5}, {"step": 2, "split": "val", "loss": 0.25}]
+def epoch(number: int, **scores: float) -> EpochEnd:
+    return EpochEnd(epoch=number, step=10 * number, splits={"train": {"loss": 0.5}, "val": scores}, learning_rate=0.1)
 
 
-def test_an_event_is_in_the_file_once_write_returns(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "m.jsonl")
-    assert log.offset() == 0
-    log.write(step=1)
-    assert log.offset() == len(log.path.read_bytes()) == len(b'{"step": 1}\n')
+def test_a_line_a_split_in_order_and_the_rate_with_training(tmp_path: Path) -> None:
+    MetricsRecorder(tmp_path / "m.jsonl").epoch_ends(epoch(1, loss=0.25))
+    assert read(tmp_path / "m.jsonl") == [
+        {"step": 10, "epoch": 1, "split": "train", "loss": 0.5, "learning_rate": 0.1},
+        {"step": 10, "epoch": 1, "split": "val", "loss": 0.25},
+    ]
+
+
+def test_parts_of_the_loss_and_the_candidate_are_named(tmp_path: Path) -> None:
+    end = EpochEnd(1, 10, {"train": {"loss": 0.5}}, loss_parts={"kd": 0.25}, candidate={"lr": 0.01})
+    MetricsRecorder(tmp_path / "m.jsonl").epoch_ends(end)
+    assert read(tmp_path / "m.jsonl")[0] == {
+        "step": 10,
+        "epoch": 1,
+        "split": "train",
+        "loss": 0.5,
+        "loss_parts": {"kd": 0.25},
+        "lr": 0.01,
+    }
 
 
 def test_what_is_not_finite_becomes_null(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "m.jsonl")
-    log.write(loss=float("nan"), grad=float("inf"), nested={"x": [float("-inf")]})
-    assert log.path.read_text() == '{"loss": null, "grad": null, "nested": {"x": [null]}}\n'
+    MetricsRecorder(tmp_path / "m.jsonl").epoch_ends(epoch(1, loss=float("nan"), grad=float("inf")))
+    val = read(tmp_path / "m.jsonl")[1]
+    assert val["loss"] is None and val["grad"] is None
 
 
-def test_resume_forgets_what_came_after_the_state(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "m.jsonl")
-    log.write(step=1)
-    offset = log.offset()
-    log.write(step=2)
-    again = MetricsLog.resume(log.path, offset)
-    again.write(step=2, again=True)
-    assert read(log.path) == [{"step": 1}, {"step": 2, "again": True}]
-
-
-def test_resume_creates_a_missing_log(tmp_path: Path) -> None:
-    MetricsLog.resume(tmp_path / "m.jsonl", 0)
-    assert read(tmp_path / "m.jsonl") == []
-
-
-def test_resume_of_a_log_cut_shorter_goes_on_after_the_last_whole_line(tmp_path: Path) -> None:
-    path = tmp_path / "m.jsonl"
-    path.write_bytes(b'{"step": 1}\n{"ste')
-    MetricsLog.resume(path, 1000).write(step=9)
-    assert path.read_bytes() == b'{"step": 1}\n{"step": 9}\n'
+def test_a_resumed_log_has_each_epoch_once(tmp_path: Path) -> None:
+    log = MetricsRecorder(tmp_path / "m.jsonl")
+    log.epoch_ends(epoch(1, loss=1.0))
+    saved = log.state()
+    log.epoch_ends(epoch(2, loss=2.0))
+    setup = RecorderSetup(tmp_path, Reporter(quiet=True), saved)
+    (tmp_path / "m.jsonl").rename(tmp_path / NAME)
+    MetricsRecorder.of_run(setup).epoch_ends(epoch(2, loss=3.0))
+    assert [event["loss"] for event in read(tmp_path / NAME) if event["split"] == "val"] == [1.0, 3.0]
 
 
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:

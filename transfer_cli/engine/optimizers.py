@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from transfer_cli.config.optimizers import OPTIMIZERS, Muon, Optimizer
 from transfer_cli.engine.strategy import ParameterGroup
+from transfer_cli.extras import named
 
 # What an optimizer keeps by group instead of by parameter: LAMB counts its steps so.
 GROUP_STATE = ("step",)
@@ -29,13 +29,10 @@ def build_optimizer(groups: Sequence[ParameterGroup], config: Optimizer, device:
     else:
         torch_groups = [_torch_group(group, config) for group in groups]
     kind = OPTIMIZERS[config.name]
-    module, _, name = kind.path.rpartition(".")
     arguments = {**kind.arguments(config), **kind.fixed}
     if kind.fused:
         arguments["fused"] = device.type in ("cpu", "cuda")
-    optimizer: torch.optim.Optimizer = getattr(importlib.import_module(module), name)(
-        torch_groups, lr=config.lr, **arguments
-    )
+    optimizer: torch.optim.Optimizer = named(kind.path)(torch_groups, lr=config.lr, **arguments)
     return optimizer
 
 

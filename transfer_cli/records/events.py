@@ -1,6 +1,7 @@
 """What hangs on a run: recorders that are told when it starts, of each step, when an epoch and the run end.
 
-A logger, a plot, a pruner is a class of its own; `runs.recorders` lists those of a run.
+A logger, a plot, a pruner is a class of its own; `runs.recorders` lists those of a run. One that appends to a file uses
+`files.AppendedLines` and gives its offset as `state`, so that a resumed run has each line once.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.config.schema import Experiment
+from transfer_cli.records.terminal import Reporter
 
 Scores = Mapping[str, float]
 
@@ -101,8 +103,23 @@ class RunEnd:
         return str(self.summary["status"]) == "completed"
 
 
+@dataclass(frozen=True)
+class RecorderSetup:
+    """What a recorder of a run may start from."""
+
+    directory: Path
+    reporter: Reporter
+    saved: Mapping[str, Any]
+    """What its `state` gave when the state was saved that this run resumes; empty for a new run."""
+
+
 class Recorder:
     """Takes what happens in a run; a recorder says what it does of these, and the rest passes it by."""
+
+    @classmethod
+    def of_run(cls, setup: RecorderSetup) -> Self:
+        """The recorder of a run."""
+        return cls()
 
     def run_starts(self, start: RunStart) -> None:
         """Training begins."""
@@ -149,5 +166,7 @@ class Recorders(Recorder):
 
     def state(self) -> dict[str, Any]:
         """Of those that have one, by the name of the class."""
-        states = {type(recorder).__name__: recorder.state() for recorder in self._recorders}
+        names = [type(recorder).__name__ for recorder in self._recorders]
+        assert len(set(names)) == len(names), "two recorders of one class share a state"
+        states = {name: recorder.state() for name, recorder in zip(names, self._recorders, strict=True)}
         return {name: state for name, state in states.items() if state}

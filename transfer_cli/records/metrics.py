@@ -3,48 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from transfer_cli.files import plain
-from transfer_cli.records.events import EpochEnd, Recorder, RunEnd
+from transfer_cli.files import AppendedLines, plain
+from transfer_cli.records.events import EpochEnd, Recorder, RecorderSetup, RunEnd
 
 Event = dict[str, Any]
 
 
-class MetricsLog:
-    """Appends events to a file. Nothing stays in this process: each event is with the system once `write` returns."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @classmethod
-    def resume(cls, path: Path, offset: int) -> MetricsLog:
-        """Go on at byte `offset`: events behind it belong to work that is done again, and go. Creates a missing file.
-
-        A log that someone has cut shorter goes on after its last whole line.
-        """
-        with path.open("ab") as file:
-            file.truncate(min(offset, path.stat().st_size))
-        with path.open("rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-        return cls(path)
-
-    def write(self, **event: Any) -> None:
-        """Append one event; nan and infinities become null. Raises OSError."""
-        line = json.dumps(plain(event), allow_nan=False) + "\n"
-        with self.path.open("ab") as file:
-            file.write(line.encode("ascii"))
-
-    def flush(self) -> None:
-        """Return when all events are on the disk. Raises OSError."""
-        with self.path.open("ab") as file:
-            os.fsync(file.fileno())
-
-    def offset(self) -> int:
-        """Bytes written so far: what `resume` wants."""
-        return self.path.stat().st_size if self.path.exists() else 0
+NAME = "metrics.jsonl"
 
 
 def read(path: Path) -> list[Event]:
@@ -58,7 +26,12 @@ class MetricsRecorder(Recorder):
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         """`offset`: the bytes of `path` that a resumed run keeps."""
-        self._log = MetricsLog.resume(path, offset)
+        self._lines = AppendedLines(path, offset)
+
+    @classmethod
+    def of_run(cls, setup: RecorderSetup) -> Self:
+        """Going on where the resumed state was saved."""
+        return cls(setup.directory / NAME, **setup.saved)
 
     def epoch_ends(self, end: EpochEnd) -> None:
         """The lines are on the disk when this returns. Raises OSError."""
@@ -69,15 +42,19 @@ class MetricsRecorder(Recorder):
             rest["loss_parts"] = dict(end.loss_parts)
         for split, scores in end.splits.items():
             more = rest if split == "train" else {}
-            self._log.write(step=end.step, epoch=end.epoch, split=split, **scores, **more, **end.candidate)
-        self._log.flush()
+            self._write(step=end.step, epoch=end.epoch, split=split, **scores, **more, **end.candidate)
+        self._lines.flush()
 
     def run_ends(self, end: RunEnd) -> None:
         """The scores on the test split, of the best epoch's weights."""
         if end.completed and end.summary.get("test"):
-            self._log.write(step=end.step, epoch=end.summary["best_epoch"], split="test", **end.summary["test"])
-            self._log.flush()
+            self._write(step=end.step, epoch=end.summary["best_epoch"], split="test", **end.summary["test"])
+            self._lines.flush()
 
     def state(self) -> dict[str, Any]:
         """How long the log is: what a resumed run does again is cut off."""
-        return {"offset": self._log.offset()}
+        return {"offset": self._lines.offset()}
+
+    def _write(self, **event: Any) -> None:
+        """Append one event; nan and infinities become null."""
+        self._lines.write(json.dumps(plain(event), allow_nan=False))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Self
 
-from transfer_cli.records.events import EpochEnd, Recorder, RunEnd, RunStart, Step
+from transfer_cli.records.events import EpochEnd, Recorder, RecorderSetup, RunEnd, RunStart, Step
 from transfer_cli.records.progress import Progress
 from transfer_cli.records.terminal import Reporter
 
@@ -28,6 +28,11 @@ class TerminalRecorder(Recorder):
         self._open = ExitStack()
         self._progress: Progress | None = None
         self._epochs = 0
+
+    @classmethod
+    def of_run(cls, setup: RecorderSetup) -> Self:
+        """Through the reporter of the run."""
+        return cls(setup.reporter)
 
     def run_starts(self, start: RunStart) -> None:
         """The bar appears."""

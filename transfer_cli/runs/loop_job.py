@@ -31,7 +31,7 @@ from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.events import EpochEnd, Recorders, RunStart
 from transfer_cli.records.parameters import write_parameters
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.evaluators import Evaluation, evaluate_epoch
+from transfer_cli.runs.evaluation import Evaluation, evaluate_epoch
 from transfer_cli.runs.finish import Outcome, Outputs
 from transfer_cli.runs.inputs import Inputs
 from transfer_cli.runs.materials import Materials

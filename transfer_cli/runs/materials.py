@@ -25,6 +25,7 @@ from transfer_cli.engine.task import Task
 from transfer_cli.methods.bit_rule import bit_rule
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.evaluators import evaluated_splits
 from transfer_cli.runs.machine import Machine
 from transfer_cli.runs.pretrained import Pretrained
 
@@ -176,6 +177,7 @@ def open_training_pixels(
     gpu = None
     if machine.device.type == "cuda":
         gpu = Gpu(machine.device, cuts_there(plan.augment, pretrained.preprocessing.interpolation))
+    plain = plain or "train" in evaluated_splits()
     requests = pixel_requests(e, images, pretrained.preprocessing, plan.augment, plain=plain)
     opened = open_pixels(e, images, requests, machine.cache, reporter, stop, gpu=gpu)
     _say_images(e, opened, reporter)

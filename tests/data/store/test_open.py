@@ -99,6 +99,15 @@ def test_pixels_are_those_of_decoding_now(
         assert np.array_equal(pixels, opened.store.evaluation(np.array([index]))[0])
 
 
+@pytest.mark.parametrize("where", ["disk", "ram"])
+def test_pixels_that_nobody_requested_are_no_other_images(folder: Path, opening: Opening, where: str) -> None:
+    images = photos(folder)
+    decoded = opening(images, where)
+    unrequested = images.splits["train"][:1]
+    with pytest.raises(AssertionError, match="requested"):
+        decoded.store.batch(unrequested)
+
+
 def test_rows_may_be_spread_over_many_chunks(
     folder: Path, opening: Opening, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from transfer_cli.data.store.device_crops import crop_resize_batch
 from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelRequest
 from transfer_cli.data.store.host import host_views
 from transfer_cli.data.store.protocol import HostPixels, ViewRecipe
-from transfer_cli.data.store.stored import chunks, positions
+from transfer_cli.data.store.stored import Positions, chunks
 from transfer_cli.data.views import colour, geometry
 
 
@@ -40,11 +40,11 @@ def cuts_there(params: Augment, interpolation: str) -> bool:
 class _Held:
     """Pixels of samples on the device, each sample [h, w, 3] wherever it lies."""
 
-    positions: NDArray[np.int64]
+    positions: Positions
     pixels: list[Tensor]
 
-    def of(self, index: int) -> Tensor:
-        return self.pixels[int(self.positions[index])]
+    def of(self, indices: Indices) -> list[Tensor]:
+        return [self.pixels[position] for position in self.positions.of(indices)]
 
 
 class DeviceStore:
@@ -65,15 +65,14 @@ class DeviceStore:
     def batch(self, indices: Indices) -> Tensor:
         """Evaluation pixels on the device, uint8 [B, 3, S, S], channels last in memory."""
         held = self._get(EVALUATION)
-        return torch.stack([held.of(int(index)) for index in indices]).permute(0, 3, 1, 2)
+        return torch.stack(held.of(indices)).permute(0, 3, 1, 2)
 
     def views(self, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, NDArray[np.float32] | None]:
         """Views cut on the device where it can, else on the host: uint8 [B, 3, S, S] and colour maps [B, 3, 4]."""
         if not cuts_there(recipe.augment, recipe.interpolation):
             return host_views(self._pixels, indices, recipe, view)
         params, size, drawn = recipe.augment, recipe.crop_pixels, (recipe.seed, view, indices)
-        held = self._get(TRAINING)
-        sources = [held.of(int(index)) for index in indices]
+        sources = self._get(TRAINING).of(indices)
         heights, widths = (np.array([source.shape[axis] for source in sources]) for axis in (0, 1))
         boxes = geometry.crop_boxes(params, *drawn, widths, heights)
         boxes = np.stack([geometry.edges(box, size) for box in boxes])
@@ -101,7 +100,7 @@ class DeviceStore:
             flat = torch.from_numpy(np.concatenate([array.ravel() for array in arrays])).to(self.device)
             ends = np.cumsum([array.size for array in arrays])
             pixels += [flat[end - array.size : end].view(array.shape) for array, end in zip(arrays, ends, strict=True)]
-        return _Held(positions(request), pixels)
+        return _Held(Positions(request), pixels)
 
 
 def _padded(sources: list[Tensor]) -> Tensor:

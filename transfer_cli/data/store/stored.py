@@ -47,11 +47,11 @@ class RamPixels:
     def __init__(self, source: HostPixels, requests: list[PixelRequest]) -> None:
         """Reads everything from `source` once."""
         self.fingerprint = source.fingerprint
-        self._positions: dict[str, NDArray[np.int64]] = {}
+        self._positions: dict[str, Positions] = {}
         self._evaluation = np.empty((0, 0, 0, 3), np.uint8)
         self._sources: list[Pixels] = []
         for request in requests:
-            self._positions[request.format.name] = positions(request)
+            self._positions[request.format.name] = Positions(request)
             if request.format.name == TRAINING:
                 self._sources = [pixels for chunk in chunks(request.indices) for pixels in source.sources(chunk)]
             elif len(request.indices):
@@ -59,18 +59,25 @@ class RamPixels:
 
     def evaluation(self, indices: Indices) -> Pixels:
         """Evaluation pixels, uint8 [B, S, S, 3]."""
-        return self._evaluation[self._positions[EVALUATION][indices]]
+        return self._evaluation[self._positions[EVALUATION].of(indices)]
 
     def sources(self, indices: Indices) -> list[Pixels]:
         """Training sources, each uint8 [h, w, 3]."""
-        return [self._sources[position] for position in self._positions[TRAINING][indices]]
+        return [self._sources[position] for position in self._positions[TRAINING].of(indices)]
 
 
-def positions(request: PixelRequest) -> NDArray[np.int64]:
-    """The position of each requested sample among these, by its index; -1 for others."""
-    where = np.full(int(request.indices.max(initial=-1)) + 1, -1, np.int64)
-    where[request.indices] = np.arange(len(request.indices))
-    return where
+class Positions:
+    """Where each requested sample lies among the requested ones."""
+
+    def __init__(self, request: PixelRequest) -> None:
+        self._indices = request.indices
+
+    def of(self, indices: Indices) -> NDArray[np.int64]:
+        """The positions of samples, every one of them requested."""
+        found = np.searchsorted(self._indices, indices)
+        there = self._indices[np.minimum(found, len(self._indices) - 1)] == indices if len(self._indices) else False
+        assert np.all(there), "pixels of samples that were not requested"
+        return found
 
 
 def chunks(indices: Indices) -> list[Indices]:

@@ -22,7 +22,7 @@ from transfer_cli.models.network import Network
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.activation_caching import choose_inputs
 from transfer_cli.runs.compute import check_batch_of_one, check_validation, choose_training_compute
-from transfer_cli.runs.evaluators import Evaluation
+from transfer_cli.runs.evaluation import Evaluation
 from transfer_cli.runs.finetune.channel_weights import channel_weights
 from transfer_cli.runs.loop_job import LoopJob, Start
 from transfer_cli.runs.machine import open_machine
