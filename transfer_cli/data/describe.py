@@ -25,8 +25,8 @@ def describe(decoded: DecodedSet) -> dict[str, Any]:
         "images_of_class": {split: dict(zip(images.classes, row, strict=True)) for split, row in counts.items()},
         "skipped": [{"file": images.ids[index], "reason": reason} for index, reason in decoded.skipped.items()],
         "store": decoded.store.where,
-        # Sets without files are the same every time, and reading them all would delay every start.
-        "fingerprints": _fingerprints(decoded) if images.files else None,
+        # What never changes needs none, and reading it all would delay every start.
+        "fingerprints": _fingerprints(decoded) if images.may_change else None,
     }
 
 

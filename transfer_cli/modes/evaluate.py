@@ -53,7 +53,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     requests = [PixelRequest(formats.evaluation(trained.preprocessing), indices)]
     opened = open_pixels(experiment, images, requests, cache, reporter, stop)
     images, indices = opened.images, opened.images.splits[experiment.split]
-    now = {experiment.split: opened.store.fingerprint(indices)} if images.files else None
+    now = {experiment.split: opened.store.fingerprint(indices)} if images.may_change else None
     own = dataset == replace(saved.dataset, store=dataset.store) and seed == saved.seed
     if own and changed_since(directory / "dataset.json", {"fingerprints": now}):
         reporter.warn(

@@ -31,6 +31,8 @@ class ImageSet:
     """What the user should be warned of."""
     files: bool
     """Whether `read` decodes files (slow, worth worker processes)."""
+    may_change: bool = True
+    """Whether another run may find other images under the same names."""
     weights: NDArray[np.float32] | None = None
     """Weight of each sample in the loss where the set says so, float32 [N]; 1 on average over "train"."""
     encoded: EncodedImages | None = None

@@ -100,6 +100,8 @@ class Listing:
     """The encoded images, or what determines generated ones; None where pixels are in memory."""
     notes: tuple[str, ...] = ()
     """What the user should be warned of."""
+    published: bool = False
+    """Whether its images are the same everywhere and always, as those of a package are; a user's own may change."""
 
 
 def read_pixels(pixels: NDArray[np.uint8], index: int) -> Image.Image:

@@ -29,6 +29,7 @@ def load(dataset: Dataset) -> Listing:
         splits={"train": np.arange(len(greys))},
         read=partial(read_pixels, greys),
         prefix="digits/",
+        published=True,
     )
 
 

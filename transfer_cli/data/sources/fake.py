@@ -38,6 +38,7 @@ def load(dataset: Dataset) -> Listing:
         read=partial(_read, classes),
         prefix="fake/",
         encoded=_Generated(classes),
+        published=True,
     )
 
 

@@ -68,6 +68,7 @@ def load(dataset: Dataset, seed: int) -> ImageSet:
         read=listing.read,
         notes=(*listing.notes, *_case_notes(listing.classes), *notes),
         files=listing.files,
+        may_change=not listing.published,
         weights=weights,
         encoded=listing.encoded,
     )

@@ -169,7 +169,8 @@ def _join(name: str, root: str, classes: tuple[str, ...], found: dict[str, tuple
     samples = [samples for samples, _ in found.values()]
     if isinstance(samples[0], np.ndarray):
         keys = [f"{split}/{index}" for split, indices in splits.items() for index in range(len(indices))]
-        return Listing(classes, keys, labels, splits, partial(read_pixels, np.concatenate(samples)), prefix=f"{name}/")
+        read = partial(read_pixels, np.concatenate(samples))
+        return Listing(classes, keys, labels, splits, read, prefix=f"{name}/", published=True)
     keys = [os.path.relpath(file, root) for files in samples for file in files]
     images = ImageFiles(root, keys)
     return Listing(
