@@ -152,6 +152,8 @@ def _dispatch(argv: list[str]) -> int:
             compose(source, Overrides())
         return _ask_hydra(source, argv)
     overrides = parse_overrides(args.overrides)
+    if args.multirun and (args.cfg or args.info):
+        raise UserError("--cfg and --info are about one run; leave -m out, and name one value for each key.")
     if args.multirun:
         return _sweep(source, overrides)
     for word in overrides.of("hydra"):

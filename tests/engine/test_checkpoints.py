@@ -115,3 +115,26 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 def test_no_states_is_no_error(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)
     assert newest(tmp_path) == (None, [])
+
+
+def test_a_copy_under_another_name_is_no_state(tmp_path: Path) -> None:
+    first = save(tmp_path, 1)
+    for name in (f"{first} (copy)", f"{first}.bak", "state-abc"):
+        shutil.copytree(tmp_path / first, tmp_path / name)
+    assert save(tmp_path, 2) == "state-000002"
+    assert newest(tmp_path) == (2, [])
+
+
+@pytest.mark.parametrize("content", ["manifest", "tensors"])
+def test_a_manifest_must_name_what_a_state_needs(tmp_path: Path, content: str) -> None:
+    save(tmp_path, 1)
+    last = tmp_path / save(tmp_path, 2)
+    if content == "manifest":
+        (last / checkpoints.MANIFEST).write_text("{}")
+    else:
+        (last / "number.safetensors").unlink()
+        hashes = {checkpoints.CONTENT: file_sha256(last / checkpoints.CONTENT)}
+        (last / checkpoints.MANIFEST).write_text(json.dumps(hashes))
+    number, warnings = newest(tmp_path)
+    assert number == 1
+    assert "missing" in warnings[0]

@@ -194,3 +194,22 @@ def test_evaluate_tells_of_a_split_that_is_no_longer_the_same(command: Command, 
     grown = command(*words)
     assert grown.code == 0, grown.err
     assert "split test holds other images" in grown.out + grown.err
+
+
+@pytest.mark.parametrize("words", [["++seed=1"], ["seed=1"], ["dataset.test_fraction=0.5"]])
+def test_evaluation_says_that_a_split_cut_otherwise_was_trained_on(
+    command: Command, tmp_path: Path, words: list[str]
+) -> None:
+    random = np.random.default_rng(0)
+    for label in ("a", "b"):
+        for number in range(20):
+            file = tmp_path / "photos" / label / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(file)
+    tiny = [word for word in TINY if not word.startswith("dataset")]
+    assert command(*tiny, "dataset=folder", f"dataset.path={tmp_path}/photos", "name=one").code == 0
+    same = command("mode=evaluate", "run=outputs/runs/one", "trainer.device=cpu")
+    assert same.code == 0 and "trained on" not in same.out
+    other = command("mode=evaluate", "run=outputs/runs/one", "trainer.device=cpu", *words)
+    assert other.code == 0, other.err
+    assert "were trained on" in other.out

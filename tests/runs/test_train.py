@@ -17,6 +17,7 @@ from transfer_cli.records import metrics
 from transfer_cli.records.summary import KEYS
 
 Command = Callable[..., Ended]
+RUNS = Path("outputs/runs")
 
 
 def same_result(one: Path, other: Path) -> bool:
@@ -196,3 +197,11 @@ def test_folders_in_three_layouts_with_odd_images(command: Command, tmp_path: Pa
     assert json.loads((run / "model.json").read_text())["classes"] == ["dark", "light é"]
     counts = {"split": (20, 20, 20)}.get(layout, (12, 4, 4))
     assert f"{counts[0]} train, {counts[1]} val, {counts[2]} test" in ended.out
+
+
+def test_a_run_that_was_continued_can_be_repeated(command: Command) -> None:
+    assert command(*TINY, "name=one").code == 0
+    (RUNS / "one" / "summary.json").unlink()
+    assert command(*TINY, f"resume={RUNS}/one").code == 0
+    assert command(f"--config-path={RUNS}/one", "name=again").code == 0
+    assert same_result(RUNS / "one", RUNS / "again")

@@ -91,3 +91,19 @@ def test_a_user_error_of_one_job_is_found_before_any_starts(command: Command) ->
     assert ended.code == 2
     assert "strategy.label_smoothing=2" in ended.err
     assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["strategy.l2sp.alpha=0,-1"], "strategy.l2sp.alpha=-1"),
+        (["+strategy.l3sp.alpha=0,1"], "strategy.l3sp: no such key. Did you mean strategy.l2sp?"),
+    ],
+)
+def test_a_wrong_regulariser_is_found_before_the_first_job(
+    command: Callable[..., Ended], words: list[str], says: str
+) -> None:
+    ended = command("-m", *TINY, "name=wrong", *words)
+    assert ended.code == 2, ended.out + ended.err
+    assert says in ended.err
+    assert not Path("outputs").exists()

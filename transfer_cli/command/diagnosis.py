@@ -29,6 +29,8 @@ def accepted_but_meaningless(overrides: Overrides, groups: dict[str, list[str]])
                 "a run goes, -m makes a sweep, hydra/launcher=<launcher> chooses where its jobs run, and "
                 "--config-dir=<folder> adds options of your own."
             )
+        elif override.is_delete() and key not in groups:
+            problems.append(f"{override.input_line}: a key cannot be left out. Leave the word out to keep its value.")
         elif key == "hydra/launcher" and isinstance(value, str) and value not in LAUNCHERS:
             problems.append(f"{override.input_line}: no such launcher.{did_you_mean(value, LAUNCHERS)}")
         elif key in groups and isinstance(value, str) and ".." in value.split("/"):

@@ -36,11 +36,11 @@ class Overrides:
         return any(key == name or key.startswith(f"{name}.") for name in named)
 
     def of(self, *groups: str) -> list[str]:
-        """The arguments that set something in these groups, or choose one of their options, as they were typed."""
+        """The arguments that set one of these keys or something in these groups, or choose an option, as typed."""
         return [
             override.input_line or ""
             for override in self.parsed
-            if any(named.split(".")[0] in groups for named in _named(override))
+            if any(named == group or named.startswith(f"{group}.") for named in _named(override) for group in groups)
         ]
 
     @property

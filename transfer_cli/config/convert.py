@@ -114,7 +114,14 @@ def _convert_dataclass(value: Any, wanted: Any, key: str, problems: Problems, do
         done = {**done, rest: {str(name): value[name] for name in extras if isinstance(value[name], dict)}}
         extras = [name for name in extras if not isinstance(value[name], dict)]
     for extra in extras:
-        problems.append(f"{prefix}{extra}: no such key.{did_you_mean(str(extra), fields, prefix)}")
+        if rest is None:
+            problems.append(f"{prefix}{extra}: no such key.{did_you_mean(str(extra), fields, prefix)}")
+        else:
+            hint = did_you_mean(str(extra), fields, prefix)
+            problems.append(
+                f"{prefix}{extra}={_shown(value[extra])}: no such key; a group of keys is set one by one, as "
+                f"{prefix}{extra}.<key>=<value>.{hint}"
+            )
     arguments = dict(done)
     for name, field in fields.items():
         if name in done:
@@ -240,7 +247,7 @@ def _shown(value: Any) -> str:
 
 
 Positive = Annotated[float, MoreThan(0)]
-NotNegative = Annotated[float, Between(0)]
+NotNegative = Annotated[float, Between(0, BEYOND_USE)]
 Fraction = Annotated[float, Between(0, 1)]
 Share = Annotated[float, MoreThan(0, 1)]
 Count = Annotated[int, Between(1, BEYOND_USE)]

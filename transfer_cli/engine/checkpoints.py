@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,16 +17,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from transfer_cli.errors import UserError
 from transfer_cli.files import file_sha256, fsync_directory
+from transfer_cli.models.tensors import write_tensors
 
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 CONTENT = "state.json"
 FORMAT = 2
+_NAME = re.compile(r"state-\d{6}")
 NEWEST = 2
 """How many states are kept besides the best."""
 
@@ -69,7 +72,7 @@ class Checkpoints:
 
     def next_name(self) -> str:
         """The name of the next state to be saved."""
-        numbers = [int(path.name.removeprefix("state-")) for path in self.folder.glob("state-*")]
+        numbers = [int(path.name.removeprefix("state-")) for path in states_in(self.folder)]
         return f"state-{1 + max(numbers, default=0):06d}"
 
     def save(self, name: str, best: str | None) -> None:
@@ -83,6 +86,7 @@ class Checkpoints:
             "format": FORMAT,
             "config_hash": self.config_hash,
             "best": best,
+            "tensors": [owner for owner, part in parts.items() if part.tensors],
             "parts": {owner: part.values for owner, part in parts.items()},
         }
         self.folder.mkdir(exist_ok=True)
@@ -108,8 +112,7 @@ def _write(folder: Path, content: dict[str, Any], parts: Mapping[str, Part]) -> 
     """All files of a state, the manifest last, on the disk when this returns."""
     for name, part in parts.items():
         if part.tensors:
-            tensors = {key: tensor.detach().contiguous().cpu() for key, tensor in part.tensors.items()}
-            save_file(tensors, folder / f"{name}.safetensors")
+            write_tensors(folder / f"{name}.safetensors", part.tensors)
     (folder / CONTENT).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     hashes = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
     (folder / MANIFEST).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
@@ -125,20 +128,25 @@ def newest_valid(folder: Path, config_hash: str) -> tuple[State | None, list[str
     UserError for states of an earlier version of the program.
     """
     warnings: list[str] = []
-    for path in sorted(folder.glob("state-*"), reverse=True):
+    for path in reversed(states_in(folder)):
         problem = damage(path)
         if problem is None:
             content = _content(path)
             if content.get("format") != FORMAT:
                 raise UserError(
-                    f"{path}: this state is of another version of transfer-run. Finish the run with that version, or "
-                    "start it again under another name."
+                    f"{path}: this state is of another version of transfer-run. Finish the run with that version, "
+                    f"start it again under another name, or remove {folder.parent}."
                 )
             if content["config_hash"] == config_hash:
                 return _load(path, content), warnings
             problem = "it was saved by a run with other settings"
         warnings.append(f"{path}: {problem}; going back to the state before it")
     return None, warnings
+
+
+def states_in(folder: Path) -> list[Path]:
+    """All states by their own names, the oldest first; copies that someone made under others are none."""
+    return sorted(path for path in folder.glob("state-*") if _NAME.fullmatch(path.name))
 
 
 def damage(path: Path) -> str | None:
@@ -148,6 +156,10 @@ def damage(path: Path) -> str | None:
         for name, expected in hashes.items():
             if file_sha256(path / Path(name).name) != expected:
                 return f"{name} does not match its checksum"
+        content = _content(path)
+        expected_files = {CONTENT, *(f"{name}.safetensors" for name in content.get("tensors", ()))}
+        if content.get("format") == FORMAT and not expected_files <= hashes.keys():
+            return "files are missing"
     except (OSError, ValueError, AttributeError) as error:
         return f"incomplete or unreadable ({type(error).__name__})"
     return None
@@ -160,7 +172,7 @@ def load_tensors(path: Path, part: str) -> dict[str, Tensor]:
 
 def prune(folder: Path) -> None:
     """Delete what a kill left half written, and all states but the newest and the best ones that these name."""
-    states = sorted(folder.glob("state-*"))
+    states = states_in(folder)
     keep = {path.name for path in states[-NEWEST:]}
     keep |= {best for path in states[-NEWEST:] if (best := _best_of(path))}
     for path in [*states, *folder.glob(".writing-*")]:

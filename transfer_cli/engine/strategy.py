@@ -29,7 +29,7 @@ class StepResult(NamedTuple):
     loss: Tensor
     logits: Tensor
     parts: dict[str, Tensor] = {}  # noqa: RUF012 - never changed
-    """The named parts of the loss, [] each, detached and before their weights; none where it is one term."""
+    """The named parts of the loss, [] each, detached, with their weights: together they are the loss."""
 
 
 class Strategy(Protocol):

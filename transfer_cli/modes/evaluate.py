@@ -19,21 +19,23 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources import load as sources
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
+from transfer_cli.data.store.open import DecodedSet
 from transfer_cli.engine.evaluation import BATCH_SIZE, evaluate
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Classification
 from transfer_cli.errors import EXIT_OK, UserError, nearest
 from transfer_cli.files import write_json
+from transfer_cli.methods.scores import Scores
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.materials import open_pixels, worker_count
-from transfer_cli.runs.saved_model import load_trained, warn_of_unread
+from transfer_cli.runs.saved_model import Trained, load_trained, warn_of_unread
 
 
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """Print the scores of one split and write them to `evaluation.json` in the run directory."""
     assert experiment.run is not None
-    directory = Path(experiment.run)
+    directory, split = Path(experiment.run), experiment.split
     saved = saved_experiment(directory)
     dataset = _dataset(experiment.dataset, saved.dataset, overrides)
     seed = experiment.seed if overrides.names("seed") else saved.seed
@@ -41,43 +43,67 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     images = sources.load(dataset, seed)
     if not images.classes:
         raise UserError(f"run={directory}: its images have no labels to compare with; name a data set that has.")
-    indices = images.splits[experiment.split]
-    if len(indices) == 0:
-        raise UserError(f"split={experiment.split}: {images.name} has no such images.")
-    reporter = Reporter(quiet=experiment.quiet)
+    if len(images.splits[split]) == 0:
+        raise UserError(f"split={split}: {images.name} has no such images.")
+    reporter, stop = Reporter(quiet=experiment.quiet), Stop()
     warn_of_unread(overrides, reporter)
     # Each image is used once: nothing is gained by holding them all.
     store = dataset.store if dataset.store in ("disk", "stream") else "auto"
-    experiment = replace(experiment, dataset=replace(dataset, store=store))
-    cache, stop = open_cache(experiment.cache_dir, experiment.cache_size), Stop()
-    requests = [PixelRequest(formats.evaluation(trained.preprocessing), indices)]
-    opened = open_pixels(experiment, images, requests, cache, reporter, stop)
-    images, indices = opened.images, opened.images.splits[experiment.split]
-    now = {experiment.split: opened.store.fingerprint(indices)} if images.may_change else None
-    own = dataset == replace(saved.dataset, store=dataset.store) and seed == saved.seed
-    if own and changed_since(directory / "dataset.json", {"fingerprints": now}):
-        reporter.warn(
-            f"split {experiment.split} holds other images than when the model was trained; where splits were cut from "
-            "a folder that has changed since, some of them may have been trained on"
-        )
-    if len(indices) == 0:
-        raise UserError(f"split={experiment.split}: none of the images of {images.name} can be decoded.")
-    batches = OrderedBatches(
-        Samples(images, opened.store, trained.preprocessing, experiment.augment, seed),
-        indices,
-        batch_size=BATCH_SIZE[trained.compute.device.type],
-        workers=worker_count(experiment, opened.store),
-    )
-    relabelled = _relabelled(batches, _as_trained(images, trained.classes))
-    task = Classification(trained.classes, saved.trainer.metric)
-    values = evaluate(trained.network, relabelled, task, trained.compute, trained.to_device, stop)
-    assert values is not None
-    report = {"dataset": asdict(dataset), "split": experiment.split, "images": len(indices), **values}
+    e = replace(experiment, dataset=replace(dataset, store=store), seed=seed)
+    cache = open_cache(e.cache_dir, e.cache_size)
+    requests = [PixelRequest(formats.evaluation(trained.preprocessing), images.splits[split])]
+    decoded = open_pixels(e, images, requests, cache, reporter, stop)
+    _warn_of_other_images(directory, saved, e, decoded, reporter)
+    values = _scores(e, trained, decoded, saved.trainer.metric, stop)
+    count = len(decoded.images.splits[split])
+    report = {"dataset": asdict(dataset), "split": split, "images": count, **values}
     write_json(directory / "evaluation.json", report)
-    title = f"{directory.name} on {images.name}, split {experiment.split}, {len(indices):,} images"
+    title = f"{directory.name} on {images.name}, split {split}, {count:,} images"
     reporter.table(title, ["metric", "value"], [[name, repr(value)] for name, value in values.items()])
     reporter.result(directory)
     return EXIT_OK
+
+
+def _scores(e: Experiment, trained: Trained, decoded: DecodedSet, metric: str, stop: Stop) -> Scores:
+    images, indices = decoded.images, decoded.images.splits[e.split]
+    if len(indices) == 0:
+        raise UserError(f"split={e.split}: none of the images of {images.name} can be decoded.")
+    batches = OrderedBatches(
+        Samples(images, decoded.store, trained.preprocessing, e.augment, e.seed),
+        indices,
+        batch_size=BATCH_SIZE[trained.compute.device.type],
+        workers=worker_count(e, decoded.store),
+    )
+    relabelled = _relabelled(batches, _as_trained(images, trained.classes))
+    task = Classification(trained.classes, metric)
+    values = evaluate(trained.network, relabelled, task, trained.compute, trained.to_device, stop)
+    assert values is not None
+    return values
+
+
+def _warn_of_other_images(
+    directory: Path, saved: Experiment, e: Experiment, decoded: DecodedSet, reporter: Reporter
+) -> None:
+    """Warn where a split is not what it was in training, so that the model may have been trained on its images."""
+    images, indices = decoded.images, decoded.images.splits[e.split]
+    if e.dataset == replace(saved.dataset, store=e.dataset.store) and e.seed == saved.seed:
+        now = {e.split: decoded.store.fingerprint(indices)} if images.may_change else None
+        if changed_since(directory / "dataset.json", {"fingerprints": now}):
+            reporter.warn(
+                f"split {e.split} holds other images than when the model was trained; where splits were cut from a "
+                "folder that has changed since, some of them may have been trained on"
+            )
+        return
+    if (e.dataset.name, e.dataset.path, e.dataset.hub) != (saved.dataset.name, saved.dataset.path, saved.dataset.hub):
+        return
+    before = sources.load(saved.dataset, saved.seed)
+    learnt = {before.ids[index] for index in before.splits["train"]}
+    seen = sum(images.ids[index] in learnt for index in indices)
+    if seen and e.split != "train":
+        reporter.warn(
+            f"{seen:,} of the {len(indices):,} images of split {e.split} were trained on: the words of the command cut "
+            "the splits of this data set otherwise than the run did"
+        )
 
 
 def _dataset(composed: Dataset, saved: Dataset, overrides: Overrides) -> Dataset:

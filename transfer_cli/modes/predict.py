@@ -55,7 +55,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     files = image_files(source) if source.is_dir() else [source]
     if not files:
         raise UserError(f"input={source}: no image files in this folder.")
-    warn_of_unread(overrides, reporter)
+    warn_of_unread(overrides, reporter, "dataset", "seed", "split")
     trained = load_trained(directory, experiment)
     images = Images(files, trained.preprocessing, BATCH_SIZE[trained.compute.device.type], reporter)
     # Nothing readable must be found before the network sees an empty list.

@@ -54,7 +54,7 @@ class EpochEnd:
     """`train`: running means of the epoch; `val`: what chooses the best epoch; any other evaluation by its name."""
     learning_rate: float | None = None
     loss_parts: Mapping[str, float] = field(default_factory=dict)
-    """Mean over the epoch of each named part of the training loss, before its weight."""
+    """Mean over the epoch of each named part of the training loss, with its weight: together they are the loss."""
     images_per_second: float = 0.0
     is_best: bool = False
     candidate: Mapping[str, float] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from transfer_cli.cache.entries import Key
@@ -21,6 +21,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.files import file_sha256
 from transfer_cli.models.network import Network
 from transfer_cli.models.published import published_classes
+from transfer_cli.models.tensors import write_tensors
 from transfer_cli.records.summary import version
 from transfer_cli.runs.machine import Machine
 from transfer_cli.runs.pretrained import Pretrained
@@ -93,7 +94,7 @@ class Backbone:
 def _write(folder: Path, network: Network) -> None:
     path = network.classifier
     rest = {name: t for name, t in network.module.state_dict().items() if not name.startswith(f"{path}.")}
-    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in rest.items()}, folder / TENSORS)
+    write_tensors(folder / TENSORS, rest)
     names = dict(network.module.named_parameters())
     count = sum(p.numel() for name, p in names.items() if not name.startswith(f"{path}."))
     (folder / FACTS).write_text(json.dumps({"classifier": path, "parameters": count}), encoding="utf-8")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from transfer_cli.command.overrides import Overrides
@@ -22,6 +21,7 @@ from transfer_cli.models import backbones, weights
 from transfer_cli.models.heads import HeadSpec, attach
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.models.tensors import write_tensors
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.materials import Materials
 
@@ -49,7 +49,7 @@ def save_trained(
 ) -> None:
     """Write weights (the plain architecture's, with `head` as its classifier) and description, each atomically."""
     temporary = directory / f".{WEIGHTS}.writing"
-    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary)
+    write_tensors(temporary, tensors)
     os.replace(temporary, directory / WEIGHTS)
     fsync_directory(directory)
     model = materials.pretrained.model
@@ -101,9 +101,16 @@ def build_trained(run: Path, about: Description, image_size: int) -> Network:
     return network
 
 
-def warn_of_unread(overrides: Overrides, reporter: Reporter) -> None:
-    """Warn of words of the command that say how a model is trained: what uses a trained one does not read them."""
-    for word in overrides.of("model", "image_size", "strategy", "optimizer", "scheduler", "augment", "experiment"):
+_OF_TRAINING = (
+    *("model", "image_size", "strategy", "optimizer", "scheduler", "augment", "experiment", "name"),
+    *("trainer.epochs", "trainer.steps", "trainer.batch_size", "trainer.accumulate", "trainer.clip_grad"),
+    *("trainer.patience", "trainer.metric", "trainer.compile"),
+)
+
+
+def warn_of_unread(overrides: Overrides, reporter: Reporter, *more: str) -> None:
+    """Warn of words that say how a model is trained, and of `more` groups and keys that this mode does not read."""
+    for word in overrides.of(*_OF_TRAINING, *more):
         reporter.warn(f"{word}: has no effect; the model is used as its run left it")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -106,7 +107,9 @@ PREPARE: dict[str, Callable[[Experiment, Reporter, Stop, State | None], Job]] = 
 def _write_description(directory: Path, m: Materials, reporter: Reporter) -> None:
     e = m.experiment
     (directory / rundir.SUMMARY).unlink(missing_ok=True)
-    atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(to_dict(e), sort_keys=False, allow_unicode=True))
+    # How this process was told to go on is no setting of the run: whoever repeats it starts anew.
+    values = to_dict(replace(e, resume="never"))
+    atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     write_json(directory / "environment.json", environment(e.seed, devices.device_name(m.device)))
     dataset = describe(m.pixels)
     changed = changed_since(directory / "dataset.json", dataset)

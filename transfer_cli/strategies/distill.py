@@ -38,13 +38,14 @@ class Distill(nn.Module):
         self.loss.train()
 
     def forward(self, batch: Batch) -> StepResult:
-        """The loss of one batch, with the value of each term."""
+        """The loss of one batch, with the share of each term in it."""
         assert batch.teacher is not None
         student = self._student(batch)
         teacher = split_teachers(batch.teacher, self.layouts)
         indices = None if batch.negatives is None else batch.indices.to(batch.negatives.device)
         loss, terms = self.loss(student, teacher, batch.labels, indices, batch.negatives)
-        return StepResult(loss, student.logits, terms)
+        parts = {name: self.loss.weights[name] * value for name, value in terms.items()}
+        return StepResult(loss, student.logits, parts)
 
     def _student(self, batch: Batch) -> Outputs:
         stages = self.loss.student_stages

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.config.convert import Count, NotNegative, convert
-from transfer_cli.errors import UserError, unknown
+from transfer_cli.errors import UserError, did_you_mean, unknown
 from transfer_cli.methods import penalties
 from transfer_cli.methods.adapters import is_adapter
 from transfer_cli.models.network import Network
@@ -201,14 +201,15 @@ class ChosenRegularizers:
         return {name: REGULARIZERS[name].ready(options, training, source) for name, options in self.options.items()}
 
 
-def chosen_regularizers(blocks: Mapping[str, Mapping[str, Any]]) -> ChosenRegularizers:
-    """From the blocks of options of strategy=finetune. Raises UserError naming every wrong key."""
+def chosen_regularizers(blocks: Mapping[str, Mapping[str, Any]], key: str = "strategy") -> ChosenRegularizers:
+    """From the blocks of options of strategy=finetune, which lie at `key`. Raises UserError naming every wrong key."""
     problems: list[str] = []
     found = {}
     for name, block in blocks.items():
-        if name not in REGULARIZERS:
-            raise unknown("strategy", name, REGULARIZERS)
-        found[name] = convert(block, REGULARIZERS[name].options, f"strategy.{name}", problems)
+        if name in REGULARIZERS:
+            found[name] = convert(block, REGULARIZERS[name].options, f"{key}.{name}", problems)
+        else:
+            problems.append(f"{key}.{name}: no such key.{did_you_mean(name, REGULARIZERS, f'{key}.')}")
     if problems:
         raise UserError("\n".join(problems))
     return ChosenRegularizers({name: options for name, options in found.items() if REGULARIZERS[name].is_on(options)})

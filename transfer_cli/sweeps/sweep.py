@@ -25,6 +25,11 @@ def run_sweep(source: ConfigSource, overrides: Overrides, jobs: list[Experiment]
     folder = _folder(jobs)
     for job in jobs:
         preflight(job, in_sweep=True)
+    # Imports torch, as the jobs will: a wrong job is found before the first one trains.
+    from transfer_cli.runs.options import check_options
+
+    for job in jobs:
+        check_options(job)
     size = overrides.grid_size()
     if first.resume == "auto" and folder.exists():
         # Of a very large grid not every job is listed here.

@@ -302,3 +302,21 @@ def test_a_rate_is_found_for_a_student(command: Command, teacher: str) -> None:
     ended = command(*TAUGHT, teacher, "mode=find_lr", "augment.views=1", "find_lr.steps=5", "name=rate")
     assert ended.code == 0, ended.err
     assert Path("outputs/find_lr/rate/rates.csv").is_file()
+
+
+def test_parts_of_the_loss_together_are_the_loss(command: Callable[..., Ended]) -> None:
+    words = ["strategy=distill", "strategy.teacher.model=test_vit", "strategy.teacher.weights=none"]
+    terms = ["strategy.teacher.allow_chance=true", "strategy.loss.hint=2", "strategy.loss.rkd=0.5"]
+    assert command(*TINY, *words, *terms, "name=parts").code == 0
+    for event in metrics.read(Path("outputs/runs/parts/metrics.jsonl")):
+        if event["split"] == "train":
+            assert event["loss_parts"].keys() == {"ce", "kd", "hint", "rkd"}
+            assert sum(event["loss_parts"].values()) == pytest.approx(event["loss"], rel=1e-5)
+
+
+def test_a_wrong_regulariser_of_the_teacher_is_named_where_it_was_said(command: Callable[..., Ended]) -> None:
+    words = ["strategy=distill", "strategy.teacher.model=test_vit", "strategy.teacher.weights=none"]
+    ended = command(*TINY, *words, "strategy.teacher.finetune=true", "strategy.adapt.l2sp.alpha=-1")
+    assert ended.code == 2
+    assert "strategy.adapt.l2sp.alpha=-1" in ended.err
+    assert not Path("outputs").exists()

@@ -22,7 +22,7 @@ from transfer_cli.engine.precision import plain_batch, time_training
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.methods.distill.contrast import Negatives
-from transfer_cli.methods.distill.distillation import DistillationLoss, check_terms
+from transfer_cli.methods.distill.distillation import DistillationLoss
 from transfer_cli.methods.distill.output_rows import Layout
 from transfer_cli.models import backbones
 from transfer_cli.models.heads import HeadSpec
@@ -38,6 +38,7 @@ from transfer_cli.runs.inputs import PixelInputs
 from transfer_cli.runs.loop_job import LoopJob, Start
 from transfer_cli.runs.machine import open_machine
 from transfer_cli.runs.materials import Materials, open_training_pixels, plan_training
+from transfer_cli.runs.options import check_options
 from transfer_cli.runs.pretrained import Pretrained, find_weights
 from transfer_cli.runs.views import SplitActivations
 from transfer_cli.strategies.distill import LOSS_GROUP, Distill, distill_groups
@@ -50,7 +51,7 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     """
     asked = e.strategy
     assert isinstance(asked, DistillConfig)
-    check_terms(asked.loss, labelled=e.dataset.labels == "classes", pairs=asked.pairs is not None)
+    check_options(e)
     machine = open_machine(e)
     pretrained = find_weights(e, machine.seen_weights, reporter)
     listed = _with_unlabelled(e, sources.load(e.dataset, e.seed), reporter)

@@ -1,0 +1,37 @@
+"""Tensors in files, also where the disk has no room for them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from transfer_cli.models.tensors import write_tensors
+
+
+def test_they_come_back_bit_for_bit(tmp_path: Path) -> None:
+    tensors = {"a": torch.rand(3, 4).T, "b": torch.arange(5)}
+    write_tensors(tmp_path / "t.safetensors", tensors)
+    found = load_file(tmp_path / "t.safetensors")
+    assert all(found[name].equal(tensor) for name, tensor in tensors.items())
+
+
+def test_no_room_is_an_os_error(tmp_path: Path) -> None:
+    """A real limit on the size of files: the library raises an error of its own there."""
+    code = f"""
+import resource, signal, torch
+from pathlib import Path
+from transfer_cli.models.tensors import write_tensors
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_tensors(Path({str(tmp_path)!r}) / "t.safetensors", {{"a": torch.zeros(10000)}})
+except OSError as error:
+    print("OSError")
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
+    assert done.stdout == "OSError\n", done.stderr

@@ -1,0 +1,19 @@
+"""Options that only the code behind them knows, checked before anything is loaded or the first job of a sweep runs."""
+
+from __future__ import annotations
+
+from transfer_cli.config.distill import Distill
+from transfer_cli.config.finetune import Finetune
+from transfer_cli.config.schema import Experiment
+from transfer_cli.methods.distill.distillation import check_terms
+from transfer_cli.strategies.regularizers import chosen_regularizers
+
+
+def check_options(e: Experiment) -> None:
+    """Raises UserError naming every wrong regulariser of a finetuning, or term of a distillation."""
+    config = e.strategy
+    if isinstance(config, Finetune):
+        chosen_regularizers(config.regularizers)
+    if isinstance(config, Distill):
+        check_terms(config.loss, labelled=e.dataset.labels == "classes", pairs=config.pairs is not None)
+        chosen_regularizers(config.adapt.regularizers, "strategy.adapt")
