@@ -35,8 +35,10 @@ class Extract:
     grid: Grid
 
 
-def linear_probe(solver: Literal["optimizer", "ridge"], rates: tuple[float, ...] = ()) -> Extract:
-    """A linear head on the network's own features, standardised: what other modes and strategies probe with."""
+def linear_probe(
+    solver: Literal["optimizer", "lbfgs", "ridge"], rates: tuple[float, ...] = (), *, standardize: bool = True
+) -> Extract:
+    """A linear head on the network's own features: what other modes and strategies probe with."""
     return Extract(
         name="extract",
         solver=solver,
@@ -44,7 +46,7 @@ def linear_probe(solver: Literal["optimizer", "ridge"], rates: tuple[float, ...]
         hidden=1,
         pooling="auto",
         stages=(),
-        standardize=True,
+        standardize=standardize,
         label_smoothing=0.0,
         neighbours=(20,),
         groups=1,

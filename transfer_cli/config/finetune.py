@@ -50,6 +50,11 @@ class Finetune:
     """Rho of sharpness-aware minimisation, two passes a step; 0: off."""
     cache: Literal["auto"] | bool
     """Whether what a frozen prefix makes of images is kept; auto: where it is smaller than the cache and saves work."""
+    head_init: Literal["zero", "probe", "model"] = "model"
+    """How a new head starts: at zero, fitted to the frozen features by L-BFGS, or as the model draws it.
+
+    The default is for the config.yaml of runs from before there was a choice.
+    """
 
 
 HEAD_FIRST_EPOCHS = 20
@@ -72,6 +77,10 @@ def finetune_problems(config: Finetune) -> list[tuple[bool, str]]:
         (
             config.adapter != "none" and config.unfreeze == "head",
             f"strategy.adapter={config.adapter}: with strategy.unfreeze=head there is nothing to adapt.",
+        ),
+        (
+            config.head_init == "probe" and head_first_epochs(config) > 0,
+            f"strategy.head_init=probe, strategy.head_first={config.head_first}: both fit the head; use one of them.",
         ),
         (config.unfreeze == (), "strategy.unfreeze=[]: name patterns, or say strategy.unfreeze=head."),
     ]

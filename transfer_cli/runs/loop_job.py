@@ -47,6 +47,8 @@ class Start:
 
     strategy: Strategy
     val: Scores | None = None
+    is_candidate: bool = False
+    """Whether that head may be the best that the run found; it is logged as epoch 0 in any case."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,17 @@ class LoopJob:
                 step_in_epoch=cursor.step_in_epoch,
             )
         )
-        if start.val is not None:
+        if start.val is not None and not start.is_candidate:
             recorders.epoch_ends(EpochEnd(epoch=0, step=0, splits={"val": start.val}))
         total, _ = parameter_counts(self.network)
-        fit.run()
+        fit.run(start.val if start.is_candidate else None)
         progress = fit.progress
         assert progress.best.kept is not None
+        if progress.best.epoch == 0:
+            reporter.warn(
+                "no epoch was better on validation than the head that was fitted before them: its weights are kept. "
+                "Lower optimizer.lr, or see strategy.batch_norm."
+            )
         _load_best(self.network, fit.checkpoints.folder / progress.best.kept, AVERAGE if average else NETWORK)
         return Outcome(
             best_epoch=progress.best.epoch,

@@ -22,7 +22,7 @@ from transfer_cli.runs.extract.features import CachedFeatures
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.views import NO_AUGMENT
 from transfer_cli.strategies.extract import Fitted, Fitting
-from transfer_cli.strategies.grid import by_optimizer
+from transfer_cli.strategies.solvers import SOLVERS
 
 LOG = "probe.jsonl"
 BATCH_SIZE = 256
@@ -42,18 +42,19 @@ def fit_probe(
     """A linear head on the features [B, D] of `network`, whose tensors must be those it started from.
 
     Features are of the pixels of evaluation, or of every view where these repeat. With a run directory its epochs go
-    to `probe.jsonl` there.
+    to `probe.jsonl` there. `epochs` 0: by L-BFGS, its penalty chosen on validation.
     """
     augment = materials.augment
     m = materials.with_augment(replace(augment, mixup=0.0, cutmix=0.0) if augment.views else NO_AUGMENT)
     frozen = frozen_prefix(m, network, len(network.stages) - 1, compute, reporter, stop)
     features = CachedFeatures(m, frozen, BATCH_SIZE)
     features.compute()
-    experiment, config = _probe(m.experiment, epochs)
+    experiment, config = _by_epochs(m.experiment, epochs) if epochs else _by_lbfgs(m.experiment)
     recorders = Recorders([] if directory is None else [MetricsRecorder(directory / LOG)])
-    fitted = by_optimizer(Fitting(features, experiment, config, m.task, recorders, reporter, stop))
+    fitted = SOLVERS[config.solver](Fitting(features, experiment, config, m.task, recorders, reporter, stop))
     found = "" if fitted.val is None else f": {100 * fitted.val['accuracy']:.2f} % on validation"
-    reporter.say(f"head      fitted to the frozen features in {epochs} epochs{found}")
+    how = f"in {epochs} epochs" if epochs else "by L-BFGS"
+    reporter.say(f"head      fitted to the frozen features {how}{found}")
     return fitted
 
 
@@ -62,7 +63,7 @@ def put_head(network: Network, fitted: Fitted) -> None:
     network.module.get_submodule(network.classifier).load_state_dict(fitted.tensors)
 
 
-def _probe(e: Experiment, epochs: int) -> tuple[Experiment, Extract]:
+def _by_epochs(e: Experiment, epochs: int) -> tuple[Experiment, Extract]:
     """The experiment that fits the head: AdamW, several rates at once, on standardised features."""
     config = linear_probe("optimizer", RATES)
     experiment = replace(
@@ -73,3 +74,11 @@ def _probe(e: Experiment, epochs: int) -> tuple[Experiment, Extract]:
         trainer=replace(e.trainer, epochs=epochs, batch_size=BATCH_SIZE),
     )
     return experiment, config
+
+
+def _by_lbfgs(e: Experiment) -> tuple[Experiment, Extract]:
+    """Logistic regression on features as they are.
+
+    Standardised, those that hardly vary would get huge weights, which do harm once the backbone trains.
+    """
+    return e, linear_probe("lbfgs", standardize=False)

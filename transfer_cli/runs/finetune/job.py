@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from transfer_cli.config.finetune import HEAD_FIRST_EPOCHS, Finetune, head_first_epochs
 from transfer_cli.config.schema import Experiment
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources import load as sources
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.objective import Objective
@@ -19,6 +20,7 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.models.heads import HeadSpec, attach
 from transfer_cli.models.network import Network
+from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.activation_caching import choose_inputs
 from transfer_cli.runs.compute import check_batch_of_one, check_validation, choose_training_compute
@@ -41,7 +43,7 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     """Everything that the loop trains with. Raises UserError for what the user's input makes impossible."""
     config = e.strategy
     assert isinstance(config, Finetune)
-    regularizers, head_first = chosen_regularizers(config.regularizers), head_first_epochs(config) > 0
+    regularizers = chosen_regularizers(config.regularizers)
     machine = open_machine(e)
     pretrained = find_weights(e, machine.seen_weights, reporter)
     images = sources.load(e.dataset, e.seed)
@@ -49,8 +51,11 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     task = task_of(e, images.classes)
     plan = plan_training(e, images, pretrained.preprocessing, reporter)
     network, loaded = pretrained.build(task.width, e.seed, drop_path=config.drop_path)
-    head = HeadSpec("probe" if head_first else "linear", network.feature_width)
-    network = attach(network, head, task.width) if head_first else network
+    fits_head = _fits_head(config, network, loaded, images)
+    head = HeadSpec("probe" if fits_head else "linear", network.feature_width)
+    network = attach(network, head, task.width) if fits_head else network
+    if config.head_init == "zero" and not loaded.head_kept:
+        network.zero_head()
     network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     # Before adapters go in.
     source = copy.deepcopy(network) if regularizers.compare else None
@@ -58,7 +63,7 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     groups = parameter_groups(training, Rates(config.layer_decay, config.head_lr, config.lr_rules))
     timed = FinetuneStrategy(training, Objective(), regularizers.for_timing(training))
     check_batch_of_one(e, timed, plan, pretrained.preprocessing.crop_pixels)
-    plain = head_first or regularizers.compare
+    plain = fits_head or regularizers.compare
     pixels = open_training_pixels(e, images, pretrained, plan, machine, reporter, stop, plain=plain)
     m = Materials(e, machine, pretrained, plan, task, pixels)
     compute = choose_training_compute(m, timed, loaded, groups, state, reporter)
@@ -71,7 +76,7 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
         groups=groups,
         inputs=inputs,
         head=head,
-        start=HeadFirst(config, training, regularizers, source),
+        start=HeadFirst(config, training, regularizers, source, fits_head),
         state=state,
         rho=config.sam,
         average_decay=config.ema,
@@ -87,14 +92,15 @@ class HeadFirst:
     regularizers: ChosenRegularizers
     source: Network | None
     """The network as it was pretrained, where a regulariser compares with it."""
+    fits_head: bool
 
     def __call__(self, job: LoopJob, directory: Path | None, reporter: Reporter, stop: Stop) -> Start:
         """Fit the head if it is not in a state already; the strategy is complete afterwards."""
         epochs = head_first_epochs(self.config)
-        replaces_head = job.state is None and epochs > 0
+        replaces_head = job.state is None and self.fits_head
         fitted = None
         if replaces_head or self.source is not None:
-            epochs = epochs or HEAD_FIRST_EPOCHS
+            epochs = epochs if self.fits_head else HEAD_FIRST_EPOCHS
             fitted = fit_probe(job.materials, job.network, epochs, job.compute, directory, reporter, stop)
         strategy = self._strategy(job, fitted)
         if fitted is None or not replaces_head:
@@ -103,7 +109,7 @@ class HeadFirst:
         strategy.train_mode(job.materials.plan.last_epoch)
         _warn_of_batch_norm(job.network, reporter)
         evaluation = Evaluation(job.network, job.inputs, job.materials, job.compute, None, stop)
-        return Start(strategy, evaluation.scores("val"))
+        return Start(strategy, evaluation.scores("val"), is_candidate=self.config.head_init == "probe")
 
     def _strategy(self, job: LoopJob, fitted: Fitted | None) -> FinetuneStrategy:
         m, compared = job.materials, None
@@ -115,6 +121,17 @@ class HeadFirst:
         labels = m.images.labels[m.images.splits["train"]]
         objective = m.task.objective(self.config, m.experiment.dataset, labels, m.device)
         return FinetuneStrategy(self.training, objective, self.regularizers.ready(self.training, compared))
+
+
+def _fits_head(config: Finetune, network: Network, loaded: LoadReport, images: ImageSet) -> bool:
+    """Whether a head is fitted before the first step: for LP-FT, or as the start of a new one where that says anything.
+
+    L-BFGS needs validation images to choose its penalty by, and features that were pretrained.
+    """
+    if head_first_epochs(config) > 0:
+        return True
+    wanted = config.head_init == "probe" and not loaded.head_kept and loaded.sha256 is not None
+    return wanted and network.has_features and len(images.splits["val"]) > 0
 
 
 def _warn_of_batch_norm(network: Network, reporter: Reporter) -> None:

@@ -1,0 +1,93 @@
+"""How a new head starts: harmless for every family, and never ending below a head that was fitted first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import TINY, Ended, experiment, summary
+from transfer_cli.engine.stop import Stop
+from transfer_cli.records import metrics
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.finetune.job import prepare
+
+Command = Callable[..., Ended]
+RUNS = Path("outputs/runs")
+QUIET = Reporter(quiet=True)
+STILL = ["optimizer=sgd", "optimizer.lr=1e-12", "optimizer.weight_decay=0", "strategy.batch_norm=frozen"]
+
+
+@pytest.mark.parametrize(
+    ("source", "model"),
+    [
+        *(("timm", f"test_{name}") for name in ("resnet", "convnext", "vit", "efficientnet", "byobnet")),
+        *(("torchvision", name) for name in ("mobilenet_v3_small", "shufflenet_v2_x0_5", "regnet_y_400mf")),
+    ],
+)
+def test_the_first_loss_is_that_of_guessing(source: str, model: str) -> None:
+    words = [f"model.name={model}", f"model.source={source}", "image_size=64", "strategy.label_smoothing=0"]
+    job = prepare(experiment(*TINY, "augment=none", "strategy.head_init=zero", *words), QUIET, Stop(), None)
+    strategy = job.begin(None, QUIET, Stop()).strategy
+    strategy.train_mode(0)
+    first = next(job.inputs.shuffled(16).epoch(0))
+    with torch.no_grad():
+        loss = strategy(job.inputs.to_device(first)).loss.item()
+    assert loss == pytest.approx(math.log(3), rel=0.05)
+
+
+def test_a_head_that_the_weights_bring_is_kept(command: Command) -> None:
+    assert command(*TINY, "name=first", "trainer.epochs=4", "optimizer.lr=0.01").code == 0
+    assert command(*TINY, *STILL, "name=second", f"model.weights={RUNS}/first", "trainer.epochs=1").code == 0
+    before = summary(RUNS / "first")["val"]["accuracy"]
+    assert before > 0.5
+    assert summary(RUNS / "second")["val"]["accuracy"] == before
+
+
+@pytest.fixture
+def pretrained(command: Command) -> list[str]:
+    """Words that start from a network that was trained on other classes."""
+    assert command(*TINY, "name=first", "trainer.epochs=4", "optimizer.lr=0.01").code == 0
+    return [f"model.weights={RUNS}/first", "dataset.num_classes=4", "dataset.samples=120"]
+
+
+def test_the_fitted_head_is_a_candidate_for_the_best(command: Command, pretrained: list[str]) -> None:
+    ended = command(*TINY, *pretrained, *STILL, "strategy.head_init=probe", "name=second")
+    assert ended.code == 0, ended.err
+    assert "head      fitted to the frozen features by L-BFGS" in ended.out
+    assert "no epoch was better on validation than the head" in ended.out
+    found, start = summary(RUNS / "second"), metrics.read(RUNS / "second" / "metrics.jsonl")[0]
+    assert found["best_epoch"] == 0
+    assert (start["epoch"], start["step"], start["split"]) == (0, 0, "val")
+    assert start["accuracy"] == found["val"]["accuracy"]
+    evaluated = command("mode=evaluate", f"run={RUNS}/second", "split=val", "trainer.device=cpu")
+    assert repr(found["val"]["accuracy"]) in evaluated.out
+
+
+@pytest.mark.parametrize("looks", [2, 5, 8])
+def test_stopped_anywhere_it_ends_as_if_it_had_not_been(
+    command: Command, pretrained: list[str], stop_at: Callable[[int | None], None], looks: int
+) -> None:
+    words = [*TINY, *pretrained, "strategy.head_init=probe"]
+    assert command(*words, "name=whole").code == 0
+    stop_at(looks)
+    assert command(*words, "name=parts", "resume=auto").code == 75
+    stop_at(None)
+    assert command(*words, "name=parts", "resume=auto").code == 0
+    for file in ("model.safetensors", "metrics.jsonl"):
+        assert (RUNS / "whole" / file).read_bytes() == (RUNS / "parts" / file).read_bytes()
+
+
+def test_random_weights_have_no_features_to_fit_to(command: Command) -> None:
+    ended = command(*TINY, "strategy.head_init=probe", "name=one")
+    assert ended.code == 0, ended.err
+    assert "fitted to the frozen features" not in ended.out
+
+
+def test_a_head_is_fitted_once(command: Command) -> None:
+    ended = command(*TINY, "strategy.head_init=probe", "strategy.head_first=2")
+    assert ended.code == 2
+    assert "strategy.head_init=probe, strategy.head_first=2" in ended.err
