@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from tests.conftest import TINY, Ended, summary
 from transfer_cli.engine import checkpoints
+from transfer_cli.models import tensors
 
 
 def test_a_full_disk_while_running_keeps_the_last_state(
     command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = checkpoints.save_file, []
+    real, calls = tensors.save_file, []
 
-    def filling(tensors: object, path: Path) -> None:
+    def filling(contents: object, path: Path) -> None:
         calls.append(path)
         if len(calls) > 4:  # three files a state: the second state does not fit
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(tensors, path)  # type: ignore[arg-type]
+            # What safetensors raises then; it is no OSError.
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+        real(contents, path)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(checkpoints, "save_file", filling)
+    monkeypatch.setattr(tensors, "save_file", filling)
     ended = command(*TINY, "name=full")
     assert ended.code == 3
     assert "No space left" in ended.err
@@ -33,7 +34,7 @@ def test_a_full_disk_while_running_keeps_the_last_state(
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["state-000001"]
     assert checkpoints.damage(run / "checkpoints" / "state-000001") is None
     assert summary(run)["status"] == "failed"
-    monkeypatch.setattr(checkpoints, "save_file", real)
+    monkeypatch.setattr(tensors, "save_file", real)
     assert command(*TINY, "name=full", "resume=auto").code == 0
     assert command(*TINY, "name=whole").code == 0
     assert (run / "model.safetensors").read_bytes() == Path("outputs/runs/whole/model.safetensors").read_bytes()
