@@ -101,14 +101,13 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def zero_head(self) -> None:
-        """Let every class be as likely as any other, where the head is one linear layer: the first loss is ln K.
+        """Let every class be as likely as any other: the first loss is ln K. For heads of one linear layer.
 
         A head as its model draws it can begin far from there (EfficientNets of timm: at 6.1 for ten classes), and its
         gradients then undo what was pretrained.
         """
-        if self.has_features:
-            for parameter in self.module.get_submodule(self.classifier).parameters():
-                parameter.zero_()
+        for parameter in self.module.get_submodule(self.classifier).parameters():
+            parameter.zero_()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images [B, 3, H, W]."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,12 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.device import Compute, Normalize, PixelsToDevice, ToDevice
 from transfer_cli.errors import UserError
-from transfer_cli.files import fsync_directory, write_json
+from transfer_cli.files import write_json
 from transfer_cli.models import backbones, weights
 from transfer_cli.models.heads import HeadSpec, attach
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
-from transfer_cli.models.tensors import write_tensors
+from transfer_cli.models.tensors import replace_tensors
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.materials import Materials
 
@@ -48,10 +47,7 @@ def save_trained(
     directory: Path, materials: Materials, tensors: Mapping[str, Tensor], head: HeadSpec, precision: str
 ) -> None:
     """Write weights (the plain architecture's, with `head` as its classifier) and description, each atomically."""
-    temporary = directory / f".{WEIGHTS}.writing"
-    write_tensors(temporary, tensors)
-    os.replace(temporary, directory / WEIGHTS)
-    fsync_directory(directory)
+    replace_tensors(directory / WEIGHTS, tensors)
     model = materials.pretrained.model
     description = {
         "model": {"name": model.name, "source": model.source},

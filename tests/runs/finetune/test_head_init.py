@@ -85,6 +85,7 @@ def test_random_weights_have_no_features_to_fit_to(command: Command) -> None:
     ended = command(*TINY, "strategy.head_init=probe", "name=one")
     assert ended.code == 0, ended.err
     assert "fitted to the frozen features" not in ended.out
+    assert "strategy.head_init=probe: random weights have no features worth fitting to" in ended.err + ended.out
 
 
 def test_a_head_is_fitted_once(command: Command) -> None:

@@ -16,7 +16,7 @@ from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.stop import Stop
 from transfer_cli.files import write_csv
 from transfer_cli.methods.clusters import Clusters, cluster
-from transfer_cli.models.tensors import write_tensors
+from transfer_cli.models.tensors import replace_tensors
 from transfer_cli.records import sheet
 from transfer_cli.records.events import Recorders
 from transfer_cli.records.terminal import Reporter
@@ -52,8 +52,7 @@ class UnlabelledJob:
         indices = np.concatenate([m.images.splits[split] for split in SPLITS])
         features = self._features()
         groups = cluster(features, self.config.groups, m.experiment.seed)
-        write_tensors(directory / f".{FEATURES}.writing", {"features": features})
-        (directory / f".{FEATURES}.writing").replace(directory / FEATURES)
+        replace_tensors(directory / FEATURES, {"features": features})
         self._write_index(directory, indices, features, groups)
         (directory / "plots").mkdir(exist_ok=True)
         self._draw_groups(directory / "plots" / "groups.png", indices, groups)

@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -51,10 +52,11 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     task = task_of(e, images.classes)
     plan = plan_training(e, images, pretrained.preprocessing, reporter)
     network, loaded = pretrained.build(task.width, e.seed, drop_path=config.drop_path)
-    fits_head = _fits_head(config, network, loaded, images)
+    head_init = _head_init(config, network, loaded, images, reporter)
+    fits_head = head_init == "probe" or head_first_epochs(config) > 0
     head = HeadSpec("probe" if fits_head else "linear", network.feature_width)
     network = attach(network, head, task.width) if fits_head else network
-    if config.head_init == "zero" and not loaded.head_kept:
+    if head_init == "zero":
         network.zero_head()
     network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     # Before adapters go in.
@@ -123,15 +125,23 @@ class HeadFirst:
         return FinetuneStrategy(self.training, objective, self.regularizers.ready(self.training, compared))
 
 
-def _fits_head(config: Finetune, network: Network, loaded: LoadReport, images: ImageSet) -> bool:
-    """Whether a head is fitted before the first step: for LP-FT, or as the start of a new one where that says anything.
-
-    L-BFGS needs validation images to choose its penalty by, and features that were pretrained.
-    """
-    if head_first_epochs(config) > 0:
-        return True
-    wanted = config.head_init == "probe" and not loaded.head_kept and loaded.sha256 is not None
-    return wanted and network.has_features and len(images.splits["val"]) > 0
+def _head_init(
+    config: Finetune, network: Network, loaded: LoadReport, images: ImageSet, reporter: Reporter
+) -> Literal["zero", "probe", "model"]:
+    """How the head starts: as the configuration says, where that can be. A head that came with the weights stays."""
+    if config.head_init == "model" or loaded.head_kept:
+        return "model"
+    obstacle = None
+    if not network.has_features:
+        obstacle = "the head of this model is not one linear layer"
+    elif config.head_init == "probe" and loaded.sha256 is None:
+        obstacle = "random weights have no features worth fitting to"
+    elif config.head_init == "probe" and len(images.splits["val"]) == 0:
+        obstacle = "there are no validation images to choose its penalty by"
+    if obstacle is None:
+        return config.head_init
+    reporter.warn(f"strategy.head_init={config.head_init}: {obstacle}; the head starts as the model draws it")
+    return "model"
 
 
 def _warn_of_batch_norm(network: Network, reporter: Reporter) -> None:
