@@ -66,7 +66,32 @@ def _mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
             e.mode != "cache" and (e.cache.action, e.cache.kind) != ("list", "all"),
             f"cache.action={e.cache.action}, cache.kind={e.cache.kind}: only mode=cache reads these.",
         ),
-        (e.mode != "train" and e.resume != "never", f"resume={e.resume}: only mode=train resumes."),
+        (
+            not MODES[e.mode].resumes and e.resume != "never",
+            f"resume={e.resume}: only mode={', '.join(name for name, mode in MODES.items() if mode.resumes)} resumes.",
+        ),
+        *_compare_problems(e),
+    ]
+
+
+def _compare_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """Comparisons that compare nothing."""
+    if e.mode != "compare":
+        return []
+    rows = e.compare.rows
+    return [
+        (not rows, "compare.rows=[]: name the recipes to compare, as in compare.rows=[probe,lora]."),
+        (len({*rows}) < len(rows), f"compare.rows={[*rows]}: each recipe once."),
+        (e.trainer.epochs == 0, "trainer.epochs=0: nothing trains, so there is nothing to compare."),
+        (e.dataset.labels == "none", "dataset.labels=none: mode=compare needs labels to score by."),
+        (
+            e.resume not in ("never", "auto"),
+            f"resume={e.resume}: a comparison is continued by its name, with name=<name> resume=auto.",
+        ),
+        (
+            "distill" in rows and not isinstance(e.strategy, Distill),
+            "compare.rows: distill needs a teacher: strategy=distill strategy.teacher.weights=<run directory>.",
+        ),
     ]
 
 

@@ -128,6 +128,14 @@ class RankCommand:
 
 
 @dataclass(frozen=True)
+class CompareCommand:
+    """`mode=compare`: which recipes, on how many seeds. The defaults are for the config.yaml of earlier runs."""
+
+    rows: tuple[str, ...] = ()
+    seeds: Annotated[int, Between(1, 100)] = 1
+
+
+@dataclass(frozen=True)
 class FindLr:
     """`mode=find_lr`: how many steps, at rates from the lowest to the highest."""
 
@@ -163,3 +171,4 @@ class Experiment:
     cache: CacheCommand
     rank: RankCommand
     find_lr: FindLr
+    compare: CompareCommand = CompareCommand()

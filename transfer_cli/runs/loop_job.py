@@ -106,7 +106,8 @@ class LoopJob:
         )
         if start.val is not None and not start.is_candidate:
             recorders.epoch_ends(EpochEnd(epoch=0, step=0, splits={"val": start.val}))
-        total, _ = parameter_counts(self.network)
+        # Adapters are parameters until they are merged into the best weights.
+        counts = parameter_counts(self.network)[0], trainable_parameters(self.network, self.groups)
         fit.run(start.val if start.is_candidate else None)
         progress = fit.progress
         assert progress.best.kept is not None
@@ -123,7 +124,7 @@ class LoopJob:
             precision=self.precision,
             save_model=self._save,
             test_outputs=lambda: self._test_outputs(stop),
-            parameters=(total, trainable_parameters(self.network, self.groups)),
+            parameters=counts,
             weights=(self.loaded.label, self.loaded.sha256),
             train_seconds=progress.train_seconds,
             images=progress.images,
