@@ -56,6 +56,7 @@ def test_a_leaderboard_is_in_its_order(command: Command) -> None:
 
 def test_patience_counts_by_it(command: Command) -> None:
     still = ["optimizer=sgd", "optimizer.lr=1e-12", "optimizer.weight_decay=0", "strategy.batch_norm=frozen"]
+    still += ["strategy.head_init=model"]
     ended = command(*TINY, *still, "trainer.epochs=9", "trainer.patience=2", "trainer.metric=loss", "name=short")
     assert "validation loss has not improved for 2 epochs" in ended.out
 

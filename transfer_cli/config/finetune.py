@@ -53,8 +53,10 @@ class Finetune:
     head_init: Literal["zero", "probe", "model"] = "model"
     """How a new head starts: at zero, fitted to the frozen features by L-BFGS, or as the model draws it.
 
-    The default is for the config.yaml of runs from before there was a choice.
+    This default and the next are for the config.yaml of runs from before there was a choice.
     """
+    keep_probe: Literal["auto"] | bool = False
+    """Whether the frozen network with a head fitted to its features is a candidate for the best epoch, number 0."""
 
 
 HEAD_FIRST_EPOCHS = 20

@@ -70,13 +70,8 @@ class Fit:
     reporter: Reporter
     stop: Stop
 
-    def run(self, start: Scores | None = None) -> None:
-        """Train all epochs that are left. Raises Stopped, with a state saved, where a signal came.
-
-        `start`: scores on validation of a head that was fitted before the first step and is a candidate for the best.
-        """
-        if start is not None:
-            self._offer_start(start)
+    def run(self) -> None:
+        """Train all epochs that are left. Raises Stopped, with a state saved, where a signal came."""
         while self.progress.cursor.epoch < self.epochs:
             if self._is_stale():
                 metric = self.progress.task.metric
@@ -87,9 +82,12 @@ class Fit:
             self._save_if_stopped()
             self._finish_epoch(scores)
 
-    def _offer_start(self, val: Scores) -> None:
+    def offer_start(self, val: Scores) -> None:
+        """Save the network as it is before the first step: a candidate for the best, logged as epoch 0.
+
+        It does not join the history: epochs that start elsewhere need time to come as far.
+        """
         progress, name = self.progress, self.checkpoints.next_name()
-        progress.history.append(progress.task.rank(val)[0])
         progress.best.offer(0, val, progress.task, lambda: name)
         self.recorders.epoch_ends(EpochEnd(epoch=0, step=0, splits={"val": val}, is_best=True))
         self._save(name)

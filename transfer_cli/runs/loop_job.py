@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from transfer_cli.config.parse import config_hash
 from transfer_cli.engine import checkpoints
@@ -28,7 +28,7 @@ from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
 from transfer_cli.models.weights import LoadReport
-from transfer_cli.records.events import EpochEnd, Recorders, RunStart
+from transfer_cli.records.events import Recorders, RunStart
 from transfer_cli.records.parameters import write_parameters
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.evaluation import Evaluation, evaluate_epoch
@@ -43,12 +43,13 @@ from transfer_cli.strategies.groups import rows
 
 @dataclass(frozen=True)
 class Start:
-    """A strategy before its first step, and the scores on validation of a head that was fitted before it."""
+    """A strategy before its first step."""
 
     strategy: Strategy
     val: Scores | None = None
-    is_candidate: bool = False
-    """Whether that head may be the best that the run found; it is logged as epoch 0 in any case."""
+    """On validation, with a head that was fitted first: epoch 0, a candidate for the best."""
+    first_head: dict[str, Tensor] | None = None
+    """The head that the first step starts from, by names in the module, where it is not that fitted one."""
 
 
 @dataclass(frozen=True)
@@ -104,16 +105,18 @@ class LoopJob:
                 step_in_epoch=cursor.step_in_epoch,
             )
         )
-        if start.val is not None and not start.is_candidate:
-            recorders.epoch_ends(EpochEnd(epoch=0, step=0, splits={"val": start.val}))
+        if start.val is not None:
+            fit.offer_start(start.val)
+        if start.first_head is not None and cursor.step == 0:
+            self._put_first_head(start.first_head, average)
         total, _ = parameter_counts(self.network)
-        fit.run(start.val if start.is_candidate else None)
+        fit.run()
         progress = fit.progress
         assert progress.best.kept is not None
         if progress.best.epoch == 0:
             reporter.warn(
-                "no epoch was better on validation than the head that was fitted before them: its weights are kept. "
-                "Lower optimizer.lr, or see strategy.batch_norm."
+                "no epoch was better on validation than the frozen network with the head that was fitted first: that "
+                "model is kept. Train for more epochs, or at another optimizer.lr."
             )
         _load_best(self.network, fit.checkpoints.folder / progress.best.kept, AVERAGE if average else NETWORK)
         return Outcome(
@@ -129,6 +132,12 @@ class LoopJob:
             images=progress.images,
             more={"epochs": progress.cursor.epoch, **self.more()},
         )
+
+    def _put_first_head(self, head: dict[str, Tensor], average: Average | None) -> None:
+        """The head that training starts from in place of the fitted one, which is in a state by now."""
+        self.network.module.load_state_dict(head, strict=False)
+        if average is not None:
+            average.load({name: tensor.detach() for name, tensor in self.network.module.state_dict().items()})
 
     def begin(self, directory: Path | None, reporter: Reporter, stop: Stop) -> Start:
         """Everything that comes before the first step."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import yaml
 
 from transfer_cli import rundir
-from transfer_cli.config.parse import config_hash, differences, to_dict
+from transfer_cli.config.parse import config_hash, differences, to_dict, with_choices_of
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import changed_since, describe
 from transfer_cli.engine import checkpoints
@@ -59,7 +59,7 @@ def train(e: Experiment, path: Path, reporter: Reporter, *, may_exist: bool = Fa
     """
     resuming = e.resume != "never" and (path / rundir.CONFIG).is_file()
     if resuming:
-        _check_same(e, path)
+        e = _as_begun(e, path)
         done = completed_summary(path)
         if done is not None:
             reporter.say("this run is complete; nothing to do")
@@ -163,15 +163,17 @@ def _reason(error: OSError, directory: Path) -> str:
     return f"{error.filename or directory}: {error.strerror or error}"
 
 
-def _check_same(e: Experiment, path: Path) -> None:
-    """A run goes on only with the settings it began with."""
-    different = differences(e, saved_experiment(path))
+def _as_begun(e: Experiment, path: Path) -> Experiment:
+    """A run goes on only with the settings it began with, and with what it has chosen for itself."""
+    begun = saved_experiment(path)
+    different = differences(e, begun)
     if different:
         more = f" and {len(different) - 5} more" if len(different) > 5 else ""
         raise UserError(
             f"{path} was made with other settings: {'; '.join(different[:5])}{more}. "
             "Use the same settings to go on with it, or another name."
         )
+    return with_choices_of(e, begun)
 
 
 def _check_still(directory: Path, state: State | None) -> None:

@@ -43,6 +43,9 @@ from transfer_cli.runs.pretrained import Pretrained, find_weights
 from transfer_cli.runs.views import SplitActivations
 from transfer_cli.strategies.distill import LOSS_GROUP, Distill, distill_groups
 
+SMALL = 0.01
+"""What is left of a drawn head where it cannot start at zero."""
+
 
 def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> LoopJob:
     """The student, and its teachers' outputs; `train` trains a teacher first where the command asks for one.
@@ -67,6 +70,9 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     images = _with_classes(listed, teachers[0], reporter)
     task = task_of(e, images.classes)
     network, loaded = pretrained.build(task.width, e.seed)
+    if network.has_features and not loaded.head_kept:
+        # Correlations and standard scores are those of outputs that differ, however little.
+        network.quiet_head(SMALL if config.loss.get("dist") or config.standardize_logits else 0.0)
     first = teachers[0].network, teachers[0].preprocessing.crop_pixels
     loss, layout = build_loss(config, (network, size), first, images, e.seed)
     layouts = (layout, *(replace(layout, features=()) for _ in teachers[1:]))
