@@ -19,8 +19,8 @@ from transfer_cli.records.events import Recorders
 from transfer_cli.records.metrics import MetricsRecorder
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.extract import job as extract
-from transfer_cli.runs.extract.features import CachedFeatures
 from transfer_cli.runs.extract.job import ExtractJob
+from transfer_cli.runs.frozen.features import CachedFeatures
 from transfer_cli.strategies.extract import Fitting
 from transfer_cli.strategies.grid import by_optimizer
 

@@ -98,7 +98,7 @@ class Augment:
 class Trainer:
     """The loop: how long, how much at once, on what."""
 
-    epochs: Annotated[int, Between(0, BEYOND_USE)]
+    epochs: Literal["auto"] | Annotated[int, Between(0, BEYOND_USE)]
     steps: Count | Literal["bit"] | None
     batch_size: Count
     accumulate: Count
@@ -163,3 +163,6 @@ class Experiment:
     cache: CacheCommand
     rank: RankCommand
     find_lr: FindLr
+    image_fit: Literal["auto", "crop", "pad", "squash"] = "crop"
+    """Runs from before it was an option cropped."""
+    tune: Literal["off", "quick", "full"] = "off"

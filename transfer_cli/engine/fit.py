@@ -70,9 +70,13 @@ class Fit:
     reporter: Reporter
     stop: Stop
 
-    def run(self) -> None:
-        """Train all epochs that are left. Raises Stopped, with a state saved, where a signal came."""
-        while self.progress.cursor.epoch < self.epochs:
+    def run(self, until: int | None = None) -> None:
+        """Train the epochs that are left, or those before `until`.
+
+        Raises Stopped, with a state saved, where a signal came.
+        """
+        end = self.epochs if until is None else min(until, self.epochs)
+        while self.progress.cursor.epoch < end:
             if self._is_stale():
                 metric = self.progress.task.metric
                 self.reporter.say(f"stopping: validation {metric} has not improved for {self.patience} epochs")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.parse import config_hash
 from transfer_cli.engine import checkpoints
 from transfer_cli.engine.checkpoints import Checkpoints, State
@@ -84,6 +85,40 @@ class LoopJob:
 
     def run(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Outcome:
         """Train to the last epoch and load the best weights."""
+        total, _ = parameter_counts(self.network)
+        fit = self._started(directory, recorders, reporter, stop)
+        fit.run()
+        progress = fit.progress
+        assert progress.best.kept is not None
+        if progress.best.epoch == 0:
+            reporter.warn(
+                "no epoch was better on validation than the frozen network with the head that was fitted first: that "
+                "model is kept. Train for more epochs, or at another optimizer.lr."
+            )
+        part = AVERAGE if self.average_decay else NETWORK
+        _load_best(self.network, fit.checkpoints.folder / progress.best.kept, part)
+        return Outcome(
+            best_epoch=progress.best.epoch,
+            val=progress.best.val,
+            step=progress.cursor.step,
+            precision=self.precision,
+            save_model=self._save,
+            test_outputs=lambda: self._test_outputs(stop),
+            parameters=(total, trainable_parameters(self.network, self.groups)),
+            weights=(self.loaded.label, self.loaded.sha256),
+            train_seconds=progress.train_seconds,
+            images=progress.images,
+            more={"epochs": progress.cursor.epoch, **self.more()},
+        )
+
+    def run_part(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop, until: int) -> float:
+        """Train up to an epoch under the schedule of the whole run; the best rank of its epochs on validation."""
+        fit = self._started(directory, recorders, reporter, stop)
+        fit.run(until)
+        return max(fit.progress.history[:until])
+
+    def _started(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Fit:
+        """Everything before the first step that is left to train."""
         e = self.materials.experiment
         write_parameters(rows(self.network, self.groups, e.optimizer), directory)
         # Before a state comes back: a head is fitted, and regularisers take their start, on the pretrained weights.
@@ -109,29 +144,7 @@ class LoopJob:
             fit.offer_start(start.val)
         if start.first_head is not None and cursor.step == 0:
             self._put_first_head(start.first_head, average)
-        total, _ = parameter_counts(self.network)
-        fit.run()
-        progress = fit.progress
-        assert progress.best.kept is not None
-        if progress.best.epoch == 0:
-            reporter.warn(
-                "no epoch was better on validation than the frozen network with the head that was fitted first: that "
-                "model is kept. Train for more epochs, or at another optimizer.lr."
-            )
-        _load_best(self.network, fit.checkpoints.folder / progress.best.kept, AVERAGE if average else NETWORK)
-        return Outcome(
-            best_epoch=progress.best.epoch,
-            val=progress.best.val,
-            step=progress.cursor.step,
-            precision=self.precision,
-            save_model=self._save,
-            test_outputs=lambda: self._test_outputs(stop),
-            parameters=(total, trainable_parameters(self.network, self.groups)),
-            weights=(self.loaded.label, self.loaded.sha256),
-            train_seconds=progress.train_seconds,
-            images=progress.images,
-            more={"epochs": progress.cursor.epoch, **self.more()},
-        )
+        return fit
 
     def _put_first_head(self, head: dict[str, Tensor], average: Average | None) -> None:
         """The head that training starts from in place of the fitted one, which is in a state by now."""
@@ -179,7 +192,7 @@ class LoopJob:
         progress = Progress(m.task, Totals.zeros(m.task, self.compute.device))
 
         def rate(step: int) -> float:
-            return e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps, progress.history)
+            return chosen(e.optimizer.lr) * rate_multiplier(e.scheduler, step, total_steps, progress.history)
 
         trainer = self.build_trainer(strategy, rate, average, reporter)
         owned = owners(self.network, trainer, progress, self.compute, recorders, self.learnt)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.sources import load as sources
@@ -15,9 +16,19 @@ from transfer_cli.engine.objective import Objective
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.activation_caching import choose_inputs
+from transfer_cli.runs.choices.augmentation import with_augmentation
+from transfer_cli.runs.choices.image_size import with_size
+from transfer_cli.runs.choices.settings import with_finetuning, with_length
 from transfer_cli.runs.compute import check_batch_of_one, check_validation, choose_training_compute
-from transfer_cli.runs.finetune.start import BeforeTraining, first_head, fits_head, keeps_probe, with_first_head
+from transfer_cli.runs.finetune.start import (
+    BeforeTraining,
+    first_head,
+    fits_head,
+    keeps_probe,
+    probe_obstacle,
+    with_first_head,
+)
+from transfer_cli.runs.frozen.activation_caching import choose_inputs
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.machine import open_machine
 from transfer_cli.runs.materials import Materials, open_training_pixels, plan_training
@@ -38,17 +49,23 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     images = sources.load(e.dataset, e.seed)
     check_validation(e, images)
     task = task_of(e, images.classes)
-    plan = plan_training(e, images, pretrained.preprocessing, reporter)
+    e, pretrained = with_size(e, pretrained, images, reporter)
+    e = with_length(e, images, reporter)
     network, loaded = pretrained.build(task.width, e.seed, drop_path=config.drop_path)
     config = replace(config, keep_probe=keeps_probe(config, network, loaded, images, reporter))
-    e = replace(e, strategy=config)
+    can_probe = probe_obstacle(network, loaded, images) is None
+    e = with_finetuning(replace(e, strategy=config), network, loaded, images, reporter, can_probe=can_probe)
+    config = e.strategy
+    assert isinstance(config, Finetune)
     config = replace(config, head_init=first_head(config, network, loaded, images, reporter))
     network, head = with_first_head(network, config, task.width)
     network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    e = with_augmentation(e, network, machine, pretrained, images, reporter, stop)
+    plan = plan_training(e, images, pretrained.preprocessing, reporter)
     # Before adapters go in.
     source = copy.deepcopy(network) if regularizers.compare else None
     training = make_trainable(network, config, plan.epochs)
-    groups = parameter_groups(training, Rates(config.layer_decay, config.head_lr, config.lr_rules))
+    groups = parameter_groups(training, Rates(chosen(config.layer_decay), config.head_lr, config.lr_rules))
     timed = FinetuneStrategy(training, Objective(), regularizers.for_timing(training))
     check_batch_of_one(e, timed, plan, pretrained.preprocessing.crop_pixels)
     plain = fits_head(config) or regularizers.compare

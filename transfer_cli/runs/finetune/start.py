@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.finetune import HEAD_FIRST_EPOCHS, Finetune, head_first_epochs
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.engine.stop import Stop
@@ -23,8 +24,8 @@ from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.evaluation import Evaluation
 from transfer_cli.runs.finetune.channel_weights import channel_weights
+from transfer_cli.runs.frozen.probe import fit_probe, put_head
 from transfer_cli.runs.loop_job import LoopJob, Start
-from transfer_cli.runs.probe import fit_probe, put_head
 from transfer_cli.strategies.extract import Fitted
 from transfer_cli.strategies.finetune import Finetune as FinetuneStrategy
 from transfer_cli.strategies.regularizers import ChosenRegularizers, Source
@@ -37,7 +38,7 @@ PROBED_IMAGES = 20_000
 
 def keeps_probe(config: Finetune, network: Network, loaded: LoadReport, images: ImageSet, reporter: Reporter) -> bool:
     """Whether a fitted head is a candidate for the best epoch: as asked for, where one can be fitted."""
-    obstacle = _probe_obstacle(network, loaded, images)
+    obstacle = probe_obstacle(network, loaded, images)
     if config.keep_probe == "auto":
         return obstacle is None and len(images.splits["train"]) <= PROBED_IMAGES
     if config.keep_probe and obstacle is not None:
@@ -49,18 +50,19 @@ def first_head(
     config: Finetune, network: Network, loaded: LoadReport, images: ImageSet, reporter: Reporter
 ) -> Literal["zero", "probe", "model"]:
     """How the head starts: as asked for, where that can be. A head that came with the weights stays."""
-    if config.head_init == "model" or loaded.head_kept:
+    wanted: Literal["zero", "probe", "model"] = chosen(config.head_init)
+    if wanted == "model" or loaded.head_kept:
         return "model"
     obstacle = None if network.has_features else NOT_LINEAR
-    if config.head_init == "probe":
-        obstacle = _probe_obstacle(network, loaded, images)
+    if wanted == "probe":
+        obstacle = probe_obstacle(network, loaded, images)
     if obstacle is None:
-        return config.head_init
-    reporter.warn(f"strategy.head_init={config.head_init}: {obstacle}; the head starts as the model draws it")
+        return wanted
+    reporter.warn(f"strategy.head_init={wanted}: {obstacle}; the head starts as the model draws it")
     return "model"
 
 
-def _probe_obstacle(network: Network, loaded: LoadReport, images: ImageSet) -> str | None:
+def probe_obstacle(network: Network, loaded: LoadReport, images: ImageSet) -> str | None:
     """Why no head can be fitted to the network's frozen features by L-BFGS, or None."""
     if loaded.head_kept:
         return "the weights bring a head for these classes"
