@@ -21,6 +21,7 @@ METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "auroc", "loss", "top5_a
 @pytest.mark.parametrize("strategy", ["finetune", "extract"])
 def test_the_epoch_of_the_highest_rank_is_kept(command: Command, metric: str, strategy: str) -> None:
     words = [f"strategy={strategy}", "trainer.epochs=4", "optimizer.lr=0.01", f"trainer.metric={metric}"]
+    words += ["strategy.solver=optimizer"] if strategy == "extract" else []
     ended = command(*TINY, *words, "name=one")
     assert ended.code == 0, ended.err
     found = summary(RUNS / "one")

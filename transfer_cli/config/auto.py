@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 AUTO: Literal["auto"] = "auto"
 CHOSEN = (
     *("image_size", "image_fit", "trainer.epochs", "optimizer.lr"),
-    *("strategy.keep_probe", "strategy.head_init", "strategy.batch_norm", "strategy.layer_decay"),
+    *("strategy.solver", "strategy.keep_probe", "strategy.head_init", "strategy.batch_norm", "strategy.layer_decay"),
 )
 """Keys of single values that are chosen by the run; config.yaml has what was chosen."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from transfer_cli.engine.optimizers import build_optimizer
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
+from transfer_cli.engine.watch import Watch
 from transfer_cli.errors import RunError
 from transfer_cli.methods.adapters import merge
 from transfer_cli.methods.averaging import Average
@@ -208,7 +210,17 @@ class LoopJob:
             recorders=recorders,
             reporter=reporter,
             stop=stop,
+            watch=self._watch(),
         )
+
+    def _watch(self) -> Watch | None:
+        """What guessing would reach; only for finetuning, whose loss is that of the labels."""
+        images = self.materials.images
+        train, val = (images.labels[images.splits[split]] for split in ("train", "val"))
+        if self.materials.experiment.strategy.name != "finetune" or len(train) == 0:
+            return None
+        share = float(np.bincount(train[train >= 0]).max() / len(train))
+        return Watch(len(images.classes), share, len(train), len(val))
 
     def _save(self, directory: Path) -> None:
         save_trained(directory, self.materials, self.network.module.state_dict(), self.head, self.precision)

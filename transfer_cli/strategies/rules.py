@@ -29,6 +29,8 @@ from typing import Generic, Literal, TypeVar
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from transfer_cli.config.extract import Extract
+from transfer_cli.config.schema import Experiment
 from transfer_cli.models.network import Network
 
 Statistics = Literal["train", "frozen"]
@@ -64,7 +66,9 @@ OPTIMIZERS = {
 }
 USUAL_BATCH, LARGEST_SCALE = 32, 8.0
 FEW_IMAGES = 1000
-STEPS, SHORTEST, LONGEST = 280, 5, 40
+# With more training images than this a fitted head is hardly ever better than training, and takes minutes to fit.
+PROBED_IMAGES = 20_000
+STEPS, SHORTEST, LONGEST = 280, 5, 100
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,23 @@ def family_of(network: Network) -> Family:
     return "convnext" if depthwise > len(convolutions) / 8 else "attention"
 
 
+def solver(e: Experiment, images: int, validation: int) -> Choice[Literal["lbfgs", "optimizer"]]:
+    """How a head on frozen features is fitted: exactly, where that takes seconds and there is a penalty to choose."""
+    config = e.strategy
+    assert isinstance(config, Extract)
+    if config.head == "mlp" or config.grid.lr or config.grid.weight_decay or config.grid.seed:
+        return Choice("optimizer", "an mlp and a grid are trained")
+    if e.augment.views or e.dataset.sampler == "balanced" or config.label_smoothing:
+        return Choice("optimizer", "views, balanced draws and label smoothing are for training")
+    if validation == 0:
+        return Choice("optimizer", "no validation images to choose a penalty by")
+    if images > PROBED_IMAGES:
+        return Choice("optimizer", f"{images:,} images")
+    return Choice("lbfgs", "logistic regression, its penalty chosen on validation")
+
+
 def epochs(images: int, step: int) -> Choice[int]:
-    """As many as make 280 steps, 5 to 40."""
+    """As many as make 280 steps, 5 to 100."""
     steps = max(-(-images // step), 1)
     count = min(max(-(-STEPS // steps), SHORTEST), LONGEST)
     return Choice(count, f"{count * steps:,} steps of {min(step, images)} for {images:,} images")

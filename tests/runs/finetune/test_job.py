@@ -78,7 +78,7 @@ def test_a_cached_prefix_changes_no_bit(command: Command, views: list[str], unfr
 
 
 def test_the_average_is_evaluated_kept_and_shown_beside_the_weights(command: Command) -> None:
-    assert command(*TINY, "strategy.ema=0.9", "name=average").code == 0
+    assert command(*TINY, "strategy.ema=0.9", "strategy.head_init=model", "name=average").code == 0
     run = RUNS / "average"
     events = metrics.read(run / "metrics.jsonl")
     assert [e["split"] for e in events] == ["train", "val", "val_raw"] * 2 + ["test"]

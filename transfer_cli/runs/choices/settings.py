@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from transfer_cli.config.auto import AUTO
+from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.image_set import ImageSet
@@ -82,8 +83,15 @@ def say(key: str, found: Choice[int] | Choice[float] | Choice[str], reporter: Re
     reporter.say(f"auto      {key}={value}: {found.reason}")
 
 
-def for_heads(e: Experiment) -> Experiment:
-    """`optimizer.lr` and `trainer.epochs` as numbers for heads on frozen features."""
+def for_heads(e: Experiment, images: ImageSet, reporter: Reporter) -> Experiment:
+    """Solver, rate and epochs as plain values for heads on frozen features."""
+    config = e.strategy
+    assert isinstance(config, Extract)
+    if config.solver == AUTO:
+        found = rules.solver(e, len(images.splits["train"]), len(images.splits["val"]))
+        if images.classes:
+            say("strategy.solver", found, reporter)
+        e = replace(e, strategy=replace(config, solver=found.value))
     lr = float(f"{rules.HEAD_RATE * rules.OPTIMIZERS[e.optimizer.name]:.2g}")
     optimizer = replace(e.optimizer, lr=lr) if e.optimizer.lr == AUTO else e.optimizer
     trainer = replace(e.trainer, epochs=rules.HEAD_EPOCHS) if e.trainer.epochs == AUTO else e.trainer

@@ -46,12 +46,13 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     Raises UserError for what the user's input makes impossible. `state` is always None: nothing is saved while a head
     is fitted.
     """
-    config, labelled = e.strategy, e.dataset.labels == "classes"
-    assert isinstance(config, Extract)
-    e = for_heads(e)
+    labelled = e.dataset.labels == "classes"
     machine = open_machine(e)
     pretrained = find_weights(e, machine.seen_weights, reporter)
     images = sources.load(e.dataset, e.seed)
+    e = for_heads(e, images, reporter)
+    config = e.strategy
+    assert isinstance(config, Extract)
     e, pretrained = with_size(e, pretrained, images, reporter)
     e = _with_augmentation(e, machine, pretrained, images, reporter, stop)
     plan = Plan(chosen(e.trainer.epochs), _augment(e, reporter))

@@ -29,11 +29,10 @@ from transfer_cli.runs.loop_job import LoopJob, Start
 from transfer_cli.strategies.extract import Fitted
 from transfer_cli.strategies.finetune import Finetune as FinetuneStrategy
 from transfer_cli.strategies.regularizers import ChosenRegularizers, Source
+from transfer_cli.strategies.rules import PROBED_IMAGES
 from transfer_cli.strategies.trainable import Trainable
 
 NOT_LINEAR = "the head of this model is not one linear layer"
-PROBED_IMAGES = 20_000
-"""With more training images than this a fitted head is hardly ever better than training, and takes minutes to fit."""
 
 
 def keeps_probe(config: Finetune, network: Network, loaded: LoadReport, images: ImageSet, reporter: Reporter) -> bool:
@@ -121,7 +120,10 @@ class BeforeTraining:
         if first is None:
             _warn_of_batch_norm(job.network, reporter)
         evaluation = Evaluation(job.network, job.inputs, job.materials, job.compute, None, stop)
-        return Start(strategy, evaluation.scores("val"), first)
+        val = evaluation.scores("val")
+        # A state from here on would be one without a candidate.
+        stop.check("while the first head was scored; the same command with resume=auto fits it again")
+        return Start(strategy, val, first)
 
     @property
     def _starts_elsewhere(self) -> bool:
