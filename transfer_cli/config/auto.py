@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar
 
 AUTO: Literal["auto"] = "auto"
 CHOSEN = (
-    *("image_size", "image_fit", "trainer.epochs", "optimizer.lr"),
+    *("image_size", "image_fit", "trainer.epochs", "trainer.evaluate_every", "optimizer.lr"),
     *("strategy.solver", "strategy.keep_probe", "strategy.head_init", "strategy.batch_norm", "strategy.layer_decay"),
 )
 """Keys of single values that are chosen by the run; config.yaml has what was chosen."""

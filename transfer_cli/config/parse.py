@@ -27,7 +27,7 @@ _NOT_IN_HASH = (
 _NOT_IN_HASH_OF_GROUP = {"trainer": ("workers",), "dataset": ("store",)}
 
 # Settings that became options later, with what every run did before: at that value the hash stays what it was.
-_BEFORE_IT_WAS_AN_OPTION = {"trainer": {"metric": "accuracy"}}
+_BEFORE_IT_WAS_AN_OPTION = {"trainer": {"metric": "accuracy", "evaluate_every": 1}}
 
 
 def parse(values: dict[str, Any]) -> Experiment:

@@ -110,6 +110,7 @@ class Trainer:
     workers: Literal["auto"] | Annotated[int, Between(0, 64)]
     metric: Metric = "accuracy"
     """Runs from before it was an option chose by accuracy."""
+    evaluate_every: Literal["auto"] | Count = 1
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,8 @@ class Fit:
     recorders: Recorders
     reporter: Reporter
     stop: Stop
+    evaluate_every: int = 1
+    """Epochs from one evaluation, and the state after it, to the next; the last is always evaluated."""
     watch: Watch | None = None
     """Says where nothing is learnt; None: nobody looks."""
 
@@ -91,9 +93,16 @@ class Fit:
             if self._is_hopeless():
                 return
             self._train()
-            scores = self.evaluate()
-            self._save_if_stopped()
-            self._finish_epoch(scores)
+            if self._is_due(self.progress.cursor.epoch + 1):
+                scores = self.evaluate()
+                self._save_if_stopped()
+                self._finish_epoch(scores, due=True)
+            else:
+                self._finish_epoch({}, due=False)
+
+    def _is_due(self, epoch: int) -> bool:
+        """Whether an epoch (from 1) is evaluated and saved."""
+        return epoch % self.evaluate_every == 0 or epoch == self.epochs
 
     def offer_start(self, val: Scores) -> None:
         """Save the network as it is before the first step: a candidate for the best, logged as epoch 0.
@@ -164,7 +173,7 @@ class Fit:
         step = self.progress.cursor.step
         self.stop.check(f"at step {step}, state saved; the same command with resume=auto goes on from there")
 
-    def _finish_epoch(self, scores: Mapping[str, Scores]) -> None:
+    def _finish_epoch(self, scores: Mapping[str, Scores], *, due: bool) -> None:
         progress, cursor, val = self.progress, self.progress.cursor, scores.get("val")
         name = self.checkpoints.next_name()
         loss, accuracy = progress.totals.means()
@@ -174,7 +183,7 @@ class Fit:
         self._look(accuracy, val)
         if val is not None:
             progress.history.append(progress.task.rank(val)[0])
-        is_best = progress.best.offer(cursor.epoch, val, progress.task, lambda: name)
+        is_best = due and progress.best.offer(cursor.epoch, val, progress.task, lambda: name)
         end = EpochEnd(
             epoch=cursor.epoch,
             step=cursor.step,
@@ -186,7 +195,8 @@ class Fit:
         )
         progress.totals = Totals.zeros(progress.task, progress.totals.loss.device)
         self.recorders.epoch_ends(end)
-        self._save(name)
+        if due:
+            self._save(name)
 
     def _save(self, name: str) -> None:
         """Write a state of this moment."""

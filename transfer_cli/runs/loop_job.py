@@ -114,10 +114,13 @@ class LoopJob:
         )
 
     def run_part(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop, until: int) -> float:
-        """Train up to an epoch under the schedule of the whole run; the best rank of its epochs on validation."""
+        """Train up to an epoch under the schedule of the whole run; the best rank of its epochs on validation.
+
+        `until` is one that is evaluated.
+        """
         fit = self._started(directory, recorders, reporter, stop)
         fit.run(until)
-        return max(fit.progress.history[:until])
+        return max(fit.progress.history[: -(-until // fit.evaluate_every)])
 
     def _started(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Fit:
         """Everything before the first step that is left to train."""
@@ -210,6 +213,7 @@ class LoopJob:
             recorders=recorders,
             reporter=reporter,
             stop=stop,
+            evaluate_every=chosen(e.trainer.evaluate_every),
             watch=self._watch(),
         )
 

@@ -142,6 +142,12 @@ def epochs(images: int, step: int) -> Choice[int]:
     return Choice(count, f"{count * steps:,} steps of {min(step, images)} for {images:,} images")
 
 
+def evaluate_every(images: int, validation: int) -> Choice[int]:
+    """Epochs between two evaluations, so that these take no longer than training: a step is three passes."""
+    every = min(max(-(-validation // max(3 * images, 1)), 1), 10)
+    return Choice(every, f"{validation:,} images to validate on, {images:,} to train on")
+
+
 def batch_norm(s: Situation) -> Choice[Statistics]:
     """Statistics of batches, or those that came with the weights."""
     if not s.normalises_batches or not s.pretrained:

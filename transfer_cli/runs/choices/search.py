@@ -96,14 +96,14 @@ def search(tries: Sequence[Candidate], prepare: Prepare, directory: Path, report
     Goes on where it was stopped. Raises Stopped where a signal asks for an end, states saved.
     """
     e = tries[0].experiment
-    folder, epochs = directory / FOLDER, chosen(e.trainer.epochs)
+    folder, epochs, every = directory / FOLDER, chosen(e.trainer.epochs), chosen(e.trainer.evaluate_every)
     plan = PLANS[e.tune]
     work = _cost(len(tries), plan)
     reporter.say(f"auto      tune={e.tune}: {len(tries)} candidates, {work:.1f} times the training of one")
     left = list(range(len(tries)))
     table: list[dict[str, Any]] = []
     for rung in plan:
-        until = max(math.ceil(rung.share * epochs), 1)
+        until = min(every * max(math.ceil(rung.share * epochs / every), 1), epochs)
         scores = {n: _score(tries[n], prepare, folder / str(n), until, reporter, stop) for n in left}
         for n in left:
             reporter.say(

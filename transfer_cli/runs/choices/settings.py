@@ -17,13 +17,20 @@ from transfer_cli.strategies.rules import Choice, Situation
 
 
 def with_length(e: Experiment, images: ImageSet, reporter: Reporter) -> Experiment:
-    """`trainer.epochs` as a number."""
-    if e.trainer.epochs != AUTO:
-        return e
-    found = rules.epochs(len(images.splits["train"]), e.trainer.batch_size * e.trainer.accumulate)
-    if e.trainer.steps is None:
-        say("trainer.epochs", found, reporter)
-    return replace(e, trainer=replace(e.trainer, epochs=found.value))
+    """`trainer.epochs` and `trainer.evaluate_every` as numbers."""
+    trainer, train, val = e.trainer, len(images.splits["train"]), len(images.splits["val"])
+    if trainer.epochs == AUTO:
+        found = rules.epochs(train, trainer.batch_size * trainer.accumulate)
+        if trainer.steps is None:
+            say("trainer.epochs", found, reporter)
+        trainer = replace(trainer, epochs=found.value)
+    if trainer.evaluate_every == AUTO:
+        waits = trainer.patience is not None or e.scheduler.name == "plateau"
+        every = Choice(1, "") if waits else rules.evaluate_every(train, val)
+        if every.value > 1:
+            say("trainer.evaluate_every", every, reporter)
+        trainer = replace(trainer, evaluate_every=every.value)
+    return replace(e, trainer=trainer)
 
 
 def with_rate(e: Experiment, situation: Situation, reporter: Reporter, statistics: str = "train") -> Experiment:
@@ -94,5 +101,6 @@ def for_heads(e: Experiment, images: ImageSet, reporter: Reporter) -> Experiment
         e = replace(e, strategy=replace(config, solver=found.value))
     lr = float(f"{rules.HEAD_RATE * rules.OPTIMIZERS[e.optimizer.name]:.2g}")
     optimizer = replace(e.optimizer, lr=lr) if e.optimizer.lr == AUTO else e.optimizer
-    trainer = replace(e.trainer, epochs=rules.HEAD_EPOCHS) if e.trainer.epochs == AUTO else e.trainer
+    epochs = rules.HEAD_EPOCHS if e.trainer.epochs == AUTO else e.trainer.epochs
+    trainer = replace(e.trainer, epochs=epochs, evaluate_every=1)
     return replace(e, optimizer=optimizer, trainer=trainer)
