@@ -156,7 +156,12 @@ def _device(asked: str) -> str:
 
 def check(study: Study) -> None:
     """What our own words say against the study, before anything is written. Raises UserError."""
+    from transfer_cli.models import backbones, weights
+
     for model in study.models:
+        name, _, tag = model.partition(".")
+        backbones.library(name, "auto")
+        weights.resolve(name, "auto", tag or study.weights)
         for method in dict.fromkeys([DEFAULT, *study.methods]):
             recipe = METHODS[method]
             if isinstance(recipe, Recipe):

@@ -164,7 +164,12 @@ def _listed(name: str, path: str, download: bool) -> list[Sample]:
 
     words = [f"dataset={name}", f"dataset.path={path}", *(["dataset.download=true"] if download else [])]
     dataset = parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), parse_overrides(words)))).dataset
-    listing = reader_of(name).load(dataset)
+    try:
+        listing = reader_of(name).load(dataset)
+    except UserError as error:
+        # It speaks of the keys of transfer-run; here they have other names.
+        said = str(error).replace("dataset.path", "evidence.path").replace("dataset.download", "evidence.download")
+        raise UserError(f"evidence.sets: {name}: {said}") from error
     split_of = {int(index): split for split, indices in listing.splits.items() for index in indices}
     return [
         Sample(_file_name(listing.classes[label]), str(index), partial(listing.read, index), split_of[index])
