@@ -18,7 +18,7 @@ from pathlib import Path
 
 from transfer_cli.cli import main as transfer_run
 
-COMMON = ["trainer.device=cpu", "augment=light", "quiet=true"]
+COMMON = ["trainer.device=cpu", "augment=light", "image_fit=crop", "optimizer.lr=0.002", "tune=off", "quiet=true"]
 TEACHER = [*COMMON, "image_size=64", "strategy=finetune", "model=efficientnet_lite0", "trainer.steps=320"]
 STUDENT = [*COMMON, "image_size=32", "model.name=test_resnet", "model.source=timm", "model.weights=none"]
 ALONE = [*STUDENT, "strategy=finetune", "trainer.epochs=60"]

@@ -21,14 +21,21 @@ from transfer_cli.cli import main as transfer_run
 
 STEPS = 240
 RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2]
-COMMON = ["dataset=digits", "image_size=32", "model=efficientnet_lite0", "trainer.device=cpu", "quiet=true"]
-FINETUNE = ["strategy=finetune", "augment=light", f"trainer.steps={STEPS}"]
+COMMON = [
+    *("dataset=digits", "image_size=32", "image_fit=crop", "model=efficientnet_lite0", "trainer.device=cpu"),
+    *("tune=off", "quiet=true"),
+]
+# The methods as such: nothing is chosen by the program, and heads start as the model draws them.
+FINETUNE = [
+    *("strategy=finetune", "augment=light", f"trainer.steps={STEPS}"),
+    *("strategy.head_init=model", "strategy.keep_probe=false", "strategy.layer_decay=1"),
+]
 # A few images of 32 pixels say little about statistics: the pretrained ones stay.
 PRETRAINED = [*FINETUNE, "strategy.batch_norm=frozen"]
 L2SP = ["strategy.l2sp.alpha=0.001", "strategy.l2sp.beta=0.01", "optimizer.weight_decay=0"]
 
 TRAINED: dict[str, list[str]] = {
-    "scratch": [*FINETUNE, "model.weights=none"],
+    "scratch": [*FINETUNE, "strategy.batch_norm=train", "model.weights=none"],
     "head only": [*PRETRAINED, "strategy.unfreeze=head", "augment=none"],
     "LP-FT": [*PRETRAINED, "strategy.head_first=100", "strategy.layer_decay=0.8"],
     "full": [*PRETRAINED, "strategy.layer_decay=0.8"],
@@ -36,7 +43,7 @@ TRAINED: dict[str, list[str]] = {
     "LoRA": [*PRETRAINED, "strategy.adapter=lora"],
 }
 """Methods that have a learning rate."""
-FITTED: dict[str, list[str]] = {"probe": ["strategy=extract", "trainer.epochs=100"]}
+FITTED: dict[str, list[str]] = {"probe": ["strategy=extract", "strategy.solver=optimizer", "trainer.epochs=100"]}
 """Methods that choose for themselves on validation."""
 
 

@@ -19,15 +19,23 @@ from transfer_cli.records.events import Recorders
 from transfer_cli.records.metrics import MetricsRecorder
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.extract import job as extract
-from transfer_cli.runs.extract.features import CachedFeatures
 from transfer_cli.runs.extract.job import ExtractJob
+from transfer_cli.runs.frozen.features import CachedFeatures
 from transfer_cli.strategies.extract import Fitting
 from transfer_cli.strategies.grid import by_optimizer
 
 pytestmark = pytest.mark.bench
 
 QUIET = Reporter(quiet=True)
-RESNET = ["strategy=extract", "model=resnet18", "model.weights=none", "dataset=fake", "augment=none", "image_size=128"]
+RESNET = [
+    "strategy=extract",
+    "strategy.solver=optimizer",
+    "model=resnet18",
+    "model.weights=none",
+    "dataset=fake",
+    "augment=none",
+    "image_size=128",
+]
 RATES = "strategy.grid.lr=[1e-4,2e-4,5e-4,1e-3,2e-3,3e-3,5e-3,1e-2,2e-2,5e-2]"
 DECAYS = "strategy.grid.weight_decay=[0,1e-5,1e-4,1e-3,3e-3,1e-2,3e-2,1e-1,2e-1,3e-1]"
 TURNS = 3

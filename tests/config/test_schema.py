@@ -24,7 +24,7 @@ def test_the_options_are_counted() -> None:
     for file in FILES:
         counts[file.parent.name] = counts.get(file.parent.name, 0) + 1
     assert counts == {
-        "augment": 6,
+        "augment": 7,
         "dataset": 22,
         "experiment": 9,
         "model": 22,

@@ -42,7 +42,7 @@ def recipe(*overrides: str) -> Augment:
 
 def test_recipes_carry_their_names_and_say_what_they_are() -> None:
     recipes = {file.stem: recipe(f"augment={file.stem}") for file in (CONF / "augment").glob("*.yaml")}
-    assert sorted(recipes) == ["bit", "light", "none", "standard", "strong", "trivial"]
+    assert sorted(recipes) == ["auto", "bit", "light", "none", "standard", "strong", "trivial"]
     assert all(found.name == name for name, found in recipes.items())
     assert recipes["none"] == Augment("none")
     light, standard, strong = (recipes[name] for name in ("light", "standard", "strong"))

@@ -12,18 +12,21 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from transfer_cli.command.source import conf_dir
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.convert import convert_one_of
 from transfer_cli.config.optimizers import OPTIMIZERS, Optimizer
 from transfer_cli.engine.optimizers import build_optimizer, muon_split, pack_state, set_rate, unpack_state
 from transfer_cli.engine.strategy import ParameterGroup
+from transfer_cli.strategies.rules import Situation, rate
 
 NAMES = sorted(OPTIMIZERS)
 
 
 def config(name: str, **changes: float) -> Optimizer:
-    """The option as its YAML has it, with changes."""
+    """The option as its YAML has it, at the rate that a pretrained EfficientNet gets, with changes."""
     problems: list[str] = []
-    values = yaml.safe_load((conf_dir() / "optimizer" / f"{name}.yaml").read_text()) | changes
+    by_rule = {"lr": rate(Situation("depthwise", True, 2000, 32, name)).value}
+    values = yaml.safe_load((conf_dir() / "optimizer" / f"{name}.yaml").read_text()) | by_rule | changes
     option: Optimizer = convert_one_of({name: OPTIMIZERS[name].keys}, values, "optimizer", problems)
     assert not problems
     return option
@@ -158,7 +161,7 @@ def test_decay_acts_on_the_groups_that_decay(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_default_rate_learns(name: str) -> None:
     net = network()
-    losses = train(net, built(name, net), range(40), config(name).lr)
+    losses = train(net, built(name, net), range(40), chosen(config(name).lr))
     assert losses[-1] < losses[0] - 0.02
 
 

@@ -52,7 +52,7 @@ def test_a_table_a_picture_and_ordinary_runs(command: Command) -> None:
         told = {(FOLDER / f"{row}-seed{seed}" / "dataset.json").read_text() for row in ("scratch", "probe", "lora")}
         assert len(told) == 1
         saved = [saved_experiment(FOLDER / f"{row}-seed{seed}") for row in ("scratch", "probe", "lora")]
-        assert len({(one.dataset, one.seed, one.image_size) for one in saved}) == 1
+        assert len({(one.dataset, one.seed, one.image_size, one.image_fit) for one in saved}) == 1
     rows = {row["row"]: row for row in result()["rows"]}
     scores = [summary(FOLDER / f"lora-seed{seed}")["val"]["accuracy"] for seed in (0, 1)]
     assert rows["lora"]["val"]["mean"] == pytest.approx(sum(scores) / 2)

@@ -45,7 +45,7 @@ def test_a_table_and_a_picture_and_nothing_else(command: Command) -> None:
     assert tested[0] == 1e-5
     assert max(factors) == pytest.approx(min(factors))
     assert ended.out.splitlines()[-1] == str(folder)
-    found = float(ended.out.split("optimizer.lr=")[1].split()[0])
+    found = float(ended.out.split("optimizer.lr=")[-1].split()[0])
     assert tested[0] <= found <= tested[-1]
 
 

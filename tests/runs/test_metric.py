@@ -21,6 +21,7 @@ METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "auroc", "loss", "top5_a
 @pytest.mark.parametrize("strategy", ["finetune", "extract"])
 def test_the_epoch_of_the_highest_rank_is_kept(command: Command, metric: str, strategy: str) -> None:
     words = [f"strategy={strategy}", "trainer.epochs=4", "optimizer.lr=0.01", f"trainer.metric={metric}"]
+    words += ["strategy.solver=optimizer"] if strategy == "extract" else []
     ended = command(*TINY, *words, "name=one")
     assert ended.code == 0, ended.err
     found = summary(RUNS / "one")
@@ -56,6 +57,7 @@ def test_a_leaderboard_is_in_its_order(command: Command) -> None:
 
 def test_patience_counts_by_it(command: Command) -> None:
     still = ["optimizer=sgd", "optimizer.lr=1e-12", "optimizer.weight_decay=0", "strategy.batch_norm=frozen"]
+    still += ["strategy.head_init=model"]
     ended = command(*TINY, *still, "trainer.epochs=9", "trainer.patience=2", "trainer.metric=loss", "name=short")
     assert "validation loss has not improved for 2 epochs" in ended.out
 

@@ -89,7 +89,9 @@ def _balance_problems(e: Experiment) -> list[tuple[bool, str]]:
             "strategy=finetune strategy.unfreeze=head, or dataset.sampler=balanced.",
         ),
         (
-            e.dataset.sampler == "balanced" and isinstance(e.strategy, Extract) and e.strategy.solver != "optimizer",
+            e.dataset.sampler == "balanced"
+            and isinstance(e.strategy, Extract)
+            and e.strategy.solver not in ("auto", "optimizer"),
             "dataset.sampler=balanced: only strategy.solver=optimizer draws samples; the others see each once.",
         ),
         (

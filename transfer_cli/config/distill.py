@@ -53,7 +53,7 @@ class Distill:
     """Students that each learn from the one before."""
 
 
-def distill_problems(config: Distill, *, labelled: bool, epochs: int) -> list[tuple[bool, str]]:
+def distill_problems(config: Distill, *, labelled: bool, epochs: int | Literal["auto"]) -> list[tuple[bool, str]]:
     """Options that make no sense together: (whether it is so, what to say)."""
     teacher, generations = config.teacher, config.generations
     return [

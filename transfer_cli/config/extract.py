@@ -22,7 +22,7 @@ class Extract:
     """`strategy=extract`: a head on the features of a backbone that never changes."""
 
     name: Literal["extract"]
-    solver: Literal["optimizer", "lbfgs", "ridge", "ncm", "knn"]
+    solver: Literal["auto", "optimizer", "lbfgs", "ridge", "ncm", "knn"]
     head: Literal["linear", "mlp"]
     hidden: Count
     pooling: Literal["auto", "average", "token"]
@@ -36,7 +36,7 @@ class Extract:
 
 
 def linear_probe(
-    solver: Literal["optimizer", "lbfgs", "ridge"], rates: tuple[float, ...] = (), *, standardize: bool = True
+    solver: Literal["auto", "optimizer", "lbfgs", "ridge"], rates: tuple[float, ...] = (), *, standardize: bool = True
 ) -> Extract:
     """A linear head on the network's own features: what other modes and strategies probe with."""
     return Extract(

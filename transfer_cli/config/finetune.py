@@ -26,9 +26,9 @@ class Finetune:
     """LoRA counts for alpha / rank."""
     head_first: bool | Annotated[int, Between(0)]
     """Epochs in which the head alone is fitted to frozen features before all else (LP-FT); true: 20."""
-    batch_norm: Literal["train", "frozen"]
+    batch_norm: Literal["auto", "train", "frozen"]
     """frozen: BatchNorm keeps statistics, weights and biases in what trains as well."""
-    layer_decay: Share
+    layer_decay: Literal["auto"] | Share
     """Each stage learns at this multiple of the rate of the stage above it."""
     head_lr: Positive
     """The head's rate, as a multiple of `optimizer.lr`."""
@@ -50,11 +50,13 @@ class Finetune:
     """Rho of sharpness-aware minimisation, two passes a step; 0: off."""
     cache: Literal["auto"] | bool
     """Whether what a frozen prefix makes of images is kept; auto: where it is smaller than the cache and saves work."""
-    head_init: Literal["zero", "probe", "model"] = "model"
+    head_init: Literal["auto", "zero", "probe", "model"] = "model"
     """How a new head starts: at zero, fitted to the frozen features by L-BFGS, or as the model draws it.
 
-    The default is for the config.yaml of runs from before there was a choice.
+    This default and the next are for the config.yaml of runs from before there was a choice.
     """
+    keep_probe: Literal["auto"] | bool = False
+    """Whether the frozen network with a head fitted to its features is a candidate for the best epoch, number 0."""
 
 
 HEAD_FIRST_EPOCHS = 20

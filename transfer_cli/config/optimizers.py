@@ -17,7 +17,7 @@ class Sgd:
     """`optimizer=sgd`."""
 
     name: str
-    lr: Positive
+    lr: Positive | Literal["auto"]
     weight_decay: NotNegative
     momentum: Fraction
     nesterov: bool
@@ -28,7 +28,7 @@ class AdamFamily:
     """`optimizer=adamw`, `adam` (whose decay is an L2 penalty), `nadamw`, `radam` or `lamb`."""
 
     name: str
-    lr: Positive
+    lr: Positive | Literal["auto"]
     weight_decay: NotNegative
     betas: Betas
     eps: Positive
@@ -39,7 +39,7 @@ class RmsProp:
     """`optimizer=rmsprop`."""
 
     name: str
-    lr: Positive
+    lr: Positive | Literal["auto"]
     weight_decay: NotNegative
     momentum: Momentum
     alpha: Momentum
@@ -51,7 +51,7 @@ class Lion:
     """`optimizer=lion`."""
 
     name: str
-    lr: Positive
+    lr: Positive | Literal["auto"]
     weight_decay: NotNegative
     betas: Betas
 
@@ -61,7 +61,7 @@ class Adafactor:
     """`optimizer=adafactor`."""
 
     name: str
-    lr: Positive
+    lr: Positive | Literal["auto"]
     weight_decay: NotNegative
     decay: Annotated[float, Between(0.1, 1)]
     clip: Positive
@@ -72,7 +72,7 @@ class Muon:
     """`optimizer=muon`."""
 
     name: str
-    lr: Positive
+    lr: Positive | Literal["auto"]
     weight_decay: NotNegative
     momentum: Momentum
     nesterov: bool

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from transfer_cli.config.auto import adopted
 from transfer_cli.config.convert import Problems, convert, convert_one_of, to_plain
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.extract import Extract
@@ -20,13 +21,13 @@ STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract, "distil
 
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
 _NOT_IN_HASH = (
-    *("mode", "run", "input", "output", "split", "name", "resume"),
+    *("mode", "run", "input", "output", "split", "name", "resume", "tune"),
     *("cache_dir", "cache_size", "cache", "rank", "find_lr", "compare", "output_dir", "quiet"),
 )
 _NOT_IN_HASH_OF_GROUP = {"trainer": ("workers",), "dataset": ("store",)}
 
 # Settings that became options later, with what every run did before: at that value the hash stays what it was.
-_BEFORE_IT_WAS_AN_OPTION = {"trainer": {"metric": "accuracy"}}
+_BEFORE_IT_WAS_AN_OPTION = {"trainer": {"metric": "accuracy", "evaluate_every": 1}}
 
 
 def parse(values: dict[str, Any]) -> Experiment:
@@ -63,8 +64,13 @@ def config_hash(experiment: Experiment) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def with_choices_of(ours: Experiment, theirs: Experiment) -> Experiment:
+    """Our settings, with what the run of `theirs` has chosen for itself where we say auto."""
+    return parse(adopted(to_dict(ours), to_dict(theirs)))
+
+
 def differences(ours: Experiment, theirs: Experiment) -> list[str]:
-    """Keys that determine a result and differ, as `key: ours, there theirs`."""
+    """Keys that determine a result and differ, as `key: ours, there theirs`; auto is whatever was chosen there."""
 
     def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -72,7 +78,7 @@ def differences(ours: Experiment, theirs: Experiment) -> list[str]:
             result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
         return result
 
-    left, right = flat(to_dict(ours)), flat(to_dict(theirs))
+    left, right = flat(adopted(to_dict(ours), to_dict(theirs))), flat(to_dict(theirs))
     ignored = {*_NOT_IN_HASH, *(f"{group}.{key}" for group, keys in _NOT_IN_HASH_OF_GROUP.items() for key in keys)}
     keys = [key for key in sorted(left.keys() | right.keys()) if key not in ignored]
     return [f"{key}={left.get(key)} (there {right.get(key)})" for key in keys if left.get(key) != right.get(key)]

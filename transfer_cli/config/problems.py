@@ -140,7 +140,10 @@ def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
     config = e.strategy
     if not isinstance(config, Extract):
         return []
-    by_optimizer, grid = config.solver == "optimizer", config.grid
+    grid = config.grid
+    trains = config.head == "mlp" or bool(grid.lr or grid.weight_decay or grid.seed)
+    by_optimizer = config.solver == "optimizer" or (config.solver == "auto" and trains)
+    closed = config.solver not in ("optimizer", "auto")
     return [
         (
             by_optimizer and e.optimizer.name not in ("sgd", "adamw"),
@@ -151,11 +154,11 @@ def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
             "scheduler=plateau: many heads share one schedule; strategy=extract takes any other.",
         ),
         (
-            not by_optimizer and bool(grid.lr or grid.weight_decay or grid.seed),
+            closed and bool(grid.lr or grid.weight_decay or grid.seed),
             f"strategy.grid: strategy.solver={config.solver} has no rates to try; it is for solver=optimizer.",
         ),
         (
-            not by_optimizer and config.head != "linear",
+            closed and config.head != "linear",
             f"strategy.head={config.head}: solver={config.solver} fits a linear head; mlp needs solver=optimizer.",
         ),
         (

@@ -98,7 +98,7 @@ class Augment:
 class Trainer:
     """The loop: how long, how much at once, on what."""
 
-    epochs: Annotated[int, Between(0, BEYOND_USE)]
+    epochs: Literal["auto"] | Annotated[int, Between(0, BEYOND_USE)]
     steps: Count | Literal["bit"] | None
     batch_size: Count
     accumulate: Count
@@ -110,6 +110,7 @@ class Trainer:
     workers: Literal["auto"] | Annotated[int, Between(0, 64)]
     metric: Metric = "accuracy"
     """Runs from before it was an option chose by accuracy."""
+    evaluate_every: Literal["auto"] | Count = 1
 
 
 @dataclass(frozen=True)
@@ -171,4 +172,7 @@ class Experiment:
     cache: CacheCommand
     rank: RankCommand
     find_lr: FindLr
+    image_fit: Literal["auto", "crop", "pad", "squash"] = "crop"
+    """Runs from before it was an option cropped."""
+    tune: Literal["off", "quick", "full"] = "off"
     compare: CompareCommand = CompareCommand()

@@ -13,6 +13,7 @@ from transfer_cli.engine.loop import Cursor, Totals, Trainer, train_epoch
 from transfer_cli.engine.schedule import should_stop
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
+from transfer_cli.engine.watch import CAUSES, STOP_AFTER, WARN_AFTER, Watch
 from transfer_cli.errors import RunError
 from transfer_cli.methods.scores import Scores
 from transfer_cli.records.events import EpochEnd, Recorders, Step
@@ -33,6 +34,8 @@ class Progress:
     """How each epoch so far ranks on validation, the larger the better: for patience and a plateau schedule."""
     train_seconds: float = 0.0
     images: int = 0
+    guessing: int | None = 0
+    """Epochs from the first on that were no better than guessing; None once one was."""
 
     @property
     def images_per_second(self) -> float:
@@ -42,6 +45,7 @@ class Progress:
     def state(self) -> Part:
         """All of it; the device synchronises here."""
         plain = {"history": self.history, "train_seconds": self.train_seconds, "images": self.images}
+        plain |= {"guessing": self.guessing}
         own = {"cursor": asdict(self.cursor), "best": self.best.to_dict(), "totals": self.totals.to_dict()}
         return Part({**own, **plain})
 
@@ -51,6 +55,7 @@ class Progress:
         self.cursor, self.best = Cursor(**values["cursor"]), Best.from_dict(values["best"])
         self.history, self.totals = values["history"], self.totals.from_dict(values["totals"])
         self.train_seconds, self.images = values["train_seconds"], values["images"]
+        self.guessing = values.get("guessing")
 
 
 @dataclass(frozen=True)
@@ -69,33 +74,76 @@ class Fit:
     recorders: Recorders
     reporter: Reporter
     stop: Stop
+    evaluate_every: int = 1
+    """Epochs from one evaluation, and the state after it, to the next; the last is always evaluated."""
+    watch: Watch | None = None
+    """Says where nothing is learnt; None: nobody looks."""
 
-    def run(self, start: Scores | None = None) -> None:
-        """Train all epochs that are left. Raises Stopped, with a state saved, where a signal came.
+    def run(self, until: int | None = None) -> None:
+        """Train the epochs that are left, or those before `until`.
 
-        `start`: scores on validation of a head that was fitted before the first step and is a candidate for the best.
+        Raises Stopped, with a state saved, where a signal came.
         """
-        if start is not None:
-            self._offer_start(start)
-        while self.progress.cursor.epoch < self.epochs:
+        end = self.epochs if until is None else min(until, self.epochs)
+        while self.progress.cursor.epoch < end:
             if self._is_stale():
                 metric = self.progress.task.metric
                 self.reporter.say(f"stopping: validation {metric} has not improved for {self.patience} epochs")
                 return
+            if self._is_hopeless():
+                return
             self._train()
-            scores = self.evaluate()
-            self._save_if_stopped()
-            self._finish_epoch(scores)
+            if self._is_due(self.progress.cursor.epoch + 1):
+                scores = self.evaluate()
+                self._save_if_stopped()
+                self._finish_epoch(scores, due=True)
+            else:
+                self._finish_epoch({}, due=False)
 
-    def _offer_start(self, val: Scores) -> None:
+    def _is_due(self, epoch: int) -> bool:
+        """Whether an epoch (from 1) is evaluated and saved."""
+        return epoch % self.evaluate_every == 0 or epoch == self.epochs
+
+    def offer_start(self, val: Scores) -> None:
+        """Save the network as it is before the first step: a candidate for the best, logged as epoch 0.
+
+        It does not join the history: epochs that start elsewhere need time to come as far.
+        """
         progress, name = self.progress, self.checkpoints.next_name()
-        progress.history.append(progress.task.rank(val)[0])
         progress.best.offer(0, val, progress.task, lambda: name)
         self.recorders.epoch_ends(EpochEnd(epoch=0, step=0, splits={"val": val}, is_best=True))
         self._save(name)
 
     def _is_stale(self) -> bool:
         return self.patience is not None and should_stop(self.progress.history, self.patience)
+
+    def _is_hopeless(self) -> bool:
+        """Whether to end because nothing is learnt. Raises RunError where there is nothing better to keep."""
+        progress, cursor = self.progress, self.progress.cursor
+        if not progress.guessing or 2 * cursor.epoch < self.epochs or cursor.step < STOP_AFTER:
+            return False
+        found = f"after {cursor.step} steps the network is no better than guessing"
+        if progress.best.epoch == 0 and progress.best.kept is not None:
+            self.reporter.warn(f"stopping: {found}. {CAUSES}.")
+            return True
+        raise RunError(f"{found}; training on would not help. {CAUSES}. States saved so far are kept.")
+
+    def _look(self, accuracy: float, val: Scores | None) -> None:
+        """Count an epoch that guessed, and warn once."""
+        progress, watch = self.progress, self.watch
+        if watch is None or progress.guessing is None:
+            return
+        val_accuracy = None if val is None else val.get("accuracy")
+        if not watch.guesses(accuracy, val_accuracy):
+            progress.guessing = None
+            return
+        steps = progress.cursor.step // max(progress.cursor.epoch, 1)
+        before, progress.guessing = progress.guessing, progress.guessing + 1
+        if before * steps < WARN_AFTER <= progress.guessing * steps:
+            self.reporter.warn(
+                f"after {progress.cursor.step} steps the network is no better than guessing "
+                f"({100 * accuracy:.1f} % in training). {CAUSES}."
+            )
 
     def _train(self) -> None:
         progress, cursor = self.progress, self.progress.cursor
@@ -104,11 +152,19 @@ class Fit:
         if not self.stop:
             for images in train_epoch(self.trainer, batches, cursor, progress.totals):
                 self.recorders.step(Step(images, progress.totals.means))
+                self._look_at_first()
                 if self.stop:
                     break
         progress.train_seconds += time.perf_counter() - started
         progress.images += progress.totals.seen - before
         self._save_if_stopped()
+
+    def _look_at_first(self) -> None:
+        if self.watch is None or self.progress.cursor.step != 1 or not self.trainer.last_losses:
+            return
+        warning = self.watch.says_of_first(self.trainer.last_losses[-1])
+        if warning is not None:
+            self.reporter.warn(warning)
 
     def _save_if_stopped(self) -> None:
         if not self.stop:
@@ -117,16 +173,17 @@ class Fit:
         step = self.progress.cursor.step
         self.stop.check(f"at step {step}, state saved; the same command with resume=auto goes on from there")
 
-    def _finish_epoch(self, scores: Mapping[str, Scores]) -> None:
+    def _finish_epoch(self, scores: Mapping[str, Scores], *, due: bool) -> None:
         progress, cursor, val = self.progress, self.progress.cursor, scores.get("val")
         name = self.checkpoints.next_name()
         loss, accuracy = progress.totals.means()
         # Before this epoch joins the history, which a plateau schedule reads.
         learning_rate = self.trainer.rate(cursor.step - 1)
         cursor.epoch, cursor.step_in_epoch = cursor.epoch + 1, 0
+        self._look(accuracy, val)
         if val is not None:
             progress.history.append(progress.task.rank(val)[0])
-        is_best = progress.best.offer(cursor.epoch, val, progress.task, lambda: name)
+        is_best = due and progress.best.offer(cursor.epoch, val, progress.task, lambda: name)
         end = EpochEnd(
             epoch=cursor.epoch,
             step=cursor.step,
@@ -138,7 +195,8 @@ class Fit:
         )
         progress.totals = Totals.zeros(progress.task, progress.totals.loss.device)
         self.recorders.epoch_ends(end)
-        self._save(name)
+        if due:
+            self._save(name)
 
     def _save(self, name: str) -> None:
         """Write a state of this moment."""

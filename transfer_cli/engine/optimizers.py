@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.optimizers import OPTIMIZERS, Muon, Optimizer
 from transfer_cli.engine.strategy import ParameterGroup
 from transfer_cli.extras import named
@@ -58,7 +59,7 @@ def muon_split(groups: Sequence[ParameterGroup]) -> Iterator[tuple[ParameterGrou
 def _torch_group(group: ParameterGroup, config: Optimizer) -> dict[str, Any]:
     return {
         "params": list(group.parameters.values()),
-        "lr": config.lr * group.lr_multiplier,
+        "lr": chosen(config.lr) * group.lr_multiplier,
         "lr_multiplier": group.lr_multiplier,
         "weight_decay": config.weight_decay if group.decay else 0.0,
     }

@@ -100,14 +100,14 @@ class Network(nn.Module):
         return len(self.stages) > 1 and self.stages[-2].name == "pool"
 
     @torch.no_grad()
-    def zero_head(self) -> None:
+    def quiet_head(self, scale: float = 0.0) -> None:
         """Let every class be as likely as any other: the first loss is ln K. For heads of one linear layer.
 
         A head as its model draws it can begin far from there (EfficientNets of timm: at 6.1 for ten classes), and its
-        gradients then undo what was pretrained.
+        gradients then undo what was pretrained. `scale` above 0 leaves that much of the draw.
         """
         for parameter in self.module.get_submodule(self.classifier).parameters():
-            parameter.zero_()
+            parameter.mul_(scale)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images [B, 3, H, W]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from transfer_cli.models.pixels import MAX_PIXELS
 
+Fit = Literal["crop", "pad", "squash"]
+FITS: tuple[Fit, ...] = get_args(Fit)
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -23,26 +25,39 @@ RESAMPLING = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize the short side to `resize_pixels`, crop the centre to `crop_pixels`, scale by mean and std (of 0 to 1)."""
+    """Bring an image to `crop_pixels` on each side, scale by mean and std (of 0 to 1).
+
+    `fit`: `crop` resizes the short side to `resize_pixels` and crops the centre, `squash` resizes both sides, `pad`
+    resizes the long side and fills the rest with the mean colour.
+    """
 
     crop_pixels: int
     resize_pixels: int
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    fit: Fit = "crop"
 
     def at(self, image_size: int) -> Preprocessing:
         """The same for another size, cropping the same share."""
         resize = round(image_size * self.resize_pixels / self.crop_pixels)
         return replace(self, crop_pixels=image_size, resize_pixels=max(resize, image_size))
 
+    def fitted(self, fit: Fit) -> Preprocessing:
+        """The same with another fit; what shows the whole image crops nothing."""
+        return replace(self, fit=fit, resize_pixels=self.resize_pixels if fit == "crop" else self.crop_pixels)
+
     def apply(self, image: Image.Image) -> Tensor:
-        """Pixels of an RGB image, uint8 [3, crop, crop]: byte for byte those of torchvision's own transform."""
+        """Pixels of an RGB image, uint8 [3, crop, crop]; cropped ones are byte for byte torchvision's own."""
         return torch.from_numpy(self.pixels(image)).permute(2, 0, 1).contiguous()
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """The same as uint8 [crop, crop, 3]."""
         crop, resample = self.crop_pixels, RESAMPLING[self.interpolation]
+        if self.fit == "squash":
+            return np.array(image.resize((crop, crop), resample))
+        if self.fit == "pad":
+            return self._padded(image)
         width, height = self._resized(*image.size)
         left, top = round((width - crop) / 2.0), round((height - crop) / 2.0)
         if width * height > MAX_PIXELS:
@@ -53,6 +68,16 @@ class Preprocessing:
         if image.size != (width, height):
             image = image.resize((width, height), resample)
         return np.array(image.crop((left, top, left + crop, top + crop)))
+
+    def _padded(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The whole image in the middle of the mean colour."""
+        crop = self.crop_pixels
+        scale = crop / max(image.size)
+        width, height = (min(max(round(side * scale), 1), crop) for side in image.size)
+        ground = Image.new("RGB", (crop, crop), tuple(round(255 * mean) for mean in self.mean))
+        resized = image.resize((width, height), RESAMPLING[self.interpolation])
+        ground.paste(resized, ((crop - width) // 2, (crop - height) // 2))
+        return np.array(ground)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         """Width and height with the short side at `resize_pixels`."""
@@ -75,4 +100,10 @@ class Preprocessing:
             raise ValueError("preprocessing out of range")
         if values["interpolation"] not in RESAMPLING:
             raise ValueError(f"interpolation {values['interpolation']!r}")
-        return cls(crop, resize, str(values["interpolation"]), (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+        # Models of before there was a choice crop.
+        fit = values.get("fit", "crop")
+        if fit not in FITS:
+            raise ValueError(f"fit {fit!r}")
+        return cls(
+            crop, resize, str(values["interpolation"]), (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]), fit
+        )

@@ -30,6 +30,7 @@ from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words
 from transfer_cli.runs.attempt import attempt
+from transfer_cli.runs.choices.image_size import with_size
 from transfer_cli.runs.comparison import COLUMNS, Ledger, Row, Run, by_validation, measure_speeds, row_of
 from transfer_cli.runs.machine import open_machine
 from transfer_cli.runs.materials import Plan, open_training_pixels
@@ -129,15 +130,17 @@ def _folder(e: Experiment, planned: Sequence[Planned]) -> Path:
 
 def _check_shared(planned: Sequence[Planned], reporter: Reporter) -> None:
     """Images and weights, before anything is written. Raises UserError where they cannot be had."""
+    e = planned[0].experiment
     models: dict[Model, Experiment] = {}
     for one in planned:
         models.setdefault(one.experiment.model, one.experiment)
-    found = [find_weights(e, open_machine(e).seen_weights, reporter) for e in models.values()]
-    e = planned[0].experiment
+    machine = open_machine(e)
+    found = [find_weights(one, machine.seen_weights, reporter) for one in models.values()]
     images = sources.load(e.dataset, e.seed)
     if not np.any(images.labels[images.splits["val"]] >= 0):
         raise UserError("mode=compare ranks by validation, and there are no such images: see dataset.val_fraction.")
-    open_training_pixels(e, images, found[0], Plan(1, NO_AUGMENT), open_machine(e), reporter, Stop())
+    e, pretrained = with_size(e, found[0], images, reporter)
+    open_training_pixels(e, images, pretrained, Plan(1, NO_AUGMENT), machine, reporter, Stop())
 
 
 def _train_all(e: Experiment, planned: Sequence[Planned], folder: Path, reporter: Reporter) -> list[Run]:

@@ -19,7 +19,7 @@ from transfer_cli.models import backbones
 from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.extract import job as extract
-from transfer_cli.runs.extract.features import CachedFeatures
+from transfer_cli.runs.frozen.features import CachedFeatures
 from transfer_cli.runs.views import NO_AUGMENT
 from transfer_cli.strategies.extract import table
 

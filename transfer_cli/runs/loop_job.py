@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.parse import config_hash
 from transfer_cli.engine import checkpoints
 from transfer_cli.engine.checkpoints import Checkpoints, State
@@ -21,6 +23,7 @@ from transfer_cli.engine.optimizers import build_optimizer
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
+from transfer_cli.engine.watch import Watch
 from transfer_cli.errors import RunError
 from transfer_cli.methods.adapters import merge
 from transfer_cli.methods.averaging import Average
@@ -28,7 +31,7 @@ from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
 from transfer_cli.models.weights import LoadReport
-from transfer_cli.records.events import EpochEnd, Recorders, RunStart
+from transfer_cli.records.events import Recorders, RunStart
 from transfer_cli.records.parameters import write_parameters
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.evaluation import Evaluation, evaluate_epoch
@@ -43,12 +46,13 @@ from transfer_cli.strategies.groups import rows
 
 @dataclass(frozen=True)
 class Start:
-    """A strategy before its first step, and the scores on validation of a head that was fitted before it."""
+    """A strategy before its first step."""
 
     strategy: Strategy
     val: Scores | None = None
-    is_candidate: bool = False
-    """Whether that head may be the best that the run found; it is logged as epoch 0 in any case."""
+    """On validation, with a head that was fitted first: epoch 0, a candidate for the best."""
+    first_head: dict[str, Tensor] | None = None
+    """The head that the first step starts from, by names in the module, where it is not that fitted one."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,44 @@ class LoopJob:
 
     def run(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Outcome:
         """Train to the last epoch and load the best weights."""
+        # Adapters are parameters until they are merged into the best weights.
+        counts = parameter_counts(self.network)[0], trainable_parameters(self.network, self.groups)
+        fit = self._started(directory, recorders, reporter, stop)
+        fit.run()
+        progress = fit.progress
+        assert progress.best.kept is not None
+        if progress.best.epoch == 0:
+            reporter.warn(
+                "no epoch was better on validation than the frozen network with the head that was fitted first: that "
+                "model is kept. Train for more epochs, or at another optimizer.lr."
+            )
+        part = AVERAGE if self.average_decay else NETWORK
+        _load_best(self.network, fit.checkpoints.folder / progress.best.kept, part)
+        return Outcome(
+            best_epoch=progress.best.epoch,
+            val=progress.best.val,
+            step=progress.cursor.step,
+            precision=self.precision,
+            save_model=self._save,
+            test_outputs=lambda: self._test_outputs(stop),
+            parameters=counts,
+            weights=(self.loaded.label, self.loaded.sha256),
+            train_seconds=progress.train_seconds,
+            images=progress.images,
+            more={"epochs": progress.cursor.epoch, **self.more()},
+        )
+
+    def run_part(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop, until: int) -> float:
+        """Train up to an epoch under the schedule of the whole run; the best rank of its epochs on validation.
+
+        `until` is one that is evaluated.
+        """
+        fit = self._started(directory, recorders, reporter, stop)
+        fit.run(until)
+        return max(fit.progress.history[: -(-until // fit.evaluate_every)])
+
+    def _started(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Fit:
+        """Everything before the first step that is left to train."""
         e = self.materials.experiment
         write_parameters(rows(self.network, self.groups, e.optimizer), directory)
         # Before a state comes back: a head is fitted, and regularisers take their start, on the pretrained weights.
@@ -104,32 +146,17 @@ class LoopJob:
                 step_in_epoch=cursor.step_in_epoch,
             )
         )
-        if start.val is not None and not start.is_candidate:
-            recorders.epoch_ends(EpochEnd(epoch=0, step=0, splits={"val": start.val}))
-        # Adapters are parameters until they are merged into the best weights.
-        counts = parameter_counts(self.network)[0], trainable_parameters(self.network, self.groups)
-        fit.run(start.val if start.is_candidate else None)
-        progress = fit.progress
-        assert progress.best.kept is not None
-        if progress.best.epoch == 0:
-            reporter.warn(
-                "no epoch was better on validation than the head that was fitted before them: its weights are kept. "
-                "Lower optimizer.lr, or see strategy.batch_norm."
-            )
-        _load_best(self.network, fit.checkpoints.folder / progress.best.kept, AVERAGE if average else NETWORK)
-        return Outcome(
-            best_epoch=progress.best.epoch,
-            val=progress.best.val,
-            step=progress.cursor.step,
-            precision=self.precision,
-            save_model=self._save,
-            test_outputs=lambda: self._test_outputs(stop),
-            parameters=counts,
-            weights=(self.loaded.label, self.loaded.sha256),
-            train_seconds=progress.train_seconds,
-            images=progress.images,
-            more={"epochs": progress.cursor.epoch, **self.more()},
-        )
+        if start.val is not None:
+            fit.offer_start(start.val)
+        if start.first_head is not None and cursor.step == 0:
+            self._put_first_head(start.first_head, average)
+        return fit
+
+    def _put_first_head(self, head: dict[str, Tensor], average: Average | None) -> None:
+        """The head that training starts from in place of the fitted one, which is in a state by now."""
+        self.network.module.load_state_dict(head, strict=False)
+        if average is not None:
+            average.load({name: tensor.detach() for name, tensor in self.network.module.state_dict().items()})
 
     def begin(self, directory: Path | None, reporter: Reporter, stop: Stop) -> Start:
         """Everything that comes before the first step."""
@@ -171,7 +198,7 @@ class LoopJob:
         progress = Progress(m.task, Totals.zeros(m.task, self.compute.device))
 
         def rate(step: int) -> float:
-            return e.optimizer.lr * rate_multiplier(e.scheduler, step, total_steps, progress.history)
+            return chosen(e.optimizer.lr) * rate_multiplier(e.scheduler, step, total_steps, progress.history)
 
         trainer = self.build_trainer(strategy, rate, average, reporter)
         owned = owners(self.network, trainer, progress, self.compute, recorders, self.learnt)
@@ -187,7 +214,18 @@ class LoopJob:
             recorders=recorders,
             reporter=reporter,
             stop=stop,
+            evaluate_every=chosen(e.trainer.evaluate_every),
+            watch=self._watch(),
         )
+
+    def _watch(self) -> Watch | None:
+        """What guessing would reach; only for finetuning, whose loss is that of the labels."""
+        images = self.materials.images
+        train, val = (images.labels[images.splits[split]] for split in ("train", "val"))
+        if self.materials.experiment.strategy.name != "finetune" or len(train) == 0:
+            return None
+        share = float(np.bincount(train[train >= 0]).max() / len(train))
+        return Watch(len(images.classes), share, len(train), len(val))
 
     def _save(self, directory: Path) -> None:
         save_trained(directory, self.materials, self.network.module.state_dict(), self.head, self.precision)

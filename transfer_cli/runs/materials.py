@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from transfer_cli.cache.entries import Cache
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.schema import Augment, Experiment
 from transfer_cli.data.balance import skew_note
 from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
@@ -112,7 +113,7 @@ def plan_training(e: Experiment, images: ImageSet, preprocessing: Preprocessing,
     """Whole epochs, one at least where steps are asked for, and the recipe; both by the BiT rule where it is."""
     count = len(images.splits["train"])
     if e.trainer.steps is None:
-        return Plan(e.trainer.epochs, e.augment)
+        return Plan(chosen(e.trainer.epochs), e.augment)
     steps_per_epoch = -(-count // (e.trainer.batch_size * e.trainer.accumulate))
     if e.trainer.steps != "bit":
         return Plan(max(round(e.trainer.steps / steps_per_epoch), 1), e.augment)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from transfer_cli.config.auto import AUTO
 from transfer_cli.config.schema import Experiment, Model
 from transfer_cli.engine.strategy import ParameterGroup
 from transfer_cli.models import backbones, weights
@@ -44,8 +45,8 @@ class Pretrained:
 def find_weights(e: Experiment, seen: SeenWeights, reporter: Reporter) -> Pretrained:
     """The weights that `model.weights` means, downloaded if need be. Raises UserError where they cannot be had."""
     source = fetched(weights.resolve(e.model.name, e.model.source, e.model.weights, seen), reporter)
-    preprocessing = source.preprocessing if e.image_size == "auto" else source.preprocessing.at(e.image_size)
-    return Pretrained(e.model, source, preprocessing)
+    preprocessing = source.preprocessing if e.image_size == AUTO else source.preprocessing.at(e.image_size)
+    return Pretrained(e.model, source, preprocessing if e.image_fit == AUTO else preprocessing.fitted(e.image_fit))
 
 
 def fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:

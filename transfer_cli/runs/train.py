@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import yaml
 
 from transfer_cli import rundir
-from transfer_cli.config.parse import config_hash, differences, to_dict
+from transfer_cli.config.auto import is_open
+from transfer_cli.config.parse import config_hash, differences, to_dict, with_choices_of
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import changed_since, describe
 from transfer_cli.engine import checkpoints
@@ -25,10 +26,12 @@ from transfer_cli.records.events import Recorders, RunEnd
 from transfer_cli.records.summary import environment
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary, saved_experiment
+from transfer_cli.runs.choices.search import Candidate, candidates, forget, search
 from transfer_cli.runs.distill import job as distill
 from transfer_cli.runs.extract import job as extract
 from transfer_cli.runs.finetune import job as finetune
 from transfer_cli.runs.finish import Outcome, finish, known_before
+from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.recorders import recorders_of_run
 from transfer_cli.runs.sample_sheet import draw_samples
@@ -59,23 +62,38 @@ def train(e: Experiment, path: Path, reporter: Reporter, *, may_exist: bool = Fa
     """
     resuming = e.resume != "never" and (path / rundir.CONFIG).is_file()
     if resuming:
-        _check_same(e, path)
+        e = _as_begun(e, path)
         done = completed_summary(path)
         if done is not None:
             reporter.say("this run is complete; nothing to do")
             reporter.result(path)
             return done
     stop = Stop()
-    state = _newest_state(e, path, reporter) if resuming else None
+    # While a search has not ended, its candidates have states and the run has none.
+    state = _newest_state(e, path, reporter) if resuming and not is_open(to_dict(e)) else None
     job = PREPARE[e.strategy.name](e, reporter, stop, state)
+    tries = candidates(e, job) if state is None and isinstance(job, LoopJob) else []
     may_exist = may_exist or e.resume != "never"
     with rundir.claim(path, named=e.name is not None, may_exist=may_exist) as directory, stop:
         if resuming:
             _check_still(directory, state)
         with _as_run_errors(directory):
+            if len(tries) > 1:
+                job, state = _best_of(tries, e, job, directory, reporter, stop)
             summary = _train_in(directory, job, state, reporter, stop)
     reporter.result(directory)
     return summary
+
+
+def _best_of(
+    tries: list[Candidate], asked: Experiment, job: Job, directory: Path, reporter: Reporter, stop: Stop
+) -> tuple[Job, State | None]:
+    """Compare candidates for what the settings leave open; the run of the best, and the state in which it goes on."""
+    reporter.open_log(directory / "run.log")
+    with _recording_failure(recorders_of_run(directory, reporter, None), directory, job):
+        _write_config(directory, asked)
+        found = search(tries, finetune.prepare, directory, reporter, stop)
+        return finetune.prepare(found.experiment, reporter, stop, found.state), found.state
 
 
 def _train_in(directory: Path, job: Job, state: State | None, reporter: Reporter, stop: Stop) -> dict[str, Any]:
@@ -85,6 +103,7 @@ def _train_in(directory: Path, job: Job, state: State | None, reporter: Reporter
     recorders = recorders_of_run(directory, reporter, state)
     with _recording_failure(recorders, directory, job):
         _write_description(directory, m, reporter)
+        forget(directory)
         m.machine.seen_weights.keep()
         draw_samples(m, directory)
         if m.experiment.trainer.epochs == 0:
@@ -106,10 +125,7 @@ PREPARE: dict[str, Callable[[Experiment, Reporter, Stop, State | None], Job]] = 
 
 def _write_description(directory: Path, m: Materials, reporter: Reporter) -> None:
     e = m.experiment
-    (directory / rundir.SUMMARY).unlink(missing_ok=True)
-    # How this process was told to go on is no setting of the run: whoever repeats it starts anew.
-    values = to_dict(replace(e, resume="never"))
-    atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    _write_config(directory, e)
     write_json(directory / "environment.json", environment(e.seed, devices.device_name(m.device)))
     dataset = describe(m.pixels)
     changed = changed_since(directory / "dataset.json", dataset)
@@ -119,6 +135,13 @@ def _write_description(directory: Path, m: Materials, reporter: Reporter) -> Non
             "it goes on, but will not end as it would have"
         )
     write_json(directory / "dataset.json", dataset)
+
+
+def _write_config(directory: Path, e: Experiment) -> None:
+    (directory / rundir.SUMMARY).unlink(missing_ok=True)
+    # How this process was told to go on is no setting of the run: whoever repeats it starts anew.
+    values = to_dict(replace(e, resume="never"))
+    atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 @contextmanager
@@ -163,15 +186,17 @@ def _reason(error: OSError, directory: Path) -> str:
     return f"{error.filename or directory}: {error.strerror or error}"
 
 
-def _check_same(e: Experiment, path: Path) -> None:
-    """A run goes on only with the settings it began with."""
-    different = differences(e, saved_experiment(path))
+def _as_begun(e: Experiment, path: Path) -> Experiment:
+    """A run goes on only with the settings it began with, and with what it has chosen for itself."""
+    begun = saved_experiment(path)
+    different = differences(e, begun)
     if different:
         more = f" and {len(different) - 5} more" if len(different) > 5 else ""
         raise UserError(
             f"{path} was made with other settings: {'; '.join(different[:5])}{more}. "
             "Use the same settings to go on with it, or another name."
         )
+    return with_choices_of(e, begun)
 
 
 def _check_still(directory: Path, state: State | None) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.finetune import Finetune as Config
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.objective import Objective
@@ -78,6 +79,6 @@ def make_trainable(network: Network, config: Config, epochs: int) -> Trainable:
 
     Raises UserError for options that this network cannot have.
     """
-    names = selected(network, config.unfreeze, config.batch_norm)
+    names = selected(network, config.unfreeze, chosen(config.batch_norm))
     names = adapt(network, names, config.adapter, config.adapter_rank, config.adapter_alpha)
     return thawing(network, names, gradual=config.gradual, epochs=epochs)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.optimizers import AdamFamily, Sgd
 from transfer_cli.config.schema import Experiment
@@ -57,7 +58,7 @@ class Candidate:
 def candidates(e: Experiment, config: Extract) -> list[Candidate]:
     """Every combination of the grid; the run's own values where it names none."""
     grid = config.grid
-    rates, decays = grid.lr or (e.optimizer.lr,), grid.weight_decay or (e.optimizer.weight_decay,)
+    rates, decays = grid.lr or (chosen(e.optimizer.lr),), grid.weight_decay or (e.optimizer.weight_decay,)
     return [Candidate(*values) for values in product(rates, decays, grid.seed or (e.seed,))]
 
 
@@ -67,7 +68,7 @@ def by_optimizer(f: Fitting) -> Fitted:
     train, _ = f.table("train")
     with _one_thread_an_operation(f, train.shape[1]) as threads, _heads(f, grid, train, threads) as heads:
         course = _Course(f, heads, grid, f.scaler(train))
-        for epoch in range(e.trainer.epochs):
+        for epoch in range(chosen(e.trainer.epochs)):
             course.run_epoch(epoch)
         return course.fitted()
 
@@ -128,7 +129,7 @@ class _Course:
         f, heads = self.f, self.heads
         losses = torch.zeros(len(self.grid), dtype=torch.float64, device=self.scaler.mean.device)
         correct, seen, started = torch.zeros_like(losses), 0, time.perf_counter()
-        total_steps = f.experiment.trainer.epochs * f.features.steps_per_epoch
+        total_steps = chosen(f.experiment.trainer.epochs) * f.features.steps_per_epoch
         for rows, labels in f.features.epoch(epoch):
             f.check_stop()
             step = heads.step(self.scaler.apply(rows), labels, _multiplier(f.experiment, heads.steps, total_steps))
@@ -156,7 +157,7 @@ class _Course:
                 epoch=epoch,
                 step=step,
                 splits=splits if val is None else {**splits, "val": val},
-                learning_rate=one.lr * _multiplier(e, step - 1, e.trainer.epochs * f.features.steps_per_epoch),
+                learning_rate=one.lr * _multiplier(e, step - 1, chosen(e.trainer.epochs) * f.features.steps_per_epoch),
                 images_per_second=speed,
                 is_best=is_best and val is not None,
                 candidate=one.values() if len(self.grid) > 1 else {},
@@ -194,7 +195,7 @@ class _Course:
     def fitted(self) -> Fitted:
         """The best head, with the standardisation folded into its first layer."""
         assert self.best.kept is not None
-        chosen, (first, *rest) = self.best.kept
+        best, (first, *rest) = self.best.kept
         layers = [self.scaler.fold(first), *rest]
         hidden = len(first.bias) if rest else 0
         names = ["0.", "2."] if rest else [""]
@@ -210,7 +211,7 @@ class _Course:
             val=self.best.val,
             steps=self.heads.steps,
             images=self.images,
-            trials=[_trial(one, chosen=one is self.grid[chosen]) for one in ranked] if len(ranked) > 1 else [],
+            trials=[_trial(one, chosen=one is self.grid[best]) for one in ranked] if len(ranked) > 1 else [],
         )
 
 

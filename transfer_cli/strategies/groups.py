@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.optimizers import Optimizer
 from transfer_cli.engine.strategy import ParameterGroup
 from transfer_cli.errors import UserError
@@ -86,5 +87,5 @@ def rows(network: Network, groups: Sequence[ParameterGroup], optimizer: Optimize
     for group in groups:
         count = sum(parameter.numel() for parameter in group.parameters.values())
         decay = optimizer.weight_decay if group.decay else 0.0
-        found.append(Row(group.stage, count, optimizer.lr * group.lr_multiplier, decay, group.thaw_epoch + 1))
+        found.append(Row(group.stage, count, chosen(optimizer.lr) * group.lr_multiplier, decay, group.thaw_epoch + 1))
     return sorted(found, key=lambda row: order.get(row.stage, len(order)))

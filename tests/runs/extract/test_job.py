@@ -88,7 +88,13 @@ def test_the_best_head_of_a_grid_is_the_head_trained_alone(command: Command) -> 
         rows = list(csv.DictReader(file))
     assert len(rows) == 4
     (best,) = [row for row in rows if row["chosen"] == "True"]
-    alone = train(command, "alone", f"optimizer.lr={best['lr']}", f"optimizer.weight_decay={best['weight_decay']}")
+    alone = train(
+        command,
+        "alone",
+        "strategy.solver=optimizer",
+        f"optimizer.lr={best['lr']}",
+        f"optimizer.weight_decay={best['weight_decay']}",
+    )
     assert (grid / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
     assert (grid / "plots" / "grid.png").exists()
 

@@ -18,6 +18,7 @@ from transfer_cli.runs.finetune.job import prepare
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
 QUIET = Reporter(quiet=True)
+STARTS = [["strategy.head_init=probe"], ["strategy.head_init=zero", "strategy.keep_probe=true"]]
 STILL = ["optimizer=sgd", "optimizer.lr=1e-12", "optimizer.weight_decay=0", "strategy.batch_norm=frozen"]
 
 
@@ -51,27 +52,40 @@ def test_a_head_that_the_weights_bring_is_kept(command: Command) -> None:
 def pretrained(command: Command) -> list[str]:
     """Words that start from a network that was trained on other classes."""
     assert command(*TINY, "name=first", "trainer.epochs=4", "optimizer.lr=0.01").code == 0
-    return [f"model.weights={RUNS}/first", "dataset.num_classes=4", "dataset.samples=120"]
+    return [f"model.weights={RUNS}/first", "dataset.num_classes=4", "dataset.samples=120", "tune=off"]
 
 
-def test_the_fitted_head_is_a_candidate_for_the_best(command: Command, pretrained: list[str]) -> None:
-    ended = command(*TINY, *pretrained, *STILL, "strategy.head_init=probe", "name=second")
+@pytest.mark.parametrize("start", STARTS, ids=lambda start: "-".join(start))
+def test_the_fitted_head_is_a_candidate_for_the_best(command: Command, pretrained: list[str], start: list[str]) -> None:
+    ended = command(*TINY, *pretrained, *STILL, *start, "name=second")
     assert ended.code == 0, ended.err
     assert "head      fitted to the frozen features by L-BFGS" in ended.out
-    assert "no epoch was better on validation than the head" in ended.out
-    found, start = summary(RUNS / "second"), metrics.read(RUNS / "second" / "metrics.jsonl")[0]
+    assert "no epoch was better on validation than the frozen network" in ended.out
+    found, first = summary(RUNS / "second"), metrics.read(RUNS / "second" / "metrics.jsonl")[0]
     assert found["best_epoch"] == 0
-    assert (start["epoch"], start["step"], start["split"]) == (0, 0, "val")
-    assert start["accuracy"] == found["val"]["accuracy"]
+    assert (first["epoch"], first["step"], first["split"]) == (0, 0, "val")
+    assert first["accuracy"] == found["val"]["accuracy"]
     evaluated = command("mode=evaluate", f"run={RUNS}/second", "split=val", "trainer.device=cpu")
     assert repr(found["val"]["accuracy"]) in evaluated.out
 
 
+def test_training_starts_at_zero_beside_the_candidate(command: Command, pretrained: list[str]) -> None:
+    """With the probe as a candidate or without, the epochs are the same."""
+    words = [*TINY, *pretrained, "trainer.epochs=2", "strategy.head_init=zero"]
+    assert command(*words, "name=with").code == 0
+    assert command(*words, "strategy.keep_probe=false", "name=without").code == 0
+    ours, theirs = (metrics.read(RUNS / name / "metrics.jsonl") for name in ("with", "without"))
+    assert [event["epoch"] for event in ours[:1]] == [0]
+    ours, theirs = ([e["loss"] for e in events if e["split"] != "test"] for events in (ours[1:], theirs))
+    assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+@pytest.mark.parametrize("start", [*STARTS, ["strategy.ema=0.9"]], ids=lambda start: "-".join(start))
 @pytest.mark.parametrize("looks", [2, 5, 8])
 def test_stopped_anywhere_it_ends_as_if_it_had_not_been(
-    command: Command, pretrained: list[str], stop_at: Callable[[int | None], None], looks: int
+    command: Command, pretrained: list[str], stop_at: Callable[[int | None], None], looks: int, start: list[str]
 ) -> None:
-    words = [*TINY, *pretrained, "strategy.head_init=probe"]
+    words = [*TINY, *pretrained, *start]
     assert command(*words, "name=whole").code == 0
     stop_at(looks)
     assert command(*words, "name=parts", "resume=auto").code == 75

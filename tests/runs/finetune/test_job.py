@@ -78,7 +78,7 @@ def test_a_cached_prefix_changes_no_bit(command: Command, views: list[str], unfr
 
 
 def test_the_average_is_evaluated_kept_and_shown_beside_the_weights(command: Command) -> None:
-    assert command(*TINY, "strategy.ema=0.9", "name=average").code == 0
+    assert command(*TINY, "strategy.ema=0.9", "strategy.head_init=model", "name=average").code == 0
     run = RUNS / "average"
     events = metrics.read(run / "metrics.jsonl")
     assert [e["split"] for e in events] == ["train", "val", "val_raw"] * 2 + ["test"]
@@ -102,6 +102,7 @@ def test_mixing_keeps_a_prefix_from_being_cached_and_says_so(command: Command) -
 def test_training_ends_where_validation_no_longer_improves(command: Command) -> None:
     """At a rate that moves nothing, the first epoch stays the best."""
     still = ["optimizer=sgd", "optimizer.lr=1e-12", "optimizer.weight_decay=0", "strategy.batch_norm=frozen"]
+    still += ["strategy.head_init=model"]
     ended = command(*TINY, *still, "trainer.epochs=9", "trainer.patience=2", "name=short")
     assert "has not improved for 2 epochs" in ended.out
     result = summary(RUNS / "short")
@@ -110,6 +111,7 @@ def test_training_ends_where_validation_no_longer_improves(command: Command) -> 
 
 def test_a_plateau_lowers_the_rate(command: Command) -> None:
     still = ["optimizer=sgd", "optimizer.lr=1e-12", "optimizer.weight_decay=0", "strategy.batch_norm=frozen"]
+    still += ["strategy.head_init=model"]
     plateau = ["scheduler=plateau", "scheduler.warmup=0", "scheduler.patience=1", "scheduler.factor=0.5"]
     assert command(*TINY, *still, *plateau, "trainer.epochs=4", "name=flat").code == 0
     rates = [e["learning_rate"] for e in metrics.read(RUNS / "flat" / "metrics.jsonl") if e["split"] == "train"]

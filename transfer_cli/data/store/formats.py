@@ -45,7 +45,13 @@ class PixelRequest:
 def evaluation(preprocessing: Preprocessing) -> PixelFormat:
     """Pixels exactly as the weights' own preprocessing makes them, [S, S, 3]."""
     crop = preprocessing.crop_pixels
-    spec = {"crop": crop, "resize": preprocessing.resize_pixels, "interpolation": preprocessing.interpolation}
+    spec: dict[str, Any] = {
+        "crop": crop,
+        "resize": preprocessing.resize_pixels,
+        "interpolation": preprocessing.interpolation,
+    }
+    if preprocessing.fit != "crop":
+        spec["fit"] = preprocessing.fit
     return PixelFormat(
         EVALUATION, _described(EVALUATION, spec), preprocessing.pixels, lambda width, height: crop * crop
     )

@@ -28,6 +28,9 @@ from transfer_cli.models import backbones
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.choices.augmentation import with_augmentation
+from transfer_cli.runs.choices.image_size import with_size
+from transfer_cli.runs.choices.settings import situation_of, with_length, with_rate
 from transfer_cli.runs.compute import check_batch_of_one, check_validation, choose_training_compute
 from transfer_cli.runs.distill.loss import build_loss
 from transfer_cli.runs.distill.prior_runs import Train, with_trained_teacher
@@ -43,6 +46,9 @@ from transfer_cli.runs.pretrained import Pretrained, find_weights
 from transfer_cli.runs.views import SplitActivations
 from transfer_cli.strategies.distill import LOSS_GROUP, Distill, distill_groups
 
+SMALL = 0.01
+"""What is left of a drawn head where it cannot start at zero."""
+
 
 def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> LoopJob:
     """The student, and its teachers' outputs; `train` trains a teacher first where the command asks for one.
@@ -56,23 +62,33 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     pretrained = find_weights(e, machine.seen_weights, reporter)
     listed = _with_unlabelled(e, sources.load(e.dataset, e.seed), reporter)
     check_validation(e, listed)
-    plan = plan_training(e, listed, pretrained.preprocessing, reporter)
+    # A teacher that is trained first chooses for itself.
+    asked_for = e
+    e, pretrained = with_size(e, pretrained, listed, reporter)
+    e = with_length(e, listed, reporter)
     size = pretrained.preprocessing.crop_pixels
     trains_first = asked.teacher.finetune or asked.generations > 1
     if trains_first and listed.classes:
         _check_loss(e, asked, pretrained, listed)
-    config = with_trained_teacher(train, e, reporter)
+    config = with_trained_teacher(train, asked_for, reporter)
     count_peak_from_here(machine.device)
-    teachers = load_teachers(e, config, listed, machine.seen_weights, reporter)
+    own_size = replace(e, image_size=asked_for.image_size)
+    teachers = load_teachers(own_size, config, listed, machine.seen_weights, reporter)
     images = _with_classes(listed, teachers[0], reporter)
     task = task_of(e, images.classes)
     network, loaded = pretrained.build(task.width, e.seed)
+    e = with_rate(e, situation_of(e, network, loaded, images), reporter)
+    if network.has_features and not loaded.head_kept:
+        # Correlations and standard scores are those of outputs that differ, however little.
+        network.quiet_head(SMALL if config.loss.get("dist") or config.standardize_logits else 0.0)
     first = teachers[0].network, teachers[0].preprocessing.crop_pixels
     loss, layout = build_loss(config, (network, size), first, images, e.seed)
     layouts = (layout, *(replace(layout, features=()) for _ in teachers[1:]))
     strategy, groups = Distill(network, loss, layouts), distill_groups(network, loss)
     strategy.to(machine.device)
     network.to(memory_format=torch.channels_last)
+    e = with_augmentation(e, network, machine, pretrained, listed, reporter, stop)
+    plan = plan_training(e, images, pretrained.preprocessing, reporter)
     check_batch_of_one(e, strategy, plan, size)
     pixels = open_training_pixels(e, images, pretrained, plan, machine, reporter, stop)
     m = Materials(e, machine, pretrained, plan, task, pixels)

@@ -15,8 +15,8 @@ from transfer_cli.models.network import Network
 from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.distill.teacher import FINETUNE_FIRST, KEY, TRAIN_LONGER, Teacher
+from transfer_cli.runs.frozen.probe import fit_probe
 from transfer_cli.runs.materials import Materials
-from transfer_cli.runs.probe import fit_probe
 
 PROBE_EPOCHS = 20
 

@@ -169,6 +169,8 @@ def _from_weights(
     source = fetched(weights.resolve(options.model, options.source, path, seen), reporter)
     size = options.image_size if options.image_size != "auto" else e.image_size
     preprocessing = source.preprocessing if size == "auto" else source.preprocessing.at(size)
+    if e.image_fit != "auto" and e.image_fit != "crop":
+        preprocessing = preprocessing.fitted(e.image_fit)
     names = published_classes(source, options.model) or images.classes
     try:
         columns = _columns(images, names)

@@ -6,8 +6,12 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
+from transfer_cli.config.auto import AUTO, chosen
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.schema import Augment, Experiment
+from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources import load as sources
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.device import Compute
@@ -20,10 +24,13 @@ from transfer_cli.models.network import Network, Readout
 from transfer_cli.records.events import Recorders, RunStart
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.trials import record_trials
-from transfer_cli.runs.backbone import Backbone
-from transfer_cli.runs.extract.features import CachedFeatures, LiveFeatures, features_of, forward_features
+from transfer_cli.runs.choices import augmentation
+from transfer_cli.runs.choices.image_size import with_size
+from transfer_cli.runs.choices.settings import for_heads
 from transfer_cli.runs.extract.unlabelled import UnlabelledJob
 from transfer_cli.runs.finish import Outcome
+from transfer_cli.runs.frozen.backbone import Backbone
+from transfer_cli.runs.frozen.features import CachedFeatures, LiveFeatures, features_of, forward_features
 from transfer_cli.runs.machine import Machine, open_machine, say_device
 from transfer_cli.runs.materials import Materials, Plan, open_training_pixels
 from transfer_cli.runs.pretrained import Pretrained, find_weights
@@ -39,12 +46,16 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     Raises UserError for what the user's input makes impossible. `state` is always None: nothing is saved while a head
     is fitted.
     """
-    config, labelled = e.strategy, e.dataset.labels == "classes"
-    assert isinstance(config, Extract)
-    plan = Plan(e.trainer.epochs, _augment(e, reporter))
+    labelled = e.dataset.labels == "classes"
     machine = open_machine(e)
     pretrained = find_weights(e, machine.seen_weights, reporter)
     images = sources.load(e.dataset, e.seed)
+    e = for_heads(e, images, reporter)
+    config = e.strategy
+    assert isinstance(config, Extract)
+    e, pretrained = with_size(e, pretrained, images, reporter)
+    e = _with_augmentation(e, machine, pretrained, images, reporter, stop)
+    plan = Plan(chosen(e.trainer.epochs), _augment(e, reporter))
     task = task_of(e, images.classes)
     backbone = Backbone(e, machine, pretrained, task.width, keep_head=not labelled)
     readout = checked_readout(backbone, config)
@@ -79,7 +90,7 @@ class ExtractJob:
         features = self._features()
         started = time.perf_counter()
         by_epochs = self.config.solver == "optimizer"
-        epochs, steps = (e.trainer.epochs, features.steps_per_epoch) if by_epochs else (1, 1)
+        epochs, steps = (chosen(e.trainer.epochs), features.steps_per_epoch) if by_epochs else (1, 1)
         recorders.run_starts(RunStart(e, directory, epochs=epochs, steps_per_epoch=steps))
         fitted = SOLVERS[self.config.solver](Fitting(features, e, self.config, m.task, recorders, reporter, stop))
         seconds = time.perf_counter() - started
@@ -113,6 +124,19 @@ class ExtractJob:
         head = {f"{classifier}.{name}": tensor for name, tensor in fitted.tensors.items()}
         spec = replace(fitted.spec, pooling=self.config.pooling, stages=self.config.stages)
         save_trained(run, self.materials, {**self.backbone.tensors(), **head}, spec, self.precision)
+
+
+def _with_augmentation(
+    e: Experiment, machine: Machine, pretrained: Pretrained, images: ImageSet, reporter: Reporter, stop: Stop
+) -> Experiment:
+    """`augment=auto` as a recipe: none, unless views repeat."""
+    if e.augment.name != AUTO:
+        return e
+    if not e.augment.views:
+        return replace(e, augment=NO_AUGMENT)
+    network, _ = pretrained.build(max(len(images.classes), 1), e.seed)
+    network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return augmentation.with_augmentation(e, network, machine, pretrained, images, reporter, stop)
 
 
 def _augment(e: Experiment, reporter: Reporter) -> Augment:

@@ -20,8 +20,8 @@ from transfer_cli.models.tensors import replace_tensors
 from transfer_cli.records import sheet
 from transfer_cli.records.events import Recorders
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.backbone import Backbone
 from transfer_cli.runs.finish import Outcome
+from transfer_cli.runs.frozen.backbone import Backbone
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.pretrained import parameter_counts
 from transfer_cli.runs.views import Views

@@ -17,8 +17,8 @@ from transfer_cli.models.network import Network
 from transfer_cli.records.events import Recorders
 from transfer_cli.records.metrics import MetricsRecorder
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.activation_caching import frozen_prefix
-from transfer_cli.runs.extract.features import CachedFeatures
+from transfer_cli.runs.frozen.activation_caching import frozen_prefix
+from transfer_cli.runs.frozen.features import CachedFeatures
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.views import NO_AUGMENT
 from transfer_cli.strategies.extract import Fitted, Fitting

@@ -14,7 +14,7 @@ from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.stop import Stop
 from transfer_cli.models.network import Network, Readout
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.backbone import Backbone
+from transfer_cli.runs.frozen.backbone import Backbone
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.views import SplitActivations, Views
 from transfer_cli.strategies.extract import Batches

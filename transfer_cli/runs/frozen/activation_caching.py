@@ -17,7 +17,7 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.models.network import Network
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words
-from transfer_cli.runs.backbone import Backbone
+from transfer_cli.runs.frozen.backbone import Backbone
 from transfer_cli.runs.inputs import ActivationInputs, Inputs, PixelInputs
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.views import SplitActivations, Views

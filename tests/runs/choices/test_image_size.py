@@ -1,0 +1,79 @@
+"""image_size=auto and image_fit=auto: by the pictures' own size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import experiment
+from transfer_cli.data.sources import load as sources
+from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.models.published import WeightsSource
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.choices.image_size import with_size
+from transfer_cli.runs.pretrained import Pretrained
+
+OWN = Preprocessing(224, 256, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def chosen(folder: Path, width: int, height: int, *words: str) -> tuple[object, object, Preprocessing]:
+    """Size, fit and preprocessing for a folder of pictures of this size."""
+    for label in "ab":
+        (folder / label).mkdir(exist_ok=True)
+        for number in range(8):
+            Image.new("RGB", (width, height)).save(folder / label / f"{number}.png")
+    e = experiment("dataset=folder", f"dataset.path={folder}", *words)
+    images = sources.load(e.dataset, 0)
+    size = OWN if e.image_size == "auto" else OWN.at(e.image_size)
+    pretrained = Pretrained(e.model, WeightsSource("file", "weights", OWN), size)
+    e, pretrained = with_size(e, pretrained, images, Reporter(quiet=True))
+    return e.image_size, e.image_fit, pretrained.preprocessing
+
+
+@pytest.mark.parametrize(
+    ("shape", "words", "expected"),
+    [
+        ((500, 375), [], (224, "crop", 256)),
+        ((168, 168), [], (224, "crop", 256)),
+        ((28, 28), [], (96, "squash", 96)),
+        ((8, 8), [], (64, "squash", 64)),
+        ((100, 100), [], (224, "squash", 224)),
+        ((32, 64), [], (96, "pad", 96)),
+        ((28, 28), ["image_size=64"], (64, "squash", 64)),
+        ((28, 28), ["image_fit=crop"], (96, "crop", 110)),
+        ((500, 375), ["image_fit=pad"], (224, "pad", 224)),
+        ((28, 28), ["model=vit_b_16"], (224, "squash", 224)),
+    ],
+)
+def test_size_and_fit(tmp_path: Path, shape: tuple[int, int], words: list[str], expected: tuple[int, str, int]) -> None:
+    size, fit, preprocessing = chosen(tmp_path, *shape, *words)
+    assert (size, fit, preprocessing.resize_pixels) == expected
+    assert (preprocessing.crop_pixels, preprocessing.fit) == (size, fit)
+
+
+def test_what_is_shown_of_a_picture() -> None:
+    """A wide picture, white with a dark left edge: cropped it loses the edge, squashed and padded it keeps it."""
+    pixels = np.full((40, 120, 3), 255, np.uint8)
+    pixels[:, :12] = 0
+    image = Image.fromarray(pixels)
+    small = OWN.at(40)
+    cropped, squashed, padded = (small.fitted(fit).pixels(image) for fit in ("crop", "squash", "pad"))
+    assert cropped.shape == squashed.shape == padded.shape == (40, 40, 3)
+    assert cropped.min() == 255
+    assert squashed[:, 0].max() == 0
+    assert padded[20, 0].max() < 30
+    assert (padded[0] == 128).all()
+
+
+def test_a_fit_is_saved_and_read_back() -> None:
+    padded = OWN.fitted("pad")
+    assert Preprocessing.from_dict(padded.to_dict()) == padded
+    before = {key: value for key, value in OWN.to_dict().items() if key != "fit"}
+    assert Preprocessing.from_dict(before) == OWN
+    with pytest.raises(ValueError, match="fit"):
+        Preprocessing.from_dict({**OWN.to_dict(), "fit": "stretch"})
+    assert replace(OWN, fit="squash") != OWN

@@ -1,0 +1,93 @@
+"""tune: candidates are compared on validation, the best goes on, and nothing of it changes what a run computes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import TINY, Ended, summary
+
+Command = Callable[..., Ended]
+RUNS = Path("outputs/runs")
+
+
+@pytest.fixture
+def few(command: Command) -> list[str]:
+    """Words that start from a network with BatchNorm that was trained on other classes."""
+    assert command(*TINY, "name=first", "optimizer.lr=0.01").code == 0
+    return [*TINY, f"model.weights={RUNS}/first", "dataset.num_classes=4", "dataset.samples=80", "trainer.epochs=4"]
+
+
+def settings(run: Path) -> dict[str, object]:
+    """What was open, as the run has it."""
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    keys = ("batch_norm", "head_init", "keep_probe", "layer_decay")
+    return {**{key: values["strategy"][key] for key in keys}, "lr": values["optimizer"]["lr"]}
+
+
+def test_the_winner_goes_on_as_a_run_with_its_settings(command: Command, few: list[str]) -> None:
+    ended = command(*few, "tune=quick", "name=tuned")
+    assert ended.code == 0, ended.err
+    assert "tune=quick: 2 candidates, 1.5 times the training of one" in ended.out
+    found = json.loads((RUNS / "tuned" / "search.json").read_text())
+    assert [row["epochs"] for row in found["tried"]] == [2, 2]
+    best = max(found["tried"], key=lambda row: (row["score"], -row["candidate"]))
+    assert found["chosen"] == best["candidate"]
+    chosen = settings(RUNS / "tuned")
+    assert f"strategy.batch_norm={chosen['batch_norm']}" in best["settings"]
+    assert "auto" not in chosen.values()
+    assert not (RUNS / "tuned" / "search").exists()
+    again = command(f"--config-path={RUNS / 'tuned'}", "name=again")
+    assert again.code == 0, again.err
+    for file in ("model.safetensors", "metrics.jsonl"):
+        assert (RUNS / "tuned" / file).read_bytes() == (RUNS / "again" / file).read_bytes()
+
+
+def test_full_tries_rates_as_well(command: Command, few: list[str]) -> None:
+    ended = command(*few, "tune=full", "name=tuned")
+    assert ended.code == 0, ended.err
+    assert "tune=full: 6 candidates, 2.5 times the training of one" in ended.out
+    tried = json.loads((RUNS / "tuned" / "search.json").read_text())["tried"]
+    assert [row["epochs"] for row in tried] == [1] * 6 + [2] * 2
+
+
+@pytest.mark.parametrize("words", [["tune=off"], ["strategy.batch_norm=train"]])
+def test_nothing_open_is_searched_for(command: Command, few: list[str], words: list[str]) -> None:
+    ended = command(*few, *words, "name=plain")
+    assert ended.code == 0, ended.err
+    assert "candidates" not in ended.out
+    assert not (RUNS / "plain" / "search.json").exists()
+
+
+@pytest.mark.parametrize("looks", [3, 8, 14, 22])
+def test_stopped_anywhere_it_ends_as_if_it_had_not_been(
+    command: Command, few: list[str], stop_at: Callable[[int | None], None], looks: int
+) -> None:
+    assert command(*few, "name=whole").code == 0
+    stop_at(looks)
+    assert command(*few, "name=parts", "resume=auto").code == 75
+    assert summary(RUNS / "parts")["status"] == "preempted"
+    stop_at(None)
+    assert command(*few, "name=parts", "resume=auto").code == 0
+    assert settings(RUNS / "whole") == settings(RUNS / "parts")
+    for file in ("model.safetensors", "metrics.jsonl", "search.json"):
+        assert (RUNS / "whole" / file).read_bytes() == (RUNS / "parts" / file).read_bytes()
+
+
+def test_explicit_values_are_taken_as_they_are(command: Command, few: list[str]) -> None:
+    words = ["strategy.batch_norm=train", "strategy.head_init=model", "strategy.layer_decay=0.9"]
+    words += ["strategy.keep_probe=false", "optimizer.lr=0.003"]
+    ended = command(*few, "tune=off", *words, "name=own")
+    assert ended.code == 0, ended.err
+    assert "auto      " not in ended.out.replace("auto      image", "")
+    assert settings(RUNS / "own") == {
+        "batch_norm": "train",
+        "head_init": "model",
+        "keep_probe": False,
+        "layer_decay": 0.9,
+        "lr": 0.003,
+    }

@@ -1,0 +1,58 @@
+"""Settings that a run chooses for itself where they say auto, and what a run that goes on has chosen already."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+AUTO: Literal["auto"] = "auto"
+CHOSEN = (
+    *("image_size", "image_fit", "trainer.epochs", "trainer.evaluate_every", "optimizer.lr"),
+    *("strategy.solver", "strategy.keep_probe", "strategy.head_init", "strategy.batch_norm", "strategy.layer_decay"),
+)
+"""Keys of single values that are chosen by the run; config.yaml has what was chosen."""
+
+MEASURED: dict[str, Any] = {
+    "crop_scale": None,
+    "crop_ratio": [1.0, 1.0],
+    "flip": 0.0,
+    "vertical_flip": 0.0,
+    "rotate": 0.0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "saturation": 0.0,
+}
+"""Keys of `augment` that augment=auto chooses, with what they are where nothing is said of them."""
+
+Value = TypeVar("Value")
+
+
+def chosen(value: Value | Literal["auto"]) -> Value:
+    """A setting that is no longer auto: whoever computes with it comes after the choice."""
+    assert value != AUTO
+    return value
+
+
+def is_open(values: dict[str, Any]) -> bool:
+    """Whether plain values of an experiment leave something to be chosen."""
+    places = (_place(values, key) for key in CHOSEN)
+    return any(place.get(name) == AUTO for place, name in places) or values["augment"]["name"] == AUTO
+
+
+def adopted(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """Our plain values, with what the run that they go on with has chosen in place of auto."""
+    result = {key: dict(value) if isinstance(value, dict) else value for key, value in ours.items()}
+    for key in CHOSEN:
+        (place, name), (found, _) = _place(result, key), _place(theirs, key)
+        if place.get(name) == AUTO and name in found:
+            place[name] = found[name]
+    own, measured = result["augment"], theirs["augment"]
+    if own["name"] == AUTO:
+        taken = {key for key, unsaid in MEASURED.items() if own[key] == unsaid}
+        own |= {key: value for key, value in measured.items() if key in taken or key == "name"}
+    return result
+
+
+def _place(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """The mapping that holds a dotted key, and its name there."""
+    group, _, name = key.rpartition(".")
+    return (values[group] if group else values), name

@@ -1,0 +1,1 @@
+"""What a run chooses for itself where its settings say auto."""

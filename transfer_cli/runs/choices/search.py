@@ -1,0 +1,195 @@
+"""tune=quick|full: candidates for what is still auto are trained for part of the run, and the best of them goes on.
+
+Every candidate trains under the schedule of the whole run, so that what the winner has done so far counts: it goes on
+from its state, and ends as a run with its settings would that nobody compared. Candidates are halved as they go
+(successive halving: Jamieson 2016, arXiv 1502.07943). Validation alone chooses.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transfer_cli.config.auto import AUTO, chosen
+from transfer_cli.config.finetune import Finetune
+from transfer_cli.config.parse import config_hash
+from transfer_cli.config.schema import Experiment
+from transfer_cli.engine import checkpoints
+from transfer_cli.engine.checkpoints import State
+from transfer_cli.engine.stop import Stop
+from transfer_cli.errors import RunError
+from transfer_cli.files import write_json
+from transfer_cli.records import metrics
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.choices.settings import situation_of
+from transfer_cli.runs.frozen import probe
+from transfer_cli.runs.loop_job import LoopJob
+from transfer_cli.runs.recorders import recorders_of_run
+from transfer_cli.strategies import rules
+from transfer_cli.strategies.rules import Situation, Statistics
+
+FOLDER, DECISION = "search", "search.json"
+RATES = (1.0, 3.0, 1 / 3)
+
+Prepare = Callable[[Experiment, Reporter, Stop, State | None], LoopJob]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Settings in place of the rule's."""
+
+    label: str
+    experiment: Experiment
+
+
+@dataclass(frozen=True)
+class Rung:
+    """All that are left train up to a share of the epochs; so many stay."""
+
+    share: float
+    stay: int
+
+
+PLANS = {"quick": (Rung(0.5, 1),), "full": (Rung(0.25, 2), Rung(0.5, 1))}
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The settings that won, and the state in which they go on."""
+
+    experiment: Experiment
+    state: State | None
+
+
+def candidates(asked: Experiment, job: LoopJob) -> list[Candidate]:
+    """What is worth comparing: the rule's choice first, alone where nothing else is left open.
+
+    `asked` is the experiment as the command has it; quick compares modes of BatchNorm for few images, full also rates.
+    """
+    e = job.materials.experiment
+    if asked.tune == "off" or not isinstance(asked.strategy, Finetune) or not isinstance(e.strategy, Finetune):
+        return []
+    if len(job.materials.images.splits["val"]) == 0 or chosen(e.trainer.epochs) < 2:
+        return []
+    situation = replace(
+        situation_of(e, job.network, job.loaded, job.materials.images),
+        adapter=e.strategy.adapter,
+        head_only=e.strategy.unfreeze == "head",
+    )
+    full = asked.tune == "full"
+    found = [e]
+    if asked.strategy.batch_norm == AUTO and _has_choice(situation, full=full):
+        found.append(_with_statistics(e, asked, situation))
+    if full and asked.optimizer.lr == AUTO:
+        found = [_with_rate(one, factor) for one in found for factor in RATES]
+    return [Candidate(_label(one), one) for one in found]
+
+
+def search(tries: Sequence[Candidate], prepare: Prepare, directory: Path, reporter: Reporter, stop: Stop) -> Searched:
+    """Train the candidates in `directory`/search, record what decided, and give back the best with its state.
+
+    Goes on where it was stopped. Raises Stopped where a signal asks for an end, states saved.
+    """
+    e = tries[0].experiment
+    folder, epochs, every = directory / FOLDER, chosen(e.trainer.epochs), chosen(e.trainer.evaluate_every)
+    plan = PLANS[e.tune]
+    work = _cost(len(tries), plan)
+    reporter.say(f"auto      tune={e.tune}: {len(tries)} candidates, {work:.1f} times the training of one")
+    left = list(range(len(tries)))
+    table: list[dict[str, Any]] = []
+    for rung in plan:
+        until = min(every * max(math.ceil(rung.share * epochs / every), 1), epochs)
+        scores = {n: _score(tries[n], prepare, folder / str(n), until, reporter, stop) for n in left}
+        for n in left:
+            reporter.say(
+                f"search    {until} epochs, {tries[n].label}: {e.trainer.metric} {scores[n]:.4f} on validation"
+            )
+            table.append({"candidate": n, "settings": tries[n].label, "epochs": until, "score": scores[n]})
+        left = sorted(left, key=lambda n: (-scores[n], n))[: rung.stay]
+    best = tries[left[0]]
+    reporter.say(f"auto      {best.label}: the best on validation goes on")
+    write_json(directory / DECISION, {"metric": e.trainer.metric, "tried": table, "chosen": left[0]})
+    return Searched(best.experiment, _moved(folder, left[0], directory, best.experiment))
+
+
+def _score(one: Candidate, prepare: Prepare, folder: Path, until: int, reporter: Reporter, stop: Stop) -> float:
+    """The best score on validation up to an epoch, the larger the better; diverging is worst."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state, _ = checkpoints.newest_valid(folder / checkpoints.FOLDER, config_hash(one.experiment))
+    quiet = Reporter(quiet=True)
+    job = prepare(one.experiment, quiet, stop, state)
+    try:
+        return job.run_part(folder, recorders_of_run(folder, quiet, state), quiet, stop, until)
+    except RunError as error:
+        reporter.say(f"search    {one.label}: {error}")
+        return -math.inf
+
+
+def _moved(folder: Path, number: int, directory: Path, e: Experiment) -> State | None:
+    """The winner's states and log become the run's own; those of the others go."""
+    winner = folder / str(number)
+    for name in (checkpoints.FOLDER, metrics.NAME, probe.LOG):
+        if (winner / name).is_dir():
+            shutil.copytree(winner / name, directory / name, dirs_exist_ok=True)
+        elif (winner / name).is_file():
+            shutil.copyfile(winner / name, directory / name)
+    state, _ = checkpoints.newest_valid(directory / checkpoints.FOLDER, config_hash(e))
+    return state
+
+
+def forget(directory: Path) -> None:
+    """Remove the candidates' states; once config.yaml has the settings, nothing needs them."""
+    shutil.rmtree(directory / FOLDER, ignore_errors=True)
+
+
+def decided(directory: Path) -> dict[str, Any] | None:
+    """What a search has found in a run directory, for people and tests."""
+    try:
+        found: dict[str, Any] = json.loads((directory / DECISION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def _has_choice(s: Situation, *, full: bool) -> bool:
+    """Whether both modes of BatchNorm may be right."""
+    return s.pretrained and s.normalises_batches and not s.head_only and (s.few or full)
+
+
+def _with_statistics(e: Experiment, asked: Experiment, situation: Situation) -> Experiment:
+    """The same run in the other mode of BatchNorm, with the head and rate that go with it."""
+    config = e.strategy
+    assert isinstance(config, Finetune) and isinstance(asked.strategy, Finetune)
+    other: Statistics = "train" if config.batch_norm == "frozen" else "frozen"
+    start = config.head_init
+    if asked.strategy.head_init == AUTO and not config.head_first:
+        start = rules.head_init(replace(situation, can_probe=config.keep_probe is True), other).value
+    lr = rules.rate(situation, other).value if asked.optimizer.lr == AUTO else e.optimizer.lr
+    strategy = replace(config, batch_norm=other, head_init=start)
+    return replace(e, strategy=strategy, optimizer=replace(e.optimizer, lr=lr))
+
+
+def _with_rate(e: Experiment, factor: float) -> Experiment:
+    lr = float(f"{factor * chosen(e.optimizer.lr):.2g}")
+    return replace(e, optimizer=replace(e.optimizer, lr=lr))
+
+
+def _label(e: Experiment) -> str:
+    config = e.strategy
+    assert isinstance(config, Finetune)
+    settings = f"strategy.batch_norm={config.batch_norm} strategy.head_init={config.head_init}"
+    return f"{settings} optimizer.lr={e.optimizer.lr:g}"
+
+
+def _cost(count: int, plan: Sequence[Rung]) -> float:
+    """Trainings of one candidate that the search and the rest of the winner's take together."""
+    total, before, left = 0.0, 0.0, count
+    for rung in plan:
+        total += left * (rung.share - before)
+        before, left = rung.share, rung.stay
+    return total + 1 - before

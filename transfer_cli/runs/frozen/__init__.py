@@ -1,0 +1,1 @@
+"""What frozen layers make of images, computed once and kept, and heads that are fitted to it."""
