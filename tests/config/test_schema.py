@@ -26,7 +26,7 @@ def test_the_options_are_counted() -> None:
     assert counts == {
         "augment": 7,
         "dataset": 22,
-        "experiment": 9,
+        "experiment": 10,
         "model": 22,
         "optimizer": 10,
         "scheduler": 8,

@@ -19,8 +19,10 @@ from transfer_cli.command.overrides import parse_overrides
 from transfer_cli.command.recipes import Recipe, under_recipes
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.config.parse import parse
+from transfer_cli.methods.comparison import spread
 from transfer_cli.modes import compare
 from transfer_cli.rundir import saved_experiment
+from transfer_cli.runs.comparison import Row, by_validation
 
 Command = Callable[..., Ended]
 FOLDER = Path("outputs/compare/one")
@@ -39,6 +41,12 @@ def recipes(*words: str, rows: tuple[str, ...], strategy: str = "finetune") -> d
     return {recipe.name: recipe for recipe in found}
 
 
+def row(name: str, *, val: float, test: float) -> Row:
+    """A complete row over two seeds."""
+    scores = (val - 0.01, val + 0.01)
+    return Row(name, "finetune", 2, 0, spread(scores), spread([test, test]), spread([9, 9]), 1, 1, 1.0, 1, None, scores)
+
+
 def test_a_table_a_picture_and_ordinary_runs(command: Command) -> None:
     ended = command(*SHORT, "compare.rows=[scratch,probe,lora]", "compare.seeds=2")
     assert ended.code == 0, ended.err
@@ -47,6 +55,7 @@ def test_a_table_a_picture_and_ordinary_runs(command: Command) -> None:
     assert (FOLDER / "plots" / "compare.png").read_bytes().startswith(b"\x89PNG")
     assert ended.out.splitlines()[-1] == str(FOLDER)
     assert result()["recommendation"]["reason"] in ended.out
+    assert all(run["seconds"] > 0 for run in result()["runs"])
     # Every row saw the same images at the same size.
     for seed in (0, 1):
         told = {(FOLDER / f"{row}-seed{seed}" / "dataset.json").read_text() for row in ("scratch", "probe", "lora")}
@@ -195,6 +204,22 @@ def test_recipes_keep_their_method_and_take_the_rest_from_the_command() -> None:
     }
 
 
+def test_test_scores_choose_nothing() -> None:
+    rows = [row("low", val=0.6, test=0.99), row("high", val=0.9, test=0.1), row("middle", val=0.7, test=0.5)]
+    ordered, recommended = by_validation(rows, "accuracy", 2)
+    assert [one.row for one in ordered] == ["high", "middle", "low"]
+    assert recommended is not None and recommended.name == "high"
+    without = [replace(one, test=None) for one in rows]
+    assert by_validation(without, "accuracy", 2)[1] == recommended
+
+
+def test_a_row_that_lacks_a_seed_is_not_recommended() -> None:
+    rows = [replace(row("high", val=0.9, test=0.9), completed=1, failed=1), row("low", val=0.6, test=0.6)]
+    ordered, recommended = by_validation(rows, "accuracy", 2)
+    assert [one.row for one in ordered] == ["low", "high"]
+    assert recommended is not None and recommended.name == "low"
+
+
 def test_rows_train_as_long_as_each_other_but_for_heads_on_stored_features() -> None:
     made = {name: recipe.values for name, recipe in recipes(rows=("scratch", "lp_ft", "probe")).items()}
     assert made["scratch"]["trainer"] == made["lp_ft"]["trainer"]
@@ -203,7 +228,7 @@ def test_rows_train_as_long_as_each_other_but_for_heads_on_stored_features() -> 
 
 def test_each_planned_run_is_an_ordinary_one(command: Command) -> None:
     e = replace(experiment(*TINY), compare=replace(experiment(*TINY).compare, rows=("lora",), seeds=2))
-    planned = compare._planned(e, [*recipes(*TINY, rows=("lora",)).values()])
+    planned = compare._planned(e, [*recipes(*TINY, rows=("lora",)).values()], FOLDER)
     assert [one.directory for one in planned] == ["lora-seed0", "lora-seed1"]
     assert command(*SHORT, "compare.rows=[lora]", "compare.seeds=1").code == 0
     ended = command("--config-path", str(FOLDER / "lora-seed0"), "name=again")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +59,8 @@ def run(experiment: Experiment, overrides: Overrides, source: ConfigSource) -> i
     """Train every row on every seed; writes `compare.json`, `compare.csv` and `plots/compare.png`."""
     e, reporter = experiment, Reporter(quiet=experiment.quiet)
     recipes = _recipes(e, overrides, source)
-    planned = _planned(e, recipes)
-    folder = _folder(e, planned)
+    folder = _folder(e)
+    planned = _planned(e, recipes, folder)
     for word, names in _unread(recipes).items():
         reporter.warn(f"{word}: not for {', '.join(names)}")
     if not folder.exists():
@@ -83,21 +83,22 @@ def _recipes(e: Experiment, overrides: Overrides, source: ConfigSource) -> list[
     return recipes
 
 
-def _planned(e: Experiment, recipes: Sequence[Recipe]) -> list[Planned]:
+def _planned(e: Experiment, recipes: Sequence[Recipe], folder: Path) -> list[Planned]:
     """Every run, seed by seed, so that all rows are there early. Raises UserError with all that is wrong."""
     planned, problems = [], []
-    own = {"mode": "train", "run": None, "name": None, "resume": "never"}
+    own = {"mode": "train", "run": None, "name": folder.name, "resume": "auto"}
     for seed in range(e.seed, e.seed + e.compare.seeds):
         for recipe in recipes:
             try:
                 one = parse({**recipe.values, **own, "seed": seed})
                 preflight(one, in_sweep=True)
                 check_options(one)
-                planned.append(Planned(recipe.name, replace(one, resume="auto")))
+                planned.append(Planned(recipe.name, one))
             except UserError as error:
                 problems += [f"compare.rows: {recipe.name}: {line}" for line in str(error).splitlines()]
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
+    _check_same(planned, folder)
     return planned
 
 
@@ -110,22 +111,27 @@ def _unread(recipes: Sequence[Recipe]) -> dict[str, list[str]]:
     return rows
 
 
-def _folder(e: Experiment, planned: Sequence[Planned]) -> Path:
-    """Where the comparison goes. Raises UserError where an earlier one of its name was another one."""
+def _folder(e: Experiment) -> Path:
+    """Where the comparison goes."""
     folder = Path(e.output_dir) / FOLDER / (e.name or rundir.stamped(e.model.name, e.dataset.name))
     if e.name and e.resume == "never" and folder.exists():
         raise UserError(f"name={e.name}: {folder} exists. Choose another name, or continue it with resume=auto.")
     rundir.check_writable(folder.parent)
+    return folder
+
+
+def _check_same(planned: Sequence[Planned], folder: Path) -> None:
+    """Raises UserError where an earlier comparison of this name was another one."""
     for one in planned:
         path = folder / one.directory
-        if (path / rundir.CONFIG).is_file():
-            found = differences(one.experiment, rundir.saved_experiment(path))
-            if found:
-                raise UserError(
-                    f"resume=auto: {path} was made with other settings: {'; '.join(found[:3])}. Use the same settings "
-                    "to go on with it, or another name."
-                )
-    return folder
+        if not (path / rundir.CONFIG).is_file():
+            continue
+        found = differences(one.experiment, rundir.saved_experiment(path))
+        if found:
+            raise UserError(
+                f"resume=auto: {path} was made with other settings: {'; '.join(found[:3])}. Use the same settings to "
+                "go on with it, or another name."
+            )
 
 
 def _check_shared(planned: Sequence[Planned], reporter: Reporter) -> None:
@@ -160,8 +166,7 @@ def _train(one: Planned, folder: Path, ledger: Ledger, reporter: Reporter) -> No
     """One run, from where it stands; the ledger says how it ended, also where a signal ends all of them."""
     path, e = folder / one.directory, one.experiment
     before, started = ledger.took(one.directory), time.perf_counter()
-    code, error = None, None
-    done = rundir.completed_summary(path) is not None
+    code, error, done = None, None, rundir.completed_summary(path) is not None
     try:
         if done:
             code = EXIT_OK
@@ -170,9 +175,12 @@ def _train(one: Planned, folder: Path, ledger: Ledger, reporter: Reporter) -> No
             own = Reporter(quiet=e.quiet, prints_result=False)
             code, error = attempt(lambda: train(e, path, own, may_exist=True))
     except Stopped as stopped:
-        raise Stopped(stopped.code, f"{stopped}. Runs that are complete are kept.") from None
+        goes_on = f"go on with name={folder.name} resume=auto"
+        raise Stopped(stopped.code, f"in {one.directory}; complete runs and saved states are kept: {goes_on}") from None
     finally:
         seconds = before if done else before + time.perf_counter() - started
+        # What a process was at when it was killed is in no ledger, but in the states that it saved.
+        seconds = max(seconds, (rundir.completed_summary(path) or {}).get("train_seconds") or 0.0)
         ledger.put(Run(one.row, e.seed, one.directory, seconds, code, error))
 
 

@@ -107,7 +107,7 @@ def row_of(
     done = [(run, summary) for run, summary in pairs if summary is not None]
     failed = [run for run in runs if run.exit_code not in (EXIT_OK, None)]
     scores = {
-        split: tuple(summary[split][metric] for _, summary in done if summary.get(split) is not None)
+        split: tuple(score for _, summary in done if (score := (summary.get(split) or {}).get(metric)) is not None)
         for split in ("val", "test")
     }
     first, counts = (done[0][0].directory, done[0][1]["parameters"]) if done else ("", {})
@@ -130,7 +130,7 @@ def row_of(
 
 def by_validation(rows: Sequence[Row], metric: str, seeds: int) -> tuple[list[Row], Recommendation | None]:
     """Rows of which every seed completed, the best mean on validation first, then the others; and what to take."""
-    complete = {row.row: row for row in rows if row.completed == seeds}
+    complete = {row.row: row for row in rows if row.completed == len(row.val_scores) == seeds}
     contenders = [
         Contender(name, row.val_scores, row.seconds.mean) for name, row in complete.items() if row.seconds is not None
     ]
