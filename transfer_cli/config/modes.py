@@ -22,6 +22,7 @@ MODES: dict[str, Mode] = {
     "train": Mode("train one experiment and evaluate it once", reads_images=True),
     "evaluate": Mode("score a trained model on a split", needs=("run",)),
     "predict": Mode("label images with a trained model", needs=("run", "input"), takes=("output",)),
+    "auto": Mode("choose a backbone and settings, train and calibrate, within trainer.budget", reads_images=True),
     "rank": Mode("compare backbones for a data set before anything is trained", reads_images=True),
     "find_lr": Mode("try learning rates and suggest one", reads_images=True),
     "cache": Mode("list, verify or clear what is cached"),

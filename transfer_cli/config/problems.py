@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from transfer_cli.config.dataset_problems import dataset_problems
 from transfer_cli.config.distill import Distill, distill_problems
+from transfer_cli.config.durations import EXPECTED, seconds_of
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune, finetune_problems
 from transfer_cli.config.modes import MODES
@@ -49,6 +50,7 @@ def _mode_problems(e: Experiment) -> list[tuple[bool, str]]:
 
 def _mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
     """Keys of single modes."""
+    budget = e.trainer.budget
     return [
         (
             e.find_lr.lowest >= e.find_lr.highest,
@@ -66,7 +68,21 @@ def _mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
             e.mode != "cache" and (e.cache.action, e.cache.kind) != ("list", "all"),
             f"cache.action={e.cache.action}, cache.kind={e.cache.kind}: only mode=cache reads these.",
         ),
-        (e.mode != "train" and e.resume != "never", f"resume={e.resume}: only mode=train resumes."),
+        (
+            e.mode not in ("train", "auto") and e.resume != "never",
+            f"resume={e.resume}: only mode=train and mode=auto resume.",
+        ),
+        (
+            e.mode == "auto" and e.resume not in ("never", "auto"),
+            f"resume={e.resume}: mode=auto goes on with name=<name> resume=auto.",
+        ),
+        (e.mode == "auto" and budget is None, f"trainer.budget: mode=auto needs it; {EXPECTED}."),
+        (budget is not None and seconds_of(budget) is None, f"trainer.budget={budget}: {EXPECTED}."),
+        (e.mode != "auto" and budget is not None, f"trainer.budget={budget}: only mode=auto reads it."),
+        (
+            e.mode == "auto" and not isinstance(e.strategy, Finetune),
+            f"strategy={e.strategy.name}: mode=auto probes and finetunes; leave strategy out.",
+        ),
     ]
 
 

@@ -32,7 +32,7 @@ def settings(run: Path) -> dict[str, object]:
 def test_the_winner_goes_on_as_a_run_with_its_settings(command: Command, few: list[str]) -> None:
     ended = command(*few, "tune=quick", "name=tuned")
     assert ended.code == 0, ended.err
-    assert "tune=quick: 2 candidates, 1.5 times the training of one" in ended.out
+    assert "search    2 candidates, 1.5 times the training of one" in ended.out
     found = json.loads((RUNS / "tuned" / "search.json").read_text())
     assert [row["epochs"] for row in found["tried"]] == [2, 2]
     best = max(found["tried"], key=lambda row: (row["score"], -row["candidate"]))
@@ -50,7 +50,7 @@ def test_the_winner_goes_on_as_a_run_with_its_settings(command: Command, few: li
 def test_full_tries_rates_as_well(command: Command, few: list[str]) -> None:
     ended = command(*few, "tune=full", "name=tuned")
     assert ended.code == 0, ended.err
-    assert "tune=full: 6 candidates, 2.5 times the training of one" in ended.out
+    assert "search    6 candidates, 2.5 times the training of one" in ended.out
     tried = json.loads((RUNS / "tuned" / "search.json").read_text())["tried"]
     assert [row["epochs"] for row in tried] == [1] * 6 + [2] * 2
 
