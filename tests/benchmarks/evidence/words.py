@@ -62,6 +62,8 @@ class Study:
     """Where torchvision's sets are."""
     download: bool = False
     """Fetch them there."""
+    again: bool = False
+    """Measure anew what was measured with other code of ours; its settings may say the same and mean another."""
     keep: bool = False
     """Keep the weights of every run, about 75 MB each with the default model."""
 
