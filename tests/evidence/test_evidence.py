@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.benchmarks.evidence import cuts, ours, sets
+from tests.benchmarks.evidence import bench, cuts, ours, sets
 from tests.benchmarks.evidence.__main__ import main
 from tests.benchmarks.evidence.methods import METHODS, Recipe
 from tests.benchmarks.evidence.peers.material import Material
@@ -41,6 +41,10 @@ def test_one_command_measures_reports_and_goes_on(
     monkeypatch.setattr(ours, "run", train)
     assert main(words) == 0
     assert Path("outputs/evidence/results.jsonl").read_text() == lines
+
+    monkeypatch.setattr(bench, "code_of", lambda files: "other")
+    with pytest.raises(AssertionError, match="trained again"):
+        main([*words, "evidence.again=true"])
 
 
 def test_the_default_is_the_bare_command() -> None:
