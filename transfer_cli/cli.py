@@ -168,7 +168,7 @@ def _dispatch(argv: list[str]) -> int:
     from transfer_cli.config.parse import parse
     from transfer_cli.modes import run_mode
 
-    return run_mode(parse(to_plain(config)), overrides)
+    return run_mode(parse(to_plain(config)), overrides, source)
 
 
 def _config_source(args: argparse.Namespace) -> ConfigSource:

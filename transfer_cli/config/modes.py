@@ -16,14 +16,23 @@ class Mode:
     """Of these: may be said."""
     reads_images: bool = False
     """Whether it reads `dataset`, so that its path is checked first."""
+    resumes: bool = False
+    """Whether resume=auto goes on with what its name began."""
+    composes: bool = False
+    """Whether it makes further configurations of the command's words, and so is given where these come from."""
 
 
 MODES: dict[str, Mode] = {
-    "train": Mode("train one experiment and evaluate it once", reads_images=True),
+    "train": Mode("train one experiment and evaluate it once", reads_images=True, resumes=True),
     "evaluate": Mode("score a trained model on a split", needs=("run",)),
     "predict": Mode("label images with a trained model", needs=("run", "input"), takes=("output",)),
-    "auto": Mode("choose a backbone and settings, train and calibrate, within trainer.budget", reads_images=True),
+    "auto": Mode(
+        "choose a backbone and settings, train and calibrate, within trainer.budget", reads_images=True, resumes=True
+    ),
     "rank": Mode("compare backbones for a data set before anything is trained", reads_images=True),
+    "compare": Mode(
+        "train by several recipes on the same images and recommend one", reads_images=True, resumes=True, composes=True
+    ),
     "find_lr": Mode("try learning rates and suggest one", reads_images=True),
     "cache": Mode("list, verify or clear what is cached"),
 }

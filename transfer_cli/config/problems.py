@@ -50,7 +50,6 @@ def _mode_problems(e: Experiment) -> list[tuple[bool, str]]:
 
 def _mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
     """Keys of single modes."""
-    budget = e.trainer.budget
     return [
         (
             e.find_lr.lowest >= e.find_lr.highest,
@@ -69,19 +68,49 @@ def _mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
             f"cache.action={e.cache.action}, cache.kind={e.cache.kind}: only mode=cache reads these.",
         ),
         (
-            e.mode not in ("train", "auto") and e.resume != "never",
-            f"resume={e.resume}: only mode=train and mode=auto resume.",
+            not MODES[e.mode].resumes and e.resume != "never",
+            f"resume={e.resume}: only mode={', '.join(name for name, mode in MODES.items() if mode.resumes)} resumes.",
         ),
+        *_auto_problems(e),
+        *_compare_problems(e),
+    ]
+
+
+def _auto_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """What mode=auto needs, and what it alone reads."""
+    budget = e.trainer.budget
+    return [
+        (budget is not None and seconds_of(budget) is None, f"trainer.budget={budget}: {EXPECTED}."),
+        (e.mode != "auto" and budget is not None, f"trainer.budget={budget}: only mode=auto reads it."),
+        (e.mode == "auto" and budget is None, f"trainer.budget: mode=auto needs it; {EXPECTED}."),
         (
             e.mode == "auto" and e.resume not in ("never", "auto"),
             f"resume={e.resume}: mode=auto goes on with name=<name> resume=auto.",
         ),
-        (e.mode == "auto" and budget is None, f"trainer.budget: mode=auto needs it; {EXPECTED}."),
-        (budget is not None and seconds_of(budget) is None, f"trainer.budget={budget}: {EXPECTED}."),
-        (e.mode != "auto" and budget is not None, f"trainer.budget={budget}: only mode=auto reads it."),
         (
             e.mode == "auto" and not isinstance(e.strategy, Finetune),
             f"strategy={e.strategy.name}: mode=auto probes and finetunes; leave strategy out.",
+        ),
+    ]
+
+
+def _compare_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """Comparisons that compare nothing."""
+    if e.mode != "compare":
+        return []
+    rows = e.compare.rows
+    return [
+        (not rows, "compare.rows=[]: name the recipes to compare, as in compare.rows=[probe,lora]."),
+        (len({*rows}) < len(rows), f"compare.rows={[*rows]}: each recipe once."),
+        (e.trainer.epochs == 0, "trainer.epochs=0: nothing trains, so there is nothing to compare."),
+        (e.dataset.labels == "none", "dataset.labels=none: mode=compare needs labels to score by."),
+        (
+            e.resume not in ("never", "auto"),
+            f"resume={e.resume}: a comparison is continued by its name, with name=<name> resume=auto.",
+        ),
+        (
+            "distill" in rows and not isinstance(e.strategy, Distill),
+            "compare.rows: distill needs a teacher: strategy=distill strategy.teacher.weights=<run directory>.",
         ),
     ]
 

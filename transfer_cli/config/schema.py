@@ -130,6 +130,14 @@ class RankCommand:
 
 
 @dataclass(frozen=True)
+class CompareCommand:
+    """`mode=compare`: which recipes, on how many seeds. The defaults are for the config.yaml of earlier runs."""
+
+    rows: tuple[str, ...] = ()
+    seeds: Annotated[int, Between(1, 100)] = 1
+
+
+@dataclass(frozen=True)
 class FindLr:
     """`mode=find_lr`: how many steps, at rates from the lowest to the highest."""
 
@@ -168,3 +176,4 @@ class Experiment:
     image_fit: Literal["auto", "crop", "pad", "squash"] = "crop"
     """Runs from before it was an option cropped."""
     tune: Literal["off", "quick", "full"] = "off"
+    compare: CompareCommand = CompareCommand()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 # Blue and vermilion of Okabe and Ito (2008): told apart with any kind of colour vision, and in grey.
 COLOURS = {"train": "#0072B2", "val": "#D55E00"}
 MARKERS = {"train": "o", "val": "s"}
+# The other colours of the same palette, without yellow, which is faint on white.
+_SEVERAL = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_SHAPES = "osD^v"
 _NUMBERS_UP_TO = 20
 _LABELS_UP_TO = 60
 _LABEL_CHARACTERS = 24
@@ -125,6 +129,56 @@ def rates(
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A way of training in `comparison`: its seconds, and its scores as mean and deviation."""
+
+    name: str
+    seconds: float
+    val: float
+    deviation: float | None
+    test: float | None
+
+
+def comparison(points: Sequence[Point], metric: str, path: Path) -> None:
+    """Validation scores with their deviation over seconds, best first in the legend; test scores hollow beside them.
+
+    A band shows what lies within one deviation of the first.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter, ScalarFormatter
+
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    axes = figure.subplots()
+    best = points[0]
+    if best.deviation:
+        low, high = best.val - best.deviation, best.val + best.deviation
+        axes.axhspan(low, high, color="0.93", label=f"within one deviation of {_short(best.name)}")
+    for number, point in enumerate(points):
+        colour, marker = _SEVERAL[number % len(_SEVERAL)], _SHAPES[number // len(_SEVERAL) % len(_SHAPES)]
+        axes.errorbar(
+            *(point.seconds, point.val, point.deviation),
+            color=colour,
+            fmt=marker,
+            capsize=4,
+            markersize=7,
+            label=_short(point.name),
+        )
+        if point.test is not None:
+            axes.plot(point.seconds, point.test, marker, color=colour, markersize=7, fillstyle="none")
+    axes.set(xscale="log", xlabel="seconds of a run", ylabel=metric, title="Filled: validation, hollow: test")
+    for axis in (axes.xaxis,):
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(ScalarFormatter())
+    if metric != "loss":
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(color="0.92", which="both")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False)
     _save(figure, path)
 
 

@@ -91,7 +91,8 @@ class LoopJob:
 
     def run(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Outcome:
         """Train to the last epoch and load the best weights."""
-        total, _ = parameter_counts(self.network)
+        # Adapters are parameters until they are merged into the best weights.
+        counts = parameter_counts(self.network)[0], trainable_parameters(self.network, self.groups)
         fit = self._started(directory, recorders, reporter, stop)
         fit.run()
         progress = fit.progress
@@ -110,7 +111,7 @@ class LoopJob:
             precision=self.precision,
             save_model=self._save,
             test_outputs=lambda: self._test_outputs(stop),
-            parameters=(total, trainable_parameters(self.network, self.groups)),
+            parameters=counts,
             weights=(self.loaded.label, self.loaded.sha256),
             train_seconds=progress.train_seconds,
             images=progress.images,

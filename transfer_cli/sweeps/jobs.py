@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +10,10 @@ from transfer_cli import rundir
 from transfer_cli.command.compose import to_plain
 from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Experiment
-from transfer_cli.errors import EXIT_BUG, EXIT_FAILED, EXIT_OK, EXIT_USER, RunError, UserError
+from transfer_cli.errors import EXIT_OK
 from transfer_cli.files import write_json
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.attempt import attempt
 from transfer_cli.sweeps import leaderboard
 
 if TYPE_CHECKING:
@@ -37,7 +35,7 @@ def run_job(config: DictConfig) -> int:
     before = leaderboard.read(directory / JOB)
     done = leaderboard.read(directory / rundir.SUMMARY).get("status") == "completed"
     started = time.perf_counter()
-    code, error = _ended(lambda: _train(experiment, directory, reporter))
+    code, error = attempt(lambda: _train(experiment, directory, reporter))
     seconds = time.perf_counter() - started
     if done and code == EXIT_OK:
         seconds = before.get("seconds", seconds)  # it took what it took then
@@ -50,17 +48,3 @@ def _train(experiment: Experiment, directory: Path, reporter: Reporter) -> None:
     from transfer_cli.runs.train import train
 
     train(experiment, directory, reporter, may_exist=True)
-
-
-def _ended(work: Callable[[], None]) -> tuple[int, str | None]:
-    """The exit code and the message of one job. Stopped and KeyboardInterrupt go through: they end the sweep."""
-    try:
-        work()
-        return EXIT_OK, None
-    except (UserError, RunError) as error:
-        code, message = EXIT_USER if isinstance(error, UserError) else EXIT_FAILED, str(error)
-    except Exception as error:
-        traceback.print_exc()
-        code, message = EXIT_BUG, f"{type(error).__name__}: {error}"
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    return code, message

@@ -1,0 +1,23 @@
+"""One training among several: its failure is told and not raised, so that the others run; a signal ends them all."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+
+from transfer_cli.errors import EXIT_BUG, EXIT_FAILED, EXIT_OK, EXIT_USER, RunError, UserError
+
+
+def attempt(work: Callable[[], object]) -> tuple[int, str | None]:
+    """The exit code of `work`, and its message where it failed. Stopped and KeyboardInterrupt go through."""
+    try:
+        work()
+        return EXIT_OK, None
+    except (UserError, RunError) as error:
+        code, message = EXIT_USER if isinstance(error, UserError) else EXIT_FAILED, str(error)
+    except Exception as error:
+        traceback.print_exc()
+        code, message = EXIT_BUG, f"{type(error).__name__}: {error}"
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return code, message
