@@ -26,7 +26,7 @@ from transfer_cli.records.events import Recorders, RunEnd
 from transfer_cli.records.summary import environment
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary, saved_experiment
-from transfer_cli.runs.choices.search import PLANS, Candidate, Rung, candidates, forget, search
+from transfer_cli.runs.choices.search import PLANS, Candidate, Rung, begin, candidates, forget, is_begun, search
 from transfer_cli.runs.distill import job as distill
 from transfer_cli.runs.extract import job as extract
 from transfer_cli.runs.finetune import job as finetune
@@ -93,8 +93,7 @@ def train(
     """Train in `path`, or go on there; returns the summary. Wrong input shows before a file is written.
 
     `may_exist`: the directory is ours already, as a sweep's job directory is. `stop`: what asks for an end, where it is
-    not signals alone; `out_of_time` ends a training before its
-    last epoch, with the best so far.
+    not signals alone; `out_of_time` ends a training before its last epoch, with the best so far.
     """
 
     def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> Job:
@@ -111,7 +110,13 @@ def train(
             return done
     stop = Stop() if stop is None else stop
     # While a search has not ended, its candidates have states and the run has none.
-    state = _newest_state(e, path, reporter) if resuming and not is_open(to_dict(e)) else None
+    searching = resuming and is_open(to_dict(e))
+    if searching and not is_begun(path):
+        raise UserError(
+            f"{path} was begun by a version of transfer-run that chose its settings otherwise. Finish it with that "
+            "version, or start it again under another name."
+        )
+    state = _newest_state(e, path, reporter) if resuming and not searching else None
     job = prepare(e, reporter, stop, state)
     tries = compare(e, job) if state is None and isinstance(job, LoopJob) else Comparison([], ())
     may_exist = may_exist or e.resume != "never"
@@ -138,6 +143,7 @@ def _best_of(
     """Compare candidates for what the settings leave open; the run of the best, and the state in which it goes on."""
     reporter.open_log(directory / "run.log")
     with _recording_failure(recorders_of_run(directory, reporter, None), directory, job):
+        begin(directory)
         _write_config(directory, asked)
         found = search(tries.candidates, tries.rungs, prepare, directory, reporter, stop)
         return prepare(found.experiment, reporter, stop, found.state), found.state

@@ -78,6 +78,17 @@ def test_stopped_anywhere_it_ends_as_if_it_had_not_been(
         assert (RUNS / "whole" / file).read_bytes() == (RUNS / "parts" / file).read_bytes()
 
 
+def test_a_run_of_a_version_that_chose_otherwise_is_refused(command: Command) -> None:
+    assert command(*TINY, "name=old").code == 0
+    file = RUNS / "old" / "config.yaml"
+    values = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**values, "image_size": "auto"}))
+    (RUNS / "old" / "summary.json").unlink()
+    ended = command(*[word for word in TINY if not word.startswith("image_size")], "name=old", "resume=auto")
+    assert ended.code == 2
+    assert "was begun by a version of transfer-run that chose its settings otherwise" in ended.err
+
+
 def test_explicit_values_are_taken_as_they_are(command: Command, few: list[str]) -> None:
     words = ["strategy.batch_norm=train", "strategy.head_init=model", "strategy.layer_decay=0.9"]
     words += ["strategy.keep_probe=false", "optimizer.lr=0.003"]

@@ -153,6 +153,16 @@ def _moved(folder: Path, number: int, directory: Path, e: Experiment) -> State |
     return state
 
 
+def begin(directory: Path) -> None:
+    """Make the folder that marks a run directory as one whose settings are still searched for."""
+    (directory / FOLDER).mkdir(exist_ok=True)
+
+
+def is_begun(directory: Path) -> bool:
+    """Whether a search in a run directory has begun and not ended."""
+    return (directory / FOLDER).is_dir()
+
+
 def forget(directory: Path) -> None:
     """Remove the candidates' states; once config.yaml has the settings, nothing needs them."""
     shutil.rmtree(directory / FOLDER, ignore_errors=True)
