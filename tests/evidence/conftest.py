@@ -41,8 +41,21 @@ def made() -> Callable[..., Result]:
         data: str = "low",
         held_back: bool = False,
     ) -> Result:
-        val = test if val is None else val
-        key = f"{name}{data}{method}{seed}"
-        return Result(key, "net", name, held_back, data, seed, method, "augment=none", val, test, 1.0, "c0ffee", "cpu")
+        return Result(
+            key=f"{name}{data}{method}{seed}",
+            model="net",
+            set=name,
+            held_back=held_back,
+            data=data,
+            seed=seed,
+            method=method,
+            setting="augment=none",
+            val=test if val is None else val,
+            test=test,
+            seconds=1.0,
+            commit="c0ffee",
+            code="c0de",
+            device="cpu",
+        )
 
     return result

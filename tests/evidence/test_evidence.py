@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.benchmarks.evidence import cuts, ours, sets
+from tests.benchmarks.evidence import bench, cuts, ours, sets
 from tests.benchmarks.evidence.__main__ import main
 from tests.benchmarks.evidence.methods import METHODS, Recipe
 from tests.benchmarks.evidence.peers.material import Material
 from tests.benchmarks.evidence.words import parse
+from transfer_cli.errors import EXIT_PREEMPTED
 
 TINY = [
     *("evidence.models=[test_resnet]", "evidence.weights=none", "evidence.image_size=32", "evidence.device=cpu"),
@@ -41,6 +43,19 @@ def test_one_command_measures_reports_and_goes_on(
     monkeypatch.setattr(ours, "run", train)
     assert main(words) == 0
     assert Path("outputs/evidence/results.jsonl").read_text() == lines
+
+    monkeypatch.setattr(bench, "code_of", lambda files: "other")
+    with pytest.raises(AssertionError, match="trained again"):
+        main([*words, "evidence.again=true"])
+
+
+def test_a_signal_ends_the_study_with_its_code(
+    pictures: Path, stop_at: Callable[[int | None], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_at(1)
+    assert main([*TINY, f"evidence.sets=[{pictures}]", "evidence.methods=[]"]) == EXIT_PREEMPTED
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not Path("outputs/evidence/results.jsonl").exists()
 
 
 def test_the_default_is_the_bare_command() -> None:

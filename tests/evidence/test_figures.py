@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -102,3 +103,9 @@ def test_the_report_has_a_row_a_set_and_says_whose_figures_are_published(made: M
     assert "| s * | 85.0 ± 5.0 |" in text
     assert "| dtd, net | 50.0 | 64.3 |" in text
     assert "Jia 2022" in text
+
+
+def test_results_of_different_code_are_said(made: Made) -> None:
+    results = [made("s", "finetune", 0, 0.9), replace(made("s", "probe", 0, 0.8), code="other")]
+    assert "evidence.again=true" in markdown(Table(results), [], results, parse([]))
+    assert "evidence.again" not in markdown(Table(results[:1]), [], results[:1], parse([]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -111,3 +112,13 @@ def test_a_tone_is_a_line_where_its_pitch_is() -> None:
         for hertz in (300, 3000)
     ]
     assert rows[0] > rows[1] + 20
+
+
+def test_a_set_of_torchvision_becomes_a_folder(pictures: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "data" / "eurosat" / "2750")
+    to = sets.prepare("eurosat", tmp_path / "sets", path="data")
+    assert {split: len(list((to / split).rglob("*.png"))) for split in sets.SPLITS} == {
+        "train": 72,
+        "val": 18,
+        "test": 30,
+    }

@@ -26,6 +26,9 @@ MODES: dict[str, Mode] = {
     "train": Mode("train one experiment and evaluate it once", reads_images=True, resumes=True),
     "evaluate": Mode("score a trained model on a split", needs=("run",)),
     "predict": Mode("label images with a trained model", needs=("run", "input"), takes=("output",)),
+    "auto": Mode(
+        "choose a backbone and settings, train and calibrate, within trainer.budget", reads_images=True, resumes=True
+    ),
     "rank": Mode("compare backbones for a data set before anything is trained", reads_images=True),
     "compare": Mode(
         "train by several recipes on the same images and recommend one", reads_images=True, resumes=True, composes=True

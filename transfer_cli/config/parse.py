@@ -24,10 +24,14 @@ _NOT_IN_HASH = (
     *("mode", "run", "input", "output", "split", "name", "resume", "tune"),
     *("cache_dir", "cache_size", "cache", "rank", "find_lr", "compare", "output_dir", "quiet"),
 )
-_NOT_IN_HASH_OF_GROUP = {"trainer": ("workers",), "dataset": ("store",)}
+_NOT_IN_HASH_OF_GROUP = {"trainer": ("workers", "budget"), "dataset": ("store",)}
 
 # Settings that became options later, with what every run did before: at that value the hash stays what it was.
-_BEFORE_IT_WAS_AN_OPTION = {"trainer": {"metric": "accuracy", "evaluate_every": 1}}
+_BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {
+    "trainer": {"metric": "accuracy", "evaluate_every": 1},
+    "strategy": {"keep_probe": False},
+}
+_BEFORE_IT_WAS_A_KEY = {"image_fit": "crop"}
 
 
 def parse(values: dict[str, Any]) -> Experiment:
@@ -59,6 +63,7 @@ def config_hash(experiment: Experiment) -> str:
     values = {key: value for key, value in to_dict(experiment).items() if key not in _NOT_IN_HASH}
     for group, keys in _NOT_IN_HASH_OF_GROUP.items():
         values[group] = {key: value for key, value in values[group].items() if key not in keys}
+    values = {key: value for key, value in values.items() if _BEFORE_IT_WAS_A_KEY.get(key, ...) != value}
     for group, before in _BEFORE_IT_WAS_AN_OPTION.items():
         values[group] = {key: value for key, value in values[group].items() if before.get(key, ...) != value}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

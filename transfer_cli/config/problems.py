@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from transfer_cli.config.dataset_problems import dataset_problems
 from transfer_cli.config.distill import Distill, distill_problems
+from transfer_cli.config.durations import EXPECTED, seconds_of
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune, finetune_problems
 from transfer_cli.config.modes import MODES
@@ -70,7 +71,26 @@ def _mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
             not MODES[e.mode].resumes and e.resume != "never",
             f"resume={e.resume}: only mode={', '.join(name for name, mode in MODES.items() if mode.resumes)} resumes.",
         ),
+        *_auto_problems(e),
         *_compare_problems(e),
+    ]
+
+
+def _auto_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """What mode=auto needs, and what it alone reads."""
+    budget = e.trainer.budget
+    return [
+        (budget is not None and seconds_of(budget) is None, f"trainer.budget={budget}: {EXPECTED}."),
+        (e.mode != "auto" and budget is not None, f"trainer.budget={budget}: only mode=auto reads it."),
+        (e.mode == "auto" and budget is None, f"trainer.budget: mode=auto needs it; {EXPECTED}."),
+        (
+            e.mode == "auto" and e.resume not in ("never", "auto"),
+            f"resume={e.resume}: mode=auto goes on with name=<name> resume=auto.",
+        ),
+        (
+            e.mode == "auto" and not isinstance(e.strategy, Finetune),
+            f"strategy={e.strategy.name}: mode=auto probes and finetunes; leave strategy out.",
+        ),
     ]
 
 

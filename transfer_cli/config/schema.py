@@ -111,6 +111,7 @@ class Trainer:
     metric: Metric = "accuracy"
     """Runs from before it was an option chose by accuracy."""
     evaluate_every: Literal["auto"] | Count = 1
+    budget: str | None = None
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,8 @@ class Fit:
     stop: Stop
     evaluate_every: int = 1
     """Epochs from one evaluation, and the state after it, to the next; the last is always evaluated."""
+    out_of_time: Callable[[], bool] | None = None
+    """Whether to end now, with the best so far; None: never."""
     watch: Watch | None = None
     """Says where nothing is learnt; None: nobody looks."""
 
@@ -93,12 +95,26 @@ class Fit:
             if self._is_hopeless():
                 return
             self._train()
-            if self._is_due(self.progress.cursor.epoch + 1):
+            late = self._is_late()
+            if late and self.progress.best.kept is not None and self._is_partial():
+                self.reporter.say(f"stopping: time is up in epoch {self.progress.cursor.epoch + 1}")
+                return
+            if late or self._is_due(self.progress.cursor.epoch + 1):
                 scores = self.evaluate()
                 self._save_if_stopped()
                 self._finish_epoch(scores, due=True)
             else:
                 self._finish_epoch({}, due=False)
+            if late:
+                self.reporter.say(f"stopping: time is up after epoch {self.progress.cursor.epoch}")
+                return
+
+    def _is_late(self) -> bool:
+        return self.out_of_time is not None and self.out_of_time()
+
+    def _is_partial(self) -> bool:
+        """Whether the epoch was left before its last step."""
+        return self.progress.cursor.step_in_epoch < self.batches.steps_per_epoch
 
     def _is_due(self, epoch: int) -> bool:
         """Whether an epoch (from 1) is evaluated and saved."""
@@ -153,7 +169,7 @@ class Fit:
             for images in train_epoch(self.trainer, batches, cursor, progress.totals):
                 self.recorders.step(Step(images, progress.totals.means))
                 self._look_at_first()
-                if self.stop:
+                if self.stop or self._is_late():
                     break
         progress.train_seconds += time.perf_counter() - started
         progress.images += progress.totals.seen - before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +79,8 @@ class LoopJob:
     """Of an average of the weights (EMA); 0: none is kept."""
     learnt: dict[str, nn.Module] = field(default_factory=dict)
     """What trains besides the network and is never exported, by the name of its part in a state."""
+    out_of_time: Callable[[], bool] | None = None
+    """Whether to end before the last epoch, with the best so far; None: never."""
     more: Callable[[], dict[str, Any]] = dict
     """Entries of the summary that only this strategy has."""
 
@@ -121,7 +125,15 @@ class LoopJob:
         """
         fit = self._started(directory, recorders, reporter, stop)
         fit.run(until)
-        return max(fit.progress.history[: -(-until // fit.evaluate_every)])
+        return max(fit.progress.history[: -(-until // fit.evaluate_every)], default=-math.inf)
+
+    def seconds_per_epoch(self, directory: Path, reporter: Reporter, stop: Stop) -> float:
+        """Of training and evaluating, from a first epoch; from a part of it where time is up before its end."""
+        fit = self._started(directory, Recorders([]), reporter, stop)
+        started = time.perf_counter()
+        fit.run(until=1)
+        seconds, cursor = time.perf_counter() - started, fit.progress.cursor
+        return seconds / min(max(cursor.step, 1) / fit.batches.steps_per_epoch, 1.0)
 
     def _started(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Fit:
         """Everything before the first step that is left to train."""
@@ -216,6 +228,7 @@ class LoopJob:
             stop=stop,
             evaluate_every=chosen(e.trainer.evaluate_every),
             watch=self._watch(),
+            out_of_time=self.out_of_time,
         )
 
     def _watch(self) -> Watch | None:

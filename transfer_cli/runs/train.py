@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +26,7 @@ from transfer_cli.records.events import Recorders, RunEnd
 from transfer_cli.records.summary import environment
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary, saved_experiment
-from transfer_cli.runs.choices.search import Candidate, candidates, forget, search
+from transfer_cli.runs.choices.search import PLANS, Candidate, Rung, begin, candidates, forget, is_begun, search
 from transfer_cli.runs.distill import job as distill
 from transfer_cli.runs.extract import job as extract
 from transfer_cli.runs.finetune import job as finetune
@@ -35,6 +35,14 @@ from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.recorders import recorders_of_run
 from transfer_cli.runs.sample_sheet import draw_samples
+
+
+class Prepare(Protocol):
+    """What makes a job ready to run."""
+
+    def __call__(self, e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> Any:
+        """A `Job`."""
+        ...
 
 
 class Job(Protocol):
@@ -55,11 +63,43 @@ class Job(Protocol):
         ...
 
 
-def train(e: Experiment, path: Path, reporter: Reporter, *, may_exist: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Comparison:
+    """Candidates for what a run leaves open, and how they are halved."""
+
+    candidates: list[Candidate]
+    rungs: Sequence[Rung]
+
+
+Compare = Callable[[Experiment, LoopJob], Comparison]
+"""From the experiment as it was asked for, and the job that the rules make of it."""
+
+
+def as_asked(e: Experiment, job: LoopJob) -> Comparison:
+    """What `tune` says."""
+    return Comparison(candidates(e, job), PLANS.get(e.tune, ()))
+
+
+def train(
+    e: Experiment,
+    path: Path,
+    reporter: Reporter,
+    *,
+    may_exist: bool = False,
+    stop: Stop | None = None,
+    compare: Compare = as_asked,
+    out_of_time: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
     """Train in `path`, or go on there; returns the summary. Wrong input shows before a file is written.
 
-    `may_exist`: the directory is ours already, as a sweep's job directory is.
+    `may_exist`: the directory is ours already, as a sweep's job directory is. `stop`: what asks for an end, where it is
+    not signals alone; `out_of_time` ends a training before its last epoch, with the best so far.
     """
+
+    def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> Job:
+        job = PREPARE[e.strategy.name](e, reporter, stop, state)
+        return replace(job, out_of_time=out_of_time) if isinstance(job, LoopJob) else job
+
     resuming = e.resume != "never" and (path / rundir.CONFIG).is_file()
     if resuming:
         e = _as_begun(e, path)
@@ -68,32 +108,45 @@ def train(e: Experiment, path: Path, reporter: Reporter, *, may_exist: bool = Fa
             reporter.say("this run is complete; nothing to do")
             reporter.result(path)
             return done
-    stop = Stop()
+    stop = Stop() if stop is None else stop
     # While a search has not ended, its candidates have states and the run has none.
-    state = _newest_state(e, path, reporter) if resuming and not is_open(to_dict(e)) else None
-    job = PREPARE[e.strategy.name](e, reporter, stop, state)
-    tries = candidates(e, job) if state is None and isinstance(job, LoopJob) else []
+    searching = resuming and is_open(to_dict(e))
+    if searching and not is_begun(path):
+        raise UserError(
+            f"{path} was begun by a version of transfer-run that chose its settings otherwise. Finish it with that "
+            "version, or start it again under another name."
+        )
+    state = _newest_state(e, path, reporter) if resuming and not searching else None
+    job = prepare(e, reporter, stop, state)
+    tries = compare(e, job) if state is None and isinstance(job, LoopJob) else Comparison([], ())
     may_exist = may_exist or e.resume != "never"
     with rundir.claim(path, named=e.name is not None, may_exist=may_exist) as directory, stop:
         if resuming:
             _check_still(directory, state)
         with _as_run_errors(directory):
-            if len(tries) > 1:
-                job, state = _best_of(tries, e, job, directory, reporter, stop)
+            if len(tries.candidates) > 1:
+                job, state = _best_of(tries, e, job, prepare, directory, reporter, stop)
             summary = _train_in(directory, job, state, reporter, stop)
     reporter.result(directory)
     return summary
 
 
 def _best_of(
-    tries: list[Candidate], asked: Experiment, job: Job, directory: Path, reporter: Reporter, stop: Stop
+    tries: Comparison,
+    asked: Experiment,
+    job: Job,
+    prepare: Prepare,
+    directory: Path,
+    reporter: Reporter,
+    stop: Stop,
 ) -> tuple[Job, State | None]:
     """Compare candidates for what the settings leave open; the run of the best, and the state in which it goes on."""
     reporter.open_log(directory / "run.log")
     with _recording_failure(recorders_of_run(directory, reporter, None), directory, job):
+        begin(directory)
         _write_config(directory, asked)
-        found = search(tries, finetune.prepare, directory, reporter, stop)
-        return finetune.prepare(found.experiment, reporter, stop, found.state), found.state
+        found = search(tries.candidates, tries.rungs, prepare, directory, reporter, stop)
+        return prepare(found.experiment, reporter, stop, found.state), found.state
 
 
 def _train_in(directory: Path, job: Job, state: State | None, reporter: Reporter, stop: Stop) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import sys
 
 from tests.benchmarks.evidence import bench, report
 from tests.benchmarks.evidence.words import parse
-from transfer_cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USER, RunError, UserError
+from transfer_cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USER, RunError, Stopped, UserError
 
 
 def main(words: list[str]) -> int:
@@ -41,6 +41,9 @@ def main(words: list[str]) -> int:
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
+    except Stopped as stopped:
+        print(f"stopped: {stopped}", file=sys.stderr)
+        return stopped.code
     return EXIT_OK
 
 

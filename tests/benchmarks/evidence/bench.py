@@ -9,14 +9,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import transfer_cli
 from tests.benchmarks.evidence import cuts, ours, sets, sweep
 from tests.benchmarks.evidence.cuts import Cut
 from tests.benchmarks.evidence.methods import DEFAULT, METHODS, Peer, Recipe
 from tests.benchmarks.evidence.peers.material import Material, Scores
-from tests.benchmarks.evidence.results import Result, Results, key_of
+from tests.benchmarks.evidence.results import Result, Results, code_of, key_of
 from tests.benchmarks.evidence.words import Study
+from transfer_cli.command.source import conf_dir
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.extras import need
+
+_PEERS = Path(__file__).parent / "peers"
 
 
 @dataclass
@@ -27,6 +31,8 @@ class Bench:
     results: Results
     folders: dict[str, Path]
     commit: str
+    code: str
+    """Of transfer-run's own files."""
     device: str
 
     @classmethod
@@ -38,7 +44,9 @@ class Bench:
         folders = {
             sets.title(name): sets.prepare(name, output / "sets", study.path, study.download) for name in study.sets
         }
-        return cls(study, Results.read(output / "results.jsonl"), folders, _commit(), _device(study.device))
+        package = Path(transfer_cli.__file__).parent
+        code = code_of([*package.rglob("*.py"), *conf_dir().rglob("*.yaml")])
+        return cls(study, Results.read(output / "results.jsonl"), folders, _commit(), code, _device(study.device))
 
     def run(self) -> Iterator[Result]:
         """Every result the study asks for, measured where it was not before; seed by seed, so all sets soon show."""
@@ -77,15 +85,18 @@ class Bench:
     def _ours(self, model: str, cut: Cut, method: str, recipe: Recipe) -> Result:
         words = ours.words_of(self.study, model, cut, recipe)
         key = key_of({"cut": cut.key, "settings": ours.settings_hash(words)})
-        name = f"{cut.set}_{cut.data}_{cut.seed}_{method}_{key[:8]}"
-        return self._known_or(key, model, cut, method, " ".join(words), lambda: ours.run(words, name, self.study))
+        name = f"{cut.set}_{cut.data}_{cut.seed}_{method}_{key[:8]}_{self.code[:4]}"
+        return self._known_or(
+            key, self.code, model, cut, method, " ".join(words), lambda: ours.run(words, name, self.study)
+        )
 
     def _peer(self, model: str, cut: Cut, method: str, peer: Peer) -> Result:
         name, _, tag = model.partition(".")
         epochs = getattr(self.study.epochs, cut.data)
         weights = tag or self.study.weights
         facts = {"size": self.study.image_size, "epochs": epochs, **dict(peer.options)}
-        key = key_of({"cut": cut.key, "model": model, "weights": weights, "method": method, **facts})
+        code = code_of(_PEERS / f"{file}.py" for file in (peer.module, "loop", "material"))
+        key = key_of({"cut": cut.key, "model": model, "weights": weights, "method": method, "code": code, **facts})
 
         def fit() -> Scores:
             import torch
@@ -97,13 +108,14 @@ class Bench:
             scores: Scores = module.fit(material, **dict(peer.options))
             return scores
 
-        return self._known_or(key, model, cut, method, str(facts), fit)
+        return self._known_or(key, code, model, cut, method, str(facts), fit)
 
     def _known_or(
-        self, key: str, model: str, cut: Cut, method: str, setting: str, measure: Callable[[], Scores]
+        self, key: str, code: str, model: str, cut: Cut, method: str, setting: str, measure: Callable[[], Scores]
     ) -> Result:
-        if key in self.results.found:
-            return self.results.found[key]
+        known = self.results.found.get(key)
+        if known is not None and (known.code == code or not self.study.again):
+            return known
         began = time.perf_counter()
         try:
             scores: Scores | None = measure()
@@ -126,6 +138,7 @@ class Bench:
             scores.test if scores else None,
             round(time.perf_counter() - began, 1),
             self.commit,
+            code,
             self.device,
         )
         self.results.add(result)

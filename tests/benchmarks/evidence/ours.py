@@ -13,7 +13,7 @@ from tests.benchmarks.evidence.cuts import Cut
 from tests.benchmarks.evidence.methods import Recipe
 from tests.benchmarks.evidence.peers.material import Scores
 from tests.benchmarks.evidence.words import Study
-from transfer_cli.errors import EXIT_FAILED, RunError, UserError
+from transfer_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PREEMPTED, RunError, Stopped, UserError
 
 _HEAVY = ("checkpoints", "model.safetensors")
 
@@ -53,7 +53,10 @@ def settings_hash(words: Sequence[str]) -> str:
 
 
 def run(words: Sequence[str], name: str, study: Study) -> Scores:
-    """Train and score; goes on where a kill stopped it. Raises RunError where training fails, UserError otherwise."""
+    """Train and score; goes on where a kill stopped it.
+
+    Raises RunError where training fails, Stopped where a signal ends it, UserError otherwise.
+    """
     from transfer_cli.cli import main
 
     folder = Path(study.output) / "runs" / name
@@ -62,6 +65,8 @@ def run(words: Sequence[str], name: str, study: Study) -> Scores:
         code = main([*words, f"name={name}", f"output_dir={study.output}", "resume=auto", "quiet=true"])
     if code == EXIT_FAILED:
         raise RunError(said.getvalue())
+    if code in (EXIT_PREEMPTED, EXIT_INTERRUPTED):
+        raise Stopped(code, f"in {name}; the same command goes on there")
     if code != 0:
         raise UserError(f"transfer-run {' '.join(words)} ended with exit code {code}:\n{said.getvalue()}")
     summary = json.loads((folder / "summary.json").read_text())

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.benchmarks.evidence import claims
 from tests.benchmarks.evidence.figures import Place, Table
+from tests.benchmarks.evidence.methods import METHODS, Recipe
 from tests.benchmarks.evidence.results import Result
 from tests.benchmarks.evidence.words import Study
 from transfer_cli.files import atomic_write_text, write_json
@@ -48,9 +49,15 @@ def markdown(table: Table, found: list[claims.Verdict], results: Sequence[Result
 def _conditions(results: Sequence[Result], study: Study) -> str:
     commits = ", ".join(dict.fromkeys(one.commit for one in results))
     devices = ", ".join(dict.fromkeys(one.device for one in results))
+    own = {
+        one.code for one in results if isinstance(METHODS.get(one.method), Recipe) or one.method.startswith("sweep_")
+    }
+    mixed = (
+        " Our own runs are of different code: evidence.again=true measures the older ones anew." if len(own) > 1 else ""
+    )
     return (
         f"Test accuracy in per cent, mean over {study.seeds} seeds ± standard error, at {study.image_size} px on "
-        f"{devices}, at commit {commits}. Sets with a star are held back: no default was chosen by them."
+        f"{devices}, at commit {commits}. Sets with a star are held back: no default was chosen by them.{mixed}"
     )
 
 

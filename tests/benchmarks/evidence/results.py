@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ class Result:
     test: float | None
     seconds: float
     commit: str
+    code: str
+    """Of the files that ran: ours, or the peer's module; see `code_of`."""
     device: str
 
 
@@ -58,6 +60,14 @@ class Results:
         with self.file.open("a", encoding="utf-8") as lines:
             lines.write(("\n" if cut_short else "") + json.dumps(asdict(result)) + "\n")
         self.found[result.key] = result
+
+
+def code_of(files: Iterable[Path]) -> str:
+    """Short name of what files say."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def key_of(facts: Mapping[str, Any]) -> str:

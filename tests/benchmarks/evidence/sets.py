@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.benchmarks.evidence import drawings, held_back
 from tests.benchmarks.evidence.samples import Sample
-from transfer_cli.errors import UserError, unknown
+from transfer_cli.errors import EXIT_USER, UserError, unknown
 from transfer_cli.files import write_json
 
 SPLITS = ("train", "val", "test")
@@ -106,7 +106,7 @@ def choose(samples: list[Sample], name: str) -> dict[str, list[Sample]]:
     return {split: thin(chosen, MOST[split], f"{name}/{split}") for split, chosen in found.items()}
 
 
-def _split(members: list[Sample], own: set[str | None], draw: random.Random) -> dict[str, list[Sample]]:
+def _split(members: list[Sample], own: set[str], draw: random.Random) -> dict[str, list[Sample]]:
     """One class by split; groups stay together."""
     parts = {split: [sample for sample in members if (sample.split or "train") == split] for split in SPLITS}
     groups: dict[str, list[Sample]] = {}
@@ -184,9 +184,15 @@ def _file_name(label: str) -> str:
 
 def main() -> None:
     """Write the sets of the command line, or all that need no network."""
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     folder, names = Path(sys.argv[1]), sys.argv[2:] or list(OFFLINE)
     for name in names:
-        counts = json.loads((prepare(name, folder) / "set.json").read_text())["images"]
+        try:
+            counts = json.loads((prepare(name, folder) / "set.json").read_text())["images"]
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(EXIT_USER)
         print(name, *(f"{count} {split}" for split, count in counts.items()), flush=True)
 
 

@@ -62,6 +62,8 @@ class Study:
     """Where torchvision's sets are."""
     download: bool = False
     """Fetch them there."""
+    again: bool = False
+    """Measure anew what was measured with other code of ours; its settings may say the same and mean another."""
     keep: bool = False
     """Keep the weights of every run, about 75 MB each with the default model."""
 
@@ -90,16 +92,17 @@ def parse(words: Sequence[str]) -> Study:
 
 def _check_keys(given: DictConfig, kind: type, prefix: str) -> None:
     names = [one.name for one in fields(kind)]
-    for key in given:
+    for key in map(str, given):
         if key not in names:
-            hint = did_you_mean(str(key), names, prefix)
+            hint = did_you_mean(key, names, prefix)
             raise UserError(f"{prefix}{key}: no such key.{hint} Keys: {', '.join(names)}.")
 
 
 def _typed(given: DictConfig) -> Study:
     """Key by key, so that the message can name the one that is wrong."""
     schema: Any = OmegaConf.structured(Study)
-    for key, value in given.items():
+    for key in map(str, given):
+        value = given[key]
         try:
             schema = OmegaConf.merge(schema, {key: value})
         except (OmegaConfBaseException, ValueError) as error:

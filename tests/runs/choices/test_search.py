@@ -32,7 +32,7 @@ def settings(run: Path) -> dict[str, object]:
 def test_the_winner_goes_on_as_a_run_with_its_settings(command: Command, few: list[str]) -> None:
     ended = command(*few, "tune=quick", "name=tuned")
     assert ended.code == 0, ended.err
-    assert "tune=quick: 2 candidates, 1.5 times the training of one" in ended.out
+    assert "search    2 candidates, 1.5 times the training of one" in ended.out
     found = json.loads((RUNS / "tuned" / "search.json").read_text())
     assert [row["epochs"] for row in found["tried"]] == [2, 2]
     best = max(found["tried"], key=lambda row: (row["score"], -row["candidate"]))
@@ -50,7 +50,7 @@ def test_the_winner_goes_on_as_a_run_with_its_settings(command: Command, few: li
 def test_full_tries_rates_as_well(command: Command, few: list[str]) -> None:
     ended = command(*few, "tune=full", "name=tuned")
     assert ended.code == 0, ended.err
-    assert "tune=full: 6 candidates, 2.5 times the training of one" in ended.out
+    assert "search    6 candidates, 2.5 times the training of one" in ended.out
     tried = json.loads((RUNS / "tuned" / "search.json").read_text())["tried"]
     assert [row["epochs"] for row in tried] == [1] * 6 + [2] * 2
 
@@ -76,6 +76,17 @@ def test_stopped_anywhere_it_ends_as_if_it_had_not_been(
     assert settings(RUNS / "whole") == settings(RUNS / "parts")
     for file in ("model.safetensors", "metrics.jsonl", "search.json"):
         assert (RUNS / "whole" / file).read_bytes() == (RUNS / "parts" / file).read_bytes()
+
+
+def test_a_run_of_a_version_that_chose_otherwise_is_refused(command: Command) -> None:
+    assert command(*TINY, "name=old").code == 0
+    file = RUNS / "old" / "config.yaml"
+    values = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**values, "image_size": "auto"}))
+    (RUNS / "old" / "summary.json").unlink()
+    ended = command(*[word for word in TINY if not word.startswith("image_size")], "name=old", "resume=auto")
+    assert ended.code == 2
+    assert "was begun by a version of transfer-run that chose its settings otherwise" in ended.err
 
 
 def test_explicit_values_are_taken_as_they_are(command: Command, few: list[str]) -> None:

@@ -26,7 +26,10 @@ STILL = ["optimizer=sgd", "optimizer.lr=1e-12", "optimizer.weight_decay=0", "str
     ("source", "model"),
     [
         *(("timm", f"test_{name}") for name in ("resnet", "convnext", "vit", "efficientnet", "byobnet")),
-        *(("torchvision", name) for name in ("mobilenet_v3_small", "shufflenet_v2_x0_5", "regnet_y_400mf")),
+        *(
+            ("torchvision", name)
+            for name in ("mobilenet_v3_small", "shufflenet_v2_x0_5", "regnet_y_400mf", "resnet18", "densenet121")
+        ),
     ],
 )
 def test_the_first_loss_is_that_of_guessing(source: str, model: str) -> None:

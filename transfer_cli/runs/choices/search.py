@@ -41,10 +41,14 @@ Prepare = Callable[[Experiment, Reporter, Stop, State | None], LoopJob]
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings in place of the rule's."""
+    """One experiment with nothing left open."""
 
-    label: str
     experiment: Experiment
+
+    @property
+    def label(self) -> str:
+        """What it is told by."""
+        return _label(self.experiment)
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,11 @@ class Searched:
     state: State | None
 
 
-def candidates(asked: Experiment, job: LoopJob) -> list[Candidate]:
+def candidates(asked: Experiment, job: LoopJob, *, whatever_the_size: bool = False) -> list[Candidate]:
     """What is worth comparing: the rule's choice first, alone where nothing else is left open.
 
-    `asked` is the experiment as the command has it; quick compares modes of BatchNorm for few images, full also rates.
+    `asked` is the experiment as the command has it; quick compares modes of BatchNorm for few images, full also rates;
+    `whatever_the_size`: quick compares them for many as well.
     """
     e = job.materials.experiment
     if asked.tune == "off" or not isinstance(asked.strategy, Finetune) or not isinstance(e.strategy, Finetune):
@@ -83,23 +88,29 @@ def candidates(asked: Experiment, job: LoopJob) -> list[Candidate]:
     )
     full = asked.tune == "full"
     found = [e]
-    if asked.strategy.batch_norm == AUTO and _has_choice(situation, full=full):
+    if asked.strategy.batch_norm == AUTO and _has_choice(situation, full=full or whatever_the_size):
         found.append(_with_statistics(e, asked, situation))
     if full and asked.optimizer.lr == AUTO:
         found = [_with_rate(one, factor) for one in found for factor in RATES]
-    return [Candidate(_label(one), one) for one in found]
+    return [Candidate(one) for one in found]
 
 
-def search(tries: Sequence[Candidate], prepare: Prepare, directory: Path, reporter: Reporter, stop: Stop) -> Searched:
+def search(
+    tries: Sequence[Candidate],
+    plan: Sequence[Rung],
+    prepare: Prepare,
+    directory: Path,
+    reporter: Reporter,
+    stop: Stop,
+) -> Searched:
     """Train the candidates in `directory`/search, record what decided, and give back the best with its state.
 
     Goes on where it was stopped. Raises Stopped where a signal asks for an end, states saved.
     """
     e = tries[0].experiment
     folder, epochs, every = directory / FOLDER, chosen(e.trainer.epochs), chosen(e.trainer.evaluate_every)
-    plan = PLANS[e.tune]
     work = _cost(len(tries), plan)
-    reporter.say(f"auto      tune={e.tune}: {len(tries)} candidates, {work:.1f} times the training of one")
+    reporter.say(f"search    {len(tries)} candidates, {work:.1f} times the training of one")
     left = list(range(len(tries)))
     table: list[dict[str, Any]] = []
     for rung in plan:
@@ -140,6 +151,16 @@ def _moved(folder: Path, number: int, directory: Path, e: Experiment) -> State |
             shutil.copyfile(winner / name, directory / name)
     state, _ = checkpoints.newest_valid(directory / checkpoints.FOLDER, config_hash(e))
     return state
+
+
+def begin(directory: Path) -> None:
+    """Make the folder that marks a run directory as one whose settings are still searched for."""
+    (directory / FOLDER).mkdir(exist_ok=True)
+
+
+def is_begun(directory: Path) -> bool:
+    """Whether a search in a run directory has begun and not ended."""
+    return (directory / FOLDER).is_dir()
 
 
 def forget(directory: Path) -> None:
@@ -183,7 +204,7 @@ def _label(e: Experiment) -> str:
     config = e.strategy
     assert isinstance(config, Finetune)
     settings = f"strategy.batch_norm={config.batch_norm} strategy.head_init={config.head_init}"
-    return f"{settings} optimizer.lr={e.optimizer.lr:g}"
+    return f"model.name={e.model.name} {settings} optimizer.lr={e.optimizer.lr:g}"
 
 
 def _cost(count: int, plan: Sequence[Rung]) -> float:

@@ -1,0 +1,117 @@
+"""mode=auto, as a user runs it: a model that can be used, in time, with what was decided and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import TINY, Ended, summary
+from transfer_cli.engine.stop import Stop
+from transfer_cli.errors import EXIT_PREEMPTED
+
+Command = Callable[..., Ended]
+FOLDER = Path("outputs/auto/one")
+
+
+@pytest.fixture
+def words(command: Command) -> list[str]:
+    """A pretrained backbone, ten times what a run with it takes."""
+    assert command(*TINY, "name=first", "optimizer.lr=0.01").code == 0
+    own = [word for word in TINY if not word.startswith("trainer.epochs")]
+    return [
+        *own,
+        "mode=auto",
+        "model.weights=outputs/runs/first",
+        "dataset.num_classes=4",
+        "trainer.budget=25s",
+        "name=one",
+    ]
+
+
+def journal() -> dict[str, Any]:
+    """`auto.json`."""
+    found = json.loads((FOLDER / "auto.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_model_in_time(command: Command, words: list[str]) -> None:
+    ended = command(*words)
+    assert ended.code == 0, ended.err
+    found = journal()
+    assert found["seconds_spent"] <= 1.05 * 25
+    decisions = found["decisions"]
+    names = [
+        "asked",
+        "backbones",
+        "probe of test_resnet",
+        "kept",
+        "pilot of test_resnet",
+        "plan",
+        "best",
+        "calibration",
+    ]
+    assert list(decisions) == names
+    assert summary(FOLDER / "best")["status"] == "completed"
+    calibration = decisions["calibration"]
+    assert calibration["after"] <= calibration["before"]
+    evaluated = command("mode=evaluate", f"run={FOLDER}/best", "split=val", "trainer.device=cpu")
+    assert repr(decisions["best"]["val"]) in evaluated.out
+    scores = json.loads((FOLDER / "best" / "evaluation.json").read_text())
+    assert scores["ece"] == pytest.approx(calibration["after"], abs=1e-4)
+    assert not (FOLDER / "pilot").exists()
+
+
+@pytest.mark.parametrize("looks", [2, 9, 30])
+def test_stopped_it_goes_on_and_keeps_its_decisions(
+    command: Command, words: list[str], looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = 0
+
+    def code(self: Stop) -> int | None:
+        nonlocal seen
+        seen += 1
+        return EXIT_PREEMPTED if seen >= looks else None
+
+    from transfer_cli.runs.automatic.journal import Deadline
+
+    with monkeypatch.context() as patched:
+        for kind in (Stop, Deadline):
+            patched.setattr(kind, "code", property(code, lambda self, value: None), raising=False)
+            patched.setattr(kind, "signalled", property(lambda self: True), raising=False)
+        assert command(*words).code == 75
+    before = journal()["decisions"]
+    ended = command(*words, "resume=auto")
+    assert ended.code == 0, ended.err
+    after = journal()["decisions"]
+    assert {name: after[name] for name in before} == before
+    assert summary(FOLDER / "best")["status"] == "completed"
+
+
+def test_a_taken_name_and_another_data_set_are_refused(command: Command, words: list[str]) -> None:
+    assert command(*words).code == 0
+    assert command(*words).code == 2
+    ended = command(*words, "resume=auto", "seed=5")
+    assert ended.code == 3
+    assert "was begun with another data set, seed or image_size" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["mode=auto"], "trainer.budget: mode=auto needs it; expected a time such as 90s, 20m or 2h."),
+        (["mode=auto", "trainer.budget=20"], "trainer.budget=20: expected a time"),
+        (["trainer.budget=20m"], "trainer.budget=20m: only mode=auto reads it."),
+        (["mode=auto", "trainer.budget=1m", "strategy=extract"], "strategy=extract: mode=auto probes and finetunes"),
+        (["mode=auto", "trainer.budget=1m", "rank.models=[resnet5]"], "resnet5"),
+    ],
+)
+def test_wrong_words(command: Command, words: list[str], said: str) -> None:
+    ended = command(*words)
+    assert ended.code == 2
+    assert said in ended.err
+    assert not Path("outputs").exists()

@@ -1,0 +1,172 @@
+"""The stages of mode=auto: probes of backbones, the time an epoch takes, a search, the final training."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transfer_cli.config.auto import AUTO, chosen
+from transfer_cli.config.extract import linear_probe
+from transfer_cli.config.finetune import Finetune
+from transfer_cli.config.schema import Experiment
+from transfer_cli.engine.stop import Stop
+from transfer_cli.errors import RunError, Stopped, UserError
+from transfer_cli.models.published import packaged_models
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.automatic.journal import Deadline, Journal
+from transfer_cli.runs.automatic.plan import Plan, choose_plan
+from transfer_cli.runs.choices.search import Candidate, candidates
+from transfer_cli.runs.finetune import job as finetune
+from transfer_cli.runs.loop_job import LoopJob
+from transfer_cli.runs.train import Comparison, train
+from transfer_cli.runs.views import NO_AUGMENT
+
+PROBE_SHARE = 0.3
+"""Of the budget: no further backbone is probed after it."""
+KEPT, WITHIN = 2, 0.03
+"""Backbones kept, and how far a probe may be behind the best one."""
+FINISH_SECONDS, FINISH_EPOCHS = 6.0, 0.5
+"""What scoring, saving and drawing take after the last step: seconds, and a share of an epoch."""
+MARGIN = 0.9
+"""Of the time that is left may be planned with: machines are shared."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every stage works with."""
+
+    e: Experiment
+    directory: Path
+    journal: Journal
+    reporter: Reporter
+
+    def of_model(self, model: str) -> Experiment:
+        """The experiment with another backbone."""
+        trainer = replace(self.e.trainer, budget=None)
+        return replace(self.e, model=replace(self.e.model, name=model), trainer=trainer, mode="train", resume="auto")
+
+    def probe(self, model: str) -> dict[str, Any]:
+        """How a head on the frozen features of a backbone does on validation; why not, where it cannot be told."""
+        strategy = linear_probe("lbfgs")
+        e = replace(self.of_model(model), strategy=strategy, augment=NO_AUGMENT)
+        try:
+            summary = self._within_time(
+                lambda stop: train(e, self.directory / "probes" / model, quiet(), may_exist=True, stop=stop)
+            )
+        except (UserError, RunError) as error:
+            self.reporter.warn(f"{model}: {error}")
+            return {"error": str(error)}
+        if summary is None:
+            return {"error": "time was up before its features were computed"}
+        if summary.get("val") is None:
+            raise UserError("mode=auto chooses on validation, and there are no such images: see dataset.val_fraction.")
+        accuracy = summary["val"][self.e.trainer.metric]
+        self.reporter.say(f"probe     {model}: {self.e.trainer.metric} {accuracy:.4f} on validation")
+        return {"val": accuracy, "parameters": summary["parameters"]["total"]}
+
+    def pilot(self, model: str) -> dict[str, Any]:
+        """Seconds of an epoch, from a first one that is thrown away, and how many the rule would train."""
+        folder = self.directory / "pilot"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        e = self._finetuning(model)
+        e = replace(e, trainer=replace(e.trainer, evaluate_every=1))
+
+        def measure(stop: Stop) -> dict[str, Any]:
+            job = finetune.prepare(e, quiet(), stop, None)
+            late = replace(job, out_of_time=lambda: self.journal.left < 0.5 * self.journal.budget)
+            epochs = chosen(job.materials.experiment.trainer.epochs)
+            return {"seconds": late.seconds_per_epoch(folder, quiet(), stop), "epochs": epochs}
+
+        try:
+            found = self._within_time(measure)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        if found is None:
+            raise RunError(
+                f"trainer.budget={self.e.trainer.budget}: time was up before {model} had trained one epoch. Give it "
+                "more time, a smaller image_size, or fewer images with dataset.train_fraction."
+            )
+        self.reporter.say(f"pilot     {model}: {found['seconds']:.1f} s an epoch, {found['epochs']} by the rule")
+        return found
+
+    def plan(self, pilots: Sequence[dict[str, Any]]) -> Plan:
+        """What fits into the time that is left."""
+        seconds = [pilot["seconds"] for pilot in pilots]
+        left = MARGIN * self.journal.left - FINISH_SECONDS - FINISH_EPOCHS * max(seconds)
+        plan = choose_plan(max(left, 0.0), seconds, pilots[0]["epochs"])
+        searched = "no search" if plan.tune == "off" else f"tune={plan.tune}"
+        self.reporter.say(
+            f"plan      {plan.epochs} epochs, {plan.backbones} backbone{'s' * (plan.backbones > 1)}, {searched}: "
+            f"{self.journal.left:.0f} s of {self.journal.budget:.0f} s are left"
+        )
+        return plan
+
+    def best(self, models: Sequence[str], plan: Plan, finish_seconds: float) -> dict[str, Any]:
+        """The search and the training of its winner, in `best`; ends in time whatever the machine does."""
+        e = self._finetuning(models[0])
+        e = replace(e, tune=plan.tune, trainer=replace(e.trainer, epochs=plan.epochs))
+        others = models[1 : plan.backbones]
+
+        def compare(asked: Experiment, job: LoopJob) -> Comparison:
+            own = candidates(asked, job, whatever_the_size=True) or [Candidate(job.materials.experiment)]
+            return Comparison([*own, *(self._other(name, job) for name in others)], plan.rungs)
+
+        return train(
+            e,
+            self.directory / "best",
+            self.reporter,
+            may_exist=True,
+            compare=compare,
+            out_of_time=lambda: self.journal.left < finish_seconds,
+        )
+
+    def _other(self, model: str, job: LoopJob) -> Candidate:
+        """Another backbone with its own rule's settings, for as many epochs."""
+        asked = self._finetuning(model)
+        epochs = job.materials.experiment.trainer.epochs
+        asked = replace(asked, trainer=replace(asked.trainer, epochs=epochs))
+        return Candidate(finetune.prepare(asked, quiet(), Stop(), None).materials.experiment)
+
+    def _finetuning(self, model: str) -> Experiment:
+        e = self.of_model(model)
+        if not isinstance(e.strategy, Finetune):
+            raise UserError(f"strategy={e.strategy.name}: mode=auto probes and finetunes; leave strategy out.")
+        return e
+
+    def _within_time(self, work: Callable[[Stop], dict[str, Any]]) -> dict[str, Any] | None:
+        """What `work` finds; None where time is up before. A signal still ends all."""
+        stop = Deadline(self.journal, reserve=0.4 * self.journal.budget)
+        try:
+            with stop:
+                return work(stop)
+        except Stopped:
+            if stop.signalled:
+                raise
+            return None
+
+
+def backbones(e: Experiment) -> list[str]:
+    """Those to probe: of `rank.models`, else the model that was asked for and those whose weights pip has installed."""
+    if e.rank.models:
+        return list(e.rank.models)
+    own = [e.model.name]
+    return own if e.model.weights != AUTO else [*own, *(name for name in packaged_models() if name not in own)]
+
+
+def keep(probes: dict[str, dict[str, Any]]) -> list[str]:
+    """The backbones to go on with, the best probe first. Raises RunError where no probe came about."""
+    known = sorted((name for name in probes if "val" in probes[name]), key=lambda name: -probes[name]["val"])
+    if not known:
+        reasons = "\n".join(f"{name}: {probe['error']}" for name, probe in probes.items())
+        raise RunError(f"no backbone could be probed:\n{reasons}")
+    best = probes[known[0]]["val"]
+    return [name for name in known[:KEPT] if probes[name]["val"] >= best - WITHIN]
+
+
+def quiet() -> Reporter:
+    """For stages whose own lines would drown what is decided."""
+    return Reporter(quiet=True)

@@ -1,0 +1,74 @@
+"""A trained model whose confidences are brought in line with validation: its head divided by a temperature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+
+from transfer_cli.cache.place import open_cache
+from transfer_cli.data.batches import OrderedBatches, Samples
+from transfer_cli.data.sources import load as sources
+from transfer_cli.data.store import formats
+from transfer_cli.data.store.formats import PixelRequest
+from transfer_cli.engine.evaluation import BATCH_SIZE, predict
+from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.task import Classification
+from transfer_cli.methods.calibration import fit_temperature
+from transfer_cli.models.tensors import replace_tensors
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.rundir import saved_experiment
+from transfer_cli.runs.materials import open_pixels, worker_count
+from transfer_cli.runs.saved_model import WEIGHTS, load_trained
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The temperature, and calibration errors on validation before and after it."""
+
+    temperature: float
+    before: float
+    after: float
+
+
+def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
+    """Divide the head of a run's model by the temperature that suits validation; None where that cannot be done.
+
+    What it predicts stays the same.
+    """
+    e = saved_experiment(run)
+    trained = load_trained(run, e)
+    images = sources.load(e.dataset, e.seed)
+    val = images.splits["val"]
+    if not trained.network.has_features or len(val) == 0:
+        return None
+    request = PixelRequest(formats.evaluation(trained.preprocessing), val)
+    decoded = open_pixels(e, images, [request], open_cache(e.cache_dir, e.cache_size), reporter, stop)
+    batches = OrderedBatches(
+        Samples(decoded.images, decoded.store, trained.preprocessing, e.augment, e.seed),
+        decoded.images.splits["val"],
+        batch_size=BATCH_SIZE[trained.compute.device.type],
+        workers=worker_count(e, decoded.store),
+    )
+    with stop:
+        found = predict(trained.network, batches, trained.compute, trained.to_device, stop)
+    stop.check("while the model was calibrated; the same command with resume=auto calibrates it again")
+    assert found is not None
+    logits, labels = found
+    temperature = fit_temperature(logits, labels)
+    task = Classification(trained.classes)
+    before, after = (float(task.scores(one, labels)["ece"]) for one in (logits, logits / np.float32(temperature)))
+    if after >= before:
+        return Calibrated(1.0, before, before)
+    head = trained.network.classifier
+    tensors = load_file(run / WEIGHTS)
+    for name in tensors:
+        if name.startswith(f"{head}."):
+            tensors[name] = tensors[name] / temperature
+    replace_tensors(run / WEIGHTS, tensors)
+    reporter.say(
+        f"calibrated: temperature {temperature:.3g}, calibration error on validation {before:.4f} to {after:.4f}"
+    )
+    return Calibrated(temperature, before, after)
