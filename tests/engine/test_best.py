@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transfer_cli.engine.best import Best
+from transfer_cli.engine.best import Best, standard_error
 from transfer_cli.engine.task import Classification
 
 EPOCHS = [(0.5, 1.0), (0.8, 0.9), (0.8, 0.7), (0.8, 0.7), (0.7, 0.1)]
@@ -35,3 +35,18 @@ def test_weights_are_kept_only_of_what_is_better() -> None:
 def test_it_comes_back_from_plain_values() -> None:
     best = Best[str](2, {"accuracy": 0.5}, "state")
     assert Best[str].from_dict(best.to_dict()) == best
+
+
+def test_an_epoch_replaces_the_first_candidate_where_chance_does_not_explain_it() -> None:
+    best, task = Best[int](), Classification(("a", "b"))
+    best.offer(0, {"accuracy": 0.8, "loss": 1.0}, task, lambda: 0)
+    best.margin = standard_error("accuracy", {"accuracy": 0.8}, 100)
+    assert best.margin == pytest.approx(0.04)
+    assert not best.offer(1, {"accuracy": 0.83, "loss": 0.1}, task, lambda: pytest.fail("kept"))
+    assert Best[int].from_dict(best.to_dict()).margin == best.margin
+    assert best.offer(2, {"accuracy": 0.85, "loss": 0.5}, task, lambda: 2)
+    assert best.offer(3, {"accuracy": 0.86, "loss": 0.5}, task, lambda: 3)
+
+
+def test_a_loss_is_no_share() -> None:
+    assert standard_error("loss", {"loss": 1.3}, 100) == 0.0

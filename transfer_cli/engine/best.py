@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -19,17 +20,20 @@ class Best(Generic[Kept]):
     epoch: int = 0
     val: Scores | None = None
     kept: Kept | None = None
+    margin: float = 0.0
+    """By how much the metric of epoch 0, a network that was not trained yet, must be beaten: by more than chance."""
 
     def offer(self, epoch: int, val: Scores | None, task: Task, keep: Callable[[], Kept]) -> bool:
         """Take an epoch if it is better than the best so far; `keep` gives what brings its weights back."""
-        if self.kept is not None and not _beats(val, self.val, task):
+        margin = self.margin if self.epoch == 0 else 0.0
+        if self.kept is not None and not _beats(val, self.val, task, margin):
             return False
         self.epoch, self.val, self.kept = epoch, val, keep()
         return True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values where `kept` is one."""
-        return {"epoch": self.epoch, "val": self.val, "kept": self.kept}
+        return {"epoch": self.epoch, "val": self.val, "kept": self.kept, "margin": self.margin}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Best[Kept]:
@@ -37,7 +41,15 @@ class Best(Generic[Kept]):
         return cls(**values)
 
 
-def _beats(val: Scores | None, best: Scores | None, task: Task) -> bool:
+def standard_error(metric: str, val: Scores, images: int) -> float:
+    """Of a share of so many images; 0 for a loss, which is none."""
+    share = float(val[metric])
+    return 0.0 if metric == "loss" else math.sqrt(max(share * (1 - share), 0.0) / max(images, 1))
+
+
+def _beats(val: Scores | None, best: Scores | None, task: Task, margin: float) -> bool:
     if val is None or best is None:
         return True
+    if margin:
+        return task.rank(val)[0] > task.rank(best)[0] + margin
     return task.rank(val) > task.rank(best)

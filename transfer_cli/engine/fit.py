@@ -120,13 +120,15 @@ class Fit:
         """Whether an epoch (from 1) is evaluated and saved."""
         return epoch % self.evaluate_every == 0 or epoch == self.epochs
 
-    def offer_start(self, val: Scores) -> None:
+    def offer_start(self, val: Scores, margin: float) -> None:
         """Save the network as it is before the first step: a candidate for the best, logged as epoch 0.
 
+        An epoch is kept in its place that is better by more than `margin`, which is what chance explains.
         It does not join the history: epochs that start elsewhere need time to come as far.
         """
         progress, name = self.progress, self.checkpoints.next_name()
         progress.best.offer(0, val, progress.task, lambda: name)
+        progress.best.margin = margin
         self.recorders.epoch_ends(EpochEnd(epoch=0, step=0, splits={"val": val}, is_best=True))
         self._save(name)
 

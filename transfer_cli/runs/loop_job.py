@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transfer_cli.config.auto import chosen
 from transfer_cli.config.parse import config_hash
 from transfer_cli.engine import checkpoints
+from transfer_cli.engine.best import standard_error
 from transfer_cli.engine.checkpoints import Checkpoints, State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict
@@ -99,8 +100,8 @@ class LoopJob:
         assert progress.best.kept is not None
         if progress.best.epoch == 0:
             reporter.warn(
-                "no epoch was better on validation than the frozen network with the head that was fitted first: that "
-                "model is kept. Train for more epochs, or at another optimizer.lr."
+                "no epoch was better on validation, by more than chance explains, than the frozen network with the "
+                "head that was fitted first: that model is kept. See trainer.epochs, optimizer.lr, strategy.keep_probe."
             )
         part = AVERAGE if self.average_decay else NETWORK
         _load_best(self.network, fit.checkpoints.folder / progress.best.kept, part)
@@ -159,7 +160,9 @@ class LoopJob:
             )
         )
         if start.val is not None:
-            fit.offer_start(start.val)
+            labels = self.materials.images.labels[self.materials.images.splits["val"]]
+            metric = self.materials.task.metric
+            fit.offer_start(start.val, standard_error(metric, start.val, int((labels >= 0).sum())))
         if start.first_head is not None and cursor.step == 0:
             self._put_first_head(start.first_head, average)
         return fit
