@@ -11,6 +11,7 @@ _CHOICES: dict[str, list[str]] = {
     "strategy.unfreeze": ["all", "all", "2"],
     "strategy.layer_decay": ["1.0", "0.8", "0.65"],
     "strategy.head_init": ["zero", "probe", "model"],
+    "strategy.keep_probe": ["true", "false"],
     "strategy.batch_norm": ["train", "frozen"],
     "strategy.label_smoothing": ["0.0", "0.1"],
 }
