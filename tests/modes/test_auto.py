@@ -59,6 +59,7 @@ def test_a_model_in_time(command: Command, words: list[str]) -> None:
     assert summary(FOLDER / "best")["status"] == "completed"
     calibration = decisions["calibration"]
     assert calibration["after"] <= calibration["before"]
+    assert summary(FOLDER / "best")["calibration"] == calibration
     evaluated = command("mode=evaluate", f"run={FOLDER}/best", "split=val", "trainer.device=cpu")
     assert repr(decisions["best"]["val"]) in evaluated.out
     scores = json.loads((FOLDER / "best" / "evaluation.json").read_text())

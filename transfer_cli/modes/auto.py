@@ -15,6 +15,7 @@ from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_OK, UserError
+from transfer_cli.files import write_json
 from transfer_cli.models import backbones
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.automatic import stages
@@ -111,5 +112,10 @@ def _work(work: Work, models: Sequence[str]) -> None:
 
 
 def _calibrated(work: Work) -> dict[str, float] | None:
-    found = calibrate(work.directory / "best", work.reporter, Stop())
-    return None if found is None else asdict(found)
+    best = work.directory / "best"
+    found = calibrate(best, work.reporter, Stop())
+    if found is None:
+        return None
+    # The other figures of the summary are those of the model as it was trained.
+    write_json(best / rundir.SUMMARY, {**(rundir.completed_summary(best) or {}), "calibration": asdict(found)})
+    return asdict(found)
