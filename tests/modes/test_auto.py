@@ -59,6 +59,7 @@ def test_a_model_in_time(command: Command, words: list[str]) -> None:
     assert summary(FOLDER / "best")["status"] == "completed"
     calibration = decisions["calibration"]
     assert calibration["after"] <= calibration["before"]
+    assert summary(FOLDER / "best")["calibration"] == calibration
     evaluated = command("mode=evaluate", f"run={FOLDER}/best", "split=val", "trainer.device=cpu")
     assert repr(decisions["best"]["val"]) in evaluated.out
     scores = json.loads((FOLDER / "best" / "evaluation.json").read_text())
@@ -96,8 +97,23 @@ def test_a_taken_name_and_another_data_set_are_refused(command: Command, words: 
     assert command(*words).code == 0
     assert command(*words).code == 2
     ended = command(*words, "resume=auto", "seed=5")
-    assert ended.code == 3
-    assert "was begun with another data set, seed or image_size" in ended.err
+    assert ended.code == 2
+    assert "was begun with another seed" in ended.err
+
+
+def test_what_cannot_be_trained_on_is_found_before_anything_is_written(command: Command) -> None:
+    tiny = [word for word in TINY if not word.startswith("dataset")]
+    for name in ("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png", "b/3.png"):
+        Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("photos", name).write_bytes(b"no picture")
+    words = ["mode=auto", "trainer.budget=1m", "dataset=folder", "dataset.path=photos"]
+    ended = command(*tiny, *words)
+    assert ended.code == 2
+    assert "photos" in ended.err
+    ended = command(*TINY, *words[:2], "model.weights=auto", "rank.models=[resnet18,resnet34]")
+    assert ended.code == 2
+    assert "resnet18: " in ended.err and "resnet34: " in ended.err
+    assert not Path("outputs").exists()
 
 
 @pytest.mark.parametrize(

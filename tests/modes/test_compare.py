@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +25,9 @@ from transfer_cli.runs.comparison import Row, by_validation
 Command = Callable[..., Ended]
 FOLDER = Path("outputs/compare/one")
 SHORT = [*TINY, "mode=compare", "trainer.epochs=1", "name=one"]
+STOPPED = [word for word in SHORT if not word.startswith(("trainer.epochs", "dataset.samples"))]
+STOPPED = [*STOPPED, "dataset.samples=150", "trainer.epochs=5", "resume=auto"]
+STOPPED = [*STOPPED, "compare.rows=[probe,full]", "compare.seeds=1"]
 SOURCE = ConfigSource(conf_dir(), "config", None)
 
 
@@ -94,27 +95,37 @@ def test_the_same_command_trains_only_what_is_missing(command: Command) -> None:
     assert "optimizer.weight_decay=0.5" in ended.err
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
-def test_stopped_in_the_second_run_and_resumed(sent: signal.Signals) -> None:
-    long = [word for word in SHORT if not word.startswith(("trainer.epochs", "dataset.samples"))]
-    words = [*long, "compare.rows=[probe,full]", "compare.seeds=1", "resume=auto", "dataset.samples=150"]
-    words = [*words, "trainer.epochs=5"]
-    process = start(*words)
+def test_killed_in_the_second_run_and_resumed(command: Command) -> None:
+    process = start(*STOPPED)
     log = FOLDER / "full-seed0" / "metrics.jsonl"
-    until = time.monotonic() + 60
+    until = time.monotonic() + 90
     while not (log.exists() and '"epoch": 2, "split": "val"' in log.read_text()):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.01)
-    os.kill(process.pid, sent)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGTERM: 75, signal.SIGKILL: -9}[sent], err
+    process.kill()
+    process.communicate()
+    assert_goes_on(command)
+
+
+def test_a_signal_in_the_second_run_ends_the_command_with_its_code(
+    command: Command, stop_at: Callable[[int | None], None]
+) -> None:
+    stop_at(20)
+    ended = command(*STOPPED)
+    assert ended.code == 75
+    assert "full-seed0" in ended.err and "name=one resume=auto" in ended.err
+    stop_at(None)
+    assert_goes_on(command)
+
+
+def assert_goes_on(command: Command) -> None:
+    """The first run is kept, the second one goes on from its state."""
     assert summary(FOLDER / "probe-seed0")["status"] == "completed"
     assert [row["row"] for row in result()["rows"] if row["completed"]] == ["probe"]
-    process = start(*words)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    assert "resuming at epoch" in out and "complete already" in out
+    ended = command(*STOPPED)
+    assert ended.code == 0, ended.err
+    assert "resuming at epoch" in ended.out and "complete already" in ended.out
     assert {row["completed"] for row in result()["rows"]} == {1}
 
 

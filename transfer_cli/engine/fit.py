@@ -96,7 +96,7 @@ class Fit:
                 return
             self._train()
             late = self._is_late()
-            if late and self.progress.best.kept is not None and self._is_partial():
+            if late and self._is_partial() and self._has_scored_all_before():
                 self.reporter.say(f"stopping: time is up in epoch {self.progress.cursor.epoch + 1}")
                 return
             if late or self._is_due(self.progress.cursor.epoch + 1):
@@ -115,6 +115,13 @@ class Fit:
     def _is_partial(self) -> bool:
         """Whether the epoch was left before its last step."""
         return self.progress.cursor.step_in_epoch < self.batches.steps_per_epoch
+
+    def _has_scored_all_before(self) -> bool:
+        """Whether epochs have been evaluated, the one before this among them: little is lost with a part of this one.
+
+        A head that was fitted before the first epoch is none.
+        """
+        return bool(self.progress.history) and self.progress.cursor.epoch % self.evaluate_every == 0
 
     def _is_due(self, epoch: int) -> bool:
         """Whether an epoch (from 1) is evaluated and saved."""

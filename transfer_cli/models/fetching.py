@@ -129,7 +129,18 @@ def _download_hub(remote: Remote) -> Path:
     return Path(hf_hub_download(remote.repository, remote.name, etag_timeout=REACH_SECONDS))
 
 
-def _torch_cache(remote: Remote) -> Path:
+def torch_folder() -> Path:
     """Where torch.hub keeps checkpoints, without importing torch."""
     home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
-    return Path(home).expanduser() / "hub" / "checkpoints" / remote.name
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def hub_folder() -> Path:
+    """Where the hub's client keeps what it has downloaded."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def _torch_cache(remote: Remote) -> Path:
+    return torch_folder() / remote.name

@@ -28,11 +28,6 @@ PIP_WEIGHTS = {
 }
 
 
-def packaged_models() -> list[str]:
-    """Models whose weights an installed package brings."""
-    return [name for name, (module, _) in PIP_WEIGHTS.items() if importlib.util.find_spec(module) is not None]
-
-
 @dataclass(frozen=True)
 class WeightsSource:
     """Weights that were chosen but not yet loaded. `kind`: none, torchvision, timm, package, file, run."""

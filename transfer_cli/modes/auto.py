@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.durations import seconds_of
+from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import EXIT_OK, RunError, UserError
+from transfer_cli.errors import EXIT_OK, UserError
+from transfer_cli.files import write_json
+from transfer_cli.models import backbones
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.automatic import stages
 from transfer_cli.runs.automatic.journal import Journal
 from transfer_cli.runs.automatic.plan import Plan
 from transfer_cli.runs.automatic.stages import FINISH_EPOCHS, FINISH_SECONDS, PROBE_SHARE, Work
 from transfer_cli.runs.calibration import calibrate
+from transfer_cli.runs.shared_input import check_shared_input, check_weights
+
+START_SECONDS = 5.0
+"""Of the budget go to what comes before this file can look at a clock: Python, torch and the composing of settings."""
 
 
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """Probe backbones, plan, search, train and calibrate in outputs/auto/<name>; goes on where it was stopped."""
+    began = time.monotonic() - START_SECONDS
     e, reporter = experiment, Reporter(quiet=experiment.quiet)
     assert e.trainer.budget is not None
     budget = seconds_of(e.trainer.budget)
@@ -30,23 +40,54 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     if e.name and path.exists() and e.resume == "never":
         raise UserError(f"name={e.name}: {path} exists. Choose another name, or continue it with resume=auto.")
     rundir.check_writable(path.parent)
-    for model in stages.backbones(e):
-        _check_model(model, e)
+    models = stages.backbones(e)
+    for model in models:
+        backbones.library(model, e.model.source)
+    if path.exists():
+        _check_same(e, path)
+    else:
+        _check_input(e, models, reporter)
     with rundir.claim(path, named=e.name is not None, may_exist=e.resume == "auto") as directory:
         reporter.open_log(directory / "run.log")
-        with Journal(directory, budget) as journal:
-            _work(Work(e, directory, journal, reporter))
+        with Journal(directory, budget, since=began) as journal:
+            _work(Work(e, directory, journal, reporter), models)
     reporter.result(directory / "best")
     return EXIT_OK
 
 
-def _work(work: Work) -> None:
+def _asked(e: Experiment) -> dict[str, Any]:
+    """What must not change on the way, as JSON gives it back."""
+    values = to_dict(e)
+    same = {key: values[key] for key in ("model", "dataset", "seed", "image_size", "rank")}
+    return {**same, "metric": e.trainer.metric}
+
+
+def _check_same(e: Experiment, path: Path) -> None:
+    """Raises UserError where something else was asked for before."""
+    begun, asked = Journal(path, 0.0).get("asked"), _asked(e)
+    changed = [key for key in asked if begun is not None and begun.get(key) != asked[key]]
+    if changed:
+        raise UserError(f"{path} was begun with another {', '.join(changed)}. Use the same, or choose another name.")
+
+
+def _check_input(e: Experiment, models: Sequence[str], reporter: Reporter) -> None:
+    """Before anything is written. Raises UserError for images that cannot be read, or where no weights can be had."""
+    problems = []
+    for model in models:
+        try:
+            check_weights(replace(e, model=replace(e.model, name=model)), reporter)
+        except UserError as error:
+            problems.append(f"{model}: {error}")
+            continue
+        check_shared_input(replace(e, model=replace(e.model, name=model)), reporter)
+        return
+    raise UserError("\n".join(problems))
+
+
+def _work(work: Work, models: Sequence[str]) -> None:
     journal, reporter = work.journal, work.reporter
-    asked = {"dataset": asdict(work.e.dataset), "seed": work.e.seed, "image_size": work.e.image_size}
-    begun = journal.decide("asked", lambda: _plain(asked))
-    if begun != _plain(asked):
-        raise RunError(f"{work.directory} was begun with another data set, seed or image_size. Choose another name.")
-    models = journal.decide("backbones", lambda: stages.backbones(work.e))
+    journal.decide("asked", lambda: _asked(work.e))
+    models = journal.decide("backbones", lambda: [*models])
     probes: dict[str, dict[str, Any]] = {}
     for number, model in enumerate(models):
         name = f"probe of {model}"
@@ -55,7 +96,7 @@ def _work(work: Work) -> None:
             probes[model] = journal.decide(name, lambda: {"error": "left out, the budget had no time for it"})
         else:
             probes[model] = journal.decide(name, lambda model=model: work.probe(model))  # type: ignore[misc]
-    kept = journal.decide("kept", lambda: stages.keep(probes))
+    kept = journal.decide("kept", lambda: stages.keep(probes, work.e.trainer.metric))
     pilots = [journal.decide(f"pilot of {model}", lambda model=model: work.pilot(model)) for model in kept]  # type: ignore[misc]
     plan = Plan.from_dict(journal.decide("plan", lambda: work.plan(pilots).to_dict()))
     finish = FINISH_SECONDS + FINISH_EPOCHS * max(pilot["seconds"] for pilot in pilots)
@@ -71,20 +112,10 @@ def _work(work: Work) -> None:
 
 
 def _calibrated(work: Work) -> dict[str, float] | None:
-    found = calibrate(work.directory / "best", work.reporter, Stop())
-    return None if found is None else asdict(found)
-
-
-def _check_model(model: str, e: Experiment) -> None:
-    """Raises UserError for a name that no library knows."""
-    from transfer_cli.models import backbones
-
-    backbones.library(model, e.model.source)
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """As JSON gives them back."""
-    import json
-
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
+    best = work.directory / "best"
+    found = calibrate(best, work.reporter, Stop())
+    if found is None:
+        return None
+    # The other figures of the summary are those of the model as it was trained.
+    write_json(best / rundir.SUMMARY, {**(rundir.completed_summary(best) or {}), "calibration": asdict(found)})
+    return asdict(found)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
@@ -19,9 +17,7 @@ from transfer_cli.command.recipes import Recipe, under_recipes
 from transfer_cli.command.source import ConfigSource
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.parse import differences, parse, to_dict
-from transfer_cli.config.schema import Experiment, Model
-from transfer_cli.data.sources import load as sources
-from transfer_cli.engine.stop import Stop
+from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, Stopped, UserError
 from transfer_cli.files import write_csv, write_json
 from transfer_cli.methods.comparison import Recommendation, shown
@@ -30,14 +26,10 @@ from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words
 from transfer_cli.runs.attempt import attempt
-from transfer_cli.runs.choices.image_size import with_size
 from transfer_cli.runs.comparison import COLUMNS, Ledger, Row, Run, by_validation, measure_speeds, row_of
-from transfer_cli.runs.machine import open_machine
-from transfer_cli.runs.materials import Plan, open_training_pixels
 from transfer_cli.runs.options import check_options
-from transfer_cli.runs.pretrained import find_weights
+from transfer_cli.runs.shared_input import check_shared_input
 from transfer_cli.runs.train import train
-from transfer_cli.runs.views import NO_AUGMENT
 
 FOLDER, RESULT, LEDGER, DISTILL = "compare", "compare.json", "runs.json", "distill"
 
@@ -64,7 +56,8 @@ def run(experiment: Experiment, overrides: Overrides, source: ConfigSource) -> i
     for word, names in _unread(recipes).items():
         reporter.warn(f"{word}: not for {', '.join(names)}")
     if not folder.exists():
-        _check_shared(planned, reporter)
+        for model in dict.fromkeys(one.experiment.model for one in planned):
+            check_shared_input(replace(e, model=model), reporter)
     with rundir.claim(folder, named=e.name is not None, may_exist=e.resume == "auto") as folder:
         reporter.open_log(folder / "run.log")
         runs = _train_all(e, planned, folder, reporter)
@@ -132,21 +125,6 @@ def _check_same(planned: Sequence[Planned], folder: Path) -> None:
                 f"resume=auto: {path} was made with other settings: {'; '.join(found[:3])}. Use the same settings to "
                 "go on with it, or another name."
             )
-
-
-def _check_shared(planned: Sequence[Planned], reporter: Reporter) -> None:
-    """Images and weights, before anything is written. Raises UserError where they cannot be had."""
-    e = planned[0].experiment
-    models: dict[Model, Experiment] = {}
-    for one in planned:
-        models.setdefault(one.experiment.model, one.experiment)
-    machine = open_machine(e)
-    found = [find_weights(one, machine.seen_weights, reporter) for one in models.values()]
-    images = sources.load(e.dataset, e.seed)
-    if not np.any(images.labels[images.splits["val"]] >= 0):
-        raise UserError("mode=compare ranks by validation, and there are no such images: see dataset.val_fraction.")
-    e, pretrained = with_size(e, found[0], images, reporter)
-    open_training_pixels(e, images, pretrained, Plan(1, NO_AUGMENT), machine, reporter, Stop())
 
 
 def _train_all(e: Experiment, planned: Sequence[Planned], folder: Path, reporter: Reporter) -> list[Run]:

@@ -25,7 +25,7 @@ COLOURS = {"train": "#0072B2", "val": "#D55E00"}
 MARKERS = {"train": "o", "val": "s"}
 # The other colours of the same palette, without yellow, which is faint on white.
 _SEVERAL = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_SHAPES = "osD^v"
+_SHAPES = "osD^vP"
 _NUMBERS_UP_TO = 20
 _LABELS_UP_TO = 60
 _LABEL_CHARACTERS = 24
@@ -149,7 +149,7 @@ def comparison(points: Sequence[Point], metric: str, path: Path) -> None:
     A band shows what lies within one deviation of the first.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter, ScalarFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -158,7 +158,7 @@ def comparison(points: Sequence[Point], metric: str, path: Path) -> None:
         low, high = best.val - best.deviation, best.val + best.deviation
         axes.axhspan(low, high, color="0.93", label=f"within one deviation of {_short(best.name)}")
     for number, point in enumerate(points):
-        colour, marker = _SEVERAL[number % len(_SEVERAL)], _SHAPES[number // len(_SEVERAL) % len(_SHAPES)]
+        colour, marker = _SEVERAL[number % len(_SEVERAL)], _SHAPES[number % len(_SHAPES)]
         axes.errorbar(
             *(point.seconds, point.val, point.deviation),
             color=colour,
@@ -170,12 +170,12 @@ def comparison(points: Sequence[Point], metric: str, path: Path) -> None:
         if point.test is not None:
             axes.plot(point.seconds, point.test, marker, color=colour, markersize=7, fillstyle="none")
     axes.set(xscale="log", xlabel="seconds of a run", ylabel=metric, title="Filled: validation, hollow: test")
-    for axis in (axes.xaxis,):
-        axis.set_major_formatter(ScalarFormatter())
-        axis.set_minor_formatter(ScalarFormatter())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     if metric != "loss":
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(color="0.92", which="both")
+    axes.grid(color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False)

@@ -35,6 +35,13 @@ def test_what_was_decided_is_not_decided_again(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "auto.json").read_text())["seconds_spent"] == 35
 
 
+def test_time_before_the_journal_counts(tmp_path: Path) -> None:
+    clock = Clock()
+    with Journal(tmp_path, 60, clock, since=clock.now - 7) as journal:
+        clock.now += 3
+        assert journal.spent == 10
+
+
 def test_a_deadline_is_a_stop_that_comes_by_itself(tmp_path: Path) -> None:
     clock = Clock()
     with Journal(tmp_path, 60, clock) as journal:

@@ -25,16 +25,19 @@ class Journal:
     A decision that is there already is not made again.
     """
 
-    def __init__(self, directory: Path, budget: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, directory: Path, budget: float, clock: Callable[[], float] = time.monotonic, since: float | None = None
+    ) -> None:
+        """`since`: when, by the clock, this process began to work; None: when the journal is entered."""
         self.path = directory / NAME
         self.budget = budget
         self._clock, self._lock, self._ended = clock, threading.Lock(), threading.Event()
         self._decisions, self._before = self._read()
-        self._begun = clock()
+        self._since, self._begun = since, clock()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Journal:
-        self._begun = self._clock()
+        self._begun = self._clock() if self._since is None else self._since
         self._write()
         self._thread.start()
         return self
@@ -59,6 +62,10 @@ class Journal:
     def has(self, name: str) -> bool:
         """Whether that was decided already."""
         return name in self._decisions
+
+    def get(self, name: str) -> Any:
+        """The decision of that name; None where it is not made yet."""
+        return self._decisions.get(name)
 
     def decide(self, name: str, make: Callable[[], Any]) -> Any:
         """The decision of that name: as it was made before, or made and noted now."""

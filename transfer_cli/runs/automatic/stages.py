@@ -14,7 +14,7 @@ from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError, Stopped, UserError
-from transfer_cli.models.published import packaged_models
+from transfer_cli.models.at_hand import models_at_hand
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.automatic.journal import Deadline, Journal
 from transfer_cli.runs.automatic.plan import Plan, choose_plan
@@ -150,21 +150,24 @@ class Work:
 
 
 def backbones(e: Experiment) -> list[str]:
-    """Those to probe: of `rank.models`, else the model that was asked for and those whose weights pip has installed."""
+    """Those to probe: of `rank.models`, else the model that was asked for and those whose weights are at hand."""
     if e.rank.models:
         return list(e.rank.models)
     own = [e.model.name]
-    return own if e.model.weights != AUTO else [*own, *(name for name in packaged_models() if name not in own)]
+    if e.model.weights != AUTO:
+        return own
+    return [*own, *(name for name in models_at_hand(e.model.source) if name not in own)]
 
 
-def keep(probes: dict[str, dict[str, Any]]) -> list[str]:
+def keep(probes: dict[str, dict[str, Any]], metric: str) -> list[str]:
     """The backbones to go on with, the best probe first. Raises RunError where no probe came about."""
-    known = sorted((name for name in probes if "val" in probes[name]), key=lambda name: -probes[name]["val"])
+    sign = -1 if metric == "loss" else 1
+    heights = {name: sign * probe["val"] for name, probe in probes.items() if "val" in probe}
+    known = sorted(heights, key=lambda name: -heights[name])
     if not known:
         reasons = "\n".join(f"{name}: {probe['error']}" for name, probe in probes.items())
         raise RunError(f"no backbone could be probed:\n{reasons}")
-    best = probes[known[0]]["val"]
-    return [name for name in known[:KEPT] if probes[name]["val"] >= best - WITHIN]
+    return [name for name in known[:KEPT] if heights[name] >= heights[known[0]] - WITHIN]
 
 
 def quiet() -> Reporter:
