@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import TINY, Ended, summary
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_PREEMPTED
+from transfer_cli.runs.automatic import stages
 
 Command = Callable[..., Ended]
 FOLDER = Path("outputs/auto/one")
@@ -91,6 +92,21 @@ def test_stopped_it_goes_on_and_keeps_its_decisions(
     after = journal()["decisions"]
     assert {name: after[name] for name in before} == before
     assert summary(FOLDER / "best")["status"] == "completed"
+
+
+def test_without_time_for_an_epoch_the_probe_is_the_model(
+    command: Command, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(self: stages.Work, model: str) -> dict[str, Any]:
+        return {"error": "time was up before it had trained an epoch"}
+
+    monkeypatch.setattr(stages.Work, "pilot", late)
+    for _ in range(2):
+        ended = command(*words, "resume=auto")
+        assert ended.code == 0, ended.err
+        assert "no finetuning" in ended.out
+        assert summary(FOLDER / "best")["strategy"] == "extract"
+    assert command("mode=evaluate", f"run={FOLDER}/best", "trainer.device=cpu").code == 0
 
 
 def test_a_taken_name_and_another_data_set_are_refused(command: Command, words: list[str]) -> None:

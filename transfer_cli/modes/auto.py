@@ -97,18 +97,24 @@ def _work(work: Work, models: Sequence[str]) -> None:
         else:
             probes[model] = journal.decide(name, lambda model=model: work.probe(model))  # type: ignore[misc]
     kept = journal.decide("kept", lambda: stages.keep(probes, work.e.trainer.metric))
-    pilots = [journal.decide(f"pilot of {model}", lambda model=model: work.pilot(model)) for model in kept]  # type: ignore[misc]
-    plan = Plan.from_dict(journal.decide("plan", lambda: work.plan(pilots).to_dict()))
-    finish = FINISH_SECONDS + FINISH_EPOCHS * max(pilot["seconds"] for pilot in pilots)
-    summary = work.best(kept, plan, finish)
+    pilots = {name: journal.decide(f"pilot of {name}", lambda name=name: work.pilot(name)) for name in kept}  # type: ignore[misc]
+    timed = {name: pilot for name, pilot in pilots.items() if "seconds" in pilot}
+    summary = _finetuned(work, timed) if timed else work.probe_as_best(kept[0])
     metric = work.e.trainer.metric
     result = {split: scores[metric] for split in ("val", "test") if (scores := summary.get(split))}
     journal.decide("best", lambda: {"model": summary["model"], "best_epoch": summary["best_epoch"], **result})
     journal.decide("calibration", lambda: _calibrated(work))
     rows = [[name, f"{one['val']:.4f}" if "val" in one else "failed", ""] for name, one in probes.items()]
     scores = [f"{result[split]:.4f}" if split in result else "" for split in ("val", "test")]
-    rows.append([f"best: {summary['model']}, finetuned", *scores])
+    rows.append([f"best: {summary['model']}, {summary['strategy']}", *scores])
     reporter.table(f"{metric}, {journal.spent:.0f} s of {journal.budget:.0f} s", ["what", "val", "test"], rows)
+
+
+def _finetuned(work: Work, pilots: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The summary of the winner of what fits into the time that is left; `pilots` by backbone, the best first."""
+    plan = Plan.from_dict(work.journal.decide("plan", lambda: work.plan([*pilots.values()]).to_dict()))
+    finish = FINISH_SECONDS + FINISH_EPOCHS * max(pilot["seconds"] for pilot in pilots.values())
+    return work.best([*pilots], plan, finish)
 
 
 def _calibrated(work: Work) -> dict[str, float] | None:

@@ -16,6 +16,7 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError, Stopped, UserError
 from transfer_cli.models.at_hand import models_at_hand
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.rundir import completed_summary
 from transfer_cli.runs.automatic.journal import Deadline, Journal
 from transfer_cli.runs.automatic.plan import Plan, choose_plan
 from transfer_cli.runs.choices.search import Candidate, candidates
@@ -86,10 +87,8 @@ class Work:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         if found is None:
-            raise RunError(
-                f"trainer.budget={self.e.trainer.budget}: time was up before {model} had trained one epoch. Give it "
-                "more time, a smaller image_size, or fewer images with dataset.train_fraction."
-            )
+            self.reporter.say(f"pilot     {model}: left out, time is up before it has trained an epoch")
+            return {"error": "time was up before it had trained an epoch"}
         self.reporter.say(f"pilot     {model}: {found['seconds']:.1f} s an epoch, {found['epochs']} by the rule")
         return found
 
@@ -123,6 +122,21 @@ class Work:
             compare=compare,
             out_of_time=lambda: self.journal.left < finish_seconds,
         )
+
+    def probe_as_best(self, model: str) -> dict[str, Any]:
+        """The frozen network with the head that was fitted to it, in `best`, where there is no time for more."""
+        self.reporter.say(
+            f"plan      no finetuning: {self.journal.left:.0f} s of {self.journal.budget:.0f} s are left, and an epoch "
+            "does not fit; the head on frozen features is the model"
+        )
+        best, coming = self.directory / "best", self.directory / ".best"
+        if not best.exists():
+            shutil.rmtree(coming, ignore_errors=True)
+            shutil.copytree(self.directory / "probes" / model, coming)
+            coming.rename(best)
+        summary = completed_summary(best)
+        assert summary is not None
+        return summary
 
     def _other(self, model: str, job: LoopJob) -> Candidate:
         """Another backbone with its own rule's settings, for as many epochs."""
