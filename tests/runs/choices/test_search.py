@@ -55,6 +55,15 @@ def test_full_tries_rates_as_well(command: Command, few: list[str]) -> None:
     assert [row["epochs"] for row in tried] == [1] * 6 + [2] * 2
 
 
+def test_a_loss_is_told_as_it_is_and_the_lowest_wins(command: Command, few: list[str]) -> None:
+    ended = command(*few, "trainer.metric=loss", "name=tuned")
+    assert ended.code == 0, ended.err
+    found = json.loads((RUNS / "tuned" / "search.json").read_text())
+    losses = [row["score"] for row in found["tried"]]
+    assert min(losses) > 0
+    assert found["chosen"] == losses.index(min(losses))
+
+
 @pytest.mark.parametrize("words", [["tune=off"], ["strategy.batch_norm=train"]])
 def test_nothing_open_is_searched_for(command: Command, few: list[str], words: list[str]) -> None:
     ended = command(*few, *words, "name=plain")

@@ -88,7 +88,7 @@ def with_augmentation(
     if obstacle is not None:
         reporter.say(f"auto      augment: small crops alone, the rest is not known to be harmless ({obstacle})")
         return replace(e, augment=_completed(e.augment, SMALL_CROPS))
-    costs = _measure(e, network, machine, pretrained, images, reporter, stop)
+    costs = _measure(_sample(e, machine, pretrained, images, reporter, stop), network, reporter, stop)
     allowed = recipe(costs)
     drops = ", ".join(f"{name} {100 * cost.points:.1f}" for name, cost in costs.items())
     reporter.say(f"auto      augment: {described(allowed)}; points that a probe loses on varied images: {drops}")
@@ -143,15 +143,10 @@ def _obstacle(network: Network, pretrained: Pretrained, images: ImageSet) -> str
     return None
 
 
-def _measure(
-    e: Experiment,
-    network: Network,
-    machine: Machine,
-    pretrained: Pretrained,
-    images: ImageSet,
-    reporter: Reporter,
-    stop: Stop,
-) -> dict[str, Cost]:
+def _sample(
+    e: Experiment, machine: Machine, pretrained: Pretrained, images: ImageSet, reporter: Reporter, stop: Stop
+) -> Materials:
+    """Some of the images, those of validation as sources of views as well."""
     some = replace(
         images,
         splits={
@@ -166,10 +161,12 @@ def _measure(
         PixelRequest(formats.evaluation(pretrained.preprocessing), np.union1d(train, val)),
     ]
     pixels = open_pixels(e, some, requests, machine.cache, reporter, stop)
-    plan = Plan(1, NO_AUGMENT)
-    m = Materials(e, machine, pretrained, plan, task_of(e, images.classes), pixels)
-    compute = Compute(machine.device, "fp32")
-    with stop, torch.random.fork_rng([machine.device] if machine.device.type == "cuda" else []):
+    return Materials(e, machine, pretrained, Plan(1, NO_AUGMENT), task_of(e, images.classes), pixels)
+
+
+def _measure(m: Materials, network: Network, reporter: Reporter, stop: Stop) -> dict[str, Cost]:
+    compute = Compute(m.device, "fp32")
+    with stop, torch.random.fork_rng([m.device] if m.device.type == "cuda" else []):
         head = fit_probe(m, network, 0, compute, None, Reporter(quiet=True), stop)
         before = _right(m, network, head, NO_AUGMENT, compute, reporter, stop)
         costs = {}

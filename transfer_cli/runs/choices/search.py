@@ -7,7 +7,6 @@ from its state, and ends as a run with its settings would that nobody compared. 
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -81,11 +80,7 @@ def candidates(asked: Experiment, job: LoopJob, *, whatever_the_size: bool = Fal
         return []
     if len(job.materials.images.splits["val"]) == 0 or chosen(e.trainer.epochs) < 2:
         return []
-    situation = replace(
-        situation_of(e, job.network, job.loaded, job.materials.images),
-        adapter=e.strategy.adapter,
-        head_only=e.strategy.unfreeze == "head",
-    )
+    situation = situation_of(e, job.network, job.loaded, job.materials.images)
     full = asked.tune == "full"
     found = [e]
     if asked.strategy.batch_norm == AUTO and _has_choice(situation, full=full or whatever_the_size):
@@ -117,10 +112,10 @@ def search(
         until = min(every * max(math.ceil(rung.share * epochs / every), 1), epochs)
         scores = {n: _score(tries[n], prepare, folder / str(n), until, reporter, stop) for n in left}
         for n in left:
-            reporter.say(
-                f"search    {until} epochs, {tries[n].label}: {e.trainer.metric} {scores[n]:.4f} on validation"
-            )
-            table.append({"candidate": n, "settings": tries[n].label, "epochs": until, "score": scores[n]})
+            # Ranks are the larger the better; a loss is told as it is.
+            score = -scores[n] if e.trainer.metric == "loss" else scores[n]
+            reporter.say(f"search    {until} epochs, {tries[n].label}: {e.trainer.metric} {score:.4f} on validation")
+            table.append({"candidate": n, "settings": tries[n].label, "epochs": until, "score": score})
         left = sorted(left, key=lambda n: (-scores[n], n))[: rung.stay]
     best = tries[left[0]]
     reporter.say(f"auto      {best.label}: the best on validation goes on")
@@ -166,15 +161,6 @@ def is_begun(directory: Path) -> bool:
 def forget(directory: Path) -> None:
     """Remove the candidates' states; once config.yaml has the settings, nothing needs them."""
     shutil.rmtree(directory / FOLDER, ignore_errors=True)
-
-
-def decided(directory: Path) -> dict[str, Any] | None:
-    """What a search has found in a run directory, for people and tests."""
-    try:
-        found: dict[str, Any] = json.loads((directory / DECISION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found
 
 
 def _has_choice(s: Situation, *, full: bool) -> bool:

@@ -48,12 +48,7 @@ def with_finetuning(
     """BatchNorm's mode, the head's start, layer decay and rate; `can_probe`: a head can be fitted to the features."""
     config = e.strategy
     assert isinstance(config, Finetune)
-    situation = replace(
-        situation_of(e, network, loaded, images),
-        adapter=config.adapter,
-        head_only=config.unfreeze == "head",
-        can_probe=can_probe,
-    )
+    situation = replace(situation_of(e, network, loaded, images), can_probe=can_probe)
     if config.batch_norm == AUTO:
         statistics = rules.batch_norm(situation)
         if statistics.reason:
@@ -75,12 +70,15 @@ def with_finetuning(
 
 def situation_of(e: Experiment, network: Network, loaded: LoadReport, images: ImageSet) -> Situation:
     """What the rules look at."""
+    config = e.strategy
     return Situation(
         family=rules.family_of(network),
         pretrained=loaded.sha256 is not None,
         images=len(images.splits["train"]),
         step=e.trainer.batch_size * e.trainer.accumulate,
         optimizer=e.optimizer.name,
+        adapter=config.adapter if isinstance(config, Finetune) else "none",
+        head_only=isinstance(config, Finetune) and config.unfreeze == "head",
     )
 
 
@@ -102,5 +100,6 @@ def for_heads(e: Experiment, images: ImageSet, reporter: Reporter) -> Experiment
     lr = float(f"{rules.HEAD_RATE * rules.OPTIMIZERS[e.optimizer.name]:.2g}")
     optimizer = replace(e.optimizer, lr=lr) if e.optimizer.lr == AUTO else e.optimizer
     epochs = rules.HEAD_EPOCHS if e.trainer.epochs == AUTO else e.trainer.epochs
-    trainer = replace(e.trainer, epochs=epochs, evaluate_every=1)
+    every = 1 if e.trainer.evaluate_every == AUTO else e.trainer.evaluate_every
+    trainer = replace(e.trainer, epochs=epochs, evaluate_every=every)
     return replace(e, optimizer=optimizer, trainer=trainer)
