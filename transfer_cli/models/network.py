@@ -103,7 +103,7 @@ class Network(nn.Module):
     def quiet_head(self, scale: float = 0.0) -> None:
         """Let every class be as likely as any other: the first loss is ln K. For heads of one linear layer.
 
-        A head as its model draws it can begin far from there (EfficientNets of timm: at 6.1 for ten classes), and its
+        A head as its model draws it can begin far from there (EfficientNets of timm: at 19 for ten digits), and its
         gradients then undo what was pretrained. `scale` above 0 leaves that much of the draw.
         """
         for parameter in self.module.get_submodule(self.classifier).parameters():
