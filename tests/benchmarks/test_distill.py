@@ -25,7 +25,12 @@ COMMON = [
     *("augment=light", "augment.views=1", f"trainer.epochs={EPOCHS}", "trainer.precision=fp32"),
 ]
 TAUGHT = [
-    *("strategy=distill", f"strategy.teacher.model={TEACHER}", "strategy.teacher.weights=none"),
+    *(
+        "strategy=distill",
+        "strategy.use_teacher=true",
+        f"strategy.teacher.model={TEACHER}",
+        "strategy.teacher.weights=none",
+    ),
     "strategy.teacher.allow_chance=true",
 ]
 RUNS = {

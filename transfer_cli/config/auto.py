@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, Literal, TypeVar
 
 AUTO: Literal["auto"] = "auto"
 CHOSEN = (
     *("image_size", "image_fit", "trainer.epochs", "trainer.evaluate_every", "optimizer.lr"),
     *("strategy.solver", "strategy.keep_probe", "strategy.head_init", "strategy.batch_norm", "strategy.layer_decay"),
+    *("strategy.use_teacher", "strategy.teacher.run"),
 )
 """Keys of single values that are chosen by the run; config.yaml has what was chosen."""
 
@@ -40,7 +42,7 @@ def is_open(values: dict[str, Any]) -> bool:
 
 def adopted(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     """Our plain values, with what the run that they go on with has chosen in place of auto."""
-    result = {key: dict(value) if isinstance(value, dict) else value for key, value in ours.items()}
+    result = deepcopy(ours)
     for key in CHOSEN:
         (place, name), (found, _) = _place(result, key), _place(theirs, key)
         if place.get(name) == AUTO and name in found:
@@ -52,7 +54,14 @@ def adopted(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def place_of(values: dict[str, Any], group: str) -> dict[str, Any]:
+    """The mapping that a dotted group names; an empty one where there is none."""
+    for name in group.split(".") if group else []:
+        values = values.get(name, {})
+    return values
+
+
 def _place(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     """The mapping that holds a dotted key, and its name there."""
     group, _, name = key.rpartition(".")
-    return (values[group] if group else values), name
+    return place_of(values, group), name

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from transfer_cli.config.auto import AUTO
 from transfer_cli.config.convert import Between, Count, NotNegative, Positive
 from transfer_cli.config.finetune import Finetune
 
@@ -30,6 +31,8 @@ class TeacherOptions:
     """Logits kept for each sample; null: all."""
     allow_chance: bool
     """Whether a teacher may teach that is no better than guessing."""
+    run: str | None = None
+    """The directory of the run that trains first; auto: named by its settings, and used again; null where none does."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,36 @@ class Distill:
     """What crd compares each image with."""
     generations: Count
     """Students that each learn from the one before."""
+    use_teacher: Literal["auto"] | bool = True
+    """Whether the student learns from it, or from the labels alone; auto: with tune, whichever validation prefers."""
+
+    @property
+    def trains_first(self) -> bool:
+        """Whether another network is trained before the student."""
+        return self.teacher.finetune or self.generations > 1
+
+    @property
+    def terms(self) -> Mapping[str, float]:
+        """Weights of the terms that the student learns by."""
+        return ALONE if self.use_teacher is False else self.loss
+
+
+ALONE: Mapping[str, float] = {"ce": 1.0}
+"""Terms of a student that learns from the labels alone."""
 
 
 def distill_problems(config: Distill, *, labelled: bool, epochs: int | Literal["auto"]) -> list[tuple[bool, str]]:
     """Options that make no sense together: (whether it is so, what to say)."""
     teacher, generations = config.teacher, config.generations
     return [
-        *_teacher_problems(teacher),
+        *_teacher_problems(teacher, trains_first=config.trains_first),
         (
-            not any(config.loss.values()),
+            not any(config.terms.values()),
             f"strategy.loss: no term has a weight above 0. Terms: {', '.join(config.loss)}.",
+        ),
+        (
+            not labelled and config.use_teacher is False,
+            "strategy.use_teacher=false: with dataset.labels=none there is nothing else to learn from.",
         ),
         (
             not labelled and teacher.finetune,
@@ -77,13 +100,17 @@ def distill_problems(config: Distill, *, labelled: bool, epochs: int | Literal["
     ]
 
 
-def _teacher_problems(teacher: TeacherOptions) -> list[tuple[bool, str]]:
+def _teacher_problems(teacher: TeacherOptions, *, trains_first: bool) -> list[tuple[bool, str]]:
     several = isinstance(teacher.weights, tuple)
     return [
         (
             teacher.model is None and teacher.weights == "auto",
             "strategy.teacher: strategy=distill needs a teacher: strategy.teacher.weights=<run directory>, or "
             "strategy.teacher.model=<name> with strategy.teacher.finetune=true.",
+        ),
+        (
+            teacher.run not in (None, AUTO) and not trains_first,
+            "strategy.teacher.run: only strategy.teacher.finetune=true and strategy.generations read it.",
         ),
         (teacher.weights == (), "strategy.teacher.weights=[]: name run directories."),
         (

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from transfer_cli.config.auto import adopted
+from transfer_cli.config.auto import adopted, place_of
 from transfer_cli.config.convert import Problems, convert, convert_one_of, to_plain
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.extract import Extract
@@ -29,7 +29,8 @@ _NOT_IN_HASH_OF_GROUP = {"trainer": ("workers", "budget"), "dataset": ("store",)
 # Settings that became options later, with what every run did before: at that value the hash stays what it was.
 _BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {
     "trainer": {"metric": "accuracy", "evaluate_every": 1},
-    "strategy": {"keep_probe": False},
+    "strategy": {"keep_probe": False, "use_teacher": True},
+    "strategy.teacher": {"run": None},
 }
 _BEFORE_IT_WAS_A_KEY = {"image_fit": "crop"}
 
@@ -65,7 +66,9 @@ def config_hash(experiment: Experiment) -> str:
         values[group] = {key: value for key, value in values[group].items() if key not in keys}
     values = {key: value for key, value in values.items() if _BEFORE_IT_WAS_A_KEY.get(key, ...) != value}
     for group, before in _BEFORE_IT_WAS_AN_OPTION.items():
-        values[group] = {key: value for key, value in values[group].items() if before.get(key, ...) != value}
+        place = place_of(values, group)
+        for key in [key for key, value in place.items() if before.get(key, ...) == value]:
+            del place[key]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -6,8 +6,10 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -16,7 +18,8 @@ from transfer_cli.records import metrics
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
-TAUGHT = [*TINY, "strategy=distill", "strategy.teacher.allow_chance=true"]
+TAUGHT = [*TINY, "strategy=distill", "strategy.teacher.allow_chance=true", "strategy.use_teacher=true"]
+CONVNEXT = ["strategy.teacher.model=test_convnext", "strategy.teacher.source=timm", "strategy.teacher.weights=none"]
 
 
 @pytest.fixture
@@ -164,8 +167,7 @@ def test_what_trains_beside_the_student_is_resumed(command: Command, teacher: st
 
 def test_one_command_finetunes_the_teacher_and_teaches(command: Command) -> None:
     """The teacher's run is recorded, and found by the next student."""
-    words = ["strategy.teacher.model=test_convnext", "strategy.teacher.source=timm", "strategy.teacher.weights=none"]
-    words += ["strategy.teacher.finetune=true", "strategy.teacher.epochs=1", "augment.views=1"]
+    words = [*CONVNEXT, "strategy.teacher.finetune=true", "strategy.teacher.epochs=1", "augment.views=1"]
     run(command, "one", *words)
     (found,) = [path for path in RUNS.iterdir() if path.name.startswith("teacher-test_convnext-fake-")]
     result = summary(found)
@@ -307,7 +309,7 @@ def test_a_rate_is_found_for_a_student(command: Command, teacher: str) -> None:
 def test_parts_of_the_loss_together_are_the_loss(command: Callable[..., Ended]) -> None:
     words = ["strategy=distill", "strategy.teacher.model=test_vit", "strategy.teacher.weights=none"]
     terms = ["strategy.teacher.allow_chance=true", "strategy.loss.hint=2", "strategy.loss.rkd=0.5"]
-    assert command(*TINY, *words, *terms, "name=parts").code == 0
+    assert command(*TINY, *words, *terms, "strategy.use_teacher=true", "name=parts").code == 0
     for event in metrics.read(Path("outputs/runs/parts/metrics.jsonl")):
         if event["split"] == "train":
             assert event["loss_parts"].keys() == {"ce", "kd", "hint", "rkd"}
@@ -320,3 +322,59 @@ def test_a_wrong_regulariser_of_the_teacher_is_named_where_it_was_said(command: 
     assert ended.code == 2
     assert "strategy.adapt.l2sp.alpha=-1" in ended.err
     assert not Path("outputs").exists()
+
+
+def test_without_a_teacher_the_labels_alone_teach(command: Command, teacher: str) -> None:
+    alone = run(command, "alone", teacher, "augment.views=1", "strategy.use_teacher=false")
+    without_terms = run(command, "terms", teacher, "augment.views=1", "strategy.loss.ce=1", "strategy.loss.kd=0")
+    assert same_student(alone, without_terms)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_whichever_validation_prefers_goes_on(
+    command: Command, teacher: str, monkeypatch: pytest.MonkeyPatch, *, swapped: bool
+) -> None:
+    """Learning with and without the teacher is compared for half of the epochs."""
+    from transfer_cli.runs.loop_job import LoopJob
+
+    scores = iter([0.5, 0.75] if swapped else [0.75, 0.5])
+    ran = LoopJob.run_part
+
+    def run_part(job: LoopJob, *arguments: Any) -> float:
+        ran(job, *arguments)
+        return next(scores)
+
+    monkeypatch.setattr(LoopJob, "run_part", run_part)
+    words = [teacher, "augment.views=1", "trainer.epochs=4"]
+    found = run(command, "compared", *words, "strategy.use_teacher=auto")
+    assert yaml.safe_load((found / "config.yaml").read_text())["strategy"]["use_teacher"] is not swapped
+    tried = json.loads((found / "search.json").read_text())["tried"]
+    assert [row["epochs"] for row in tried] == [2, 2]
+    asked = run(command, "asked", *words, f"strategy.use_teacher={str(not swapped).lower()}")
+    assert same_student(found, asked)
+
+
+def test_repeated_from_its_settings_it_is_taught_by_the_same_teacher(command: Command) -> None:
+    """What the teacher chose for itself is not what the student chose."""
+    words = [*CONVNEXT, "strategy.teacher.finetune=true", "strategy.teacher.epochs=1", "augment.views=1"]
+    words += ["optimizer.lr=auto", "augment=auto"]
+    first = run(command, "first", *words)
+    (teacher_run,) = RUNS.glob("teacher-*")
+    assert yaml.safe_load((first / "config.yaml").read_text())["strategy"]["teacher"]["run"] == str(teacher_run)
+    again = command(f"--config-path={first}", "name=again")
+    assert again.code == 0, again.err
+    assert same_student(first, RUNS / "again")
+    assert len(list(RUNS.glob("teacher-*"))) == 1
+    shutil.rmtree(teacher_run)
+    gone = command(f"--config-path={first}", "name=gone")
+    assert gone.code == 2
+    assert f"strategy.teacher.run={teacher_run}: no complete run is there" in gone.err
+    assert not (RUNS / "gone").exists()
+
+
+def test_a_student_goes_on_with_the_teacher_that_was_made_for_it(command: Command) -> None:
+    words = [*CONVNEXT, "strategy.teacher.finetune=true", "strategy.teacher.epochs=1", "augment.views=1"]
+    whole, part = run(command, "whole", *words), run(command, "part", *words)
+    forget_last_epoch(part)
+    run(command, "part", *words, "resume=auto")
+    assert same_student(whole, part)

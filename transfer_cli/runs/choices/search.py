@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.config.auto import AUTO, chosen
+from transfer_cli.config.distill import Distill
 from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.parse import config_hash
 from transfer_cli.config.schema import Experiment
@@ -72,15 +73,18 @@ class Searched:
 def candidates(asked: Experiment, job: LoopJob, *, whatever_the_size: bool = False) -> list[Candidate]:
     """What is worth comparing: the rule's choice first, alone where nothing else is left open.
 
-    `asked` is the experiment as the command has it; quick compares modes of BatchNorm for few images, full also rates;
-    `whatever_the_size`: quick compares them for many as well.
+    `asked` is the experiment as the command has it; quick compares modes of BatchNorm, or learning with and without a
+    teacher, for few images; full does for many, and compares rates; `whatever_the_size`: quick does for many as well.
     """
     e = job.materials.experiment
-    if asked.tune == "off" or not isinstance(asked.strategy, Finetune) or not isinstance(e.strategy, Finetune):
-        return []
-    if len(job.materials.images.splits["val"]) == 0 or chosen(e.trainer.epochs) < 2:
+    if asked.tune == "off" or len(job.materials.images.splits["val"]) == 0 or chosen(e.trainer.epochs) < 2:
         return []
     situation = situation_of(e, job.network, job.loaded, job.materials.images)
+    if isinstance(asked.strategy, Distill):
+        compares = asked.strategy.use_teacher == AUTO and (situation.few or asked.tune == "full" or whatever_the_size)
+        return [Candidate(one) for one in _with_and_without_teacher(e)] if compares else []
+    if not isinstance(asked.strategy, Finetune):
+        return []
     full = asked.tune == "full"
     found = [e]
     if asked.strategy.batch_norm == AUTO and _has_choice(situation, full=full or whatever_the_size):
@@ -181,6 +185,14 @@ def _with_statistics(e: Experiment, asked: Experiment, situation: Situation) -> 
     return replace(e, strategy=strategy, optimizer=replace(e.optimizer, lr=lr))
 
 
+def _with_and_without_teacher(e: Experiment) -> list[Experiment]:
+    config = e.strategy
+    assert isinstance(config, Distill)
+    if e.dataset.labels == "none":
+        return [e]
+    return [replace(e, strategy=replace(config, use_teacher=one)) for one in (True, False)]
+
+
 def _with_rate(e: Experiment, factor: float) -> Experiment:
     lr = float(f"{factor * chosen(e.optimizer.lr):.2g}")
     return replace(e, optimizer=replace(e.optimizer, lr=lr))
@@ -188,6 +200,8 @@ def _with_rate(e: Experiment, factor: float) -> Experiment:
 
 def _label(e: Experiment) -> str:
     config = e.strategy
+    if isinstance(config, Distill):
+        return f"strategy.use_teacher={str(config.use_teacher).lower()}"
     assert isinstance(config, Finetune)
     settings = f"strategy.batch_norm={config.batch_norm} strategy.head_init={config.head_init}"
     return f"model.name={e.model.name} {settings} optimizer.lr={e.optimizer.lr:g}"

@@ -33,7 +33,7 @@ from transfer_cli.runs.choices.image_size import with_size
 from transfer_cli.runs.choices.settings import situation_of, with_length, with_rate
 from transfer_cli.runs.compute import check_batch_of_one, check_validation, choose_training_compute
 from transfer_cli.runs.distill.loss import build_loss
-from transfer_cli.runs.distill.prior_runs import Train, with_trained_teacher
+from transfer_cli.runs.distill.prior_runs import Train, with_teacher_choices, with_trained_teacher
 from transfer_cli.runs.distill.probe_check import probe_accuracy, warn_of_weak
 from transfer_cli.runs.distill.teacher import Teacher, check_knowledge, load_teachers
 from transfer_cli.runs.distill.teacher_outputs import TaughtInputs, TeacherOutputs, choose_stored
@@ -67,10 +67,10 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     e, pretrained = with_size(e, pretrained, listed, reporter)
     e = with_length(e, listed, reporter)
     size = pretrained.preprocessing.crop_pixels
-    trains_first = asked.teacher.finetune or asked.generations > 1
-    if trains_first and listed.classes:
+    if asked.trains_first and listed.classes:
         _check_loss(e, asked, pretrained, listed)
-    config = with_trained_teacher(train, asked_for, reporter)
+    config, run = with_trained_teacher(train, asked_for, reporter)
+    e = replace(e, strategy=with_teacher_choices(asked, run))
     count_peak_from_here(machine.device)
     own_size = replace(e, image_size=asked_for.image_size)
     teachers = load_teachers(own_size, config, listed, machine.seen_weights, reporter)
@@ -80,7 +80,7 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     e = with_rate(e, situation_of(e, network, loaded, images), reporter)
     if network.has_features and not loaded.head_kept:
         # Correlations and standard scores are those of outputs that differ, however little.
-        network.quiet_head(SMALL if config.loss.get("dist") or config.standardize_logits else 0.0)
+        network.quiet_head(SMALL if config.terms.get("dist") or config.standardize_logits else 0.0)
     first = teachers[0].network, teachers[0].preprocessing.crop_pixels
     loss, layout = build_loss(config, (network, size), first, images, e.seed)
     layouts = (layout, *(replace(layout, features=()) for _ in teachers[1:]))
@@ -95,7 +95,7 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     measure = partial(_time, network, size, layout.classes)
     compute = choose_training_compute(m, strategy, loaded, groups, state, reporter, measure)
     outputs = tuple(_outputs(*pair, m, config, reporter, stop) for pair in zip(teachers, layouts, strict=True))
-    accuracies = _examine(teachers, outputs, config, reporter, stop, trains_first)
+    accuracies = _examine(teachers, outputs, config, reporter, stop, asked.trains_first)
     probe = probe_accuracy(m, network, loaded, compute, reporter, stop)
     for teacher, accuracy in zip(teachers, accuracies, strict=True):
         warn_of_weak(teacher, accuracy, probe, len(m.images.splits["val"]), reporter)

@@ -24,7 +24,7 @@ def build_loss(
 
     Raises UserError for stages that a network lacks or that cannot be compared, and for more logits than classes.
     """
-    needed = needs(config.loss)
+    needed = needs(config.terms)
     pairs: Pairs = ()
     embeddings, contrast, projections = None, None, None
     shapes: tuple[Shapes, Shapes] = ({}, {})
@@ -45,7 +45,7 @@ def build_loss(
         contrast = Contrast(*widths, *samples, seed=seed)
     torch.manual_seed(seed)
     loss = DistillationLoss(
-        config.loss,
+        config.terms,
         config.temperature,
         standardized=config.standardize_logits,
         label_smoothing=config.label_smoothing,

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from transfer_cli import rundir
+from transfer_cli.config.auto import AUTO
 from transfer_cli.config.distill import Distill, TeacherOptions
 from transfer_cli.config.parse import config_hash
 from transfer_cli.config.problems import combination_problems
 from transfer_cli.config.schema import Experiment, Model
 from transfer_cli.errors import UserError
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.rundir import completed_summary
 
 
 class Train(Protocol):
@@ -27,17 +29,44 @@ class Train(Protocol):
         ...
 
 
-def with_trained_teacher(train: Train, e: Experiment, reporter: Reporter) -> Distill:
-    """The strategy with a teacher that is there: what has to be trained first is trained now, or was before."""
+def with_trained_teacher(train: Train, e: Experiment, reporter: Reporter) -> tuple[Distill, Path | None]:
+    """The strategy with a teacher that is there, and the run that made it, if one did.
+
+    What has to be trained first is trained now, or was before. Raises UserError for `strategy.teacher.run` without a
+    complete run.
+    """
     config = e.strategy
     assert isinstance(config, Distill)
+    if not config.trains_first:
+        return config, None
+    run = _named(config.teacher.run) if config.teacher.run not in (None, AUTO) else _made(train, e, config, reporter)
     if config.generations > 1:
-        run = _trained(train, _previous_generation(e, config), "generation", reporter)
-        return _taught_by_itself(config, run)
-    if config.teacher.finetune:
-        run = _trained(train, _finetuning(e, config), "teacher", reporter)
-        return replace(config, teacher=_of_run(config.teacher, run))
-    return config
+        return _taught_by_itself(config, run), run
+    return replace(config, teacher=_of_run(config.teacher, run)), run
+
+
+def with_teacher_choices(asked: Distill, run: Path | None) -> Distill:
+    """The strategy as it was asked for, with nothing of the teacher left open."""
+    teacher = asked.teacher
+    if teacher.run == AUTO:
+        teacher = replace(teacher, run=None if run is None else str(run))
+    return replace(asked, teacher=teacher, use_teacher=asked.use_teacher is not False)
+
+
+def _made(train: Train, e: Experiment, config: Distill, reporter: Reporter) -> Path:
+    if config.generations > 1:
+        return _trained(train, _previous_generation(e, config), "generation", reporter)
+    return _trained(train, _finetuning(e, config), "teacher", reporter)
+
+
+def _named(run: str | None) -> Path:
+    """A run that was made earlier, by a command whose settings are gone on with or repeated."""
+    assert run is not None
+    if completed_summary(Path(run)) is None:
+        raise UserError(
+            f"strategy.teacher.run={run}: no complete run is there; strategy.teacher.run=auto trains the teacher anew."
+        )
+    return Path(run)
 
 
 def _finetuning(e: Experiment, config: Distill) -> Experiment:
@@ -75,6 +104,7 @@ def _of_run(teacher: TeacherOptions, run: Path) -> TeacherOptions:
         finetune=False,
         epochs=None,
         lr=None,
+        run=None,
         image_size="auto",
     )
 
