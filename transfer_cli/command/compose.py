@@ -24,6 +24,8 @@ def compose(source: ConfigSource, overrides: Overrides, multirun: bool = False) 
     from omegaconf.errors import OmegaConfBaseException
 
     from transfer_cli.command.diagnosis import accepted_but_meaningless, diagnose
+    from transfer_cli.command.recipe_header import check_chosen, check_composed
+    from transfer_cli.command.yaml_text import check_text
 
     problems = accepted_but_meaningless(overrides, options(source))
     if problems:
@@ -32,10 +34,13 @@ def compose(source: ConfigSource, overrides: Overrides, multirun: bool = False) 
         check_files(source)
         config = compose_plainly(source, overrides.arguments, multirun)
         check_hydra_settings(source, config, overrides)
+        check_composed(source, config)
+        check_text(source, config)
     except yaml.YAMLError as error:
         raise UserError(yaml_problem(error)) from error
     # ValueError and TypeError: from a list's index that is no number, say, or a group that is set to null.
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        check_chosen(source, overrides)
         raise UserError("\n".join(diagnose(source, overrides) or [message_of(error)])) from error
     with open_dict(config):
         del config["hydra"]
