@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
+import io
 import os
 import signal
 import sys
@@ -28,6 +30,7 @@ from transfer_cli.errors import (
     Stopped,
     UserError,
 )
+from transfer_cli.records.outlet import open_standard_streams, silence, write_error, write_out
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -75,9 +78,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
     _share_the_machine()
+    open_standard_streams()
     try:
         with _preemptible():
-            return _dispatch(argv)
+            code = _dispatch(argv)
+            write_out("")
+            return code
     except UserError as error:
         return _complain(str(error), EXIT_USER)
     except RunError as error:
@@ -87,7 +93,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("what had been saved is kept", EXIT_INTERRUPTED, heading="interrupted")
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read what was asked for has seen enough; a training goes on and never comes here.
+        silence(sys.stdout)
         return EXIT_OK
     except Exception:
         traceback.print_exc()
@@ -128,8 +135,9 @@ def _share_the_machine() -> None:
 def _complain(message: str, code: int, heading: str = "error") -> int:
     from transfer_cli.records.text import printable
 
-    sys.stdout.flush()
-    print(printable(f"{heading}: {message}", sys.stderr.encoding or "utf-8"), file=sys.stderr)
+    with contextlib.suppress(RunError, BrokenPipeError):
+        write_out("")
+    write_error(printable(f"{heading}: {message}", sys.stderr.encoding or "utf-8"))
     return code
 
 
@@ -139,10 +147,10 @@ def _dispatch(argv: list[str]) -> int:
     if args.help:
         from transfer_cli.command.help import help_text
 
-        print(help_text(source, args.overrides))
+        write_out(help_text(source, args.overrides) + "\n")
         return EXIT_OK
     if args.version:
-        print(f"transfer-run {__version__}")
+        write_out(f"transfer-run {__version__}\n")
         return EXIT_OK
     from transfer_cli.command.compose import compose, to_plain
     from transfer_cli.command.overrides import Overrides, parse_overrides
@@ -202,7 +210,7 @@ def _print_config(config: DictConfig, args: argparse.Namespace) -> None:
         if selected is None:
             raise UserError(f"--package={args.package}: no such key.")
         shown = selected if OmegaConf.is_config(selected) else {args.package: selected}
-    print(OmegaConf.to_yaml(shown, resolve=args.resolve), end="")
+    write_out(OmegaConf.to_yaml(shown, resolve=args.resolve))
 
 
 def _ask_hydra(source: ConfigSource, argv: list[str]) -> int:
@@ -210,7 +218,12 @@ def _ask_hydra(source: ConfigSource, argv: list[str]) -> int:
     import hydra
 
     sys.argv = [sys.argv[0], *argv]
-    hydra.main(config_path=str(source.path), config_name=source.name, version_base="1.3")(lambda config: None)()
+    answer = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(answer):
+            hydra.main(config_path=str(source.path), config_name=source.name, version_base="1.3")(lambda config: None)()
+    finally:
+        write_out(answer.getvalue())
     return EXIT_OK
 
 

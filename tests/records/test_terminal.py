@@ -151,6 +151,23 @@ def test_a_narrow_terminal_loses_the_least_important(tmp_path: Path, monkeypatch
     assert "train" not in screen.text()
 
 
+@pytest.mark.parametrize(
+    ("columns", "line"), [(40, "epoch 12/20  80.00 %  loss 0.7500  best"), (30, "epoch 12/20  80.00 %  best")]
+)
+def test_the_figures_of_an_epoch_are_the_last_to_go(monkeypatch: pytest.MonkeyPatch, columns: int, line: str) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    screen = Screen(terminal=True)
+    Reporter(False, screen).epoch_line(12, 20, TRAIN, VAL, images_per_second=1234.5, best=True)
+    assert line in screen.text()
+
+
+def test_a_terminal_breaks_lines_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    screen = Screen(terminal=True)
+    Reporter(False, screen).say("store  memory: no files to decode")
+    assert [line.strip() for line in screen.text().splitlines()] == ["store  memory: no", "files to decode"]
+
+
 def test_a_narrow_terminal_shows_all_numbers_of_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "30")
     screen = Screen(terminal=True)

@@ -7,8 +7,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
+from transfer_cli.records.outlet import Outlet, write_error
 from transfer_cli.records.progress import Bar, Count, Progress
 from transfer_cli.records.text import fit, is_numeric, percent, plain_table, printable, stacked_table, table_width
 
@@ -25,7 +26,7 @@ class Reporter:
     """
 
     def __init__(self, quiet: bool, stream: TextIO | None = None, *, prints_result: bool = True) -> None:
-        self._stream = stream if stream is not None else sys.stdout
+        self._stream: TextIO = cast(TextIO, Outlet(stream if stream is not None else sys.stdout, self._lost))
         self._quiet, self._prints_result = quiet, prints_result
         self._encoding = self._stream.encoding or "utf-8"
         self._console = None if quiet else _console(self._stream)
@@ -85,7 +86,8 @@ class Reporter:
         # Blank where it is not the best, so that all epochs show the same on a narrow terminal.
         parts += [(2, "best" if best else "    ")]
         text = "  ".join(text for _, text in parts).rstrip()
-        self._print(text if self._console is None else fit(parts, self._console.width), style="bold" if best else "")
+        shown = text if self._console is None else _narrowed(parts, train, val, self._console.width)
+        self._print(shown, style="bold" if best else "")
         self._record(text)
 
     def _print(self, text: str, *, heading: str = "", style: str = "") -> None:
@@ -94,9 +96,17 @@ class Reporter:
             from rich.text import Text
 
             line = Text.assemble((heading, style), text) if heading else Text(text, style)
-            self._console.print(line, soft_wrap=True)
+            self._console.print(line, overflow="fold")
         elif not self._quiet:
             print(heading + text, file=self._stream, flush=True)
+
+    def _lost(self, reason: str | None) -> None:
+        """What is printed reaches nobody from here on; the run goes on."""
+        if reason is None:
+            self._record("nobody reads what is printed any more; going on")
+        else:
+            write_error(f"warning: standard output cannot be written ({reason}); going on without it")
+            self._record(f"warning: standard output cannot be written ({reason}); going on without it")
 
     def _record(self, text: str) -> None:
         """Append to the log. Opened for each line: lines are few, and there is nothing to close or to lose."""
@@ -111,6 +121,17 @@ class Reporter:
             self._print(
                 f"{log} cannot be written ({error.strerror}); going on without it", heading="warning: ", style="yellow"
             )
+
+
+def _narrowed(parts: Sequence[tuple[int, str]], train: Scores, val: Scores | None, width: int) -> str:
+    """Those parts of an epoch's line that fit; where its figures do not, what matters of them."""
+    text, scores = fit(parts, width), val if val is not None else train
+    if _scores(scores) in text:
+        return text
+    short = {rank: part for rank, part in parts if rank in (0, 2)}
+    named = percent(scores["accuracy"]).strip() if not math.isnan(scores["accuracy"]) else ""
+    figures = [(1, named)] if named else []
+    return fit([(0, short[0]), *figures, (3 if named else 1, f"loss {scores['loss']:.4f}"), (2, short[2])], width)
 
 
 def _scores(values: Scores) -> str:

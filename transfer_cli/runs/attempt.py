@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable
 
 from transfer_cli.errors import EXIT_BUG, EXIT_FAILED, EXIT_OK, EXIT_USER, RunError, UserError
+from transfer_cli.records.outlet import write_error
 
 
 def attempt(work: Callable[[], object]) -> tuple[int, str | None]:
@@ -19,5 +19,5 @@ def attempt(work: Callable[[], object]) -> tuple[int, str | None]:
     except Exception as error:
         traceback.print_exc()
         code, message = EXIT_BUG, f"{type(error).__name__}: {error}"
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    write_error(f"error: {message}")
     return code, message

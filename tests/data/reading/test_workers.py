@@ -106,3 +106,27 @@ def test_no_sigchld_handler_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_workers() -> None:
     assert [auto_workers(threads=False, cpu_count=count) for count in (1, 4, 64)] == [0, 3, 16]
     assert [auto_workers(threads=True, cpu_count=count) for count in (1, 4, 64)] == [1, 3, 16]
+
+
+class Unshared:
+    """What a worker cannot hand over, as images where /dev/shm has 64 kB, a container's."""
+
+    def __reduce__(self) -> str:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+def test_no_room_in_shared_memory_is_named() -> None:
+    with pytest.raises(RunError, match=r"shared memory, which has no room .*--shm-size.*trainer\.workers=0"):
+        list(run_jobs(lambda step: Unshared(), range(4), 2, threads=False))
+    assert not multiprocessing.active_children()
+
+
+def test_no_room_for_locks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from multiprocessing.context import ForkContext
+
+    def no_lock(context: ForkContext) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ForkContext, "Lock", no_lock)
+    with pytest.raises(RunError, match=r"no room \(No space left on device\)"):
+        list(run_jobs(str, range(4), 2, threads=False))

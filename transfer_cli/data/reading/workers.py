@@ -5,7 +5,10 @@ Neither can hang the run; processes leak no errors as tracebacks and do not die 
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pickle
+import shutil
 import signal
 import threading
 import warnings
@@ -13,17 +16,23 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import islice
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
 from transfer_cli.errors import RunError, UserError
+from transfer_cli.records.text import in_words
 
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 120
 _POLL_SECONDS = 5
 _MOST_AUTO_WORKERS = 16
+_SHARED = Path("/dev/shm")
+# Of a queue, and rather more than fewer.
+_LOCKS = 4
 _ADVICE = "Resume the run, with trainer.workers=0 if it happens again (little shared memory is a common cause)."
 
 
@@ -67,17 +76,25 @@ def _run_in_threads(job: Callable[[int], T], steps: range, workers: int) -> Iter
         pool.shutdown(wait=not hangs, cancel_futures=True)
 
 
-class _Jobs(Dataset["T | UserError"]):
-    """What a worker computes. A user's error travels as a value: raised, it would arrive wrapped in a traceback."""
+class _Jobs(Dataset["bytes | UserError | RunError"]):
+    """What a worker computes, pickled. An error travels as a value: raised, it would arrive wrapped in a traceback.
+
+    Pickled here, and not by the queue: its tensors move to shared memory then, and where that has no room the queue
+    would lose the result without a word to the run.
+    """
 
     def __init__(self, job: Callable[[int], T]) -> None:
         self._job = job
 
-    def __getitem__(self, step: int) -> T | UserError:
+    def __getitem__(self, step: int) -> bytes | UserError | RunError:
         try:
-            return self._job(step)
+            result = self._job(step)
         except UserError as error:
             return error
+        try:
+            return bytes(ForkingPickler.dumps(result))
+        except (OSError, RuntimeError) as error:
+            return RunError(_no_room(error))
 
 
 def _run_in_processes(job: Callable[[int], T], steps: range, workers: int) -> Iterator[T]:
@@ -86,9 +103,9 @@ def _run_in_processes(job: Callable[[int], T], steps: range, workers: int) -> It
     try:
         for _ in steps:
             result = _next(results)
-            if isinstance(result, UserError):
+            if isinstance(result, UserError | RunError):
                 raise result
-            yield result
+            yield pickle.loads(result)
     finally:
         # Not left to the garbage collector: an error's traceback would keep the processes alive.
         results._shutdown_workers()
@@ -100,27 +117,50 @@ def _start(job: Callable[[int], T], steps: range, workers: int) -> Any:
     torch would raise from that handler in whatever the main thread does when a worker dies, the writing of a
     checkpoint included; `_next` notices a dead worker as well, within _POLL_SECONDS.
     """
+    _check_locks(workers)
     before = signal.getsignal(signal.SIGCHLD)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # the user chose the number of workers
-        results = iter(
-            DataLoader(
-                _Jobs(job),
-                batch_size=None,
-                sampler=steps,
-                num_workers=workers,
-                timeout=_POLL_SECONDS,
-                worker_init_fn=_Shield(os.getpid()),
-                # Forked workers start in milliseconds and share the data set's tables; they never touch a GPU.
-                multiprocessing_context="fork",
-            )
+        loader = DataLoader(
+            _Jobs(job),
+            batch_size=None,
+            sampler=steps,
+            num_workers=workers,
+            timeout=_POLL_SECONDS,
+            worker_init_fn=_Shield(os.getpid()),
+            # Forked workers start in milliseconds and share the data set's tables; they never touch a GPU.
+            multiprocessing_context="fork",
         )
+        results = iter(loader)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
     return results
 
 
-def _next(results: Iterator[T | UserError]) -> T | UserError:
+def _check_locks(workers: int) -> None:
+    """Raises RunError where there is no room for the locks of the queues, before torch stumbles over it half-way."""
+    context = multiprocessing.get_context("fork")
+    try:
+        # All at once, and let go of at once.
+        [context.Lock() for _ in range(_LOCKS * (workers + 1))].clear()
+    except OSError as error:
+        raise RunError(_no_room(error)) from error
+
+
+def _no_room(error: OSError | RuntimeError) -> str:
+    """What to say where processes could not share memory: how much there is, and what to do."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    room = ""
+    if _SHARED.is_dir():
+        usage = shutil.disk_usage(_SHARED)
+        room = f" {in_words(usage.free)} of {in_words(usage.total)} are free in {_SHARED}."
+    return (
+        f"Reading images failed: loader workers hand them over in shared memory, which has no room ({reason}).{room} "
+        "Give it more (docker run --shm-size=1g), or go on with trainer.workers=0."
+    )
+
+
+def _next(results: Iterator[bytes | UserError | RunError]) -> bytes | UserError | RunError:
     """The next result; RunError if a worker has died, or nothing comes for TIMEOUT_SECONDS."""
     for _ in range(TIMEOUT_SECONDS // _POLL_SECONDS):
         try:
