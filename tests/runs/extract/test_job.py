@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -80,6 +81,8 @@ def test_the_exported_model_scores_what_the_run_scored(command: Command, words: 
     report = json.loads((run / "evaluation.json").read_text())
     test = summary(run)["test"]
     assert {key: report[key] for key in test} == test
+    by_epochs = yaml.safe_load((run / "config.yaml").read_text())["strategy"]["solver"] == "optimizer"
+    assert summary(run)["epochs"] == (2 if by_epochs else None)
 
 
 def test_the_best_head_of_a_grid_is_the_head_trained_alone(command: Command) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.records import metrics
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.finetune.job import prepare
+from transfer_cli.runs.materials import Materials
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
@@ -109,3 +111,24 @@ def test_a_head_is_fitted_once(command: Command) -> None:
     ended = command(*TINY, "strategy.head_init=probe", "strategy.head_first=2")
     assert ended.code == 2
     assert "strategy.head_init=probe, strategy.head_first=2" in ended.err
+
+
+@pytest.mark.parametrize("words", [["strategy.head_first=2"], ["strategy.head_init=probe"]])
+def test_no_image_of_the_test_split_is_computed_for_it(
+    command: Command, pretrained: list[str], monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    from transfer_cli.engine.frozen import Frozen
+    from transfer_cli.runs.frozen import probe
+
+    made: list[tuple[int, Frozen]] = []
+    ours = probe.frozen_prefix
+
+    def remembered(m: Materials, *arguments: Any) -> Frozen:
+        images = len(m.images.splits["train"]) + len(m.images.splits["val"])
+        made.append((images, ours(m, *arguments)))
+        return made[-1][1]
+
+    monkeypatch.setattr(probe, "frozen_prefix", remembered)
+    assert command(*TINY, *pretrained, *words, "name=run", "trainer.epochs=1", "augment=none").code == 0
+    ((images, frozen),) = made
+    assert frozen.images_computed == images < 120

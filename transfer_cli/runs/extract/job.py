@@ -109,7 +109,7 @@ class ExtractJob:
             weights=(m.pretrained.source.label, self.backbone.weights_sha256),
             train_seconds=seconds,
             images=fitted.images,
-            more={"backbone_images": self.frozen.images_computed},
+            more={"epochs": epochs if by_epochs else None, "backbone_images": self.frozen.images_computed},
         )
 
     def _features(self) -> Features:

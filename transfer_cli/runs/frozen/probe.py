@@ -45,7 +45,7 @@ def fit_probe(
     to `probe.jsonl` there. `epochs` 0: by L-BFGS, its penalty chosen on validation.
     """
     augment = materials.augment
-    m = materials.with_augment(replace(augment, mixup=0.0, cutmix=0.0) if augment.views else NO_AUGMENT)
+    m = _without_test(materials).with_augment(replace(augment, mixup=0.0, cutmix=0.0) if augment.views else NO_AUGMENT)
     frozen = frozen_prefix(m, network, len(network.stages) - 1, compute, reporter, stop)
     features = CachedFeatures(m, frozen, BATCH_SIZE)
     features.compute()
@@ -56,6 +56,12 @@ def fit_probe(
     how = f"in {epochs} epochs" if epochs else "by L-BFGS"
     reporter.say(f"head      fitted to the frozen features {how}{found}")
     return fitted
+
+
+def _without_test(m: Materials) -> Materials:
+    """Nothing of a head's fit looks at the test split: its features would be computed for nothing."""
+    images = m.images
+    return m.with_images(replace(images, splits={**images.splits, "test": images.splits["test"][:0]}))
 
 
 def put_head(network: Network, fitted: Fitted) -> None:
