@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from transfer_cli.cache.entries import Cache, damage, digest
+from transfer_cli.cache.entries import Cache
+from transfer_cli.cache.entry import damage, digest
 
 LARGE = 10**9
 
@@ -63,9 +64,9 @@ def test_a_damaged_entry_is_built_again(tmp_path: Path, spoil: str) -> None:
 def test_damage_names_a_file_whose_bytes_changed(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache", LARGE)
     path = cache.fill("pixels", {}, builder(b"whole"))
-    assert damage(cache.entries()[0]) is None
+    assert damage(cache.entries()[0].path) is None
     (path / "data.bin").write_bytes(b"whale")
-    assert damage(cache.entries()[0]) == "data.bin has changed"
+    assert damage(cache.entries()[0].path) == "data.bin has changed"
 
 
 def test_the_least_recently_used_goes_first_and_the_newest_stays(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from transfer_cli.cache import activations
 from transfer_cli.cache.activations import Activations
-from transfer_cli.cache.entries import Cache, Key
+from transfer_cli.cache.entries import Cache
+from transfer_cli.cache.entry import Key
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute, ToDevice, machine
 from transfer_cli.engine.evaluation import Forward, outputs

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transfer_cli.cache.entries import Cache, Entry, damage, remove
+from transfer_cli.cache.entries import Cache
+from transfer_cli.cache.entry import Entry, damage, remove
 from transfer_cli.cache.place import open_cache
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
@@ -22,7 +23,8 @@ _LONGEST_DESCRIPTION = 70
 
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """List, verify or clear the entries of `cache.kind`."""
-    cache = open_cache(experiment.cache_dir, experiment.cache_size)
+    reporter = Reporter(quiet=experiment.quiet)
+    cache = open_cache(experiment.cache_dir, experiment.cache_size, reporter.warn)
     kind = experiment.cache.kind
     entries = [entry for entry in cache.entries() if kind in ("all", entry.kind)]
     actions: dict[str, Callable[[Cache, list[Entry], Reporter], int]] = {
@@ -30,7 +32,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         "verify": _verify,
         "clear": _clear,
     }
-    return actions[experiment.cache.action](cache, entries, Reporter(quiet=experiment.quiet))
+    return actions[experiment.cache.action](cache, entries, reporter)
 
 
 def _list(cache: Cache, entries: list[Entry], reporter: Reporter) -> int:
@@ -62,13 +64,14 @@ def _verify(cache: Cache, entries: list[Entry], reporter: Reporter) -> int:
     with reporter.count("reading", max(len(entries), 1), "entries") as progress:
         for entry in entries:
             try:
-                problem = damage(entry)
+                problem = damage(entry.path)
             except (OSError, ValueError):
                 problem = None if not entry.path.exists() else "cannot be read"
             if problem is not None:
                 damaged += 1
-                reporter.warn(f"{entry.path}: {problem}; removed, it is made again when it is needed")
-                remove(entry)
+                refused = _refused(entry)
+                done = f"it cannot be removed ({refused})" if refused else "removed, it is made again when it is needed"
+                reporter.warn(f"{entry.path}: {problem}; {done}")
             progress.step(1)
     reporter.say(f"{len(entries):,} entries, {in_words(_bytes(entries))} read: {damaged or 'none'} damaged")
     return EXIT_FAILED if damaged else EXIT_OK
@@ -76,11 +79,25 @@ def _verify(cache: Cache, entries: list[Entry], reporter: Reporter) -> int:
 
 def _clear(cache: Cache, entries: list[Entry], reporter: Reporter) -> int:
     """Remove the entries, and what killed processes left behind."""
+    left = []
     for entry in entries:
-        remove(entry)
+        refused = _refused(entry)
+        if refused is not None:
+            reporter.warn(f"{entry.path}: cannot be removed ({refused})")
+            left.append(entry)
     cache.evict()
-    reporter.say(f"{len(entries):,} entries removed, {in_words(_bytes(entries))} free again")
-    return EXIT_OK
+    gone = [entry for entry in entries if entry not in left]
+    reporter.say(f"{len(gone):,} entries removed, {in_words(_bytes(gone))} free again")
+    return EXIT_FAILED if left else EXIT_OK
+
+
+def _refused(entry: Entry) -> str | None:
+    """Remove an entry; why not, where it is another user's."""
+    try:
+        remove(entry.path)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def describe(entry: Entry) -> str:

@@ -50,7 +50,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     # Each image is used once: nothing is gained by holding them all.
     store = dataset.store if dataset.store in ("disk", "stream") else "auto"
     e = replace(experiment, dataset=replace(dataset, store=store), seed=seed)
-    cache = open_cache(e.cache_dir, e.cache_size)
+    cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
     requests = [PixelRequest(formats.evaluation(trained.preprocessing), images.splits[split])]
     decoded = open_pixels(e, images, requests, cache, reporter, stop)
     _warn_of_other_images(directory, saved, e, decoded, reporter)

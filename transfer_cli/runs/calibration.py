@@ -45,7 +45,7 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     if not trained.network.has_features or len(val) == 0:
         return None
     request = PixelRequest(formats.evaluation(trained.preprocessing), val)
-    decoded = open_pixels(e, images, [request], open_cache(e.cache_dir, e.cache_size), reporter, stop)
+    decoded = open_pixels(e, images, [request], open_cache(e.cache_dir, e.cache_size, reporter.warn), reporter, stop)
     batches = OrderedBatches(
         Samples(decoded.images, decoded.store, trained.preprocessing, e.augment, e.seed),
         decoded.images.splits["val"],

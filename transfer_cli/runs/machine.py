@@ -25,11 +25,11 @@ class Machine:
     precisions: PrecisionMemory
 
 
-def open_machine(e: Experiment) -> Machine:
+def open_machine(e: Experiment, reporter: Reporter) -> Machine:
     """Select and seed the device, open the caches. Raises UserError for a device that this machine lacks."""
     device = devices.select_device(e.trainer.device)
     devices.prepare(device, e.seed)
-    cache = open_cache(e.cache_dir, e.cache_size)
+    cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
     return Machine(device, cache, SeenWeights(cache.root / "known"), PrecisionMemory(cache.root / "precision"))
 
 

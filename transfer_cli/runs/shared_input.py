@@ -18,7 +18,7 @@ from transfer_cli.runs.views import NO_AUGMENT
 
 def check_weights(e: Experiment, reporter: Reporter) -> None:
     """Raises UserError where the weights of the model cannot be had."""
-    find_weights(e, open_machine(e).seen_weights, reporter)
+    find_weights(e, open_machine(e, reporter).seen_weights, reporter)
 
 
 def check_shared_input(e: Experiment, reporter: Reporter) -> None:
@@ -26,7 +26,7 @@ def check_shared_input(e: Experiment, reporter: Reporter) -> None:
 
     Raises UserError where that cannot be, or where validation, which is to choose, has no images.
     """
-    machine = open_machine(e)
+    machine = open_machine(e, reporter)
     pretrained = find_weights(e, machine.seen_weights, reporter)
     images = sources.load(e.dataset, e.seed)
     if not np.any(images.labels[images.splits["val"]] >= 0):

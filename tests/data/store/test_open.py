@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from tests.data.loading import load
-from transfer_cli.cache.entries import Cache, remove
+from transfer_cli.cache.entries import Cache
+from transfer_cli.cache.entry import remove
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store import firstpass, formats
 from transfer_cli.data.store.formats import PixelRequest
@@ -343,7 +344,7 @@ def test_a_set_that_just_fits_pushes_out_others_and_never_itself(
     opening(images)
     needed = sum((entry.path / "pixels.bin").stat().st_size for entry in opening.cache.entries())
     for entry in opening.cache.entries():
-        remove(entry)
+        remove(entry.path)
     other = [PixelRequest(formats.training(preprocessing, 1.2), images.splits["train"])]
     open_store(images, other, StoreOptions("disk", "error"), Cache(opening.root, LARGE), Reporter(quiet=True))
     (old,) = Cache(opening.root, LARGE).entries()

@@ -14,24 +14,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+import numpy as np
+from filelock import Timeout
 
-from transfer_cli.cache.entries import Cache, digest
+from transfer_cli.cache.entries import Cache
+from transfer_cli.cache.entry import digest
 from transfer_cli.data.reading.decode import DecodeError, open_image
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import EncodedImages, Indices
 from transfer_cli.data.reading.workers import cpus, run_jobs
 from transfer_cli.data.store.formats import PixelFormat, PixelRequest
 from transfer_cli.data.store.packed import PackedPixels
-from transfer_cli.data.store.packs import Decoded, Pack, write_pack
+from transfer_cli.data.store.packs import PIXELS, Decoded, Pack, write_pack
 from transfer_cli.data.store.stamps import stamp, stamps
+from transfer_cli.data.views.geometry import Pixels
 from transfer_cli.errors import RunError
 
 KIND = "pixels"
 CHUNK_IMAGES = 2048
 MOST_PACKS = 100
 """Entries that one set may be spread over, apart from new ones: each is an open file."""
-_LOCKS = ".locks"
 
 
 @dataclass
@@ -50,7 +52,13 @@ class FirstPass:
     def look_up(self, request: PixelRequest) -> PackedPixels:
         """What earlier runs have left of a request."""
         found, unreachable = stamps(encoded_of(self.images), request.indices)
-        packed = PackedPixels(len(self.images.ids), request.indices, found)
+        packed = PackedPixels(
+            len(self.images.ids),
+            request.indices,
+            found,
+            remake=functools.partial(self._remade, request),
+            discard=lambda pack: self.cache.discard(pack.folder, "its pixels have changed"),
+        )
         packed.leave_out(unreachable)
         self._take_known(request.format, packed)
         return packed
@@ -82,13 +90,27 @@ class FirstPass:
         for entry in sorted(entries, key=lambda entry: -entry.bytes):
             if len(packed.packs) >= MOST_PACKS or not len(packed.missing()):
                 break
+            if not self.cache.is_sound(entry.path, apart_from=PIXELS):
+                continue
             try:
                 found = packed.add(Pack(entry.path))
-            except (OSError, ValueError, KeyError):
-                continue  # evicted meanwhile, or damaged: its images are decoded again
+            except OSError:
+                continue  # evicted meanwhile
+            except (ValueError, KeyError, TypeError, AttributeError):
+                # Whole, and yet no pack: of an earlier version.
+                self.cache.discard(entry.path, "written otherwise than today")
+                continue
             if found:
-                self.cache.get(KIND, entry.key)  # counts it as a hit, and as used just now
+                self.cache.use(entry.path)
         return before - len(packed.missing())
+
+    def _remade(self, request: PixelRequest, index: int) -> Pixels:
+        """The pixels of an image whose pack is damaged. Raises RunError where its file can no longer be decoded."""
+        expected = stamps(encoded_of(self.images), np.array([index], np.int64))[0][0].tobytes()
+        decoded = decode(self.images, request.format, index, expected)
+        if decoded.pixels is None:
+            raise RunError(f"{self.images.ids[index]}: {decoded.reason}; and its pixels in the cache have changed.")
+        return decoded.pixels
 
     def _fill(self, pixel_format: PixelFormat, packed: PackedPixels, chunk: Indices) -> None:
         """Decode some images into a new entry."""
@@ -119,9 +141,7 @@ class FirstPass:
     @contextmanager
     def _turn(self, pixel_format: PixelFormat) -> Iterator[None]:
         """Of all processes that decode into a format, this one, until the block ends."""
-        folder = self.cache.root / _LOCKS
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{KIND}-{digest(pixel_format.spec)}.lock")
+        lock = self.cache.lock(f"{KIND}-{digest(pixel_format.spec)}")
         waited = False
         while not lock.is_locked:
             self.check_stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from transfer_cli.data.reading.listing import Indices
@@ -13,9 +15,20 @@ from transfer_cli.data.views.geometry import Pixels
 class PackedPixels:
     """The pixels of some samples of a data set in one format, found by the stamps of their files."""
 
-    def __init__(self, samples: int, indices: Indices, stamps: Digests) -> None:
-        """`stamps` [len(indices), 16] belong to `indices` of a set of `samples`."""
+    def __init__(
+        self,
+        samples: int,
+        indices: Indices,
+        stamps: Digests,
+        remake: Callable[[int], Pixels],
+        discard: Callable[[Pack], None],
+    ) -> None:
+        """`stamps` [len(indices), 16] belong to `indices` of a set of `samples`.
+
+        Where a pack no longer holds what was written, `remake` gives the pixels of a sample anew and `discard` is told.
+        """
         self.indices, self._stamps = indices, stamps
+        self._remake, self._discard = remake, discard
         self.packs: list[Pack] = []
         self._pack = np.full(samples, -1, np.int32)
         self._row = np.full(samples, -1, np.int64)
@@ -60,6 +73,7 @@ class PackedPixels:
         out = np.empty((*self.shape(index), 3), np.uint8)
         pack, row = self._pack_and_row(index)
         pack.read(row, out)
+        self._mend(index, out)
         return out
 
     def read_equal(self, indices: Indices) -> Pixels:
@@ -69,6 +83,8 @@ class PackedPixels:
         breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(packs) != 0)) + 1
         for start, end in zip([0, *breaks], [*breaks, len(indices)], strict=True):
             self.packs[packs[start]].read(int(rows[start]), out[start:end])
+        for index, pixels in zip(indices, out, strict=True):
+            self._mend(int(index), pixels)
         return out
 
     def bytes(self) -> int:
@@ -78,6 +94,13 @@ class PackedPixels:
             rows = self._row[self.indices[self._pack[self.indices] == number]]
             total += pack.bytes_of(rows)
         return total
+
+    def _mend(self, index: int, pixels: Pixels) -> None:
+        """Put the right pixels in place of what was read where that is damaged."""
+        pack, row = self._pack_and_row(index)
+        if not pack.is_sound(row, pixels):
+            self._discard(pack)
+            pixels[:] = self._remake(index)
 
     def _pack_and_row(self, index: int) -> tuple[Pack, int]:
         assert self._pack[index] >= 0, f"sample {index} was not requested"

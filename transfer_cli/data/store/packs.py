@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import weakref
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,10 @@ class Decoded:
 
 
 class Pack:
-    """An entry, open for reading: it stays readable if the cache drops it meanwhile."""
+    """An entry, open for reading: it stays readable if the cache drops it meanwhile.
+
+    The index holds a CRC-32 of each row's pixels, so that a large pack need not be read whole to be trusted.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError if it has gone, ValueError if it is damaged."""
@@ -58,6 +62,8 @@ class Pack:
         self.offsets: NDArray[np.int64] = index["offsets"]
         self.shapes: NDArray[np.int32] = index["shapes"]
         """Height and width of each row, [N, 2]."""
+        self._sums: NDArray[np.uint32] = index["sums"]
+        self._known = np.zeros(len(self.shapes), bool)
         if os.fstat(self._file).st_size != self.bytes_of(np.arange(len(self.shapes))):
             raise ValueError("the pixels are cut short")
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
@@ -66,6 +72,12 @@ class Pack:
     def bytes_of(self, rows: NDArray[np.int64]) -> int:
         """What the pixels of some rows take."""
         return 3 * int(self.shapes[rows].astype(np.int64).prod(axis=1).sum())
+
+    def is_sound(self, row: int, pixels: Pixels) -> bool:
+        """Whether pixels that were read are those that were written; compared the first time alone."""
+        if not self._known[row]:
+            self._known[row] = zlib.crc32(np.ascontiguousarray(pixels).data) == self._sums[row]
+        return bool(self._known[row])
 
     def read(self, row: int, out: Pixels) -> None:
         """Fill `out`, contiguous, with the rows from `row` on. Raises OSError, or RunError for a file cut short."""
@@ -87,6 +99,7 @@ def write_pack(folder: Path, stamps: Digests, rows: Iterable[Decoded], about: di
     hashes = np.zeros((len(stamps), SHA256_BYTES), np.uint8)
     offsets = np.zeros(len(stamps), np.int64)
     shapes = np.zeros((len(stamps), 2), np.int32)
+    sums = np.zeros(len(stamps), np.uint32)
     bad: dict[int, str] = {}
     with (folder / PIXELS).open("wb") as file:
         for row, decoded in enumerate(rows):
@@ -94,11 +107,13 @@ def write_pack(folder: Path, stamps: Digests, rows: Iterable[Decoded], about: di
             offsets[row] = file.tell()
             if decoded.pixels is not None:
                 shapes[row] = decoded.pixels.shape[:2]
-                file.write(np.ascontiguousarray(decoded.pixels).data)
+                content = np.ascontiguousarray(decoded.pixels).data
+                sums[row] = zlib.crc32(content)
+                file.write(content)
             elif decoded.reason is not None:
                 bad[row] = decoded.reason
     save_file(
-        {"stamps": stamps, "contents": hashes, "offsets": offsets, "shapes": shapes},
+        {"stamps": stamps, "contents": hashes, "offsets": offsets, "shapes": shapes, "sums": sums},
         folder / INDEX,
     )
     (folder / ABOUT).write_text(json.dumps({**about, "bad": bad}, ensure_ascii=True, indent=1) + "\n", encoding="utf-8")

@@ -58,7 +58,7 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     asked = e.strategy
     assert isinstance(asked, DistillConfig)
     check_options(e)
-    machine = open_machine(e)
+    machine = open_machine(e, reporter)
     pretrained = find_weights(e, machine.seen_weights, reporter)
     listed = _with_unlabelled(e, sources.load(e.dataset, e.seed), reporter)
     check_validation(e, listed)

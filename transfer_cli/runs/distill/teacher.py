@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transfer_cli.cache.entries import Key
+from transfer_cli.cache.entry import Key
 from transfer_cli.config.distill import Distill, TeacherOptions
 from transfer_cli.config.schema import Experiment, Model
 from transfer_cli.data.reading.image_set import ImageSet

@@ -47,7 +47,7 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     is fitted.
     """
     labelled = e.dataset.labels == "classes"
-    machine = open_machine(e)
+    machine = open_machine(e, reporter)
     pretrained = find_weights(e, machine.seen_weights, reporter)
     images = sources.load(e.dataset, e.seed)
     e = for_heads(e, images, reporter)

@@ -44,7 +44,7 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     config = e.strategy
     assert isinstance(config, Finetune)
     regularizers = chosen_regularizers(config.regularizers)
-    machine = open_machine(e)
+    machine = open_machine(e, reporter)
     pretrained = find_weights(e, machine.seen_weights, reporter)
     images = sources.load(e.dataset, e.seed)
     check_validation(e, images)

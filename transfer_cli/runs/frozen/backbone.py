@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from transfer_cli.cache.entries import Key
+from transfer_cli.cache.entry import Key
 from transfer_cli.config.schema import Experiment
 from transfer_cli.files import file_sha256
 from transfer_cli.models.network import Network
