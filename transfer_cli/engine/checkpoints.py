@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from transfer_cli.errors import UserError
-from transfer_cli.files import file_sha256, fsync_directory
+from transfer_cli.errors import RunError, UserError
+from transfer_cli.files import file_sha256, first_line, fsync_directory
 from transfer_cli.models.tensors import write_tensors
 
 FOLDER = "checkpoints"
@@ -103,9 +103,15 @@ class Checkpoints:
         prune(self.folder)
 
     def restore(self, state: State) -> None:
-        """Give every owner its part back."""
+        """Give every owner its part back. Raises RunError where one cannot take what is there."""
         for name, owner in self.owners.items():
-            owner.restore(state.parts[name])
+            try:
+                owner.restore(state.parts[name])
+            except Exception as error:  # whatever an owner makes of values that it has never written
+                raise RunError(
+                    f"{state.path}: its checksums are right and it does not fit this run ({name}: "
+                    f"{first_line(error)}). Remove it to go on from the state before it."
+                ) from error
 
 
 def _write(folder: Path, content: dict[str, Any], parts: Mapping[str, Part]) -> None:
@@ -140,7 +146,7 @@ def newest_valid(folder: Path, config_hash: str) -> tuple[State | None, list[str
             if content["config_hash"] == config_hash:
                 return _load(path, content), warnings
             problem = "it was saved by a run with other settings"
-        warnings.append(f"{path}: {problem}; going back to the state before it")
+        warnings.append(f"{path}: {problem}; not used")
     return None, warnings
 
 
@@ -157,12 +163,28 @@ def damage(path: Path) -> str | None:
             if file_sha256(path / Path(name).name) != expected:
                 return f"{name} does not match its checksum"
         content = _content(path)
-        expected_files = {CONTENT, *(f"{name}.safetensors" for name in content.get("tensors", ()))}
-        if content.get("format") == FORMAT and not expected_files <= hashes.keys():
+        if content.get("format") != FORMAT:
+            return None
+        if not _is_complete(content):
+            return "values are missing"
+        if not {CONTENT, *(f"{name}.safetensors" for name in content["tensors"])} <= hashes.keys():
             return "files are missing"
     except (OSError, ValueError, AttributeError) as error:
         return f"incomplete or unreadable ({type(error).__name__})"
     return None
+
+
+def _is_complete(content: dict[str, Any]) -> bool:
+    """Whether a state of this version has all that is read before its owners look at their parts."""
+    best, tensors, parts = (content.get(key) for key in ("best", "tensors", "parts"))
+    return (
+        isinstance(content.get("config_hash"), str)
+        and (best is None or (isinstance(best, str) and _NAME.fullmatch(best) is not None))
+        and isinstance(tensors, list)
+        and isinstance(parts, dict)
+        and all(isinstance(values, dict) for values in parts.values())
+        and all(isinstance(name, str) and name in parts for name in tensors)
+    )
 
 
 def load_tensors(path: Path, part: str) -> dict[str, Tensor]:
@@ -183,8 +205,8 @@ def prune(folder: Path) -> None:
 def _best_of(path: Path) -> str | None:
     """The state that holds the best weights as of this one."""
     try:
-        best = _content(path)["best"]
-        return str(best) if best else None
+        best = str(_content(path)["best"] or "")
+        return best if _NAME.fullmatch(best) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

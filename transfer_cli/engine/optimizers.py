@@ -85,7 +85,10 @@ def pack_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor
 
 
 def unpack_state(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], scalars: dict[str, Any]) -> None:
-    """Give a fresh optimizer over the same groups a packed state back, bit for bit."""
+    """Give a fresh optimizer over the same groups a packed state back, bit for bit.
+
+    Raises ValueError for tensors of a shape that its kernels would read past.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     groups = optimizer.state_dict()["param_groups"]
     state: dict[int, dict[str, Any]] = {}
@@ -95,8 +98,18 @@ def unpack_state(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tens
             groups[int(owner.removeprefix("group"))][key] = value
             continue
         parameter = parameters[int(owner)]
+        if isinstance(value, torch.Tensor) and not _is_moment_of(value, parameter):
+            raise ValueError(f"{name} has shape {list(value.shape)}, its weights have {list(parameter.shape)}")
         if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
             # Moments lie in memory like their weights (channels last), or the kernels would take another path.
             value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(owner), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _is_moment_of(value: torch.Tensor, parameter: torch.Tensor) -> bool:
+    """Whether it is one number, a number a weight, or a mean of them over whole dimensions, as Adafactor keeps."""
+    fits = value.ndim == parameter.ndim and all(
+        own in (1, size) for own, size in zip(value.shape, parameter.shape, strict=True)
+    )
+    return value.numel() == 1 or fits

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from transfer_cli.files import AppendedLines, plain
+from transfer_cli.files import AppendedLines, atomic_write_bytes, plain
 from transfer_cli.records.events import EpochEnd, Recorder, RecorderSetup, RunEnd
 
 Event = dict[str, Any]
@@ -21,6 +21,35 @@ def read(path: Path) -> list[Event]:
     return [json.loads(line) for line in lines[:-1]]
 
 
+def whole(path: Path) -> list[Event]:
+    """The events of all lines that are whole, whatever else has come into the file."""
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if _is_event(line)]
+
+
+def _mend(path: Path, offset: int) -> int | None:
+    """Keep the whole lines among the first `offset` bytes; how many there are, or None where none is missing."""
+    content = path.read_bytes()[:offset] if path.is_file() else b""
+    lines = [line for line in content.split(b"\n") if line]
+    whole = [line for line in lines if _is_event(line)]
+    if len(content) == offset and whole == lines:
+        return None
+    atomic_write_bytes(path, b"".join(line + b"\n" for line in whole))
+    return len(whole)
+
+
+def _is_event(line: bytes) -> bool:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return False
+    if not isinstance(event, dict) or not isinstance(event.get("split"), str):
+        return False
+    numbers = {name: value for name, value in event.items() if name not in ("split", "loss_parts")}
+    return {"epoch", "loss"} <= numbers.keys() and all(
+        value is None or isinstance(value, int | float) for value in numbers.values()
+    )
+
+
 class MetricsRecorder(Recorder):
     """Writes a line for every split of every epoch, and one for the test split."""
 
@@ -31,7 +60,11 @@ class MetricsRecorder(Recorder):
     @classmethod
     def of_run(cls, setup: RecorderSetup) -> Self:
         """Going on where the resumed state was saved."""
-        return cls(setup.directory / NAME, **setup.saved)
+        path, offset = setup.directory / NAME, int(setup.saved.get("offset", 0))
+        left = _mend(path, offset)
+        if left is not None:
+            setup.reporter.warn(f"{path}: lines have changed or are gone since they were written; going on with {left}")
+        return cls(path, offset)
 
     def epoch_ends(self, end: EpochEnd) -> None:
         """The lines are on the disk when this returns. Raises OSError."""

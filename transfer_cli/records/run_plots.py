@@ -18,7 +18,7 @@ class PlotsRecorder(Recorder):
             folder.mkdir(exist_ok=True)
             end.predictions.task.draw(folder, end.predictions.outputs, end.predictions.labels)
         log = end.directory / "metrics.jsonl"
-        events = metrics.read(log) if log.is_file() else []
+        events = metrics.whole(log) if log.is_file() else []
         if events:
             folder.mkdir(exist_ok=True)
             plots.curves(events, end.summary["best_epoch"], folder / "curves.png")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transfer_cli.config.auto import chosen
 from transfer_cli.config.parse import config_hash
 from transfer_cli.engine import checkpoints
-from transfer_cli.engine.best import standard_error
+from transfer_cli.engine.best import Best, standard_error
 from transfer_cli.engine.checkpoints import Checkpoints, State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict
@@ -148,6 +148,7 @@ class LoopJob:
             fit.checkpoints.restore(self.state)
         cursor = fit.progress.cursor
         if self.state is not None:
+            self._check_best(fit, self.state, reporter)
             reporter.say(f"resuming at epoch {cursor.epoch + 1}, step {cursor.step}")
         recorders.run_starts(
             RunStart(
@@ -166,6 +167,20 @@ class LoopJob:
         if start.first_head is not None and cursor.step == 0:
             self._put_first_head(start.first_head, average)
         return fit
+
+    def _check_best(self, fit: Fit, state: State, reporter: Reporter) -> None:
+        """Where the best weights are gone, those of the state that the run goes on from take their place."""
+        best, folder = fit.progress.best, fit.checkpoints.folder
+        problem = checkpoints.damage(folder / best.kept) if best.kept is not None else None
+        if problem is None:
+            return
+        reporter.warn(
+            f"{folder / str(best.kept)}: {problem}: the weights of the best epoch ({best.epoch}) are gone; those of "
+            f"{state.path.name} take their place until an epoch is better"
+        )
+        fit.progress.best = Best()
+        val = fit.evaluate().get("val")
+        fit.progress.best.offer(fit.progress.cursor.epoch, val, self.materials.task, lambda: state.path.name)
 
     def _put_first_head(self, head: dict[str, Tensor], average: Average | None) -> None:
         """The head that training starts from in place of the fitted one, which is in a state by now."""

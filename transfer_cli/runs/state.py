@@ -11,9 +11,10 @@ from torch import nn
 
 from transfer_cli.engine import optimizers
 from transfer_cli.engine.checkpoints import Owner, Part, State
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.device import DTYPES, Compute
 from transfer_cli.engine.fit import Progress
 from transfer_cli.engine.loop import Trainer
+from transfer_cli.errors import RunError
 from transfer_cli.methods.averaging import Average
 from transfer_cli.models.network import Network
 from transfer_cli.records.events import Recorders
@@ -21,6 +22,7 @@ from transfer_cli.records.events import Recorders
 NETWORK, AVERAGE = "network", "average"
 """Parts that hold weights: those that train, and their average where one is kept."""
 COMPUTE, RECORDERS = "compute", "recorders"
+_REMOVE = "Remove it to go on from the state before it."
 
 
 def owners(
@@ -48,12 +50,22 @@ def owners(
 
 def saved_precision(state: State) -> str:
     """At which precision the run computed: a resumed one does not choose again."""
-    return str(state.parts[COMPUTE].values["precision"])
+    precision = _values(state, COMPUTE).get("precision")
+    if precision not in DTYPES:
+        raise RunError(f"{state.path}: it does not say at which precision the run computed. {_REMOVE}")
+    return str(precision)
 
 
 def saved_recorders(state: State | None) -> dict[str, Any]:
     """What each recorder needs to go on, by the name of its class; of a new run nothing."""
-    return {} if state is None else state.parts[RECORDERS].values
+    values = {} if state is None else _values(state, RECORDERS)
+    return {name: saved for name, saved in values.items() if isinstance(saved, dict)}
+
+
+def _values(state: State, part: str) -> dict[str, Any]:
+    if part not in state.parts:
+        raise RunError(f"{state.path}: it lacks {part}. {_REMOVE}")
+    return state.parts[part].values
 
 
 @dataclass(frozen=True)

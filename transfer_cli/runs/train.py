@@ -265,4 +265,6 @@ def _newest_state(e: Experiment, path: Path, reporter: Reporter) -> State | None
         raise UserError(f"resume={path}: no usable state. {'; '.join(warnings)}.")
     for warning in warnings:
         reporter.warn(warning)
+    if state is None and warnings:
+        reporter.warn(f"{path}: no usable state is left; training starts again at epoch 1")
     return state
