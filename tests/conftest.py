@@ -96,13 +96,14 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     return install
 
 
-def start(*words: str, **environment: str) -> subprocess.Popen[str]:
-    """Start one command in a process of its own, with two threads."""
+def start(*words: str, preexec_fn: Callable[[], object] | None = None, **environment: str) -> subprocess.Popen[str]:
+    """Start one command in a process of its own, with two threads; `preexec_fn` runs there first."""
     return subprocess.Popen(
         [sys.executable, "-m", "transfer_cli", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=preexec_fn,
         env={**os.environ, "OMP_NUM_THREADS": "2", **environment},
     )
 

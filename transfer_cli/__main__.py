@@ -1,7 +1,24 @@
-"""`python -m transfer_cli` is `transfer-run`."""
+"""The program: `transfer-run`, or `python -m transfer_cli`."""
 
+from __future__ import annotations
+
+import signal
 import sys
+from typing import NoReturn
 
 from transfer_cli.cli import main
+from transfer_cli.errors import PREEMPTING_SIGNALS
 
-sys.exit(main())
+
+def run() -> NoReturn:
+    """Run the command of this process, and end with its exit code."""
+    code = main()
+    # All is done and said: a signal while Python takes itself down would only change the exit code.
+    for name in ("SIGINT", *PREEMPTING_SIGNALS):
+        if name in signal.Signals.__members__:
+            signal.signal(signal.Signals[name], signal.SIG_IGN)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()

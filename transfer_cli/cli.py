@@ -26,6 +26,7 @@ from transfer_cli.errors import (
     EXIT_OK,
     EXIT_PREEMPTED,
     EXIT_USER,
+    PREEMPTING_SIGNALS,
     RunError,
     Stopped,
     UserError,
@@ -105,15 +106,18 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextmanager
 def _preemptible() -> Iterator[None]:
-    """SIGTERM and SIGUSR1 end what has not begun to train with their exit code, too; training looks after itself."""
+    """Signals end what has not begun to train with their exit code, too; training looks after itself.
+
+    One that is ignored stays so: under nohup a closed terminal is meant to change nothing.
+    """
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise Stopped(EXIT_PREEMPTED, "before training began; the same command starts again")
 
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGUSR1"):
-            if hasattr(signal, name):
+        for name in PREEMPTING_SIGNALS:
+            if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
                 before[name] = signal.signal(getattr(signal, name), stop)
     try:
         yield

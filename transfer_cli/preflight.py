@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from transfer_cli.errors import UserError, did_you_mean
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
-    checks = [_device, _weights, _teacher, _run, _input, _output, _cache_dir]
+    checks = [_one_process, _device, _weights, _teacher, _run, _input, _output, _cache_dir]
     if MODES[experiment.mode].reads_images:
         checks += [_dataset_path, _unlabelled]
     if experiment.mode == "train" and not in_sweep:
@@ -24,6 +25,18 @@ def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     problems = [problem for check in checks if (problem := check(experiment))]
     if problems:
         raise UserError("\n".join(problems))
+
+
+def _one_process(experiment: Experiment) -> str | None:
+    """Processes that a launcher started as one training would each train all of it."""
+    for name, launcher in (("WORLD_SIZE", "torchrun"), ("SLURM_STEP_NUM_TASKS", "srun")):
+        count = os.environ.get(name, "1")
+        if count.isdecimal() and int(count) > 1:
+            return (
+                f"{name}={count}: {launcher} has started {count} processes as one training, and transfer-run trains on "
+                f"one device: each would train all of it. Start one process, or a job of a sweep in each (unset {name})."
+            )
+    return None
 
 
 def _device(experiment: Experiment) -> str | None:

@@ -49,7 +49,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "runs" / "untouched"
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT])
 def test_stopped_in_the_third_epoch_and_resumed(untouched: Path, stop: signal.Signals) -> None:
     run = Path("outputs/runs/stopped")
     process = start(*SLOW, "name=stopped", "trainer.workers=2")
@@ -58,14 +58,39 @@ def test_stopped_in_the_third_epoch_and_resumed(untouched: Path, stop: signal.Si
     asked = time.monotonic()
     os.kill(process.pid, stop)
     _, err = process.communicate(timeout=60)
-    expected = {signal.SIGKILL: -9, signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
-    assert process.returncode == expected[stop], err
+    expected = {signal.SIGKILL: -9, signal.SIGINT: 130}
+    assert process.returncode == expected.get(stop, 75), err
     assert time.monotonic() - asked < 25
     if stop != signal.SIGKILL:
         assert "resume=auto" in err
         assert summary(run)["status"] == ("interrupted" if stop == signal.SIGINT else "preempted")
     finished(*SLOW, "name=stopped")
     assert_same_end(untouched, run)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+def test_ctrl_c_twice_ends_it_at_once(pause: float) -> None:
+    run = Path("outputs/runs/twice")
+    process = start(*SLOW, "name=twice", "trainer.workers=2")
+    wait_for_epoch(run, 1, process)
+    for _ in range(2):
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(pause)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err and "Exception ignored" not in err
+
+
+def test_a_signal_that_is_ignored_changes_nothing() -> None:
+    """As SIGHUP under nohup, and SIGINT for a job in the background of a script."""
+    both = (signal.SIGHUP, signal.SIGINT)
+    words = [*SLOW, "name=ignoring", "trainer.epochs=3"]
+    process = start(*words, preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in both])
+    wait_for_epoch(Path("outputs/runs/ignoring"), 1, process)
+    for number in both:
+        os.kill(process.pid, number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
 
 
 def test_killed_again_and_again(untouched: Path) -> None:

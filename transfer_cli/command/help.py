@@ -59,7 +59,7 @@ EXIT_CODES = {
     "1": "a bug of transfer-run",
     "2": "wrong input: one message, nothing written",
     "3": "failed while running; the last good state is kept",
-    "75": "stopped by SIGTERM or SIGUSR1, state saved; the same command with resume=auto goes on",
+    "75": "stopped by SIGTERM, SIGUSR1, SIGUSR2 or SIGHUP, state saved; the same command with resume=auto goes on",
     "130": "interrupted by Ctrl-C, state saved",
 }
 

@@ -7,18 +7,25 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, Stopped
+from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, PREEMPTING_SIGNALS, Stopped
+
+
+def noted_signals() -> list[signal.Signals]:
+    """Those that ask for an end, as far as this system has them."""
+    names = ("SIGINT", *PREEMPTING_SIGNALS)
+    return [signal.Signals[name] for name in names if name in signal.Signals.__members__]
 
 
 class Stop:
-    """While entered, SIGTERM, SIGUSR1 and Ctrl-C are noted here instead of ending the process; it may be entered twice.
+    """While entered, Ctrl-C and what schedulers send are noted here instead of ending the process.
 
-    A second Ctrl-C ends the process at once.
+    It may be entered twice. A second Ctrl-C ends the process at once. A signal that is ignored stays so, as under nohup
+    and for jobs in the background of a script.
     """
 
     def __init__(self) -> None:
         self.code: int | None = None
-        """The exit code asked for: 75 for SIGTERM and SIGUSR1, 130 for Ctrl-C; None while nobody asked."""
+        """The exit code asked for: 75 for SIGTERM and its like, 130 for Ctrl-C; None while nobody asked."""
         self._previous: dict[int, Any] = {}
         self._entered = 0
 
@@ -35,8 +42,9 @@ class Stop:
         # Signal handlers belong to the main thread; elsewhere (a test, a notebook) there is nothing to install.
         self._entered += 1
         if self._entered == 1 and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGUSR1", signal.SIGTERM)):
-                self._previous.setdefault(number, signal.signal(number, self._handle))
+            for number in noted_signals():
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -51,6 +59,8 @@ class Stop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             if self.code == EXIT_INTERRUPTED:
+                # What cleans up after it is not to be interrupted again.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
                 raise KeyboardInterrupt
             self.code = EXIT_INTERRUPTED
         elif self.code is None:

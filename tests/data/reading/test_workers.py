@@ -63,7 +63,7 @@ def test_an_error_of_ours_keeps_its_traceback(threads: bool) -> None:
         list(run_jobs(broken, range(2), 1, threads=threads))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP])
 def test_signals_meant_for_the_run_do_not_end_workers(number: signal.Signals) -> None:
     """A scheduler signals every process of a job; the run must still reach its next step and save its state."""
 
