@@ -23,6 +23,7 @@ from transfer_cli.runs.automatic.journal import Journal
 from transfer_cli.runs.automatic.plan import Plan
 from transfer_cli.runs.automatic.stages import FINISH_EPOCHS, FINISH_SECONDS, PROBE_SHARE, Work
 from transfer_cli.runs.calibration import calibrate
+from transfer_cli.runs.same_images import check_listed
 from transfer_cli.runs.shared_input import check_shared_input, check_weights
 
 START_SECONDS = 5.0
@@ -68,6 +69,7 @@ def _check_same(e: Experiment, path: Path) -> None:
     changed = [key for key in asked if begun is not None and begun.get(key) != asked[key]]
     if changed:
         raise UserError(f"{path} was begun with another {', '.join(changed)}. Use the same, or choose another name.")
+    check_listed(*((done, e) for done in (*sorted(path.glob("probes/*")), path / "best")))
 
 
 def _check_input(e: Experiment, models: Sequence[str], reporter: Reporter) -> None:

@@ -28,6 +28,7 @@ from transfer_cli.records.text import in_words
 from transfer_cli.runs.attempt import attempt
 from transfer_cli.runs.comparison import COLUMNS, Ledger, Row, Run, by_validation, measure_speeds, row_of
 from transfer_cli.runs.options import check_options
+from transfer_cli.runs.same_images import check_listed
 from transfer_cli.runs.shared_input import check_shared_input
 from transfer_cli.runs.train import train
 
@@ -125,6 +126,7 @@ def _check_same(planned: Sequence[Planned], folder: Path) -> None:
                 f"resume=auto: {path} was made with other settings: {'; '.join(found[:3])}. Use the same settings to "
                 "go on with it, or another name."
             )
+    check_listed(*((folder / one.directory, one.experiment) for one in planned))
 
 
 def _train_all(e: Experiment, planned: Sequence[Planned], folder: Path, reporter: Reporter) -> list[Run]:

@@ -29,6 +29,7 @@ from transfer_cli.methods.scores import Scores
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.materials import open_pixels, worker_count
+from transfer_cli.runs.same_images import check_classes
 from transfer_cli.runs.saved_model import Trained, load_trained, warn_of_unread
 
 
@@ -43,6 +44,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     images = sources.load(dataset, seed)
     if not images.classes:
         raise UserError(f"run={directory}: its images have no labels to compare with; name a data set that has.")
+    if not overrides.names("dataset") and dataset == saved.dataset:
+        check_classes(directory, images)
     if len(images.splits[split]) == 0:
         raise UserError(f"split={split}: {images.name} has no such images.")
     reporter, stop = Reporter(quiet=experiment.quiet), Stop()
@@ -88,7 +91,7 @@ def _warn_of_other_images(
     images, indices = decoded.images, decoded.images.splits[e.split]
     if e.dataset == replace(saved.dataset, store=e.dataset.store) and e.seed == saved.seed:
         now = {e.split: decoded.store.fingerprint(indices)} if images.may_change else None
-        if changed_since(directory / "dataset.json", {"fingerprints": now}):
+        if changed_since(directory, {"fingerprints": now}):
             reporter.warn(
                 f"split {e.split} holds other images than when the model was trained; where splits were cut from a "
                 "folder that has changed since, some of them may have been trained on"

@@ -43,6 +43,7 @@ from transfer_cli.runs.machine import open_machine
 from transfer_cli.runs.materials import Materials, open_training_pixels, plan_training
 from transfer_cli.runs.options import check_options
 from transfer_cli.runs.pretrained import Pretrained, find_weights
+from transfer_cli.runs.same_images import check_teachers
 from transfer_cli.runs.views import SplitActivations
 from transfer_cli.strategies.distill import LOSS_GROUP, Distill, distill_groups
 
@@ -91,6 +92,7 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     plan = plan_training(e, images, pretrained.preprocessing, reporter)
     check_batch_of_one(e, strategy, plan, size)
     pixels = open_training_pixels(e, images, pretrained, plan, machine, reporter, stop)
+    check_teachers(config.teacher.weights, pixels)
     m = Materials(e, machine, pretrained, plan, task, pixels)
     measure = partial(_time, network, size, layout.classes)
     compute = choose_training_compute(m, strategy, loaded, groups, state, reporter, measure)
