@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -50,6 +51,46 @@ def test_file_fills_the_body_and_replaces_a_head_of_other_classes(tmp_path: Path
     assert not report.head_kept
     assert "head replaced" in report.label
     assert weights.load(tiny(9), file_source(path), 32).head_kept
+
+
+def as_run(folder: Path, donor: Network, classes: str, **head: object) -> weights.WeightsSource:
+    folder.mkdir()
+    save_file(donor.module.state_dict(), folder / "model.safetensors")
+    about = {"preprocessing": IMAGENET.to_dict(), "classes": list(classes), "head": head}
+    (folder / "model.json").write_text(json.dumps(about))
+    return weights.resolve("test_resnet", "timm", str(folder))
+
+
+def test_rows_of_a_runs_head_are_kept_by_name(tmp_path: Path) -> None:
+    donor = tiny(3)
+    source = as_run(tmp_path / "run", donor, "abc")
+    theirs = donor.module.state_dict()
+    for classes, rows in {"abc": [0, 1, 2], "cab": [2, 0, 1], "b": [1]}.items():
+        network = tiny(len(classes))
+        report = weights.load(network, source, 32, classes=tuple(classes))
+        assert report.head_kept and report.new_rows is None and report.label == source.label
+        ours = network.module.state_dict()
+        assert torch.equal(ours["fc.weight"], theirs["fc.weight"][rows])
+        assert torch.equal(ours["fc.bias"], theirs["fc.bias"][rows])
+    network = tiny(3)
+    drawn = network.module.state_dict()["fc.weight"].clone()
+    report = weights.load(network, source, 32, classes=("x", "c", "y"))
+    assert (report.head_kept, report.new_rows) == (False, (0, 2))
+    assert torch.equal(network.module.state_dict()["fc.weight"][1], theirs["fc.weight"][2])
+    assert torch.equal(network.module.state_dict()["fc.weight"][[0, 2]], drawn[[0, 2]])
+    assert same(body(network), body(donor))
+
+
+@pytest.mark.parametrize("head", [{"kind": "cosine"}, {"pooling": "average"}, {"stages": ["layer4"]}])
+def test_a_head_on_other_features_is_not_this_networks(tmp_path: Path, head: dict[str, object]) -> None:
+    report = weights.load(tiny(3), as_run(tmp_path / "run", tiny(3), "abc", **head), 32, classes=tuple("abc"))
+    assert not report.head_kept and "its head replaced" in report.label
+
+
+def test_a_file_names_no_classes(tmp_path: Path) -> None:
+    save_file(tiny(3).module.state_dict(), tmp_path / "donor.safetensors")
+    report = weights.load(tiny(3), file_source(tmp_path / "donor.safetensors"), 32, classes=tuple("abc"))
+    assert not report.head_kept and "its head replaced" in report.label
 
 
 def test_a_file_of_another_architecture_names_up_to_five_tensors(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ class LoadReport:
     label: str
     sha256: str | None
     head_kept: bool
+    new_rows: tuple[int, ...] | None = None
+    """Where only some rows of the head were kept: those of classes that the weights do not know."""
 
 
 def resolve(name: str, source: str, weights: str, seen: SeenWeights | None = None) -> WeightsSource:
@@ -60,11 +62,19 @@ def fetch(source: WeightsSource) -> Path:
     return fetching.fetch(source.remote)
 
 
-def load(network: Network, source: WeightsSource, image_size: int, *, keep_head: bool = False) -> LoadReport:
-    """Fill the network from its source; a head of another shape is left at its random start, which is normal.
+def load(
+    network: Network,
+    source: WeightsSource,
+    image_size: int,
+    *,
+    keep_head: bool = False,
+    classes: Sequence[str] | None = None,
+) -> LoadReport:
+    """Fill the network from its source; a head of other classes is left at its random start, which is normal.
 
-    A head of the right shape is kept from files and runs; from published weights, which know other classes, only if
-    `keep_head` asks for it.
+    `classes` are those that the network is to tell apart: of a run's head the rows of the same names are kept, and none
+    of a file's, which names no classes. Without them a head of the right shape is kept from files and runs; from
+    published weights, which know other classes, only if `keep_head` asks for it.
     Raises UserError for a file that is damaged, hostile, or of another architecture.
     """
     if source.kind == "none":
@@ -72,19 +82,56 @@ def load(network: Network, source: WeightsSource, image_size: int, *, keep_head:
     assert source.location is not None
     tensors = _adapted(read_tensors(source.location), network, source, image_size)
     own = network.module.state_dict()
-    head = _classifier_names(network)
-    kept = (keep_head or source.kind in ("file", "run")) and all(
-        n in tensors and tensors[n].shape == own[n].shape for n in head
-    )
-    if not kept:
-        path = network.classifier if network.has_features else None
-        # A run may have had another kind of head, of other tensors.
-        body = {name: tensor for name, tensor in tensors.items() if path is None or not _below(name, path)}
-        tensors = {**body, **{name: own[name] for name in head}}
+    if classes is not None:
+        head = _head_by_name(network, tensors, source, classes)
+    else:
+        head = _head_by_shape(network, tensors) if keep_head or source.kind in ("file", "run") else {}
+    drawn = {name: own[name] for name in _classifier_names(network)}
+    path = network.classifier if network.has_features else None
+    # A run may have had another kind of head, of other tensors.
+    body = {name: tensor for name, tensor in tensors.items() if head or path is None or not _below(name, path)}
+    tensors = {**body, **drawn, **head}
     _check_fit(own, tensors, source)
     network.module.load_state_dict(tensors)
-    label = source.label if kept or source.kind not in ("file", "run") else f"{source.label} (its head replaced)"
-    return LoadReport(label, file_sha256(source.location), kept)
+    known = _known(source, classes or ())
+    new = tuple(row for row, position in enumerate(known) if position is None) if head else ()
+    label = source.label
+    if new:
+        label = f"{label} (its head kept for {len(known) - len(new)} of {len(known)} classes)"
+    elif not head and source.kind in ("file", "run"):
+        label = f"{label} (its head replaced)"
+    return LoadReport(label, file_sha256(source.location), bool(head) and not new, new or None)
+
+
+def _head_by_shape(network: Network, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a head that is taken as it is; none where they do not fit."""
+    own = network.module.state_dict()
+    names = _classifier_names(network)
+    fits = all(name in tensors and tensors[name].shape == own[name].shape for name in names)
+    return {name: tensors[name] for name in names} if fits else {}
+
+
+def _head_by_name(
+    network: Network, tensors: dict[str, Tensor], source: WeightsSource, classes: Sequence[str]
+) -> dict[str, Tensor]:
+    """The network's own head, with the rows of classes that the source knows in place of its own; none: nothing."""
+    rows = [(row, position) for row, position in enumerate(_known(source, classes)) if position is not None]
+    own = network.module.state_dict()
+    head = {name: own[name].clone() for name in _classifier_names(network)}
+    several = len(source.classes or ())
+    fits = all(name in tensors and tensors[name].shape == (several, *own[name].shape[1:]) for name in head)
+    if not rows or not fits:
+        return {}
+    ours, theirs = (list(places) for places in zip(*rows, strict=True))
+    for name, tensor in head.items():
+        tensor[ours] = tensors[name][theirs].to(tensor.dtype)
+    return head
+
+
+def _known(source: WeightsSource, classes: Sequence[str]) -> list[int | None]:
+    """Of each class the row that a run's head has for it; None where it has none."""
+    positions = {name: row for row, name in enumerate(source.classes or ())} if source.kind == "run" else {}
+    return [positions.get(name) for name in classes]
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -185,6 +232,7 @@ def _run_directory(path: Path) -> WeightsSource:
         description = json.loads((path / "model.json").read_text(encoding="utf-8"))
         preprocessing = Preprocessing.from_dict(description["preprocessing"])
         classes: Sequence[Any] = description["classes"]
+        plain = _is_plain(description.get("head", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"model.weights={path}: a folder, but no finished run directory ({_first_line(error)})."
@@ -192,9 +240,15 @@ def _run_directory(path: Path) -> WeightsSource:
     location = path / "model.safetensors"
     if not location.is_file():
         raise UserError(f"model.weights={path}: no model.safetensors in this run directory.")
-    return WeightsSource(
-        "run", f"weights of run {path}", preprocessing, location, classes=tuple(str(c) for c in classes)
-    )
+    # What another kind of head has learnt, or one that reads other features, is none of this network's.
+    known = tuple(str(name) for name in classes) if plain else ()
+    return WeightsSource("run", f"weights of run {path}", preprocessing, location, classes=known)
+
+
+def _is_plain(head: dict[str, Any]) -> bool:
+    """Whether the head of a run is one linear layer on the network's own features."""
+    own_features = head.get("pooling", "auto") == "auto" and not head.get("stages")
+    return head.get("kind", "linear") in ("linear", "probe") and own_features
 
 
 def _first_line(error: Exception) -> str:

@@ -77,11 +77,12 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     teachers = load_teachers(own_size, config, listed, machine.seen_weights, reporter)
     images = _with_classes(listed, teachers[0], reporter)
     task = task_of(e, images.classes)
-    network, loaded = pretrained.build(task.width, e.seed)
+    network, loaded = pretrained.build(task.width, e.seed, names=images.classes)
     e = with_rate(e, situation_of(e, network, loaded, images), reporter)
     if network.has_features and not loaded.head_kept:
         # Correlations and standard scores are those of outputs that differ, however little.
-        network.quiet_head(SMALL if config.loss.get("dist") or config.standardize_logits else 0.0)
+        scale = SMALL if config.loss.get("dist") or config.standardize_logits else 0.0
+        network.quiet_head(scale, loaded.new_rows)
     first = teachers[0].network, teachers[0].preprocessing.crop_pixels
     loss, layout = build_loss(config, (network, size), first, images, e.seed)
     layouts = (layout, *(replace(layout, features=()) for _ in teachers[1:]))
