@@ -106,3 +106,9 @@ class AppendedLines:
     def offset(self) -> int:
         """Bytes written so far: where a resumed run goes on."""
         return self._path.stat().st_size
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, cut to a part of one line."""
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:200]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from transfer_cli.errors import UserError
-from transfer_cli.files import file_sha256
+from transfer_cli.files import file_sha256, first_line
 from transfer_cli.models import fetching
+from transfer_cli.models.checkpoint_files import read_tensors
+from transfer_cli.models.fitting import COUNTER, check_fit, without_prefix
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import SeenWeights, WeightsSource, published
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "model_state")
 # Auxiliary classifiers that some weights carry and no model here has.
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -80,22 +78,27 @@ def load(
     if source.kind == "none":
         return LoadReport(source.label, None, False)
     assert source.location is not None
-    tensors = _adapted(read_tensors(source.location), network, source, image_size)
-    own = network.module.state_dict()
+    in_file = read_tensors(source.location)
+    own, drawn_names = network.module.state_dict(), _classifier_names(network)
+    tensors, prefix = in_file, ""
+    if source.kind == "file":
+        tensors, prefix = without_prefix(in_file, [name for name in own if name not in drawn_names], source.location)
+    tensors = _adapted(tensors, network, source, image_size)
     if classes is not None:
         head = _head_by_name(network, tensors, source, classes)
     else:
         head = _head_by_shape(network, tensors) if keep_head or source.kind in ("file", "run") else {}
-    drawn = {name: own[name] for name in _classifier_names(network)}
+    drawn = {name: own[name] for name in drawn_names}
     path = network.classifier if network.has_features else None
     # A run may have had another kind of head, of other tensors.
     body = {name: tensor for name, tensor in tensors.items() if head or path is None or not _below(name, path)}
-    tensors = {**body, **drawn, **head}
-    _check_fit(own, tensors, source)
+    counters = {name: tensor for name, tensor in own.items() if name.endswith(COUNTER)}
+    tensors = {**counters, **body, **drawn, **head}
+    check_fit(network.module, tensors, source.location, in_file)
     network.module.load_state_dict(tensors)
     known = _known(source, classes or ())
     new = tuple(row for row, position in enumerate(known) if position is None) if head else ()
-    label = source.label
+    label = f"{source.label}, tensors under {prefix.rstrip('.')}" if prefix else source.label
     if new:
         label = f"{label} (its head kept for {len(known) - len(new)} of {len(known)} classes)"
     elif not head and source.kind in ("file", "run"):
@@ -134,44 +137,6 @@ def _known(source: WeightsSource, classes: Sequence[str]) -> list[int | None]:
     return [positions.get(name) for name in classes]
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a .safetensors file or a torch checkpoint. Raises UserError; never unpickles objects."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise UserError(
-                f"model.weights: {path}: not a readable safetensors file ({_first_line(error)})."
-            ) from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Unpickling damaged or hostile bytes can raise anything; whatever it was, the file is not weights.
-        raise UserError(
-            f"model.weights: {path}: no weights that can be loaded safely ({_first_line(error)}). "
-            "Save a plain state_dict, best as .safetensors."
-        ) from error
-    return _state_dict(path, content)
-
-
-def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
-    for wrapper in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"model.weights: {path}: expected a state_dict of tensors.")
-    odd = [name for name, t in content.items() if t.layout != torch.strided or t.is_quantized]
-    if odd:
-        raise UserError(
-            f"model.weights: {path}: sparse or quantised tensors cannot be loaded "
-            f"({', '.join(map(str, odd[:SHOWN_NAMES]))})."
-        )
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
-
-
 def _adapted(tensors: dict[str, Tensor], network: Network, source: WeightsSource, image_size: int) -> dict[str, Tensor]:
     """Names and shapes as the architecture wants them: converted, position embeddings interpolated."""
     own = network.module.state_dict()
@@ -191,22 +156,6 @@ def _adapted(tensors: dict[str, Tensor], network: Network, source: WeightsSource
         patch = int(network.module.patch_size)  # type: ignore[arg-type]
         return dict(interpolate_embeddings(image_size, patch, tensors))  # type: ignore[arg-type]
     return tensors
-
-
-def _check_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], source: WeightsSource) -> None:
-    missing = [f"{name} missing" for name in own if name not in tensors]
-    extra = [f"{name} not in the model" for name in tensors if name not in own]
-    shapes = [
-        f"{name} has shape {list(tensors[name].shape)}, not {list(own[name].shape)}"
-        for name in own
-        if name in tensors and tensors[name].shape != own[name].shape
-    ]
-    problems = [*shapes, *missing, *extra]
-    if problems:
-        more = f" and {len(problems) - SHOWN_NAMES} more" if len(problems) > SHOWN_NAMES else ""
-        raise UserError(
-            f"model.weights: {source.location} does not fit the model: {'; '.join(problems[:SHOWN_NAMES])}{more}."
-        )
 
 
 def _classifier_names(network: Network) -> list[str]:
@@ -235,7 +184,7 @@ def _run_directory(path: Path) -> WeightsSource:
         plain = _is_plain(description.get("head", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"model.weights={path}: a folder, but no finished run directory ({_first_line(error)})."
+            f"model.weights={path}: a folder, but no finished run directory ({first_line(error)})."
         ) from error
     location = path / "model.safetensors"
     if not location.is_file():
@@ -249,8 +198,3 @@ def _is_plain(head: dict[str, Any]) -> bool:
     """Whether the head of a run is one linear layer on the network's own features."""
     own_features = head.get("pooling", "auto") == "auto" and not head.get("stages")
     return head.get("kind", "linear") in ("linear", "probe") and own_features
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:200].replace(os.linesep, " ")
