@@ -18,7 +18,7 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources import load as sources
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.device import count_peak_from_here
-from transfer_cli.engine.precision import plain_batch, time_training
+from transfer_cli.engine.precision import Looked, plain_batch, time_training
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.methods.distill.contrast import Negatives
@@ -95,8 +95,8 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     pixels = open_training_pixels(e, images, pretrained, plan, machine, reporter, stop)
     check_teachers(config.teacher.weights, pixels)
     m = Materials(e, machine, pretrained, plan, task, pixels)
-    measure = partial(_time, network, size, layout.classes)
-    compute = choose_training_compute(m, strategy, loaded, groups, state, reporter, measure)
+    look = partial(_time, network, size, layout.classes)
+    compute = choose_training_compute(m, strategy, loaded, groups, state, reporter, look)
     outputs = tuple(_outputs(*pair, m, config, reporter, stop) for pair in zip(teachers, layouts, strict=True))
     accuracies = _examine(teachers, outputs, config, reporter, stop, trains_first)
     probe = probe_accuracy(m, network, loaded, compute, reporter, stop)
@@ -139,8 +139,8 @@ def _check_loss(e: Experiment, config: DistillConfig, pretrained: Pretrained, im
         build_loss(config, (student, size), (teacher, pixels), images, e.seed)
 
 
-def _time(network: Network, image_size: int, classes: int) -> dict[str, float]:
-    """Seconds of a training step of the student by precision, with outputs that are zeros."""
+def _time(network: Network, image_size: int, classes: int) -> Looked:
+    """The rule, and seconds of a training step of the student by precision, with outputs that are zeros."""
 
     def batch_of(images: Tensor) -> Batch:
         return replace(plain_batch(images), teacher=torch.zeros(len(images), classes))

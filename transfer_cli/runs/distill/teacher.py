@@ -114,8 +114,8 @@ class Teacher:
         size = self.preprocessing.crop_pixels
         work = {"work": "inference", "model": self.name, "image_size": size}
         wanted = m.experiment.trainer.precision
-        measure = partial(time_inference, self.network, size)
-        return choose_precision(wanted, m.device, m.machine.precisions, work, measure)[0]
+        look = partial(time_inference, self.network, self.network, size)
+        return choose_precision(wanted, m.device, m.machine.precisions, work, look)[0]
 
 
 def _formats(m: Materials) -> list[Any]:
