@@ -86,11 +86,13 @@ def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, as_i
 def _check_finite(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """A mask may hold infinities, a weight may not."""
     parameters = dict(module.named_parameters())
+    floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    # One pass over each: whatever is no number makes no number of the sum.
+    doubtful = {name: tensor for name, tensor in floating.items() if not torch.isfinite(tensor.sum())}
     broken = [
         name
-        for name, tensor in tensors.items()
-        if tensor.is_floating_point()
-        and (tensor.isnan().any() or (name in parameters and not torch.isfinite(tensor).all()))
+        for name, tensor in doubtful.items()
+        if tensor.isnan().any() or (name in parameters and not torch.isfinite(tensor).all())
     ]
     if broken:
         more = f" and {len(broken) - SHOWN_NAMES} more" if len(broken) > SHOWN_NAMES else ""
