@@ -90,7 +90,17 @@ def test_a_head_on_other_features_is_not_this_networks(tmp_path: Path, head: dic
 def test_a_file_names_no_classes(tmp_path: Path) -> None:
     save_file(tiny(3).module.state_dict(), tmp_path / "donor.safetensors")
     report = weights.load(tiny(3), file_source(tmp_path / "donor.safetensors"), 32, classes=tuple("abc"))
-    assert not report.head_kept and "its head replaced" in report.label
+    assert not report.head_kept and "its head replaced: no classes are named" in report.label
+
+
+def test_the_file_of_a_run_names_them(tmp_path: Path) -> None:
+    donor = tiny(3)
+    as_run(tmp_path / "run", donor, "abc")
+    source = weights.resolve("test_resnet", "timm", str(tmp_path / "run" / "model.safetensors"))
+    network = tiny(3)
+    assert weights.load(network, source, 32, classes=tuple("cab")).head_kept
+    assert torch.equal(network.module.state_dict()["fc.bias"], donor.module.state_dict()["fc.bias"][[2, 0, 1]])
+    assert "it knows none of these" in weights.load(tiny(3), source, 32, classes=tuple("xyz")).label
 
 
 def test_a_file_of_another_architecture_names_up_to_five_tensors(tmp_path: Path) -> None:

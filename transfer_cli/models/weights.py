@@ -50,7 +50,8 @@ def resolve(name: str, source: str, weights: str, seen: SeenWeights | None = Non
     if weights == "none":
         return WeightsSource("none", "random weights", best().preprocessing)
     if path.is_file():
-        return WeightsSource("file", f"weights {path}", best().preprocessing, location=path)
+        known = _classes_beside(path)
+        return WeightsSource("file", f"weights {path}", best().preprocessing, location=path, classes=known)
     return published(name, source, weights, seen)
 
 
@@ -71,7 +72,7 @@ def load(
     """Fill the network from its source; a head of other classes is left at its random start, which is normal.
 
     `classes` are those that the network is to tell apart: of a run's head the rows of the same names are kept, and none
-    of a file's, which names no classes. Without them a head of the right shape is kept from files and runs; from
+    of a file that names no classes. Without them a head of the right shape is kept from files and runs; from
     published weights, which know other classes, only if `keep_head` asks for it.
     Raises UserError for a file that is damaged, hostile, or of another architecture.
     """
@@ -102,8 +103,17 @@ def load(
     if new:
         label = f"{label} (its head kept for {len(known) - len(new)} of {len(known)} classes)"
     elif not head and source.kind in ("file", "run"):
-        label = f"{label} (its head replaced)"
+        label = f"{label} ({_replaced(network, in_file, source, classes)})"
     return LoadReport(label, file_sha256(source.location), bool(head) and not new, new or None)
+
+
+def _replaced(
+    network: Network, tensors: dict[str, Tensor], source: WeightsSource, classes: Sequence[str] | None
+) -> str:
+    """That the head was replaced, and why where it would have fitted."""
+    by_name = classes is not None and bool(_head_by_shape(network, tensors))
+    why = "" if not by_name else ": it knows none of these classes" if source.classes else ": no classes are named"
+    return f"its head replaced{why}"
 
 
 def _head_by_shape(network: Network, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -132,8 +142,9 @@ def _head_by_name(
 
 
 def _known(source: WeightsSource, classes: Sequence[str]) -> list[int | None]:
-    """Of each class the row that a run's head has for it; None where it has none."""
-    positions = {name: row for row, name in enumerate(source.classes or ())} if source.kind == "run" else {}
+    """Of each class the row that the head of a run has for it; None where it has none."""
+    own = source.classes if source.kind in ("file", "run") else None
+    positions = {name: row for row, name in enumerate(own or ())}
     return [positions.get(name) for name in classes]
 
 
@@ -180,18 +191,34 @@ def _run_directory(path: Path) -> WeightsSource:
     try:
         description = json.loads((path / "model.json").read_text(encoding="utf-8"))
         preprocessing = Preprocessing.from_dict(description["preprocessing"])
-        classes: Sequence[Any] = description["classes"]
-        plain = _is_plain(description.get("head", {}))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        classes = _classes_of(description)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"model.weights={path}: a folder, but no finished run directory ({first_line(error)})."
         ) from error
     location = path / "model.safetensors"
     if not location.is_file():
         raise UserError(f"model.weights={path}: no model.safetensors in this run directory.")
-    # What another kind of head has learnt, or one that reads other features, is none of this network's.
-    known = tuple(str(name) for name in classes) if plain else ()
-    return WeightsSource("run", f"weights of run {path}", preprocessing, location, classes=known)
+    return WeightsSource("run", f"weights of run {path}", preprocessing, location, classes=classes)
+
+
+def _classes_beside(file: Path) -> tuple[str, ...] | None:
+    """The classes of the model of a run, where its file is named rather than the run."""
+    if file.name != "model.safetensors":
+        return None
+    try:
+        return _classes_of(json.loads((file.parent / "model.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _classes_of(description: dict[str, Any]) -> tuple[str, ...]:
+    """The classes of a run's head; none where it is not one linear layer on the network's own features.
+
+    What another kind of head has learnt, or one that reads other features, is none of this network's.
+    """
+    classes: Sequence[Any] = description["classes"]
+    return tuple(str(name) for name in classes) if _is_plain(description.get("head", {})) else ()
 
 
 def _is_plain(head: dict[str, Any]) -> bool:

@@ -71,7 +71,7 @@ def test_rows_of_a_head_are_kept_by_the_names_of_classes(command: Command) -> No
     assert torch.allclose(ours["fc.weight"][[1, 2]], tensors["fc.weight"][[1, 2]], atol=1e-6)
     assert ours["fc.weight"][0].abs().max() < 1e-6
     with_classes(RUNS / "first", "ant", "bee", "cow")
-    assert "(its head replaced)" in command(*start, "name=none").out
+    assert "(its head replaced: it knows none of these classes)" in command(*start, "name=none").out
 
 
 @pytest.fixture

@@ -183,7 +183,8 @@ def _from_weights(
     if source.kind == "file":
         if not report.head_kept:
             raise UserError(f"{KEY}.weights={path}: its head is not for the {len(names)} classes. {FINETUNE_FIRST}")
-        reporter.warn(f"{path} does not name its classes; they are taken to be the data set's, in its order")
+        if not source.classes:
+            reporter.warn(f"{path} does not name its classes; they are taken to be the data set's, in its order")
     random = {"seed": e.seed, "classes": len(names)}
     identity = _identity(options.model, options.source, report.sha256 or random, preprocessing.crop_pixels, None)
     return Teacher(options.model, source.label, identity, preprocessing, names, columns, network.eval(), False)
