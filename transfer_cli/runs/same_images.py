@@ -63,9 +63,13 @@ def check_decoded(directory: Path, decoded: DecodedSet) -> None:
 
 
 def check_classes(directory: Path, images: ImageSet) -> None:
-    """Raises UserError where the classes of a run's own data set are not those that its network learnt."""
-    found = other_classes(read_description(directory) or {}, listed(images))
-    if found:
+    """Raises UserError where the classes of a run's own data set are not those that its network learnt.
+
+    In another order they are: an evaluation matches them by their names.
+    """
+    before, now = read_description(directory) or {}, listed(images)
+    found = other_classes(before, now)
+    if found and {*before["classes"]} != {*now["classes"]}:
         raise UserError(
             f"run={directory}: the classes of its data set are not those that it was trained on: {'; '.join(found)}. "
             "Put them back, or name the data set (dataset=... dataset.path=...) to have classes matched by their names."
