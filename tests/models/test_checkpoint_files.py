@@ -119,6 +119,11 @@ def test_two_networks_in_one_file_are_not_chosen_between_by_chance(tmp_path: Pat
         loaded(tmp_path / "two.pth")
 
 
+def test_which_of_several_networks_was_taken_is_said(tmp_path: Path) -> None:
+    torch.save(timm_train(tiny().module.state_dict()), tmp_path / "timm.pth")
+    assert "state_dict of it (not state_dict_ema)" in loaded(tmp_path / "timm.pth")[1].label
+
+
 def test_safetensors_are_known_by_their_content(tmp_path: Path) -> None:
     save_file(tiny().module.state_dict(), tmp_path / "model.bin")
     assert loaded(tmp_path / "model.bin")[1].head_kept

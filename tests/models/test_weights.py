@@ -16,6 +16,7 @@ from torch import Tensor
 from tests.imagenet import IMAGENET
 from transfer_cli.errors import UserError
 from transfer_cli.models import backbones, weights
+from transfer_cli.models.checkpoint_files import read_checkpoint
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 
@@ -133,7 +134,7 @@ def test_packaged_weights_know_imagenet() -> None:
     source = weights.resolve("efficientnet_lite0", "auto", "auto")
     assert source.location is not None
     network = backbones.build("efficientnet_lite0", "auto", 1000, 224).eval()
-    tensors = weights.read_tensors(source.location)
+    tensors = read_checkpoint(source.location).tensors
     network.module.load_state_dict(dict(zip(network.module.state_dict(), tensors.values(), strict=True)))
     rows = np.linspace(0, 255, 224, dtype=np.uint8)
     image = torch.from_numpy(np.broadcast_to(rows[:, None], (224, 224)).copy()).float().expand(1, 3, -1, -1)

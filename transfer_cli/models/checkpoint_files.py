@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from transfer_cli.errors import UserError
 from transfer_cli.files import first_line
 
 WRAPPERS = (
-    *("state_dict", "model_state_dict", "model", "model_state", "net", "network", "teacher", "state_dict_ema"),
-    *("model_ema", "ema", "weights", "params"),
+    *("state_dict", "model_state_dict", "model", "model_state", "net", "network", "teacher", "student"),
+    *("state_dict_ema", "model_ema", "ema", "weights", "params"),
 )
 """Under which keys trainers keep the weights; the first that is there counts."""
 
@@ -37,6 +38,15 @@ _MAGIC = {
     b"\x93NUMPY": "a NumPy array, not a state_dict",
     b"GGUF": "a GGUF file of a quantised language model",
 }
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of a file, and which of its networks they are where it holds several (`state_dict_ema`, say)."""
+
+    tensors: dict[str, Tensor]
+    key: str | None = None
+    others: tuple[str, ...] = ()
 
 
 class Inert:
@@ -64,13 +74,13 @@ _DICTS = (
 """Objects beside the weights, by the names that they are pickled under: data without any meaning, and dictionaries."""
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a safetensors file or a torch checkpoint. Raises UserError saying what the file is instead."""
+def read_checkpoint(path: Path) -> Checkpoint:
+    """What is in a safetensors file or a torch checkpoint. Raises UserError saying what the file is instead."""
     problem = other_kind(path)
     if problem is not None:
         raise UserError(f"model.weights: {path}: {problem}.")
     if path.suffix == ".safetensors" or _is_safetensors(path):
-        return _read_safetensors(path)
+        return Checkpoint(_read_safetensors(path))
     return _state_dict(path, _unpickled(path))
 
 
@@ -160,12 +170,16 @@ def _reason(error: Exception) -> str:
     return first_line(error)
 
 
-def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
+def _state_dict(path: Path, content: Any) -> Checkpoint:
+    taken: str | None = None
+    left: tuple[str, ...] = ()
     while isinstance(content, dict):
-        wrapped = [content[key] for key in WRAPPERS if _holds_tensors(content.get(key))]
+        wrapped = [key for key in WRAPPERS if _holds_tensors(content.get(key))]
         alone = [value for value in content.values() if _holds_tensors(value)]
         if wrapped:
-            content = wrapped[0]
+            content = content[wrapped[0]]
+            if len(wrapped) > 1:
+                taken, left = wrapped[0], tuple(wrapped[1:])
         elif not _has_tensors(content) and len(alone) == 1:
             content = alone[0]
         else:
@@ -179,7 +193,7 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
         raise UserError(
             f"model.weights: {path}: sparse or quantised tensors cannot be loaded ({', '.join(odd[:SHOWN_NAMES])})."
         )
-    return tensors
+    return Checkpoint(tensors, taken, left)
 
 
 def _has_tensors(content: Mapping[Any, Any]) -> bool:

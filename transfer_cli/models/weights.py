@@ -15,7 +15,7 @@ from torch import Tensor
 from transfer_cli.errors import UserError
 from transfer_cli.files import file_sha256, first_line
 from transfer_cli.models import fetching
-from transfer_cli.models.checkpoint_files import read_tensors
+from transfer_cli.models.checkpoint_files import read_checkpoint
 from transfer_cli.models.fitting import COUNTER, check_fit, without_prefix
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
@@ -79,41 +79,59 @@ def load(
     if source.kind == "none":
         return LoadReport(source.label, None, False)
     assert source.location is not None
-    in_file = read_tensors(source.location)
-    own, drawn_names = network.module.state_dict(), _classifier_names(network)
-    tensors, prefix = in_file, ""
-    if source.kind == "file":
-        tensors, prefix = without_prefix(in_file, [name for name in own if name not in drawn_names], source.location)
-    tensors = _adapted(tensors, network, source, image_size)
+    checkpoint = read_checkpoint(source.location)
+    tensors, prefix = _in_our_names(checkpoint.tensors, network, source, image_size)
     if classes is not None:
         head = _head_by_name(network, tensors, source, classes)
     else:
         head = _head_by_shape(network, tensors) if keep_head or source.kind in ("file", "run") else {}
-    drawn = {name: own[name] for name in drawn_names}
+    complete = _completed(network, tensors, head)
+    check_fit(network.module, complete, source.location, checkpoint.tensors)
+    known = _known(source, classes or ())
+    new = tuple(row for row, position in enumerate(known) if position is None) if head else ()
+    fits = bool(_head_by_shape(network, tensors))
+    network.module.load_state_dict(complete)
+    label = source.label
+    if checkpoint.key is not None:
+        label = f"{label}, {checkpoint.key} of it (not {', '.join(checkpoint.others)})"
+    if prefix:
+        label = f"{label}, tensors under {prefix.rstrip('.')}"
+    if new:
+        label = f"{label} (its head kept for {len(known) - len(new)} of {len(known)} classes)"
+    elif not head and source.kind in ("file", "run"):
+        label = f"{label} (its head replaced{_why_replaced(source, fits)})"
+    return LoadReport(label, file_sha256(source.location), bool(head) and not new, new or None)
+
+
+def _in_our_names(
+    tensors: dict[str, Tensor], network: Network, source: WeightsSource, image_size: int
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors as the architecture names and shapes them, and the prefix that was taken off for it."""
+    prefix = ""
+    if source.kind == "file":
+        assert source.location is not None
+        head = _classifier_names(network)
+        wanted = [name for name in network.module.state_dict() if name not in head]
+        tensors, prefix = without_prefix(tensors, wanted, source.location)
+    return _adapted(tensors, network, source, image_size), prefix
+
+
+def _completed(network: Network, tensors: dict[str, Tensor], head: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with `head`, or with the network's own where that is empty; and what old files do not count."""
+    own = network.module.state_dict()
+    drawn = {name: own[name] for name in _classifier_names(network)}
     path = network.classifier if network.has_features else None
     # A run may have had another kind of head, of other tensors.
     body = {name: tensor for name, tensor in tensors.items() if head or path is None or not _below(name, path)}
     counters = {name: tensor for name, tensor in own.items() if name.endswith(COUNTER)}
-    tensors = {**counters, **body, **drawn, **head}
-    check_fit(network.module, tensors, source.location, in_file)
-    network.module.load_state_dict(tensors)
-    known = _known(source, classes or ())
-    new = tuple(row for row, position in enumerate(known) if position is None) if head else ()
-    label = f"{source.label}, tensors under {prefix.rstrip('.')}" if prefix else source.label
-    if new:
-        label = f"{label} (its head kept for {len(known) - len(new)} of {len(known)} classes)"
-    elif not head and source.kind in ("file", "run"):
-        label = f"{label} ({_replaced(network, in_file, source, classes)})"
-    return LoadReport(label, file_sha256(source.location), bool(head) and not new, new or None)
+    return {**counters, **body, **drawn, **head}
 
 
-def _replaced(
-    network: Network, tensors: dict[str, Tensor], source: WeightsSource, classes: Sequence[str] | None
-) -> str:
-    """That the head was replaced, and why where it would have fitted."""
-    by_name = classes is not None and bool(_head_by_shape(network, tensors))
-    why = "" if not by_name else ": it knows none of these classes" if source.classes else ": no classes are named"
-    return f"its head replaced{why}"
+def _why_replaced(source: WeightsSource, fits: bool) -> str:
+    """Why a head of the right shape was not kept."""
+    if not fits:
+        return ""
+    return ": it knows none of these classes" if source.classes else ": no classes are named"
 
 
 def _head_by_shape(network: Network, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
