@@ -6,8 +6,8 @@ dense convolutions and attention gain, depthwise convolutions lose where they tr
 measured on a CPU with AVX512-BF16, one thread, 32 to 224 pixels:
 
 - training: ResNet 1.4 to 1.9, DenseNet 1.7, RegNet 1.2, ViT and Swin 1.7 to 1.9, ConvNeXt 1.4, BiT 1.3, VGG 1.0 to 1.3;
-  EfficientNet and MobileNet 0.4 to 0.9; networks of less than a million parameters 0.5 to 1.2;
-- inference: all of these 1.0 to 1.8, networks of less than a million parameters 0.9 to 1.2.
+  EfficientNet and MobileNet 0.4 to 0.9; networks of less than two million parameters 0.5 to 1.2;
+- inference: VGG 0.8 to 1.1, all others 1.0 to 1.8; networks of less than two million parameters 0.9 to 1.2.
 
 With AMX dense convolutions gain threefold and depthwise ones lose. What refutes this (an emulated unit, say) are a few
 steps of each, in seconds of one thread's own work, which other programs on the machine hardly change.

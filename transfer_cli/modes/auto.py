@@ -13,6 +13,7 @@ from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.durations import seconds_of
 from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
+from transfer_cli.data.same_images import check_listed
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_OK, UserError
 from transfer_cli.files import write_json
@@ -23,7 +24,6 @@ from transfer_cli.runs.automatic.journal import Journal
 from transfer_cli.runs.automatic.plan import Plan
 from transfer_cli.runs.automatic.stages import FINISH_EPOCHS, FINISH_SECONDS, PROBE_SHARE, Work
 from transfer_cli.runs.calibration import calibrate
-from transfer_cli.runs.same_images import check_listed
 from transfer_cli.runs.shared_input import check_shared_input, check_weights
 
 START_SECONDS = 5.0

@@ -18,6 +18,7 @@ from transfer_cli.command.source import ConfigSource
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.parse import differences, parse, to_dict
 from transfer_cli.config.schema import Experiment
+from transfer_cli.data.same_images import check_listed
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, Stopped, UserError
 from transfer_cli.files import write_csv, write_json
 from transfer_cli.methods.comparison import Recommendation, shown
@@ -28,7 +29,6 @@ from transfer_cli.records.text import in_words
 from transfer_cli.runs.attempt import attempt
 from transfer_cli.runs.comparison import COLUMNS, Ledger, Row, Run, by_validation, measure_speeds, row_of
 from transfer_cli.runs.options import check_options
-from transfer_cli.runs.same_images import check_listed
 from transfer_cli.runs.shared_input import check_shared_input
 from transfer_cli.runs.train import train
 

@@ -16,6 +16,7 @@ from transfer_cli.config.schema import Dataset, Experiment
 from transfer_cli.data.batches import Batch, OrderedBatches, Samples
 from transfer_cli.data.describe import changed_since
 from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.same_images import check_classes
 from transfer_cli.data.sources import load as sources
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
@@ -29,7 +30,6 @@ from transfer_cli.methods.scores import Scores
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.materials import open_pixels, worker_count
-from transfer_cli.runs.same_images import check_classes
 from transfer_cli.runs.saved_model import Trained, load_trained, warn_of_unread
 
 

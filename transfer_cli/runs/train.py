@@ -16,6 +16,7 @@ from transfer_cli.config.auto import is_open
 from transfer_cli.config.parse import config_hash, differences, to_dict, with_choices_of
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import FILE, changed_since, describe
+from transfer_cli.data.same_images import check_decoded, check_listed
 from transfer_cli.engine import checkpoints
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.checkpoints import State
@@ -34,7 +35,6 @@ from transfer_cli.runs.finish import Outcome, finish, known_before
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.recorders import recorders_of_run
-from transfer_cli.runs.same_images import check_decoded, check_listed
 from transfer_cli.runs.sample_sheet import draw_samples
 
 

@@ -67,7 +67,7 @@ def _folder(jobs: list[Experiment]) -> Path:
 
 def _check_same(folder: Path, jobs: list[Experiment], size: int) -> None:
     """Raises UserError where an earlier sweep of this name had other jobs: theirs would be taken for these."""
-    from transfer_cli.runs.same_images import check_listed
+    from transfer_cli.data.same_images import check_listed
 
     for number, job in enumerate(jobs):
         path = folder / str(number)

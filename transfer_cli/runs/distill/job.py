@@ -15,6 +15,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.data import joined
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.same_images import check_teachers
 from transfer_cli.data.sources import load as sources
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.device import count_peak_from_here
@@ -43,7 +44,6 @@ from transfer_cli.runs.machine import open_machine
 from transfer_cli.runs.materials import Materials, open_training_pixels, plan_training
 from transfer_cli.runs.options import check_options
 from transfer_cli.runs.pretrained import Pretrained, find_weights
-from transfer_cli.runs.same_images import check_teachers
 from transfer_cli.runs.views import SplitActivations
 from transfer_cli.strategies.distill import LOSS_GROUP, Distill, distill_groups
 
