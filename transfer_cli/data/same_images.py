@@ -107,7 +107,7 @@ def _images_of(e: Experiment) -> ImageSet:
 
 def _without(images: ImageSet, before: dict[str, Any]) -> ImageSet:
     """The images but for those that could not be decoded then."""
-    skipped = {one["file"] for one in before.get("skipped") or []}
+    skipped = {one.get("file") for one in before.get("skipped") or [] if isinstance(one, dict)}
     if not skipped:
         return images
     kept = np.array([name not in skipped for name in images.ids], dtype=bool)
