@@ -118,3 +118,9 @@ def summary(run: Path | str) -> dict[str, Any]:
     content = json.loads((Path(run) / "summary.json").read_text())
     assert isinstance(content, dict)
     return content
+
+
+def with_classes(run: Path, *names: str) -> None:
+    """Let the trained model of a run directory have learnt classes of these names."""
+    about = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps({**about, "classes": list(names)}))

@@ -33,8 +33,8 @@ def _one_process(experiment: Experiment) -> str | None:
         count = os.environ.get(name, "1")
         if count.isdecimal() and int(count) > 1:
             return (
-                f"{name}={count}: {launcher} has started {count} processes as one training, and transfer-run trains on "
-                f"one device: each would train all of it. Start one process, or a job of a sweep in each (unset {name})."
+                f"{name}={count}: {launcher} has started {count} processes as one training, and transfer-run trains "
+                f"on one: each would train all of it. Start one process, or a job of a sweep in each (unset {name})."
             )
     return None
 

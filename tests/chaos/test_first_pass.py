@@ -126,16 +126,16 @@ def test_bad_images_end_the_run_before_it_begins_or_are_left_out_and_recorded(co
     assert Path("photos/dark/3.png").read_bytes() == b"no picture"
 
 
-def test_going_on_with_other_images_is_said(command: Callable[..., Ended]) -> None:
+def test_going_on_with_edited_images_is_said(command: Callable[..., Ended]) -> None:
     make_photos(20, (60, 50))
     words = [*FOLDER, "name=one", "resume=auto"]
-    for added in (False, True):
+    for edited in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(looped, "_load_best", interrupt)
             ended = command(*words)
         assert ended.code == 130
-        assert ("are not those that this run began with" in ended.out) == added
-        Image.new("RGB", (60, 50)).save("photos/dark/new.png")
+        assert ("but not their content; it goes on" in ended.out) == edited
+        Image.new("RGB", (60, 50)).save("photos/dark/3.png")
 
 
 def interrupt(*arguments: object) -> None:

@@ -40,9 +40,9 @@ def test_a_set_of_the_users_own_is_known_by_its_images(
         return describe(open_store(images, requests, options, cache, Reporter(quiet=True)))
 
     write_json(tmp_path / "dataset.json", found())
-    assert changed_since(tmp_path / "dataset.json", found()) == []
+    assert changed_since(tmp_path, found()) == []
     Image.fromarray(np.full((20, 20, 3), 99, np.uint8)).save(tmp_path / "photos" / "a" / "0.png")
-    assert len(changed_since(tmp_path / "dataset.json", found())) == 1
+    assert len(changed_since(tmp_path, found())) == 1
 
 
 def test_published_sets_need_no_fingerprint(preprocessing: Preprocessing, tmp_path: Path) -> None:

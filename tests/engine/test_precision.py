@@ -1,18 +1,21 @@
-"""Precision: the clear winner is chosen, measured once, and not by what else the machine does."""
+"""Precision: chosen by rule, refuted by a wide margin alone, and not by what else the machine does."""
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.strategies.networks import finetune, tiny
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine import precision
-from transfer_cli.engine.precision import PrecisionMemory, choose_precision, time_training
+from transfer_cli.engine.precision import Looked, PrecisionMemory, by_rule, choose_precision, time_training
 from transfer_cli.engine.strategy import StepResult
+from transfer_cli.models import backbones
 from transfer_cli.strategies.finetune import Finetune
 
 CPU = torch.device("cpu")
@@ -26,15 +29,69 @@ def strategy() -> Finetune:
     return finetune(tiny())
 
 
-@pytest.mark.parametrize(("fp32", "bf16", "best"), [(3.0, 1.0, "bf16"), (1.1, 1.0, "fp32"), (1.0, 2.0, "fp32")])
-def test_bf16_must_win_clearly(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fp32: float, bf16: float, best: str
-) -> None:
+@pytest.fixture
+def both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU that has both precisions."""
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
-    memory = PrecisionMemory(tmp_path)
-    assert choose_precision("auto", CPU, memory, WORK, lambda: {"fp32": fp32, "bf16": bf16})[0] == best
+
+
+@pytest.mark.parametrize("rule", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("fp32", "bf16", "refutes"), [(2.9, 1.0, None), (1.0, 2.9, None), (3.1, 1.0, "bf16"), (1.0, 3.1, "fp32")]
+)
+@pytest.mark.usefixtures("both")
+def test_only_a_wide_margin_refutes_the_rule(
+    tmp_path: Path, rule: str, fp32: float, bf16: float, refutes: str | None
+) -> None:
+    memory, found = PrecisionMemory(tmp_path), Looked(rule, "a reason", {"fp32": fp32, "bf16": bf16})
+    best = rule if refutes is None else refutes
+    assert choose_precision("auto", CPU, memory, WORK, lambda: found)[0] == best
     assert choose_precision("auto", CPU, memory, WORK, lambda: pytest.fail("measured again"))[0] == best
     assert (memory.hits, memory.misses) == (1, 1)
+
+
+@pytest.mark.usefixtures("both")
+def test_noise_does_not_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: Finetune) -> None:
+    """Ten times with an empty cache, on a machine whose timings are off by half either way."""
+    random = np.random.default_rng(0)
+    monkeypatch.setattr(
+        precision, "_time", lambda work: {name: float(random.uniform(0.7, 1.4)) for name in ("fp32", "bf16")}
+    )
+    chosen = {
+        choose_precision("auto", CPU, PrecisionMemory(tmp_path / str(n)), WORK, lambda: time_training(strategy, 32, 0))
+        for n in range(10)
+    }
+    assert chosen == {("fp32", "precision fp32 (by rule: a small network)")}
+
+
+@pytest.mark.usefixtures("both")
+def test_what_an_earlier_version_remembers_is_looked_at_again(tmp_path: Path) -> None:
+    found = Looked("bf16", "a reason", {"fp32": 1.0, "bf16": 1.0})
+    choose_precision("auto", CPU, PrecisionMemory(tmp_path), WORK, lambda: found)
+    (file,) = tmp_path.iterdir()
+    file.write_text(json.dumps({"seconds": {"fp32": 1.0, "bf16": 9.0}}))
+    assert choose_precision("auto", CPU, PrecisionMemory(tmp_path), WORK, lambda: found)[0] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("name", "training", "inference", "with_amx"),
+    [
+        ("resnet18", "bf16", "bf16", "bf16"),
+        ("efficientnet_lite0", "fp32", "bf16", "fp32"),
+        ("vit_small_patch32_224", "bf16", "bf16", "bf16"),
+        ("test_resnet", "fp32", "fp32", "fp32"),
+    ],
+)
+def test_the_rule_goes_by_family_and_cpu(
+    monkeypatch: pytest.MonkeyPatch, name: str, training: str, inference: str, with_amx: str
+) -> None:
+    for classes in (2, 1000):
+        network = backbones.build(name, "auto", classes, 224)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert by_rule(network, training=True)[0] == training
+        assert by_rule(network, training=False)[0] == inference
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+        assert by_rule(network, training=False)[0] == with_amx
 
 
 def test_measuring_leaves_no_trace(strategy: Finetune) -> None:
@@ -56,4 +113,4 @@ def test_waiting_for_a_busy_machine_is_not_counted(monkeypatch: pytest.MonkeyPat
         return forward(batch)
 
     monkeypatch.setattr(strategy, "forward", held_up)
-    assert time_training(strategy, 32, 0)["fp32"] < 0.4
+    assert time_training(strategy, 32, 0).seconds["fp32"] < 0.4

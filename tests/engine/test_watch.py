@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, Ended, summary
+from tests.conftest import TINY, Ended, summary, with_classes
 from transfer_cli.engine.watch import Watch
 
 Command = Callable[..., Ended]
@@ -47,6 +48,7 @@ def test_a_dead_network_is_warned_of_and_ends(command: Command) -> None:
 
 def test_a_probe_is_kept_where_training_is_dead(command: Command) -> None:
     assert command(*TINY, "name=first", "trainer.epochs=4", "optimizer.lr=0.01").code == 0
+    with_classes(Path("outputs/runs/first"), "ant", "bee", "cow")
     words = [*DEAD, "model.weights=outputs/runs/first", "dataset.num_classes=4"]
     ended = command(*TINY, *words, "name=kept")
     assert ended.code == 0, ended.err

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from transfer_cli.models import backbones
+from transfer_cli.models.families import family_of
 from transfer_cli.strategies import rules
-from transfer_cli.strategies.rules import Situation, family_of
+from transfer_cli.strategies.rules import Situation
 
 FAMILIES = {
     "efficientnet_lite0": "depthwise",

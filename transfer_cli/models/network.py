@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -100,14 +100,16 @@ class Network(nn.Module):
         return len(self.stages) > 1 and self.stages[-2].name == "pool"
 
     @torch.no_grad()
-    def quiet_head(self, scale: float = 0.0) -> None:
+    def quiet_head(self, scale: float = 0.0, rows: Sequence[int] | None = None) -> None:
         """Let every class be as likely as any other: the first loss is ln K. For heads of one linear layer.
 
         A head as its model draws it can begin far from there (EfficientNets of timm: at 19 for ten digits), and its
-        gradients then undo what was pretrained. `scale` above 0 leaves that much of the draw.
+        gradients then undo what was pretrained. `scale` above 0 leaves that much of the draw; `rows` are the classes
+        that it is done for where the weights bring rows for the others.
         """
         for parameter in self.module.get_submodule(self.classifier).parameters():
-            parameter.mul_(scale)
+            drawn = slice(None) if rows is None else [*rows]
+            parameter[drawn] = parameter[drawn] * scale
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images [B, 3, H, W]."""

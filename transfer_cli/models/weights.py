@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from transfer_cli.errors import UserError
-from transfer_cli.files import file_sha256
+from transfer_cli.files import file_sha256, first_line
 from transfer_cli.models import fetching
+from transfer_cli.models.checkpoint_files import read_checkpoint
+from transfer_cli.models.fitting import COUNTER, check_fit, without_prefix
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import SeenWeights, WeightsSource, published
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "model_state")
 # Auxiliary classifiers that some weights carry and no model here has.
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,8 @@ class LoadReport:
     label: str
     sha256: str | None
     head_kept: bool
+    new_rows: tuple[int, ...] | None = None
+    """Where only some rows of the head were kept: those of classes that the weights do not know."""
 
 
 def resolve(name: str, source: str, weights: str, seen: SeenWeights | None = None) -> WeightsSource:
@@ -50,7 +50,8 @@ def resolve(name: str, source: str, weights: str, seen: SeenWeights | None = Non
     if weights == "none":
         return WeightsSource("none", "random weights", best().preprocessing)
     if path.is_file():
-        return WeightsSource("file", f"weights {path}", best().preprocessing, location=path)
+        known = _classes_beside(path)
+        return WeightsSource("file", f"weights {path}", best().preprocessing, location=path, classes=known)
     return published(name, source, weights, seen)
 
 
@@ -60,69 +61,109 @@ def fetch(source: WeightsSource) -> Path:
     return fetching.fetch(source.remote)
 
 
-def load(network: Network, source: WeightsSource, image_size: int, *, keep_head: bool = False) -> LoadReport:
-    """Fill the network from its source; a head of another shape is left at its random start, which is normal.
+def load(
+    network: Network,
+    source: WeightsSource,
+    image_size: int,
+    *,
+    keep_head: bool = False,
+    classes: Sequence[str] | None = None,
+) -> LoadReport:
+    """Fill the network from its source; a head of other classes is left at its random start, which is normal.
 
-    A head of the right shape is kept from files and runs; from published weights, which know other classes, only if
-    `keep_head` asks for it.
+    `classes` are those that the network is to tell apart: of a run's head the rows of the same names are kept, and none
+    of a file that names no classes. Without them a head of the right shape is kept from files and runs; from
+    published weights, which know other classes, only if `keep_head` asks for it.
     Raises UserError for a file that is damaged, hostile, or of another architecture.
     """
     if source.kind == "none":
         return LoadReport(source.label, None, False)
     assert source.location is not None
-    tensors = _adapted(read_tensors(source.location), network, source, image_size)
+    checkpoint = read_checkpoint(source.location)
+    tensors, prefix = _in_our_names(checkpoint.tensors, network, source, image_size)
+    if classes is not None:
+        head = _head_by_name(network, tensors, source, classes)
+    else:
+        head = _head_by_shape(network, tensors) if keep_head or source.kind in ("file", "run") else {}
+    complete = _completed(network, tensors, head)
+    check_fit(network.module, complete, source.location, checkpoint.tensors)
+    known = _known(source, classes or ())
+    new = tuple(row for row, position in enumerate(known) if position is None) if head else ()
+    fits = bool(_head_by_shape(network, tensors))
+    network.module.load_state_dict(complete)
+    label = source.label
+    if checkpoint.key is not None:
+        label = f"{label}, {checkpoint.key} of it (not {', '.join(checkpoint.others)})"
+    if prefix:
+        label = f"{label}, tensors under {prefix.rstrip('.')}"
+    if new:
+        label = f"{label} (its head kept for {len(known) - len(new)} of {len(known)} classes)"
+    elif not head and source.kind in ("file", "run"):
+        label = f"{label} (its head replaced{_why_replaced(source, fits)})"
+    return LoadReport(label, file_sha256(source.location), bool(head) and not new, new or None)
+
+
+def _in_our_names(
+    tensors: dict[str, Tensor], network: Network, source: WeightsSource, image_size: int
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors as the architecture names and shapes them, and the prefix that was taken off for it."""
+    prefix = ""
+    if source.kind == "file":
+        assert source.location is not None
+        head = _classifier_names(network)
+        wanted = [name for name in network.module.state_dict() if name not in head]
+        tensors, prefix = without_prefix(tensors, wanted, source.location)
+    return _adapted(tensors, network, source, image_size), prefix
+
+
+def _completed(network: Network, tensors: dict[str, Tensor], head: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with `head`, or with the network's own where that is empty; and what old files do not count."""
     own = network.module.state_dict()
-    head = _classifier_names(network)
-    kept = (keep_head or source.kind in ("file", "run")) and all(
-        n in tensors and tensors[n].shape == own[n].shape for n in head
-    )
-    if not kept:
-        path = network.classifier if network.has_features else None
-        # A run may have had another kind of head, of other tensors.
-        body = {name: tensor for name, tensor in tensors.items() if path is None or not _below(name, path)}
-        tensors = {**body, **{name: own[name] for name in head}}
-    _check_fit(own, tensors, source)
-    network.module.load_state_dict(tensors)
-    label = source.label if kept or source.kind not in ("file", "run") else f"{source.label} (its head replaced)"
-    return LoadReport(label, file_sha256(source.location), kept)
+    drawn = {name: own[name] for name in _classifier_names(network)}
+    path = network.classifier if network.has_features else None
+    # A run may have had another kind of head, of other tensors.
+    body = {name: tensor for name, tensor in tensors.items() if head or path is None or not _below(name, path)}
+    counters = {name: tensor for name, tensor in own.items() if name.endswith(COUNTER)}
+    return {**counters, **body, **drawn, **head}
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a .safetensors file or a torch checkpoint. Raises UserError; never unpickles objects."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise UserError(
-                f"model.weights: {path}: not a readable safetensors file ({_first_line(error)})."
-            ) from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Unpickling damaged or hostile bytes can raise anything; whatever it was, the file is not weights.
-        raise UserError(
-            f"model.weights: {path}: no weights that can be loaded safely ({_first_line(error)}). "
-            "Save a plain state_dict, best as .safetensors."
-        ) from error
-    return _state_dict(path, content)
+def _why_replaced(source: WeightsSource, fits: bool) -> str:
+    """Why a head of the right shape was not kept."""
+    if not fits:
+        return ""
+    return ": it knows none of these classes" if source.classes else ": no classes are named"
 
 
-def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
-    for wrapper in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"model.weights: {path}: expected a state_dict of tensors.")
-    odd = [name for name, t in content.items() if t.layout != torch.strided or t.is_quantized]
-    if odd:
-        raise UserError(
-            f"model.weights: {path}: sparse or quantised tensors cannot be loaded "
-            f"({', '.join(map(str, odd[:SHOWN_NAMES]))})."
-        )
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+def _head_by_shape(network: Network, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a head that is taken as it is; none where they do not fit."""
+    own = network.module.state_dict()
+    names = _classifier_names(network)
+    fits = all(name in tensors and tensors[name].shape == own[name].shape for name in names)
+    return {name: tensors[name] for name in names} if fits else {}
+
+
+def _head_by_name(
+    network: Network, tensors: dict[str, Tensor], source: WeightsSource, classes: Sequence[str]
+) -> dict[str, Tensor]:
+    """The network's own head, with the rows of classes that the source knows in place of its own; none: nothing."""
+    rows = [(row, position) for row, position in enumerate(_known(source, classes)) if position is not None]
+    own = network.module.state_dict()
+    head = {name: own[name].clone() for name in _classifier_names(network)}
+    several = len(source.classes or ())
+    fits = all(name in tensors and tensors[name].shape == (several, *own[name].shape[1:]) for name in head)
+    if not rows or not fits:
+        return {}
+    ours, theirs = (list(places) for places in zip(*rows, strict=True))
+    for name, tensor in head.items():
+        tensor[ours] = tensors[name][theirs].to(tensor.dtype)
+    return head
+
+
+def _known(source: WeightsSource, classes: Sequence[str]) -> list[int | None]:
+    """Of each class the row that the head of a run has for it; None where it has none."""
+    own = source.classes if source.kind in ("file", "run") else None
+    positions = {name: row for row, name in enumerate(own or ())}
+    return [positions.get(name) for name in classes]
 
 
 def _adapted(tensors: dict[str, Tensor], network: Network, source: WeightsSource, image_size: int) -> dict[str, Tensor]:
@@ -144,22 +185,6 @@ def _adapted(tensors: dict[str, Tensor], network: Network, source: WeightsSource
         patch = int(network.module.patch_size)  # type: ignore[arg-type]
         return dict(interpolate_embeddings(image_size, patch, tensors))  # type: ignore[arg-type]
     return tensors
-
-
-def _check_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], source: WeightsSource) -> None:
-    missing = [f"{name} missing" for name in own if name not in tensors]
-    extra = [f"{name} not in the model" for name in tensors if name not in own]
-    shapes = [
-        f"{name} has shape {list(tensors[name].shape)}, not {list(own[name].shape)}"
-        for name in own
-        if name in tensors and tensors[name].shape != own[name].shape
-    ]
-    problems = [*shapes, *missing, *extra]
-    if problems:
-        more = f" and {len(problems) - SHOWN_NAMES} more" if len(problems) > SHOWN_NAMES else ""
-        raise UserError(
-            f"model.weights: {source.location} does not fit the model: {'; '.join(problems[:SHOWN_NAMES])}{more}."
-        )
 
 
 def _classifier_names(network: Network) -> list[str]:
@@ -184,19 +209,37 @@ def _run_directory(path: Path) -> WeightsSource:
     try:
         description = json.loads((path / "model.json").read_text(encoding="utf-8"))
         preprocessing = Preprocessing.from_dict(description["preprocessing"])
-        classes: Sequence[Any] = description["classes"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        classes = _classes_of(description)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"model.weights={path}: a folder, but no finished run directory ({_first_line(error)})."
+            f"model.weights={path}: a folder, but no finished run directory ({first_line(error)})."
         ) from error
     location = path / "model.safetensors"
     if not location.is_file():
         raise UserError(f"model.weights={path}: no model.safetensors in this run directory.")
-    return WeightsSource(
-        "run", f"weights of run {path}", preprocessing, location, classes=tuple(str(c) for c in classes)
-    )
+    return WeightsSource("run", f"weights of run {path}", preprocessing, location, classes=classes)
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:200].replace(os.linesep, " ")
+def _classes_beside(file: Path) -> tuple[str, ...] | None:
+    """The classes of the model of a run, where its file is named rather than the run."""
+    if file.name != "model.safetensors":
+        return None
+    try:
+        return _classes_of(json.loads((file.parent / "model.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _classes_of(description: dict[str, Any]) -> tuple[str, ...]:
+    """The classes of a run's head; none where it is not one linear layer on the network's own features.
+
+    What another kind of head has learnt, or one that reads other features, is none of this network's.
+    """
+    classes: Sequence[Any] = description["classes"]
+    return tuple(str(name) for name in classes) if _is_plain(description.get("head", {})) else ()
+
+
+def _is_plain(head: dict[str, Any]) -> bool:
+    """Whether the head of a run is one linear layer on the network's own features."""
+    own_features = head.get("pooling", "auto") == "auto" and not head.get("stages")
+    return head.get("kind", "linear") in ("linear", "probe") and own_features

@@ -13,6 +13,7 @@ from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.durations import seconds_of
 from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
+from transfer_cli.data.same_images import check_listed
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_OK, UserError
 from transfer_cli.files import write_json
@@ -68,6 +69,7 @@ def _check_same(e: Experiment, path: Path) -> None:
     changed = [key for key in asked if begun is not None and begun.get(key) != asked[key]]
     if changed:
         raise UserError(f"{path} was begun with another {', '.join(changed)}. Use the same, or choose another name.")
+    check_listed(*((done, e) for done in (*sorted(path.glob("probes/*")), path / "best")))
 
 
 def _check_input(e: Experiment, models: Sequence[str], reporter: Reporter) -> None:

@@ -18,6 +18,7 @@ from transfer_cli.command.source import ConfigSource
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.parse import differences, parse, to_dict
 from transfer_cli.config.schema import Experiment
+from transfer_cli.data.same_images import check_listed
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, Stopped, UserError
 from transfer_cli.files import write_csv, write_json
 from transfer_cli.methods.comparison import Recommendation, shown
@@ -125,6 +126,7 @@ def _check_same(planned: Sequence[Planned], folder: Path) -> None:
                 f"resume=auto: {path} was made with other settings: {'; '.join(found[:3])}. Use the same settings to "
                 "go on with it, or another name."
             )
+    check_listed(*((folder / one.directory, one.experiment) for one in planned))
 
 
 def _train_all(e: Experiment, planned: Sequence[Planned], folder: Path, reporter: Reporter) -> list[Run]:

@@ -16,6 +16,7 @@ from transfer_cli.config.schema import Dataset, Experiment
 from transfer_cli.data.batches import Batch, OrderedBatches, Samples
 from transfer_cli.data.describe import changed_since
 from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.same_images import check_classes
 from transfer_cli.data.sources import load as sources
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
@@ -43,6 +44,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     images = sources.load(dataset, seed)
     if not images.classes:
         raise UserError(f"run={directory}: its images have no labels to compare with; name a data set that has.")
+    if not overrides.names("dataset") and dataset == saved.dataset:
+        check_classes(directory, images)
     if len(images.splits[split]) == 0:
         raise UserError(f"split={split}: {images.name} has no such images.")
     reporter, stop = Reporter(quiet=experiment.quiet), Stop()
@@ -88,7 +91,7 @@ def _warn_of_other_images(
     images, indices = decoded.images, decoded.images.splits[e.split]
     if e.dataset == replace(saved.dataset, store=e.dataset.store) and e.seed == saved.seed:
         now = {e.split: decoded.store.fingerprint(indices)} if images.may_change else None
-        if changed_since(directory / "dataset.json", {"fingerprints": now}):
+        if changed_since(directory, {"fingerprints": now}):
             reporter.warn(
                 f"split {e.split} holds other images than when the model was trained; where splits were cut from a "
                 "folder that has changed since, some of them may have been trained on"

@@ -12,7 +12,7 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.loop import NO_SINGLE
-from transfer_cli.engine.precision import choose_precision, time_training, training_work
+from transfer_cli.engine.precision import Looked, choose_precision, time_training, training_work
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.errors import UserError
 from transfer_cli.models.network import Network
@@ -33,11 +33,11 @@ def choose_training_compute(
     groups: list[ParameterGroup],
     state: State | None,
     reporter: Reporter,
-    measure: Callable[[], dict[str, float]] | None = None,
+    look: Callable[[], Looked] | None = None,
 ) -> Compute:
-    """Device and precision, measured on what the last epoch trains; says model, rates and device in a line each.
+    """Device and precision, by what the last epoch trains; says model, rates and device in a line each.
 
-    `measure` is for a strategy that does not train on batches of images alone.
+    `look` is for a strategy that does not train on batches of images alone.
     """
     e, network = m.experiment, strategy.network
     size, last = m.preprocessing.crop_pixels, m.plan.last_epoch
@@ -47,8 +47,8 @@ def choose_training_compute(
     reporter.say(f"rates     {in_a_line(rows(network, groups, e.optimizer))}")
     wanted = e.trainer.precision if state is None else saved_precision(state)
     work = training_work(strategy, size)
-    measure = measure or partial(time_training, strategy, size, last)
-    chosen, reason = choose_precision(wanted, m.device, m.machine.precisions, work, measure)
+    look = look or partial(time_training, strategy, size, last)
+    chosen, reason = choose_precision(wanted, m.device, m.machine.precisions, work, look)
     say_device(m.device, reason, reporter)
     return Compute(m.device, chosen)
 

@@ -27,17 +27,24 @@ class Pretrained:
     preprocessing: Preprocessing
 
     def build(
-        self, classes: int, seed: int, *, keep_head: bool = False, drop_path: float | None = None
+        self,
+        classes: int,
+        seed: int,
+        *,
+        names: Sequence[str] | None = None,
+        keep_head: bool = False,
+        drop_path: float | None = None,
     ) -> tuple[Network, LoadReport]:
         """The network with a head for `classes` K; `keep_head`: the one that published weights bring.
 
-        `drop_path` is its stochastic depth; None is the model's own.
+        `names` are those of the classes, by which rows of a head are kept. `drop_path` is its stochastic depth; None is
+        the model's own.
         """
         # The head starts the same whatever was drawn before it, so that a run can be repeated in any process.
         torch.manual_seed(seed)
         size = self.preprocessing.crop_pixels
         network = backbones.build(self.model.name, self.model.source, classes, image_size=size, drop_path=drop_path)
-        report = weights.load(network, self.source, size, keep_head=keep_head)
+        report = weights.load(network, self.source, size, keep_head=keep_head, classes=names)
         torch.manual_seed(seed)
         return network, report
 

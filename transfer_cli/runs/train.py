@@ -15,7 +15,8 @@ from transfer_cli import rundir
 from transfer_cli.config.auto import is_open
 from transfer_cli.config.parse import config_hash, differences, to_dict, with_choices_of
 from transfer_cli.config.schema import Experiment
-from transfer_cli.data.describe import changed_since, describe
+from transfer_cli.data.describe import FILE, changed_since, describe
+from transfer_cli.data.same_images import check_decoded, check_listed
 from transfer_cli.engine import checkpoints
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.checkpoints import State
@@ -103,6 +104,8 @@ def train(
     resuming = e.resume != "never" and (path / rundir.CONFIG).is_file()
     if resuming:
         e = _as_begun(e, path)
+        # Before a teacher trains for hours.
+        check_listed((path, e))
         done = completed_summary(path)
         if done is not None:
             reporter.say("this run is complete; nothing to do")
@@ -118,6 +121,8 @@ def train(
         )
     state = _newest_state(e, path, reporter) if resuming and not searching else None
     job = prepare(e, reporter, stop, state)
+    if resuming:
+        check_decoded(path, job.materials.pixels)
     tries = compare(e, job) if state is None and isinstance(job, LoopJob) else Comparison([], ())
     may_exist = may_exist or e.resume != "never"
     with rundir.claim(path, named=e.name is not None, may_exist=may_exist) as directory, stop:
@@ -145,6 +150,7 @@ def _best_of(
     with _recording_failure(recorders_of_run(directory, reporter, None), directory, job):
         begin(directory)
         _write_config(directory, asked)
+        _write_images(directory, job.materials, reporter)
         found = search(tries.candidates, tries.rungs, prepare, directory, reporter, stop)
         return prepare(found.experiment, reporter, stop, found.state), found.state
 
@@ -180,14 +186,18 @@ def _write_description(directory: Path, m: Materials, reporter: Reporter) -> Non
     e = m.experiment
     _write_config(directory, e)
     write_json(directory / "environment.json", environment(e.seed, devices.device_name(m.device)))
+    _write_images(directory, m, reporter)
+
+
+def _write_images(directory: Path, m: Materials, reporter: Reporter) -> None:
     dataset = describe(m.pixels)
-    changed = changed_since(directory / "dataset.json", dataset)
+    changed = changed_since(directory, dataset)
     if changed:
         reporter.warn(
-            f"the images of {' and '.join(changed)} are not those that this run began with; "
-            "it goes on, but will not end as it would have"
+            f"the images of {' and '.join(changed)} have the names of those that this run began with, but not their "
+            "content; it goes on, but will not end as it would have"
         )
-    write_json(directory / "dataset.json", dataset)
+    write_json(directory / FILE, dataset)
 
 
 def _write_config(directory: Path, e: Experiment) -> None:

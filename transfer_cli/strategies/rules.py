@@ -26,15 +26,11 @@ import math
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.schema import Experiment
-from transfer_cli.models.network import Network
+from transfer_cli.models.families import Family
 
 Statistics = Literal["train", "frozen"]
-Family = Literal["depthwise", "dense", "attention", "convnext", "other"]
 Value = TypeVar("Value", covariant=True)
 
 PRETRAINED: dict[Family, float] = {
@@ -104,20 +100,6 @@ class Situation:
     def normalises_batches(self) -> bool:
         """Whether BatchNorm makes the network what it is."""
         return self.family in ("depthwise", "dense")
-
-
-def family_of(network: Network) -> Family:
-    """By what normalises it, and by how it mixes places."""
-    layers = list(network.modules())
-    norms = sum(isinstance(layer, _BatchNorm) for layer in layers)
-    others = sum("LayerNorm" in type(layer).__name__ for layer in layers)
-    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
-    depthwise = sum(layer.groups == layer.in_channels > 1 for layer in convolutions)
-    if norms > others:
-        return "depthwise" if depthwise > len(convolutions) / 8 else "dense"
-    if others == 0:
-        return "other"
-    return "convnext" if depthwise > len(convolutions) / 8 else "attention"
 
 
 def solver(e: Experiment, images: int, validation: int) -> Choice[Literal["lbfgs", "optimizer"]]:

@@ -67,17 +67,19 @@ def _folder(jobs: list[Experiment]) -> Path:
 
 def _check_same(folder: Path, jobs: list[Experiment], size: int) -> None:
     """Raises UserError where an earlier sweep of this name had other jobs: theirs would be taken for these."""
-    from transfer_cli.rundir import saved_experiment
+    from transfer_cli.data.same_images import check_listed
 
     for number, job in enumerate(jobs):
         path = folder / str(number)
         if (path / rundir.CONFIG).is_file():
-            found = differences(job, saved_experiment(path))
+            found = differences(job, rundir.saved_experiment(path))
             if found:
                 raise UserError(
                     f"resume=auto: job {number} of {folder} was another one: {'; '.join(found[:3])}. Other values "
                     "make another sweep: choose another name."
                 )
+    # Jobs of other images cannot be ranked together.
+    check_listed(*((folder / str(number), job) for number, job in enumerate(jobs)))
     later = [path.name for path in folder.glob("[0-9]*") if path.name.isdigit() and int(path.name) >= size]
     if later:
         raise UserError(f"resume=auto: {folder} has more jobs than the {size} of this command. Choose another name.")

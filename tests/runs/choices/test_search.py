@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import TINY, Ended, summary
+from tests.conftest import TINY, Ended, summary, with_classes
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
@@ -19,6 +19,7 @@ RUNS = Path("outputs/runs")
 def few(command: Command) -> list[str]:
     """Words that start from a network with BatchNorm that was trained on other classes."""
     assert command(*TINY, "name=first", "optimizer.lr=0.01").code == 0
+    with_classes(RUNS / "first", "ant", "bee", "cow")
     return [*TINY, f"model.weights={RUNS}/first", "dataset.num_classes=4", "dataset.samples=80", "trainer.epochs=4"]
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from tests.conftest import TINY, Ended, experiment, summary
+from tests.conftest import TINY, Ended, experiment, summary, with_classes
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records import metrics
 from transfer_cli.records.terminal import Reporter
@@ -53,10 +54,33 @@ def test_a_head_that_the_weights_bring_is_kept(command: Command) -> None:
     assert summary(RUNS / "second")["val"]["accuracy"] == before
 
 
+def test_rows_of_a_head_are_kept_by_the_names_of_classes(command: Command) -> None:
+    """A run whose classes stand in another order, or that has some of them, brings what it knows of each."""
+    assert command(*TINY, "name=first", "trainer.epochs=4", "optimizer.lr=0.01").code == 0
+    before = summary(RUNS / "first")["val"]["accuracy"]
+    assert before > 0.5
+    tensors, order = load_file(RUNS / "first" / "model.safetensors"), [2, 0, 1]
+    moved = {name: tensor[order] if name.startswith("fc.") else tensor for name, tensor in tensors.items()}
+    save_file(moved, RUNS / "first" / "model.safetensors")
+    start = [*TINY, *STILL, f"model.weights={RUNS}/first", "trainer.epochs=1", "tune=off"]
+    with_classes(RUNS / "first", "class_2", "class_0", "class_1")
+    assert command(*start, "name=moved").code == 0
+    assert summary(RUNS / "moved")["val"]["accuracy"] == before
+    with_classes(RUNS / "first", "class_2", "elk", "class_1")
+    ended = command(*start, "strategy.head_init=zero", "strategy.keep_probe=false", "name=some")
+    assert "its head kept for 2 of 3 classes" in ended.out
+    ours = load_file(RUNS / "some" / "model.safetensors")
+    assert torch.allclose(ours["fc.weight"][[1, 2]], tensors["fc.weight"][[1, 2]], atol=1e-6)
+    assert ours["fc.weight"][0].abs().max() < 1e-6
+    with_classes(RUNS / "first", "ant", "bee", "cow")
+    assert "(its head replaced: it knows none of these classes)" in command(*start, "name=none").out
+
+
 @pytest.fixture
 def pretrained(command: Command) -> list[str]:
     """Words that start from a network that was trained on other classes."""
     assert command(*TINY, "name=first", "trainer.epochs=4", "optimizer.lr=0.01").code == 0
+    with_classes(RUNS / "first", "ant", "bee", "cow")
     return [f"model.weights={RUNS}/first", "dataset.num_classes=4", "dataset.samples=120", "tune=off"]
 
 

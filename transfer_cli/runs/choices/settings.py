@@ -9,6 +9,7 @@ from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.models.families import family_of
 from transfer_cli.models.network import Network
 from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.terminal import Reporter
@@ -72,7 +73,7 @@ def situation_of(e: Experiment, network: Network, loaded: LoadReport, images: Im
     """What the rules look at."""
     config = e.strategy
     return Situation(
-        family=rules.family_of(network),
+        family=family_of(network),
         pretrained=loaded.sha256 is not None,
         images=len(images.splits["train"]),
         step=e.trainer.batch_size * e.trainer.accumulate,

@@ -15,10 +15,11 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.data import joined
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.same_images import check_teachers
 from transfer_cli.data.sources import load as sources
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.device import count_peak_from_here
-from transfer_cli.engine.precision import plain_batch, time_training
+from transfer_cli.engine.precision import Looked, plain_batch, time_training
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.methods.distill.contrast import Negatives
@@ -76,11 +77,12 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     teachers = load_teachers(own_size, config, listed, machine.seen_weights, reporter)
     images = _with_classes(listed, teachers[0], reporter)
     task = task_of(e, images.classes)
-    network, loaded = pretrained.build(task.width, e.seed)
+    network, loaded = pretrained.build(task.width, e.seed, names=images.classes)
     e = with_rate(e, situation_of(e, network, loaded, images), reporter)
     if network.has_features and not loaded.head_kept:
         # Correlations and standard scores are those of outputs that differ, however little.
-        network.quiet_head(SMALL if config.terms.get("dist") or config.standardize_logits else 0.0)
+        scale = SMALL if config.terms.get("dist") or config.standardize_logits else 0.0
+        network.quiet_head(scale, loaded.new_rows)
     first = teachers[0].network, teachers[0].preprocessing.crop_pixels
     loss, layout = build_loss(config, (network, size), first, images, e.seed)
     layouts = (layout, *(replace(layout, features=()) for _ in teachers[1:]))
@@ -91,9 +93,10 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     plan = plan_training(e, images, pretrained.preprocessing, reporter)
     check_batch_of_one(e, strategy, plan, size)
     pixels = open_training_pixels(e, images, pretrained, plan, machine, reporter, stop)
+    check_teachers(config.teacher.weights, pixels)
     m = Materials(e, machine, pretrained, plan, task, pixels)
-    measure = partial(_time, network, size, layout.classes)
-    compute = choose_training_compute(m, strategy, loaded, groups, state, reporter, measure)
+    look = partial(_time, network, size, layout.classes)
+    compute = choose_training_compute(m, strategy, loaded, groups, state, reporter, look)
     outputs = tuple(_outputs(*pair, m, config, reporter, stop) for pair in zip(teachers, layouts, strict=True))
     accuracies = _examine(teachers, outputs, config, reporter, stop, asked.trains_first)
     probe = probe_accuracy(m, network, loaded, compute, reporter, stop)
@@ -136,8 +139,8 @@ def _check_loss(e: Experiment, config: DistillConfig, pretrained: Pretrained, im
         build_loss(config, (student, size), (teacher, pixels), images, e.seed)
 
 
-def _time(network: Network, image_size: int, classes: int) -> dict[str, float]:
-    """Seconds of a training step of the student by precision, with outputs that are zeros."""
+def _time(network: Network, image_size: int, classes: int) -> Looked:
+    """The rule, and seconds of a training step of the student by precision, with outputs that are zeros."""
 
     def batch_of(images: Tensor) -> Batch:
         return replace(plain_batch(images), teacher=torch.zeros(len(images), classes))

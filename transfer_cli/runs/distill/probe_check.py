@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError
+from transfer_cli.methods.distill.chance import is_clearly_lower
 from transfer_cli.models.network import Network
 from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.terminal import Reporter
@@ -47,12 +47,11 @@ def warn_of_weak(
 ) -> None:
     """Say so where a teacher is right clearly less often on validation than the student's own features allow.
 
-    Clearly: by two standard errors of the difference, both being shares of so many `images`.
+    Clearly: with 95 % confidence, both being shares of so many `images`.
     """
     if accuracy is None or probe is None:
         return
-    error = math.sqrt((accuracy * (1 - accuracy) + probe * (1 - probe)) / images)
-    if probe - accuracy > 2 * error:
+    if is_clearly_lower(accuracy, probe, images):
         advice = TRAIN_LONGER if teacher.trained_here else FINETUNE_FIRST
         reporter.warn(
             f"{KEY}: {teacher.name} is right for {100 * accuracy:.2f} % of {images} validation images, a linear head "

@@ -25,7 +25,7 @@ from transfer_cli.engine.precision import choose_precision, time_inference
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.files import file_sha256
-from transfer_cli.methods.distill.chance import is_at_chance
+from transfer_cli.methods.distill.chance import interval, verdict
 from transfer_cli.methods.distill.classes import match_classes
 from transfer_cli.methods.distill.output_rows import Layout
 from transfer_cli.models import weights
@@ -114,8 +114,8 @@ class Teacher:
         size = self.preprocessing.crop_pixels
         work = {"work": "inference", "model": self.name, "image_size": size}
         wanted = m.experiment.trainer.precision
-        measure = partial(time_inference, self.network, size)
-        return choose_precision(wanted, m.device, m.machine.precisions, work, measure)[0]
+        look = partial(time_inference, self.network, self.network, size)
+        return choose_precision(wanted, m.device, m.machine.precisions, work, look)[0]
 
 
 def _formats(m: Materials) -> list[Any]:
@@ -183,7 +183,8 @@ def _from_weights(
     if source.kind == "file":
         if not report.head_kept:
             raise UserError(f"{KEY}.weights={path}: its head is not for the {len(names)} classes. {FINETUNE_FIRST}")
-        reporter.warn(f"{path} does not name its classes; they are taken to be the data set's, in its order")
+        if not source.classes:
+            reporter.warn(f"{path} does not name its classes; they are taken to be the data set's, in its order")
     random = {"seed": e.seed, "classes": len(names)}
     identity = _identity(options.model, options.source, report.sha256 or random, preprocessing.crop_pixels, None)
     return Teacher(options.model, source.label, identity, preprocessing, names, columns, network.eval(), False)
@@ -212,6 +213,7 @@ def check_knowledge(
 ) -> None:
     """Say how good a teacher is on validation. Raises UserError for one that guesses; warns where allowed.
 
+    Where there are too few images to tell, it says in which interval the accuracy lies, and goes on.
     `trained_now`: it was trained for this very command; RunError then.
     """
     reporter.say(
@@ -223,7 +225,15 @@ def check_knowledge(
         return
     labels = images.labels[images.splits["val"]]
     largest = np.bincount(labels).max() / len(labels)
-    if not is_at_chance(accuracy, 1 / largest, len(labels)):
+    found = verdict(accuracy, 1 / largest, len(labels))
+    if found == "unclear":
+        low, high = interval(accuracy, len(labels))
+        reporter.warn(
+            f"{KEY}: {teacher.name} is right for {round(accuracy * len(labels))} of {len(labels)} validation images: "
+            f"{100 * low:.0f} to {100 * high:.0f} % with 95 % confidence, where guessing gets {100 * largest:.0f} %; "
+            "so few cannot tell whether it is any good"
+        )
+    if found != "guesses":
         return
     what = (
         f"{teacher.name} is right for {100 * accuracy:.2f} % of {len(labels)} validation images, no better than chance "

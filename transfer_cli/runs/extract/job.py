@@ -16,7 +16,7 @@ from transfer_cli.data.sources import load as sources
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.frozen import Frozen
-from transfer_cli.engine.precision import choose_precision, time_inference
+from transfer_cli.engine.precision import Looked, choose_precision, time_inference
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.errors import UserError, did_you_mean
@@ -168,10 +168,10 @@ def _choose_compute(
     size = pretrained.preprocessing.crop_pixels
     work = {"work": "features", "model": e.model.name, "source": e.model.source, "image_size": size}
 
-    def measure() -> dict[str, float]:
-        return time_inference(forward_features(backbone.network, readout), size)
+    def look() -> Looked:
+        return time_inference(backbone.network, forward_features(backbone.network, readout), size)
 
-    chosen, reason = choose_precision(e.trainer.precision, machine.device, machine.precisions, work, measure)
+    chosen, reason = choose_precision(e.trainer.precision, machine.device, machine.precisions, work, look)
     return Compute(machine.device, chosen), reason
 
 

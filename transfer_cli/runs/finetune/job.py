@@ -51,14 +51,14 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     task = task_of(e, images.classes)
     e, pretrained = with_size(e, pretrained, images, reporter)
     e = with_length(e, images, reporter)
-    network, loaded = pretrained.build(task.width, e.seed, drop_path=config.drop_path)
+    network, loaded = pretrained.build(task.width, e.seed, names=images.classes, drop_path=config.drop_path)
     config = replace(config, keep_probe=keeps_probe(config, network, loaded, images, reporter))
     can_probe = probe_obstacle(network, loaded, images) is None
     e = with_finetuning(replace(e, strategy=config), network, loaded, images, reporter, can_probe=can_probe)
     config = e.strategy
     assert isinstance(config, Finetune)
     config = replace(config, head_init=first_head(config, network, loaded, images, reporter))
-    network, head = with_first_head(network, config, task.width)
+    network, head = with_first_head(network, config, loaded, task.width)
     network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     e = with_augmentation(e, network, machine, pretrained, images, reporter, stop)
     plan = plan_training(e, images, pretrained.preprocessing, reporter)

@@ -79,10 +79,10 @@ def fits_head(config: Finetune) -> bool:
     return config.head_init == "probe" or config.keep_probe is True or head_first_epochs(config) > 0
 
 
-def with_first_head(network: Network, config: Finetune, classes: int) -> tuple[Network, HeadSpec]:
+def with_first_head(network: Network, config: Finetune, loaded: LoadReport, classes: int) -> tuple[Network, HeadSpec]:
     """The network with the head that it begins with, and how that is built again."""
     if config.head_init == "zero":
-        network.quiet_head()
+        network.quiet_head(rows=loaded.new_rows)
     if not fits_head(config):
         return network, HeadSpec("linear", network.feature_width)
     drawn = network.module.get_submodule(network.classifier).state_dict()
