@@ -197,6 +197,32 @@ def test_images_without_classes_keep_their_splits(tmp_path: Path, make_images: M
     assert found.notes == ()
 
 
+def test_images_without_classes_keep_their_splits_in_a_folder_more(tmp_path: Path, make_images: MakeImages) -> None:
+    for folder, count in (("set/training_set/x", 2), ("set/test_set", 3), ("lost+found", 1)):
+        make_images(tmp_path / folder, count)
+    make_images(tmp_path / "set", 1)
+    found = scan(tmp_path, labelled=False)
+    assert {split: len(members) for split, members in found.splits.items()} == {"train": 2, "test": 3}
+    assert found.keys[0] == "training_set/x/0.png"
+    said = "\n".join(found.notes)
+    assert "its one folder is set" in said
+    assert "1 images beside the split folders are left out: 0.png" in said
+
+
+def test_the_same_splits_from_the_folder_and_from_the_one_around_it(tmp_path: Path, make_images: MakeImages) -> None:
+    for name in ("a", "b"):
+        make_images(tmp_path / "pets" / name, 3)
+    around, own = scan(tmp_path, labelled=True), scan(tmp_path / "pets", labelled=True)
+    assert (around.keys, around.prefix) == (own.keys, own.prefix)
+
+
+def test_a_link_back_is_not_followed_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "set" / "in").mkdir(parents=True)
+    (tmp_path / "set" / "in" / "back").symlink_to(tmp_path / "set")
+    with pytest.raises(UserError, match="only one class"):
+        scan(tmp_path / "set", labelled=True)
+
+
 def test_a_folder_of_a_test_alone_is_a_pool_without_classes(tmp_path: Path, make_images: MakeImages) -> None:
     make_images(tmp_path / "test", 2)
     assert scan(tmp_path, labelled=False).splits["train"].tolist() == [0, 1]

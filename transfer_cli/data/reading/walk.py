@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from transfer_cli.data.reading.clutter import HIDDEN_COPIES, is_clutter
 from transfer_cli.data.reading.decode import EXTENSIONS
 from transfer_cli.errors import UserError
 
@@ -24,6 +25,8 @@ class Item(NamedTuple):
 def walk(folder: Path | str, seen: set[Inode]) -> Iterator[Item]:
     """All files below `folder`, by name, a folder's own before its subfolders'; hidden ones are left out.
 
+    A folder that is no part of any set, such as @eaDir, is one item, and its files are none.
+
     Folders in `seen` are not entered, and those entered are added to it: links may go in circles.
     """
     waiting = [""]
@@ -39,7 +42,7 @@ def walk(folder: Path | str, seen: set[Inode]) -> Iterator[Item]:
                     seen.add(inode)
                     subfolders.append(key + "/")
             else:
-                yield Item(key, kind if kind != "file" or os.path.splitext(key)[1].lower() not in EXTENSIONS else "")
+                yield Item(key, "" if kind == "file" and is_image(entry.name) else kind)
         waiting += reversed(subfolders)
 
 
@@ -47,7 +50,8 @@ def entries(folder: Path | str) -> list[os.DirEntry[str]]:
     """What is in `folder`, sorted by name, without hidden entries. Raises UserError where it cannot be listed."""
     try:
         with os.scandir(folder) as found:
-            return sorted((e for e in found if not e.name.startswith(".")), key=lambda entry: entry.name)
+            visible = (e for e in found if not e.name.startswith(".") or e.name == HIDDEN_COPIES)
+            return sorted(visible, key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({error.strerror}).") from None
 
@@ -57,8 +61,33 @@ def folders(folder: Path | str) -> list[os.DirEntry[str]]:
     return [entry for entry in entries(folder) if kind_of(entry) == "folder"]
 
 
+def is_image(name: str) -> bool:
+    """Whether a file's name ends as an image's."""
+    return os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def holds_images(folder: Path | str) -> bool:
+    """Whether there are images right in `folder`, told at the first. Raises UserError where it cannot be listed."""
+    try:
+        with os.scandir(folder) as found:
+            return any(is_loose_image(entry) for entry in found)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror}).") from None
+
+
+def is_loose_image(entry: os.DirEntry[str]) -> bool:
+    """Whether what a folder holds is an image, and not hidden."""
+    return not entry.name.startswith(".") and is_image(entry.name) and kind_of(entry) == "file"
+
+
 def kind_of(entry: os.DirEntry[str]) -> str:
-    """ "folder", "file", "dead link" or "special file" (a pipe, a socket, a device)."""
+    """ "folder", "system folder" (no part of any set), "file", "dead link" or "special file" (a pipe, a device)."""
+    kind = _kind_of(entry)
+    return "system folder" if kind == "folder" and is_clutter(entry.name) else kind
+
+
+def _kind_of(entry: os.DirEntry[str]) -> str:
+    """The same without a look at names."""
     try:
         # Without a link, scandir knows already; a million files are not worth a million system calls.
         if not entry.is_symlink():

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from transfer_cli.config.schema import Dataset
-from transfer_cli.data.reading.listing import SPLIT_NAMES, ImageFiles, Indices, Listing, few, split_of
+from transfer_cli.data.reading import idx
+from transfer_cli.data.reading.layout import Layout, find
+from transfer_cli.data.reading.listing import ImageFiles, Indices, Listing, few
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
-from transfer_cli.data.reading.walk import folders, inode_of, walk
+from transfer_cli.data.reading.walk import entries, folders, inode_of, is_loose_image, kind_of, walk
 from transfer_cli.errors import UserError, did_you_mean
 
 PATH = ExpectedPath("folder of images")
@@ -48,58 +50,43 @@ def load(dataset: Dataset) -> Listing:
 
 
 def scan(root: Path, labelled: bool) -> Listing:
-    """The images under `root`: train/ (val/, test/, or what others call these) with class folders, or these alone.
+    """The images under `root`: train/ (val/, test/, or what others call these) with class folders, or these alone,
+    or a folder that wraps them.
 
     Not `labelled`: all images at any depth, in train/ (val/, test/) or not, labels -1. Raises UserError naming the
     folder: without images, an empty class, a single class, a class that train/ does not have.
     """
-    split_folders = _split_folders(root, labelled)
-    classes = _classes(root, split_folders["train"]) if labelled else []
-    found = _Found(root)
+    layout = find(root, labelled)
+    classes = _classes(root, layout.splits["train"]) if labelled else []
+    found = _Found(layout.root)
     splits: dict[str, Indices] = {}
-    notes: list[str] = []
-    for split, folder in split_folders.items():
+    notes = [*layout.notes]
+    for split, folder in layout.splits.items():
         start = len(found.keys)
         notes += _list_split(folder, classes, found) if labelled else _list_unlabelled(folder, found)
         splits[split] = np.arange(start, len(found.keys))
-    files = ImageFiles(str(root), found.keys)
+    files = ImageFiles(str(layout.root), found.keys)
     return Listing(
         classes=tuple(classes),
         keys=found.keys,
         labels=np.array(found.labels, dtype=np.int64),
         splits=splits,
         read=files.read,
-        prefix=os.path.join(root, ""),
+        prefix=os.path.join(layout.root, ""),
         files=True,
         encoded=files,
-        notes=(*notes, *_notes(root, split_folders, found, labelled)),
+        notes=(*notes, *_notes(layout, found, labelled)),
     )
-
-
-def _split_folders(root: Path, labelled: bool) -> dict[str, Path]:
-    """The folder of each split that there is; a set without split folders is all "train"."""
-    names = [entry.name for entry in folders(root)]
-    found: dict[str, Path] = {}
-    for split in SPLIT_NAMES:
-        present = [name for name in names if split_of(name) == split]
-        if len(present) > 1:
-            raise UserError(f"dataset.path={root}: has {' and '.join(present)}; keep one {split} folder.")
-        if present:
-            found[split] = root / present[0]
-    if "train" in found:
-        return found
-    if found and labelled:
-        raise UserError(f"dataset.path={root}: has {few([p.name for p in found.values()])} but no train folder.")
-    return {"train": root}
 
 
 def _classes(root: Path, train: Path) -> list[str]:
     """Sorted class names: the subfolders of `train`."""
     classes = sorted(entry.name for entry in folders(train))
     if len(classes) == 0:
+        idx_hint = " Its idx files are read by dataset=mnist or dataset=fashion_mnist." if idx.find([train]) else ""
         raise UserError(
             f"dataset.path={root}: no class folders in {train}; one subfolder a class is expected "
-            "(dataset.labels=none for images without classes)."
+            f"(dataset.labels=none for images without classes).{idx_hint}"
         )
     if len(classes) == 1:
         raise UserError(f"dataset.path={root}: only one class ({classes[0]}) in {train}; at least two are needed.")
@@ -136,24 +123,40 @@ def _list_unlabelled(folder: Path, found: _Found) -> list[str]:
     return []
 
 
-def _notes(root: Path, split_folders: dict[str, Path], found: _Found, labelled: bool) -> list[str]:
+def _notes(layout: Layout, found: _Found, labelled: bool) -> list[str]:
     """What a user may not expect of this folder."""
-    notes = []
-    if split_folders["train"] != root:
+    root, notes = layout.root, []
+    if layout.splits["train"] != root:
         if labelled:
             for split in ("val", "test"):
-                if split not in split_folders:
+                if split not in layout.splits and split not in layout.without_classes:
                     notes.append(
                         f"{root}: no {split} folder; its images are cut from train by dataset.{split}_fraction."
                     )
-        others = [entry.name for entry in folders(root) if root / entry.name not in split_folders.values()]
+        used = {
+            folder.relative_to(root).parts[0] for folder in (*layout.splits.values(), *layout.without_classes.values())
+        }
+        others = [entry.name for entry in folders(root) if entry.name not in used]
         if others:
             notes.append(f"{root}: folders beside train are ignored: {few(others)}.")
+    for folder in layout.passed:
+        notes += _beside_classes(folder, found, "class" if labelled else "split")
     for problem, count in sorted(Counter(found.ignored.values()).items()):
         names = [key for key, kind in found.ignored.items() if kind == problem]
         what = "files are no images and" if problem == "file" else f"{problem}(s)"
         notes.append(f"{root}: {count:,} {what} are ignored: {few(names)}.")
     return notes
+
+
+def _beside_classes(folder: Path, found: _Found, kind: str) -> list[str]:
+    """A note on the images right in a folder of class or split folders; what else is no part of the set is `found`."""
+    here = entries(folder)
+    below = os.path.relpath(folder, found.root)
+    for entry in here:
+        if kind_of(entry) == "system folder":
+            found.ignored[os.path.normpath(os.path.join(below, entry.name))] = "system folder"
+    loose = [entry.name for entry in here if is_loose_image(entry)]
+    return [f"{folder}: {len(loose):,} images beside the {kind} folders are left out: {few(loose)}."] if loose else []
 
 
 def image_files(folder: Path) -> list[Path]:
