@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.data import corpus_trees
-from tests.data.corpus import IMAGES, Case, Refused, Shows
+from tests.data.cases import Case, Refused, Shows
+from tests.data.corpus import IMAGES
 from tests.data.corpus_trees import TREES, Tree
 from tests.data.loading import load
 from tests.data.pictures import PICTURE

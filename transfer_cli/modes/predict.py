@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,15 +28,24 @@ SHOWN_ROWS = 10
 class Images:
     """Batches of the readable images among `files`; what cannot be read is warned of and left out."""
 
-    def __init__(self, files: list[Path], preprocessing: Preprocessing, batch_size: int, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        files: list[Path],
+        preprocessing: Preprocessing,
+        batch_size: int,
+        max_pixels: int | None,
+        reporter: Reporter,
+    ) -> None:
         self.files, self.preprocessing, self.batch_size, self.reporter = files, preprocessing, batch_size, reporter
+        self.max_pixels = max_pixels
         self.read: list[Path] = []
 
     def __iter__(self) -> Iterator[Batch]:
         pixels: list[torch.Tensor] = []
         for file in self.files:
             try:
-                pixels.append(self.preprocessing.apply(open_image(file)))
+                image = open_image(file, max_pixels=self.max_pixels, remark=partial(self._remark, file))
+                pixels.append(self.preprocessing.apply(image))
             except DecodeError as error:
                 self.reporter.warn(f"left out: {error}")
                 continue
@@ -46,6 +56,9 @@ class Images:
         if pixels:
             yield _batch(pixels)
 
+    def _remark(self, file: Path, text: str) -> None:
+        self.reporter.warn(f"{file}: {text}")
+
 
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """Predict each image, write the CSV and show its first rows."""
@@ -55,9 +68,10 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     files = image_files(source) if source.is_dir() else [source]
     if not files:
         raise UserError(f"input={source}: no image files in this folder.")
-    warn_of_unread(overrides, reporter, "dataset", "seed", "split")
+    warn_of_unread(overrides, reporter, "dataset", "seed", "split", but="dataset.max_pixels")
     trained = load_trained(directory, experiment)
-    images = Images(files, trained.preprocessing, BATCH_SIZE[trained.compute.device.type], reporter)
+    batch_size, cap = BATCH_SIZE[trained.compute.device.type], experiment.dataset.max_pixels
+    images = Images(files, trained.preprocessing, batch_size, cap, reporter)
     # Nothing readable must be found before the network sees an empty list.
     batches = iter(images)
     first = next(batches, None)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from transfer_cli import errors
 from transfer_cli.config.schema import Dataset
 from transfer_cli.data.reading import splits
-from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.image_set import ImageSet, reader
 from transfer_cli.data.reading.listing import Indices, Listing, few
 from transfer_cli.data.reading.paths import ExpectedPath
 from transfer_cli.data.sources import torchvision_sets
@@ -58,18 +58,22 @@ def load(dataset: Dataset, seed: int) -> ImageSet:
     splits.check_fraction("dataset.test_fraction", dataset.test_fraction, zero=True)
     listing = source.load(dataset)
     complete, notes = _complete(listing, dataset, seed)
+    if dataset.max_pixels is not None and not listing.files:
+        notes = (*notes, f"dataset.max_pixels={dataset.max_pixels} is ignored: {dataset.name} has no files to decode.")
     weights = None if listing.weights is None else _scaled(dataset.name, listing.weights, complete["train"])
+    ids = [os.path.join(listing.prefix, key) for key in listing.keys]
     return ImageSet(
         name=dataset.name,
         classes=listing.classes,
-        ids=[os.path.join(listing.prefix, key) for key in listing.keys],
+        ids=ids,
         labels=listing.labels,
         splits=complete,
-        read=listing.read,
+        read=reader(listing.read, listing.encoded if listing.files else None, ids, dataset.max_pixels),
         notes=(*listing.notes, *_case_notes(listing.classes), *notes),
         files=listing.files,
         may_change=not listing.published,
         weights=weights,
+        max_pixels=dataset.max_pixels,
         encoded=listing.encoded,
     )
 
