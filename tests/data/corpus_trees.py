@@ -251,6 +251,17 @@ _LAYOUTS: dict[str, Tree] = {
     "empty val": Tree(
         filled(splits_of("train"), lambda root: (root / "val").mkdir()), Holds(TWO, ("val: no images; left out",))
     ),
+    "accents taken apart in val": Tree(
+        pictures("train/größe", "train/b", "val/gro\u0308ße", "val/b"),
+        Holds({"größe": 6, "b": 6}, ("größe is spelt with accents encoded otherwise", "no test"), ("train", "val")),
+    ),
+    "accents taken apart beside others": Tree(
+        pictures("größe", "gro\u0308ße"),
+        Holds({"größe": 3, "gro\u0308ße": 3}, ("classes that differ in spelling alone are kept apart",)),
+    ),
+    "numbers written in two ways": Tree(
+        pictures("1", "01"), Holds({"1": 3, "01": 3}, ("differ in spelling alone are kept apart: '01' and '1'",))
+    ),
     "flat train": Tree(filled(pictures("train"), splits_of("val")), Refused("no class folders")),
     "splits of other names": Tree(splits_of("fold1", "fold2", "fold3"), Refused("fold1, fold2, fold3 in")),
     "splits in the classes": Tree(

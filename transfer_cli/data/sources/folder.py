@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,24 +95,36 @@ def _classes(root: Path, train: Path) -> list[str]:
 
 
 def _list_split(folder: Path, classes: list[str], found: _Found) -> list[str]:
-    """Append the images of one split to `found`; returns a note on classes that have no folder in this split."""
+    """Append the images of one split to `found`; returns notes on classes that have no folder of their name here."""
     present = {entry.name for entry in folders(folder)}
-    for name in sorted(present - set(classes)):
+    folder_of = {name: name if name in present else _same_to_see(name, present - {*classes}) for name in classes}
+    for name in sorted(present - {*folder_of.values()}):
         hint = did_you_mean(name, classes)
         raise UserError(f"{folder / name}: this class is not in the train folder.{hint}")
     # A link back to the data set, to a folder above it or to another class must not add images under this label.
     barred = {inode_of(parent) for parent in (*folder.resolve().parents, folder)}
     barred |= {inode_of(folder / name) for name in present}
     for label, name in enumerate(classes):
-        if name not in present:
+        own = folder_of[name]
+        if own is None:
             continue
         before = len(found.keys)
-        others = found.add(folder / name, label, set(barred))
+        others = found.add(folder / own, label, set(barred))
         if len(found.keys) == before:
             instead = f" (only {few(others)})" if others else ""
-            raise UserError(f"{folder / name}: no images in this class folder{instead}. Add some or remove the folder.")
-    absent = [name for name in classes if name not in present]
-    return [f"{folder}: no images of {len(absent)} of the classes ({few(absent)})."] if absent else []
+            raise UserError(f"{folder / own}: no images in this class folder{instead}. Add some or remove the folder.")
+    absent = [name for name in classes if folder_of[name] is None]
+    respelt = [name for name in classes if folder_of[name] not in (None, name)]
+    notes = [f"{folder}: no images of {len(absent)} of the classes ({few(absent)})."] if absent else []
+    if respelt:
+        notes.append(f"{folder}: {few(respelt)} is spelt with accents encoded otherwise; taken for the same class.")
+    return notes
+
+
+def _same_to_see(name: str, others: set[str]) -> str | None:
+    """The one of `others` that looks just like `name`: macOS takes accents apart in the names of files."""
+    alike = [other for other in others if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _list_unlabelled(folder: Path, found: _Found) -> list[str]:

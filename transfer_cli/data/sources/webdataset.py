@@ -25,6 +25,7 @@ from transfer_cli.data.reading.decode import EXTENSIONS, open_image
 from transfer_cli.data.reading.labelling import index_labels, split_indices, split_notes
 from transfer_cli.data.reading.listing import Listing, few, split_of
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
+from transfer_cli.data.reading.spelling import one_spelling
 from transfer_cli.data.reading.walk import inode_of, walk
 from transfer_cli.errors import UserError
 
@@ -111,6 +112,9 @@ def _listing(
 ) -> Listing:
     splits = split_indices(where, split_names, len(samples))
     names = [sample.label or "" for sample in samples] if labelled else None
+    if names is not None:
+        names, said = one_spelling(where, names)
+        notes = [*notes, *said]
     classes, labels = index_labels(where, names, splits, len(samples))
     images = ShardImages(samples)
     return Listing(
