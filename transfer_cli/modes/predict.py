@@ -12,7 +12,8 @@ from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.reading.decode import DecodeError, open_image
-from transfer_cli.data.sources.folder import image_files
+from transfer_cli.data.reading.listing import few
+from transfer_cli.data.sources.folder import pictures_below
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_OK, UserError
@@ -23,6 +24,7 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.saved_model import load_trained, warn_of_unread
 
 SHOWN_ROWS = 10
+LISTED_FILES = 50
 
 
 class Images:
@@ -65,9 +67,12 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     assert experiment.run is not None and experiment.input is not None
     reporter = Reporter(quiet=experiment.quiet)
     source, directory = Path(experiment.input), Path(experiment.run)
-    files = image_files(source) if source.is_dir() else [source]
+    files, others = pictures_below(source) if source.is_dir() else ([source], {})
     if not files:
-        raise UserError(f"input={source}: no image files in this folder.")
+        seen = "; ".join(_listed(kind, names) for kind, names in others.items())
+        raise UserError(f"input={source}: no image files in this folder" + (f" ({seen})." if seen else "."))
+    for kind, names in others.items():
+        reporter.warn(f"left out: {_listed(kind, names)}")
     warn_of_unread(overrides, reporter, "dataset", "seed", "split", but="dataset.max_pixels")
     trained = load_trained(directory, experiment)
     batch_size, cap = BATCH_SIZE[trained.compute.device.type], experiment.dataset.max_pixels
@@ -88,13 +93,18 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     target = Path(experiment.output) if experiment.output else directory / "predict" / f"{source.resolve().stem}.csv"
     _write_csv(target, rows)
     shown = [[path, label, f"{probability:.4f}"] for path, label, probability in rows[:SHOWN_ROWS]]
-    left_out = len(files) - len(rows)
+    left_out = len(files) - len(rows) + sum(map(len, others.values()))
     title = f"{len(rows):,} images predicted" + (f", {left_out} left out" if left_out else "")
     reporter.table(title, ["path", "label", "probability"], shown)
     if len(rows) > SHOWN_ROWS:
         reporter.say(f"... and {len(rows) - SHOWN_ROWS:,} more rows in the file")
     reporter.result(target)
     return EXIT_OK
+
+
+def _listed(kind: str, names: list[str]) -> str:
+    """How many things of a kind there are, and which."""
+    return f"{len(names):,} ({kind}): {few(names, LISTED_FILES)}"
 
 
 def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:

@@ -12,20 +12,14 @@ from contextlib import nullcontext
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from transfer_cli.data.reading import large
+from transfer_cli.data.reading import kinds, large
 from transfer_cli.data.reading.colours import meaning_of, raw_layout, to_rgb
 from transfer_cli.errors import UserError
 from transfer_cli.models.pixels import MAX_PIXELS
 
 VERSION = 2
 """Goes up when the same file would decode to other pixels: what caches hold is then made again."""
-EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
-    | {".avif", ".jp2"}
-)
 
-# A short list on purpose: some of Pillow's other readers start programs (EPS runs Ghostscript).
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -73,7 +67,8 @@ def open_image(
             raise DecodeError(shown, "not a regular file")  # a pipe would be waited for, for ever
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on metadata would land in the user's terminal
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as image:
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(file, formats=kinds.formats()) as image:
                 if image.width * image.height > most:
                     reason = f"{image.width} x {image.height} pixels, above the cap of {most} (dataset.max_pixels)"
                     raise DecodeError(shown, reason)
@@ -101,12 +96,6 @@ def _shown(image: ImageFile.ImageFile, remark: Callable[[str], None]) -> Image.I
     return rgb if upright is None else rgb.transpose(upright)
 
 
-def _formats() -> list[str]:
-    """The formats of `_FORMATS` that this build of Pillow can read."""
-    Image.init()
-    return [name for name in _FORMATS if name in Image.OPEN]
-
-
 def _reason(source: str | os.PathLike[str] | bytes, error: Exception) -> str:
     """A few words on why a file could not be decoded."""
     if isinstance(error, OSError) and error.strerror:
@@ -114,12 +103,43 @@ def _reason(source: str | os.PathLike[str] | bytes, error: Exception) -> str:
     if (len(source) if isinstance(source, bytes) else os.path.getsize(source)) == 0:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image, or not of a known format"
+        return kinds.name_of(_head(source)) or "not an image, or not of a known format"
     return str(error) or "the file is damaged"
+
+
+def is_picture(file: str | os.PathLike[str]) -> bool:
+    """Whether a file's content is that of an image that can be read, whatever it is called."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=kinds.formats()):
+                return True
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # Pillow's readers raise a dozen types on damaged input
+        return False
+
+
+def what_else(file: str | os.PathLike[str]) -> str:
+    """What a file is that is no picture that can be read; "" where it is of no known kind."""
+    try:
+        return kinds.name_of(_head(file))
+    except OSError:
+        return ""
+
+
+def _head(source: str | os.PathLike[str] | bytes) -> bytes:
+    """The first bytes of a file."""
+    if isinstance(source, bytes):
+        return source[:132]
+    with open(source, "rb") as file:
+        return file.read(132)
 
 
 def _orientation(image: Image.Image) -> int:
     """How the picture was turned when stored, as EXIF or else XMP says; unreadable ones are ignored, as viewers do."""
+    if image.format == "HEIF":
+        return 1  # turned already by what reads it
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
     except Exception:

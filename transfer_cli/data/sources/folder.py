@@ -12,10 +12,12 @@ import numpy as np
 
 from transfer_cli.config.schema import Dataset
 from transfer_cli.data.reading import idx
+from transfer_cli.data.reading.decode import is_picture, what_else
+from transfer_cli.data.reading.kinds import HEIC_HINT, is_heic
 from transfer_cli.data.reading.layout import Layout, find
 from transfer_cli.data.reading.listing import ImageFiles, Indices, Listing, few
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
-from transfer_cli.data.reading.walk import entries, folders, inode_of, is_loose_image, kind_of, walk
+from transfer_cli.data.reading.walk import HEIC, entries, folders, inode_of, is_loose_image, kind_of, walk
 from transfer_cli.errors import UserError, did_you_mean
 
 PATH = ExpectedPath("folder of images")
@@ -112,7 +114,10 @@ def _list_split(folder: Path, classes: list[str], found: _Found) -> list[str]:
         others = found.add(folder / own, label, set(barred))
         if len(found.keys) == before:
             instead = f" (only {few(others)})" if others else ""
-            raise UserError(f"{folder / own}: no images in this class folder{instead}. Add some or remove the folder.")
+            hint = f" {HEIC_HINT}." if any(map(is_heic, others)) else ""
+            raise UserError(
+                f"{folder / own}: no images in this class folder{instead}. Add some or remove the folder.{hint}"
+            )
     absent = [name for name in classes if folder_of[name] is None]
     respelt = [name for name in classes if folder_of[name] not in (None, name)]
     notes = [f"{folder}: no images of {len(absent)} of the classes ({few(absent)})."] if absent else []
@@ -157,7 +162,8 @@ def _notes(layout: Layout, found: _Found, labelled: bool) -> list[str]:
     for problem, count in sorted(Counter(found.ignored.values()).items()):
         names = [key for key, kind in found.ignored.items() if kind == problem]
         what = "files are no images and" if problem == "file" else f"{problem}(s)"
-        notes.append(f"{root}: {count:,} {what} are ignored: {few(names)}.")
+        hint = f" ({HEIC_HINT})" if problem == HEIC else ""
+        notes.append(f"{root}: {count:,} {what} are ignored: {few(names)}{hint}.")
     return notes
 
 
@@ -172,6 +178,18 @@ def _beside_classes(folder: Path, found: _Found, kind: str) -> list[str]:
     return [f"{folder}: {len(loose):,} images beside the {kind} folders are left out: {few(loose)}."] if loose else []
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Every image file below `folder`, by extension, in the order of a walk; hidden ones left out."""
-    return [folder / item.key for item in walk(folder, {inode_of(folder)}) if not item.problem]
+def pictures_below(folder: Path) -> tuple[list[Path], dict[str, list[str]]]:
+    """Every picture below `folder` in the order of a walk, by its content where its name does not say so; and what is
+    left out: kinds of things, with the paths of each.
+    """
+    pictures: list[Path] = []
+    others: dict[str, list[str]] = {}
+    for item in walk(folder, {inode_of(folder)}, hidden=True):
+        file = folder / item.key
+        by_content = item.problem in ("file", HEIC)
+        if not item.problem or (by_content and is_picture(file)):
+            pictures.append(file)
+        else:
+            kind = (what_else(file) or "no image") if by_content else item.problem
+            others.setdefault(kind, []).append(item.key)
+    return pictures, others

@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from transfer_cli.cache.entries import Cache, digest
+from transfer_cli.data.reading import kinds
 from transfer_cli.data.reading.decode import DecodeError, open_image
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import EncodedImages, Indices
@@ -107,9 +108,9 @@ class FirstPass:
         packed.add(Pack(self.cache.fill(KIND, key, build)))
 
     def _form(self, pixel_format: PixelFormat) -> dict[str, Any]:
-        """What determines an entry besides its images: under another cap, other images are refused."""
-        cap = self.images.max_pixels
-        return pixel_format.spec if cap is None else {**pixel_format.spec, "max_pixels": cap}
+        """What determines an entry besides its images: under another cap, or without HEIC, others are refused."""
+        more = {"max_pixels": self.images.max_pixels, "heif": kinds.heif_version()}
+        return pixel_format.spec | {key: value for key, value in more.items() if value is not None}
 
     def _decoded(self, pixel_format: PixelFormat, packed: PackedPixels, chunk: Indices) -> Iterator[Decoded]:
         """The images of a chunk in order, decoded by threads a few at a time."""
