@@ -16,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from transfer_cli import __version__
+from transfer_cli.command.encoding import restart_in_utf8
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.errors import (
     EXIT_BUG,
@@ -73,11 +74,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    words = sys.argv[1:] if argv is None else argv
     _share_the_machine()
     try:
+        if argv is None:  # this process is the command
+            restart_in_utf8()
         with _preemptible():
-            return _dispatch(argv)
+            return _dispatch(words)
     except UserError as error:
         return _complain(str(error), EXIT_USER)
     except RunError as error:
