@@ -13,9 +13,8 @@ from PIL import Image
 
 from tests.data import pictures
 from transfer_cli.data.reading import large
-from transfer_cli.data.reading.colours import DARK_COLOURS
 from transfer_cli.data.reading.decode import DecodeError, open_image
-from transfer_cli.data.reading.levels import OWN_RANGE, USED_BITS
+from transfer_cli.data.reading.levels import DARK, OWN_RANGE, USED_BITS
 from transfer_cli.data.reading.listing import ImageFiles
 
 RAMP = np.tile(np.linspace(0, 255, 32).astype(np.uint8), (24, 1))
@@ -226,12 +225,21 @@ def test_what_the_file_leaves_open_is_said() -> None:
     assert said == [USED_BITS, OWN_RANGE]
 
 
+def test_a_png_of_12_bits_in_16_is_said_to_be_dark() -> None:
+    """PNG means the full range, so that its levels stay as they are."""
+    said: list[str] = []
+    for factor in (15, 257, 0):
+        data = _bytes(Image.fromarray(RAMP.astype(np.uint16) * factor))
+        assert np.array_equal(np.array(open_image(data, remark=said.append))[..., 0], RAMP.astype(int) * factor >> 8)
+    assert said == [DARK]
+
+
 def test_colours_of_12_bits_in_16_are_said_to_be_dark() -> None:
     said: list[str] = []
     for factor in (15, 257):
         values = COLOURS.astype("<u2") * factor
         open_image(pictures.tiff(values[:16, :24].tobytes(), 16, 3, 1), remark=said.append)
-    assert said == [DARK_COLOURS]
+    assert said == [DARK]
 
 
 def test_a_large_image_below_the_cap_raises_no_warning() -> None:

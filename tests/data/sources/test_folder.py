@@ -216,6 +216,14 @@ def test_the_same_splits_from_the_folder_and_from_the_one_around_it(tmp_path: Pa
     assert (around.keys, around.prefix) == (own.keys, own.prefix)
 
 
+def test_pictures_without_a_usual_ending_are_not_called_no_images(flat: Path) -> None:
+    shutil.copy(flat / "dogs" / "0.png", flat / "dogs" / "photo")
+    (flat / "dogs" / "notes.txt").write_text("x")
+    note = scan(flat, labelled=True).notes[0]
+    assert "2 files do not end as images do and are ignored: dogs/notes.txt, dogs/photo (pictures by" in note
+    assert "under a name such as x.png: dogs/photo)" in note
+
+
 def test_a_link_back_is_not_followed_for_ever(tmp_path: Path) -> None:
     (tmp_path / "set" / "in").mkdir(parents=True)
     (tmp_path / "set" / "in" / "back").symlink_to(tmp_path / "set")

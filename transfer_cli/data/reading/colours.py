@@ -10,8 +10,6 @@ from PIL import Image, ImageFile
 
 from transfer_cli.data.reading import levels
 
-DARK_COLOURS = "16-bit colours below 4,096 are nearly black as they are; save them with their full range, or 8 bits"
-
 _KEY_SCALES = {"L;2": 85, "L;4": 17}
 
 
@@ -41,7 +39,7 @@ def meaning_of(image: Image.Image, layout: str, parts: Iterable[Image.Image]) ->
     scale = levels.scale_of(image, parts) if levels.is_deep(image) else None
     # Programs leave the fourth byte of a bitmap 0; viewers take what would be wholly transparent for opaque.
     ignores_alpha = image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
-    remark = scale.remark if scale is not None else DARK_COLOURS if _is_dark(image, layout) else ""
+    remark = scale.remark if scale is not None else levels.DARK if _is_dark(image, layout) else ""
     return Meaning(layout, image.format, scale, ignores_alpha, remark)
 
 
@@ -67,8 +65,7 @@ def _is_dark(image: Image.Image, layout: str) -> bool:
     """Whether 16-bit colours, of which Pillow keeps the high bytes, look like 12-bit ones."""
     if not layout.startswith("RGB;16"):
         return False
-    most = max(int(np.ravel(image.getchannel(band).getextrema())[1]) for band in "RGB")
-    return 0 < most <= 15
+    return levels.is_dark(256 * max(int(np.ravel(image.getchannel(band).getextrema())[1]) for band in "RGB"))
 
 
 def _match_key_to_pixels(image: Image.Image, layout: str) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 USED_BITS = "16-bit greys of which the highest bits are all 0 are shown as the 8, 10 or 12 bits that they are"
+DARK = "16-bit levels below 4,096 are nearly black as they are; save them with their full range, or as 8 bits"
 OWN_RANGE = (
     "greys beyond the usual range, and the header names no other: each image goes from its darkest to its brightest"
 )
@@ -52,7 +53,9 @@ def scale_of(image: Image.Image, parts: Iterable[Image.Image]) -> Scale:
     """The scale of a deep image, loaded, that `parts` make up."""
     header = getattr(image, "tag_v2", None)
     if header is None:
-        return Scale(0, 1) if image.mode == "F" else Scale(0, _DEEP)  # Pillow has brought other formats to 16 bits
+        # Pillow has brought other formats to 16 bits, of which PNG always means the full range.
+        dark = image.mode != "F" and is_dark(_extremes(parts, False)[1])
+        return Scale(0, 1) if image.mode == "F" else Scale(0, _DEEP, remark=DARK if dark else "")
     inverted = header.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     signed, bits = _number(header, _FORMAT) == 2, _number(header, _BITS) or 16
     unsigned = image.mode == "I" and not signed
@@ -66,6 +69,11 @@ def scale_of(image: Image.Image, parts: Iterable[Image.Image]) -> Scale:
         return Scale(*stated, inverted, unsigned)
     black, white, remark = _measured(image.mode, *_extremes(parts, unsigned))
     return Scale(black, white, inverted, unsigned, remark)
+
+
+def is_dark(most: float) -> bool:
+    """Whether 16-bit values that reach so far are likely to be 12-bit ones."""
+    return 0 < most <= _NARROW[-1]
 
 
 def levels(image: Image.Image, scale: Scale) -> NDArray[Any]:

@@ -22,6 +22,9 @@ from transfer_cli.errors import UserError, did_you_mean
 
 PATH = ExpectedPath("folder of images")
 
+_LOOKED_AT = 100
+"""Files whose content is looked at before they are said to be no images."""
+
 
 @dataclass
 class _Found:
@@ -163,6 +166,10 @@ def _notes(layout: Layout, found: _Found, labelled: bool) -> list[str]:
         names = [key for key, kind in found.ignored.items() if kind == problem]
         what = "files are no images and" if problem == "file" else f"{problem}(s)"
         hint = f" ({HEIC_HINT})" if problem == HEIC else ""
+        pictures = [key for key in names[:_LOOKED_AT] if is_picture(root / key)] if problem == "file" else []
+        if pictures:
+            what = "files do not end as images do and"
+            hint = f" (pictures by their content, to be used under a name such as x.png: {few(pictures)})"
         notes.append(f"{root}: {count:,} {what} are ignored: {few(names)}{hint}.")
     return notes
 
