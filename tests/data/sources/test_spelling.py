@@ -149,7 +149,7 @@ def test_a_file_of_just_that_name_comes_first(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("photos/A.PNG", "there is photos/a.png; upper and lower case differ"),
+        ("photos/./A.PNG", "there is photos/a.png; upper and lower case differ"),
         ("Photos\\a.png", "there is photos/a.png; upper and lower case differ"),
         ("photos/a%2Epng", "there is photos/a.png"),
         ("/data/list.csv", "there is list.csv, right beside the table"),
@@ -162,6 +162,13 @@ def test_a_path_that_finds_none_says_what_differs(folder: Path, written: str, sa
     with pytest.raises(UserError) as caught:
         load("manifest", folder / "list.csv")
     assert f"line 2: {written} ({said})" in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["..", "photos\\\\..", "\\\\", "photos/", ".", "photos\\\\ "])
+def test_a_folder_is_no_image(folder: Path, written: str) -> None:
+    (folder / "list.csv").write_text(f"path,label\n{written},x\n")
+    with pytest.raises(UserError, match="no such image file"):
+        load("manifest", folder / "list.csv")
 
 
 def test_two_files_that_look_alike_are_not_guessed_between(folder: Path) -> None:

@@ -43,7 +43,7 @@ class PathFinder:
         parts = [part for part in path.split("/") if part.strip() not in ("", ".")]
         if not parts:
             return None
-        for depth, part in enumerate(parts):
+        for part in parts:
             if part == "..":
                 start = os.path.join(start, part)
                 continue
@@ -52,10 +52,7 @@ class PathFinder:
             if len(names) != 1:
                 return None
             start = os.path.join(start, names[0])
-            last = depth == len(parts) - 1
-            if last and not os.path.isfile(os.path.join(self._folder, start)):
-                return None
-        return start
+        return start if os.path.isfile(os.path.join(self._folder, start)) else None
 
     def _names(self, below: str) -> list[str]:
         """What is in a folder; nothing where it cannot be listed."""
