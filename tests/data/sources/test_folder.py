@@ -9,7 +9,7 @@ import pytest
 
 from tests.data.loading import dataset
 from transfer_cli.data.reading.listing import Listing
-from transfer_cli.data.sources.folder import load, scan
+from transfer_cli.data.sources.folder import load, pictures_below, scan
 from transfer_cli.errors import UserError
 
 MakeImages = Callable[..., list[Path]]
@@ -214,6 +214,20 @@ def test_the_same_splits_from_the_folder_and_from_the_one_around_it(tmp_path: Pa
         make_images(tmp_path / "pets" / name, 3)
     around, own = scan(tmp_path, labelled=True), scan(tmp_path / "pets", labelled=True)
     assert (around.keys, around.prefix) == (own.keys, own.prefix)
+
+
+@pytest.mark.parametrize("mark", ["runs/one/environment.json", "sweeps/one/leaderboard.csv"])
+def test_the_folder_of_runs_is_no_class(flat: Path, make_images: MakeImages, mark: str) -> None:
+    """Runs that were started among the class folders, with dataset.path=., leave their plots there."""
+    before = scan(flat, labelled=True)
+    make_images(flat / "outputs" / "runs" / "one" / "plots", 2)
+    assert scan(flat, labelled=True).classes == ("cats", "dogs", "outputs")  # so far it may be anything
+    (flat / "outputs" / mark).parent.mkdir(parents=True, exist_ok=True)
+    (flat / "outputs" / mark).write_text("{}")
+    after = scan(flat, labelled=True)
+    assert (after.classes, after.keys) == (before.classes, before.keys)
+    assert "1 system folder(s) are ignored: outputs" in after.notes[0]
+    assert pictures_below(flat)[1]["system folder"] == ["outputs"]
 
 
 def test_pictures_without_a_usual_ending_are_not_called_no_images(flat: Path) -> None:

@@ -26,6 +26,16 @@ _CLUTTER = frozenset(
 )
 
 
+_RUNS = {
+    "runs": "environment.json",
+    "sweeps": "leaderboard.csv",
+    "auto": "auto.json",
+    "compare": "compare.json",
+    "ranks": "rank.csv",
+}
+"""What `output_dir` holds: kinds of results, and a file of each."""
+
+
 class Item(NamedTuple):
     """What a walk meets: its path below the start, and what is the matter if it is no image ("" if it is one)."""
 
@@ -103,7 +113,19 @@ def is_clutter(folder: str) -> bool:
 def kind_of(entry: os.DirEntry[str]) -> str:
     """ "folder", "system folder" (no part of any set), "file", "dead link" or "special file" (a pipe, a device)."""
     kind = _kind_of(entry)
-    return "system folder" if kind == "folder" and is_clutter(entry.name) else kind
+    return "system folder" if kind == "folder" and (is_clutter(entry.name) or _holds_runs(entry.path)) else kind
+
+
+def _holds_runs(folder: str) -> bool:
+    """Whether a folder is where runs go: started among the class folders, they would be one with their plots."""
+    for kind, mark in _RUNS.items():
+        try:
+            with os.scandir(os.path.join(folder, kind)) as runs:
+                if any(os.path.isfile(os.path.join(run.path, mark)) for run in runs):
+                    return True
+        except OSError:
+            continue
+    return False
 
 
 def _kind_of(entry: os.DirEntry[str]) -> str:
