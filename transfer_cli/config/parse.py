@@ -30,6 +30,7 @@ _NOT_IN_HASH_OF_GROUP = {"trainer": ("workers", "budget"), "dataset": ("store",)
 _BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {
     "trainer": {"metric": "accuracy", "evaluate_every": 1},
     "strategy": {"keep_probe": False},
+    "dataset": {"max_pixels": None},
 }
 _BEFORE_IT_WAS_A_KEY = {"image_fit": "crop"}
 
