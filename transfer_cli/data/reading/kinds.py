@@ -55,7 +55,7 @@ def formats() -> list[str]:
 def is_image(name: str) -> bool:
     """Whether a file's name ends as that of an image that can be read."""
     ending = os.path.splitext(name)[1].lower()
-    return ending in EXTENSIONS or (ending in HEIC_EXTENSIONS and heif_version() is not None)
+    return ending in EXTENSIONS or (is_heic(name) and heif_version() is not None)
 
 
 def is_heic(name: str) -> bool:

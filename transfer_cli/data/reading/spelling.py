@@ -32,9 +32,12 @@ def number(text: str) -> str | None:
 
 def missing_numbers(names: Sequence[str]) -> list[int]:
     """Which labels are words for nothing (nan, null) where all others are numbers."""
-    words = [index for index, name in enumerate(names) if tidy(name).lower() in _NOTHING]
-    numbers = sum(number(name) is not None for name in names)
-    return words if numbers and numbers + len(words) == len(names) else []
+    found = set(names)
+    words = {name for name in found if tidy(name).lower() in _NOTHING}
+    others = found - words
+    if not words or not others or any(number(name) is None for name in others):
+        return []
+    return [index for index, name in enumerate(names) if name in words]
 
 
 def one_spelling(where: str, names: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -68,9 +68,9 @@ def walk(folder: Path | str, seen: set[Inode], *, hidden: bool = False) -> Itera
 
 def _problem(name: str, kind: str) -> str:
     """What is the matter with something that is no folder, "" for an image."""
-    if kind != "file" or not (is_image(name) or is_heic(name)):
+    if kind != "file":
         return kind
-    return "" if is_image(name) else HEIC
+    return "" if is_image(name) else HEIC if is_heic(name) else kind
 
 
 def _is_hidden(entry: os.DirEntry[str]) -> bool:
@@ -87,8 +87,13 @@ def entries(folder: Path | str, *, hidden: bool = False) -> list[os.DirEntry[str
 
 
 def folders(folder: Path | str) -> list[os.DirEntry[str]]:
-    """The visible subfolders of `folder`, links to folders included."""
-    return [entry for entry in entries(folder) if kind_of(entry) == "folder"]
+    """The visible subfolders of `folder` by name, links to folders included. Raises UserError as `entries` does."""
+    try:
+        with os.scandir(folder) as found:
+            visible = [entry for entry in found if not _is_hidden(entry) and kind_of(entry) == "folder"]
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror}).") from None
+    return sorted(visible, key=lambda entry: entry.name)
 
 
 def holds_images(folder: Path | str) -> bool:
@@ -118,9 +123,15 @@ def kind_of(entry: os.DirEntry[str]) -> str:
 
 def _holds_runs(folder: str) -> bool:
     """Whether a folder is where runs go: started among the class folders, they would be one with their plots."""
+    named = folder.endswith("/outputs")
     for kind, mark in _RUNS.items():
+        if kind != "runs" and not named:
+            break  # of thousands of class folders, each is asked once
+        results = os.path.join(folder, kind)
+        if not os.path.isdir(results):
+            continue
         try:
-            with os.scandir(os.path.join(folder, kind)) as runs:
+            with os.scandir(results) as runs:
                 if any(os.path.isfile(os.path.join(run.path, mark)) for run in runs):
                     return True
         except OSError:
