@@ -93,7 +93,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
 
 def _split_and_rest(name: str) -> tuple[str | None, str]:
     """The split that one word of a folder's name stands for, and the words that say something else."""
-    words = re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    words = re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z\d])", "_", name).lower())
     telling = [word for word in words if word and word not in _FILLING]
     splits = {word: split for word in telling if (split := split_of(re.sub("(set|data)$", "", word)))}
     if len(splits) != 1:
