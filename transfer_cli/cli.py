@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from transfer_cli import __version__
+from transfer_cli.command.encoding import restart_in_utf8
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.errors import (
     EXIT_BUG,
@@ -77,12 +78,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    words = sys.argv[1:] if argv is None else argv
     _share_the_machine()
     open_standard_streams()
     try:
+        if argv is None:  # this process is the command
+            restart_in_utf8()
         with _preemptible():
-            code = _dispatch(argv)
+            code = _dispatch(words)
             write_out("")
             return code
     except UserError as error:

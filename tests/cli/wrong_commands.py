@@ -15,6 +15,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "key of another option": (["optimizer=sgd", "optimizer.betas=[0.9,0.99]"], ["optimizer.betas"]),
     "mistyped value": (["trainer.precision=fp23"], ["trainer.precision=fp23", "fp32"]),
     "number out of range": (["dataset.val_fraction=1.5"], ["dataset.val_fraction=1.5", "at most 0.9"]),
+    "no pixels": (["dataset.max_pixels=0"], ["dataset.max_pixels=0", "1 or more"]),
     "negative rate": (["optimizer.lr=-1"], ["optimizer.lr=-1", "more than 0"]),
     "wrong type": (["trainer.epochs=many"], ["trainer.epochs=many", "a whole number"]),
     "fraction for a count": (["trainer.batch_size=1.5"], ["trainer.batch_size=1.5"]),

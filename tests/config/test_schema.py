@@ -57,6 +57,15 @@ def test_a_run_from_before_the_metric_was_an_option_chose_by_accuracy(monkeypatc
         experiment("trainer.metric=acuracy")
 
 
+def test_a_run_from_before_the_cap_was_an_option_keeps_its_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = to_dict(experiment())
+    assert values["dataset"].pop("max_pixels") is None
+    assert parse(values) == experiment()
+    now, capped = config_hash(experiment()), config_hash(experiment("dataset.max_pixels=9"))
+    monkeypatch.setattr("transfer_cli.config.parse.to_dict", lambda _: values)
+    assert config_hash(experiment()) == now != capped
+
+
 def test_hash_ignores_where_and_notices_what() -> None:
     one = experiment()
     assert config_hash(one) == config_hash(experiment("name=x", "resume=auto", "trainer.workers=2", "quiet=true"))

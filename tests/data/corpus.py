@@ -8,12 +8,12 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, features
 
+from tests.data.cases import Case, Refused, Shows
+from tests.data.corpus_depths import DEEP, DEPTHS, LOSSY
 from tests.data.pictures import (
     ALPHA,
     BLACK,
@@ -29,7 +29,6 @@ from tests.data.pictures import (
     WHITE,
     WIDTH,
     YELLOW,
-    Colour,
     after_sof,
     changed,
     chunk,
@@ -48,32 +47,6 @@ from tests.data.pictures import (
     without_adobe,
 )
 
-
-@dataclass(frozen=True)
-class Shows:
-    """The colours near the corners: top left, top right, bottom left, bottom right."""
-
-    corners: Sequence[Colour] | None = CORNERS
-    size: tuple[int, int] = (WIDTH, HEIGHT)
-    tolerance: int = 0
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Words of the error."""
-
-    words: str
-
-
-@dataclass(frozen=True)
-class Case:
-    """A file's name and content, and what must come of it."""
-
-    content: Callable[[], bytes]
-    expected: Shows | Refused
-    name: str = "image.jpg"
-
-
 # cjpeg -arithmetic of 24 x 16 pixels, the left half (200, 40, 40), the right (40, 80, 200).
 ARITHMETIC = base64.b64decode(
     "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoHBwYIDAoMDAsKCwsNDhIQDQ4RDgsLEBYQERMUFRUVDA8XGBYU"
@@ -88,8 +61,6 @@ GREYS_ON_WHITE = (WHITE, *GREYS[1:])
 PALETTE = PICTURE.quantize(4)
 INDICES = np.repeat(np.repeat(np.array([[0, 1], [2, 3]]), 8, 0), 12, 1)
 PLTE = chunk(b"PLTE", bytes(level for colour in CORNERS for level in colour))
-DEEP = LEVELS.astype(np.uint16) * 257
-LOSSY = Shows(tolerance=12)
 
 PNGS: dict[str, Case] = {
     "png": Case(lambda: saved(PICTURE, "PNG"), Shows(), "a.png"),
@@ -264,9 +235,7 @@ OTHERS: dict[str, Case] = {
     "tiff 16 bit RGB": Case(lambda: tiff((PIXELS.astype("<u2") * 257).tobytes(), 16, 3, 1), Shows(), "a.tif"),
     "tiff float": Case(lambda: floats(0, 85 / 255, 170 / 255, 1), Shows(GREYS), "a.tif"),
     "tiff float to 255": Case(lambda: floats(0, 85, 170, 255), Shows(GREYS), "a.tif"),
-    "tiff float with highlights": Case(
-        lambda: floats(0, 0.5, 1, 7.5), Shows((BLACK, grey(128), WHITE, WHITE)), "a.tif"
-    ),
+    "tiff float above 1": Case(lambda: floats(0, 2.5, 5, 7.5), Shows(GREYS), "a.tif"),
     "tiff float of no numbers": Case(
         lambda: floats(np.nan, -np.inf, 0.5, np.inf), Shows((BLACK, BLACK, grey(128), WHITE)), "a.tif"
     ),
@@ -307,4 +276,4 @@ AVIFS: dict[str, Case] = {
     "avif cut": Case(lambda: saved(PICTURE, "AVIF")[:-40], Refused("cannot be decoded"), "a.avif"),
 }
 
-IMAGES: dict[str, Case] = PNGS | JPEGS | OTHERS | (AVIFS if features.check("avif") else {})
+IMAGES: dict[str, Case] = PNGS | JPEGS | OTHERS | DEPTHS | (AVIFS if features.check("avif") else {})

@@ -65,10 +65,25 @@ def rows_of(values: np.ndarray, bits: int = 8) -> list[bytes]:
     return [np.packbits(row.reshape(-1)).tobytes() for row in spread]
 
 
-def tiff(data: bytes, bits: int, samples: int, kind: int) -> bytes:
-    """An uncompressed little-endian TIFF of PICTURE's size; kind 1 is whole numbers, 3 floats."""
-    entries = {256: WIDTH, 257: HEIGHT, 259: 1, 262: 2 if samples == 3 else 1, 277: samples, 278: HEIGHT, 284: 1}
+def tiff(
+    data: bytes,
+    bits: int,
+    samples: int,
+    kind: int,
+    *,
+    inverted: bool = False,
+    most: int | None = None,
+    stated: tuple[float, float] | None = None,
+) -> bytes:
+    """An uncompressed little-endian TIFF of PICTURE's size; kind 1 is whole numbers, 2 signed ones, 3 floats.
+
+    `most` is its MaxSampleValue, `stated` its SMinSampleValue and SMaxSampleValue.
+    """
+    colours = 2 if samples == 3 else 0 if inverted else 1
+    entries = {256: WIDTH, 257: HEIGHT, 259: 1, 262: colours, 277: samples, 278: HEIGHT, 284: 1}
+    entries |= {} if most is None else {281: most}
     tags = [(tag, 3, 1, struct.pack("<HH", value, 0)) for tag, value in entries.items()]
+    tags += [(340 + at, 11, 1, struct.pack("<f", value)) for at, value in enumerate(stated or ())]
     end = 8 + 2 + 12 * (len(tags) + 4) + 4
     lists = struct.pack("<3H", *[bits] * 3) + struct.pack("<3H", *[kind] * 3)
     short = samples == 1
@@ -135,6 +150,35 @@ def without_adobe(data: bytes) -> bytes:
 
 def profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def twelve_bits(values: np.ndarray) -> bytes:
+    """Levels 0 to 4095 of an even number of columns, two in three bytes."""
+    pairs = values.astype(int).reshape(-1, 2)
+    return (
+        np.stack([pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], 1)
+        .astype(np.uint8)
+        .tobytes()
+    )
+
+
+def bmp_with_alpha(alpha: int) -> bytes:
+    """A bitmap of 32 bits whose header says that the fourth byte is alpha."""
+    pixels = np.dstack([PIXELS[..., ::-1], np.full((HEIGHT, WIDTH), alpha, np.uint8)])[::-1]
+    header = struct.pack("<IiiHHIIiiII", 108, WIDTH, HEIGHT, 1, 32, 3, pixels.size, 0, 0, 0, 0)
+    header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + bytes(52)
+    return (
+        b"BM" + struct.pack("<IHHI", 14 + len(header) + pixels.size, 0, 0, 14 + len(header)) + header + pixels.tobytes()
+    )
+
+
+def xmp(orientation: str) -> bytes:
+    """An XMP packet with an orientation as an editor writes it: `tiff:Orientation='6'`."""
+    return (
+        b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        b'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" ' + orientation.encode() + b"/></rdf:RDF></x:xmpmeta>"
+    )
 
 
 def floats(*corners: float) -> bytes:

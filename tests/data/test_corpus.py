@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from tests.data import corpus_trees
-from tests.data.corpus import IMAGES, Case, Refused, Shows
-from tests.data.corpus_trees import TREES, Tree
+from tests.data.cases import Case, Refused, Shows
+from tests.data.corpus import IMAGES
+from tests.data.corpus_layouts import TREES
+from tests.data.corpus_trees import Tree
 from tests.data.loading import load
 from tests.data.pictures import PICTURE
 from transfer_cli.cache.entries import Cache

@@ -54,6 +54,7 @@ class Dataset:
     sampler: Literal["uniform", "balanced"]
     class_weights: Literal["none", "inverse", "effective"]
     unlabelled: str | None = None
+    max_pixels: Count | None = None
     labels: Literal["classes", "none"] = "classes"
     image_column: str | None = None
     label_column: str | None = None

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.image_set import ImageSet, reader
 from transfer_cli.data.reading.listing import UNLABELLED, EncodedImages, Indices
 from transfer_cli.data.reading.paths import missing
 from transfer_cli.data.sources import folder
@@ -43,17 +43,19 @@ def join(images: ImageSet, path: str) -> ImageSet:
     )
     if len(chosen) == 0:
         raise UserError(f"{KEY}={path}: all its images are in the data set already.")
+    encoded = _Encoded(images.encoded, found.encoded, len(images.labels), chosen)
+    ids = [*images.ids, *(found.prefix + found.keys[index] for index in chosen)]
     old, new = len(images.labels), len(chosen)
     weights = images.weights
     return replace(
         images,
-        ids=[*images.ids, *(found.prefix + found.keys[index] for index in chosen)],
+        ids=ids,
         labels=np.concatenate([images.labels, np.full(new, UNLABELLED, np.int64)]),
         splits={**images.splits, "train": np.concatenate([images.splits["train"], np.arange(old, old + new)])},
-        read=_Read(images.read, found.read, old, chosen),
+        read=reader(_Read(images.read, found.read, old, chosen), encoded, ids, images.max_pixels),
         notes=(*images.notes, *found.notes),
         weights=None if weights is None else np.concatenate([weights, np.ones(new, np.float32)]),
-        encoded=_Encoded(images.encoded, found.encoded, old, chosen),
+        encoded=encoded,
     )
 
 

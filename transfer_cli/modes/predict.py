@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,7 +12,8 @@ from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.reading.decode import DecodeError, open_image
-from transfer_cli.data.sources.folder import image_files
+from transfer_cli.data.reading.listing import few
+from transfer_cli.data.sources.folder import pictures_below
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_OK, UserError
@@ -22,20 +24,30 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.saved_model import load_trained, warn_of_unread
 
 SHOWN_ROWS = 10
+LISTED_FILES = 50
 
 
 class Images:
     """Batches of the readable images among `files`; what cannot be read is warned of and left out."""
 
-    def __init__(self, files: list[Path], preprocessing: Preprocessing, batch_size: int, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        files: list[Path],
+        preprocessing: Preprocessing,
+        batch_size: int,
+        max_pixels: int | None,
+        reporter: Reporter,
+    ) -> None:
         self.files, self.preprocessing, self.batch_size, self.reporter = files, preprocessing, batch_size, reporter
+        self.max_pixels = max_pixels
         self.read: list[Path] = []
 
     def __iter__(self) -> Iterator[Batch]:
         pixels: list[torch.Tensor] = []
         for file in self.files:
             try:
-                pixels.append(self.preprocessing.apply(open_image(file)))
+                image = open_image(file, max_pixels=self.max_pixels, remark=partial(self._remark, file))
+                pixels.append(self.preprocessing.apply(image))
             except DecodeError as error:
                 self.reporter.warn(f"left out: {error}")
                 continue
@@ -46,18 +58,25 @@ class Images:
         if pixels:
             yield _batch(pixels)
 
+    def _remark(self, file: Path, text: str) -> None:
+        self.reporter.warn(f"{file}: {text}")
+
 
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """Predict each image, write the CSV and show its first rows."""
     assert experiment.run is not None and experiment.input is not None
     reporter = Reporter(quiet=experiment.quiet)
     source, directory = Path(experiment.input), Path(experiment.run)
-    files = image_files(source) if source.is_dir() else [source]
+    files, others = pictures_below(source) if source.is_dir() else ([source], {})
     if not files:
-        raise UserError(f"input={source}: no image files in this folder.")
-    warn_of_unread(overrides, reporter, "dataset", "seed", "split")
+        seen = "; ".join(_listed(kind, names) for kind, names in others.items())
+        raise UserError(f"input={source}: no image files in this folder" + (f" ({seen})." if seen else "."))
+    for kind, names in others.items():
+        reporter.warn(f"left out: {_listed(kind, names)}")
+    warn_of_unread(overrides, reporter, "dataset", "seed", "split", but="dataset.max_pixels")
     trained = load_trained(directory, experiment)
-    images = Images(files, trained.preprocessing, BATCH_SIZE[trained.compute.device.type], reporter)
+    batch_size, cap = BATCH_SIZE[trained.compute.device.type], experiment.dataset.max_pixels
+    images = Images(files, trained.preprocessing, batch_size, cap, reporter)
     # Nothing readable must be found before the network sees an empty list.
     batches = iter(images)
     first = next(batches, None)
@@ -74,13 +93,18 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     target = Path(experiment.output) if experiment.output else directory / "predict" / f"{source.resolve().stem}.csv"
     _write_csv(target, rows)
     shown = [[path, label, f"{probability:.4f}"] for path, label, probability in rows[:SHOWN_ROWS]]
-    left_out = len(files) - len(rows)
+    left_out = len(files) - len(rows) + sum(map(len, others.values()))
     title = f"{len(rows):,} images predicted" + (f", {left_out} left out" if left_out else "")
     reporter.table(title, ["path", "label", "probability"], shown)
     if len(rows) > SHOWN_ROWS:
         reporter.say(f"... and {len(rows) - SHOWN_ROWS:,} more rows in the file")
     reporter.result(target)
     return EXIT_OK
+
+
+def _listed(kind: str, names: list[str]) -> str:
+    """How many things of a kind there are, and which."""
+    return f"{len(names):,} ({kind}): {few(names, LISTED_FILES)}"
 
 
 def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:

@@ -104,9 +104,15 @@ _OF_TRAINING = (
 )
 
 
-def warn_of_unread(overrides: Overrides, reporter: Reporter, *more: str) -> None:
-    """Warn of words that say how a model is trained, and of `more` groups and keys that this mode does not read."""
+def warn_of_unread(overrides: Overrides, reporter: Reporter, *more: str, but: str = "") -> None:
+    """Warn of words that say how a model is trained, and of `more` groups and keys that this mode does not read.
+
+    It reads the key `but`.
+    """
+    read = overrides.of(but) if but else []
     for word in overrides.of(*_OF_TRAINING, *more):
+        if word in read:
+            continue
         reporter.warn(f"{word}: has no effect; the model is used as its run left it")
 
 

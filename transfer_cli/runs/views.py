@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from transfer_cli.cache.activations import Activations
 from transfer_cli.config.schema import Augment
+from transfer_cli.data.reading import decode
 from transfer_cli.data.views.augment import view_of
 from transfer_cli.engine.frozen import Frozen, SplitView
 from transfer_cli.runs.materials import Materials
@@ -46,7 +47,11 @@ class Views:
         """The samples of a split in a view."""
         m = self.materials
         indices = m.images.splits[split]
-        key = {"samples": m.pixels.store.fingerprint(indices), "preprocessing": m.preprocessing.to_dict()}
+        key = {
+            "samples": m.pixels.store.fingerprint(indices),
+            "decoder": decode.VERSION,
+            "preprocessing": m.preprocessing.to_dict(),
+        }
         if view is not None:
             key["augment"] = view_key(m.augment, m.experiment.seed, m.experiment.dataset.source_factor, indices)
         return SplitView(split, view, len(indices), key, lambda size: m.ordered(split, size, view))

@@ -1,6 +1,8 @@
 import io
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_cli.data.reading import decode
+from tests.data import pictures
+from transfer_cli.data.reading import large
 from transfer_cli.data.reading.decode import DecodeError, open_image
+from transfer_cli.data.reading.levels import DARK, OWN_RANGE, USED_BITS
 from transfer_cli.data.reading.listing import ImageFiles
 
 RAMP = np.tile(np.linspace(0, 255, 32).astype(np.uint8), (24, 1))
@@ -143,15 +147,99 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         open_image(tmp_path / "gone.jpg")
 
 
-def test_pixel_cap_is_read_from_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pixel_cap_is_read_from_the_header(tmp_path: Path) -> None:
     """A header alone: decoding is never tried."""
     file = tmp_path / "huge.ppm"
     file.write_bytes(b"P6 20000 20000 255\n")
-    with pytest.raises(DecodeError, match=r"huge\.ppm.*178956970"):
+    with pytest.raises(DecodeError, match=r"huge\.ppm.*178956970 \(dataset\.max_pixels\)"):
         open_image(file)
-    monkeypatch.setattr(decode, "MAX_PIXELS", 100)
-    with pytest.raises(DecodeError, match="above the cap of 100"):
-        open_image(jpeg())
+    with pytest.raises(DecodeError, match=r"above the cap of 100 \(dataset\.max_pixels\)"):
+        open_image(jpeg(), max_pixels=100)
+
+
+@pytest.fixture
+def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of more than 1,000 pixels are reduced, 12 rows at a time."""
+    monkeypatch.setattr(large, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(large, "_STRIP_PIXELS", 1000)
+
+
+@pytest.mark.usefixtures("small_is_large")
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "1", "CMYK", "I;16", "F"])
+def test_a_large_image_is_the_mean_of_its_pixels_in_every_mode(mode: str) -> None:
+    """81 x 77 pixels, of which 3 x 3 become one; the odd ones at the edges are a mean of fewer."""
+    random = np.random.default_rng(0)
+    levels = random.integers(0, 256, (77, 81, 4), dtype=np.uint8)
+    image = {
+        "I;16": lambda: Image.fromarray(levels[..., 0].astype(np.uint16) * 257),
+        "F": lambda: Image.fromarray((levels[..., 0] / 51).astype(np.float32)),
+        "LA": lambda: Image.fromarray(levels[..., :2].copy(), "LA"),
+    }.get(mode, lambda: Image.fromarray(levels).convert("RGB").convert(mode))()
+    file = io.BytesIO()
+    image.save(file, "TIFF" if mode in ("CMYK", "F") else "PNG")
+    found = open_image(file.getvalue())
+    large.MAX_PIXELS = 10**6  # the fixture puts it back
+    assert found.size == (27, 26)
+    assert np.array_equal(np.array(found), np.array(open_image(file.getvalue()).reduce(3)))
+
+
+@pytest.mark.usefixtures("small_is_large")
+def test_a_large_jpeg_is_decoded_smaller_and_turned(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.tile(COLOURS, (4, 5, 1))).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    found = open_image(tmp_path / "a.jpg")
+    assert found.width * found.height <= 1000
+    assert found.width < found.height
+
+
+@pytest.mark.slow
+def test_a_picture_of_600_million_pixels_takes_a_byte_each_and_little_more() -> None:
+    """As a process of its own: the peak of this one has other reasons."""
+    script = """
+import io, resource, zlib, struct
+from PIL import Image
+from transfer_cli.data.reading.decode import open_image
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+packer = zlib.compressobj(1)
+data = b"".join(packer.compress(bytes(1 + 2624)) for _ in range(29700)) + packer.flush()
+png = b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 20990, 29700, 1, 0, 0, 0, 0))
+png += chunk(b"IDAT", data) + chunk(b"IEND", b"")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+image = open_image(png, max_pixels=10**9)
+assert image.size == (10495, 14850), image.size
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) < 1700  # MiB: 595 of the picture, 595 of the result, strips
+
+
+def test_what_the_file_leaves_open_is_said() -> None:
+    said: list[str] = []
+    for values in (RAMP.astype(np.uint16) * 16, RAMP.astype(np.uint16) * 256, (RAMP / 60).astype(np.float32)):
+        file = io.BytesIO()
+        Image.fromarray(values).save(file, "TIFF")
+        open_image(file.getvalue(), remark=said.append)
+    assert said == [USED_BITS, OWN_RANGE]
+
+
+def test_a_png_of_12_bits_in_16_is_said_to_be_dark() -> None:
+    """PNG means the full range, so that its levels stay as they are."""
+    said: list[str] = []
+    for factor in (15, 257, 0):
+        data = _bytes(Image.fromarray(RAMP.astype(np.uint16) * factor))
+        assert np.array_equal(np.array(open_image(data, remark=said.append))[..., 0], RAMP.astype(int) * factor >> 8)
+    assert said == [DARK]
+
+
+def test_colours_of_12_bits_in_16_are_said_to_be_dark() -> None:
+    said: list[str] = []
+    for factor in (15, 257):
+        values = COLOURS.astype("<u2") * factor
+        open_image(pictures.tiff(values[:16, :24].tobytes(), 16, 3, 1), remark=said.append)
+    assert said == [DARK]
 
 
 def test_a_large_image_below_the_cap_raises_no_warning() -> None:

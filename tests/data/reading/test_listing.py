@@ -19,6 +19,7 @@ ALIASES = [
     ("validation", "val"),
     ("dev", "val"),
     ("test", "test"),
+    ("testing", "test"),
 ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.data.loading import dataset
 from transfer_cli.data.reading.listing import Listing
-from transfer_cli.data.sources.folder import load, scan
+from transfer_cli.data.sources.folder import load, pictures_below, scan
 from transfer_cli.errors import UserError
 
 MakeImages = Callable[..., list[Path]]
@@ -195,6 +195,54 @@ def test_images_without_classes_keep_their_splits(tmp_path: Path, make_images: M
         "val": ["val/0.png", "val/1.png", "val/2.png"],
     }
     assert found.notes == ()
+
+
+def test_images_without_classes_keep_their_splits_in_a_folder_more(tmp_path: Path, make_images: MakeImages) -> None:
+    for folder, count in (("set/training_set/x", 2), ("set/test_set", 3), ("lost+found", 1)):
+        make_images(tmp_path / folder, count)
+    make_images(tmp_path / "set", 1)
+    found = scan(tmp_path, labelled=False)
+    assert {split: len(members) for split, members in found.splits.items()} == {"train": 2, "test": 3}
+    assert found.keys[0] == "training_set/x/0.png"
+    said = "\n".join(found.notes)
+    assert "its one folder is set" in said
+    assert "1 images beside the split folders are left out: 0.png" in said
+
+
+def test_the_same_splits_from_the_folder_and_from_the_one_around_it(tmp_path: Path, make_images: MakeImages) -> None:
+    for name in ("a", "b"):
+        make_images(tmp_path / "pets" / name, 3)
+    around, own = scan(tmp_path, labelled=True), scan(tmp_path / "pets", labelled=True)
+    assert (around.keys, around.prefix) == (own.keys, own.prefix)
+
+
+@pytest.mark.parametrize("mark", ["runs/one/environment.json", "sweeps/one/leaderboard.csv"])
+def test_the_folder_of_runs_is_no_class(flat: Path, make_images: MakeImages, mark: str) -> None:
+    """Runs that were started among the class folders, with dataset.path=., leave their plots there."""
+    before = scan(flat, labelled=True)
+    make_images(flat / "outputs" / "runs" / "one" / "plots", 2)
+    assert scan(flat, labelled=True).classes == ("cats", "dogs", "outputs")  # so far it may be anything
+    (flat / "outputs" / mark).parent.mkdir(parents=True, exist_ok=True)
+    (flat / "outputs" / mark).write_text("{}")
+    after = scan(flat, labelled=True)
+    assert (after.classes, after.keys) == (before.classes, before.keys)
+    assert "1 system folder(s) are ignored: outputs" in after.notes[0]
+    assert pictures_below(flat)[1]["system folder"] == ["outputs"]
+
+
+def test_pictures_without_a_usual_ending_are_not_called_no_images(flat: Path) -> None:
+    shutil.copy(flat / "dogs" / "0.png", flat / "dogs" / "photo")
+    (flat / "dogs" / "notes.txt").write_text("x")
+    note = scan(flat, labelled=True).notes[0]
+    assert "2 files do not end as images do and are ignored: dogs/notes.txt, dogs/photo (pictures by" in note
+    assert "under a name such as x.png: dogs/photo)" in note
+
+
+def test_a_link_back_is_not_followed_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "set" / "in").mkdir(parents=True)
+    (tmp_path / "set" / "in" / "back").symlink_to(tmp_path / "set")
+    with pytest.raises(UserError, match="only one class"):
+        scan(tmp_path / "set", labelled=True)
 
 
 def test_a_folder_of_a_test_alone_is_a_pool_without_classes(tmp_path: Path, make_images: MakeImages) -> None:

@@ -1,5 +1,6 @@
 """The real sets cannot be downloaded here: their layouts are built with a few images."""
 
+import gzip
 import importlib
 import inspect
 import struct
@@ -123,6 +124,59 @@ def test_labels_and_pixels_belong_together(tmp_path: Path) -> None:
         assert images.read(index).getpixel((0, 0)) == (k, k, k)
         assert images.labels[index] == k % 10
     assert not images.files
+
+
+def moved(root: Path, to: str, packed: bool, dot: bool) -> Path:
+    """The four files of `write_mnist` elsewhere, packed or named as other sites name them."""
+    write_mnist(root / "made")
+    target = root / "set" / to
+    target.mkdir(parents=True)
+    for file in (root / "made" / "MNIST" / "raw").iterdir():
+        name = file.name.replace("-idx", ".idx") if dot else file.name
+        data = file.read_bytes()
+        (target / (name + ".gz" * packed)).write_bytes(gzip.compress(data) if packed else data)
+    return root / "set"
+
+
+@pytest.mark.parametrize("to", ["MNIST/raw", "MNIST", "raw", "."])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("dot", [False, True])
+def test_idx_files_may_be_packed_and_lie_right_in_the_folder(tmp_path: Path, to: str, packed: bool, dot: bool) -> None:
+    write_mnist(tmp_path / "usual")
+    usual, images = loaded("mnist", tmp_path / "usual"), loaded("mnist", moved(tmp_path, to, packed, dot))
+    assert (images.classes, images.ids, images.labels.tolist()) == (usual.classes, usual.ids, usual.labels.tolist())
+    assert all(images.splits[split].tolist() == usual.splits[split].tolist() for split in usual.splits)
+    assert all(images.read(index).tobytes() == usual.read(index).tobytes() for index in (0, 49, 50, 69))
+    assert loaded("fashion_mnist", moved(tmp_path / "other", ".", packed, dot)).classes[0] == "T-shirt/top"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("train-images-idx3-ubyte.gz", gzip.compress(struct.pack(">4I", 0x803, 9, 9, 9))[:-9], "cannot be read"),
+        ("train-images-idx3-ubyte.gz", b"<html>", "not an idx file of bytes with 3 axes"),
+        ("train-images-idx3-ubyte.gz", struct.pack(">4I", 0x803, 9, 28, 28) + bytes(9), "fewer bytes than the 7,056"),
+        ("train-images-idx3-ubyte.gz", struct.pack(">4I", 0x803, 2**31, 2**31, 9), "its header says"),
+        ("t10k-labels-idx1-ubyte.gz", struct.pack(">2I", 0x801, 3) + bytes(3), "3 labels for 20 images"),
+        ("t10k-labels-idx1-ubyte.gz", struct.pack(">2I", 0x801, 20) + bytes([11]) * 20, "label 11; from 0 to 9"),
+    ],
+)
+def test_a_damaged_idx_file_is_named(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    root = moved(tmp_path, ".", packed=True, dot=False)
+    (root / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{root}/{name}: .*{said}"):
+        loaded("mnist", root)
+
+
+def test_a_folder_of_idx_files_says_which_set_it_is(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="read by dataset=mnist"):
+        loaded("folder", moved(tmp_path, ".", packed=True, dot=False))
+
+
+def test_the_sets_own_folder_may_be_given(tmp_path: Path) -> None:
+    write_eurosat(tmp_path)
+    above, own = loaded("eurosat", tmp_path), loaded("eurosat", tmp_path / "eurosat")
+    assert (own.ids, own.splits["val"].tolist()) == (above.ids, above.splits["val"].tolist())
 
 
 def test_house_numbers_keep_their_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,6 +253,17 @@ def test_fingerprints_tell_content_and_order_not_names_or_stores(
     assert opening(photos(tmp_path / "moved")).store.fingerprint(train) != print_of(train)
 
 
+def test_a_fingerprint_says_what_images_hold_not_how_they_are_shown(
+    folder: Path, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = photos(folder)
+    before = opening(images).store.fingerprint(images.splits["train"])
+    monkeypatch.setattr("transfer_cli.data.reading.decode.VERSION", 99)
+    again = opening(images)
+    assert again.store.images_decoded > 0
+    assert again.store.fingerprint(images.splits["train"]) == before
+
+
 def test_sets_in_memory_need_no_disk(tmp_path: Path, opening: Opening, preprocessing: Preprocessing) -> None:
     digits = load("digits", None, shots=3)
     opened = opening(digits, "auto")

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import warnings
-from typing import Any
+from collections.abc import Callable
+from contextlib import nullcontext
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from transfer_cli.data.reading import kinds, large
+from transfer_cli.data.reading.colours import meaning_of, raw_layout, to_rgb
 from transfer_cli.errors import UserError
 from transfer_cli.models.pixels import MAX_PIXELS
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same file would decode to other pixels: what caches hold is then made again."""
-EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
-    | {".avif", ".jp2"}
-)
 
-# A short list on purpose: some of Pillow's other readers start programs (EPS runs Ghostscript).
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -34,10 +30,7 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-_KEY_SCALES = {"L;2": 85, "L;4": 17}
-_BRIGHTEST_HIGHLIGHT = 16.0
+_XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])""")
 
 
 class DecodeError(UserError):
@@ -52,36 +45,55 @@ class DecodeError(UserError):
         return f"{self.name}: {self.reason}."
 
 
-def open_image(source: str | os.PathLike[str] | bytes, *, name: str = "") -> Image.Image:
+def open_image(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    name: str = "",
+    max_pixels: int | None = None,
+    remark: Callable[[str], None] = lambda text: None,
+) -> Image.Image:
     """The first frame of a file, or of a file's bytes, as an RGB image, upright and on white where transparent.
 
-    Colour profiles are not applied, as in torchvision: published accuracies hold for pixels as they are. Raises
-    DecodeError naming the file (or `name`) where it is empty, truncated, no image, or above MAX_PIXELS.
+    Colour profiles are not applied, as in torchvision: published accuracies hold for pixels as they are. One of more
+    than MAX_PIXELS, where `max_pixels` allows it, is reduced by a whole number. `remark` is called with what the user
+    should know of how it is shown. Raises DecodeError naming the file (or `name`) where it is empty, truncated, no
+    image, or above `max_pixels` (MAX_PIXELS where that is None).
     """
     shown = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
+    most = MAX_PIXELS if max_pixels is None else max_pixels
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, most // 2)  # Pillow refuses what is above twice this
     try:
         if not isinstance(source, bytes) and not stat.S_ISREG(os.stat(source).st_mode):
             raise DecodeError(shown, "not a regular file")  # a pipe would be waited for, for ever
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on metadata would land in the user's terminal
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DecodeError(shown, f"{image.width} x {image.height} pixels, above the cap of {MAX_PIXELS}")
-                layout = _raw_layout(image)
-                image.load()
-                return _to_rgb(_upright(image), layout)
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(file, formats=kinds.formats()) as image:
+                if image.width * image.height > most:
+                    reason = f"{image.width} x {image.height} pixels, above the cap of {most} (dataset.max_pixels)"
+                    raise DecodeError(shown, reason)
+                return _shown(image, remark)
     except DecodeError:
         raise
     except Image.DecompressionBombError:
-        raise DecodeError(shown, f"more pixels than the cap of {MAX_PIXELS}") from None
+        raise DecodeError(shown, f"more pixels than the cap of {most} (dataset.max_pixels)") from None
     except Exception as error:  # Pillow's readers raise a dozen types on damaged input
         raise DecodeError(shown, f"cannot be decoded ({_reason(source, error)})") from error
 
 
-def _formats() -> list[str]:
-    """The formats of `_FORMATS` that this build of Pillow can read."""
-    Image.init()
-    return [name for name in _FORMATS if name in Image.OPEN]
+def _shown(image: ImageFile.ImageFile, remark: Callable[[str], None]) -> Image.Image:
+    """An opened image as a viewer shows it."""
+    with large.ONE_AT_A_TIME if large.factor_of(*image.size) > 1 else nullcontext():
+        large.draft(image)
+        layout = raw_layout(image)
+        image.load()
+        factor = large.factor_of(*image.size)
+        meaning = meaning_of(image, layout, large.strips(image, factor))
+        if meaning.remark:
+            remark(meaning.remark)
+        upright = _TRANSPOSE.get(_orientation(image))
+        rgb = large.reduced(image, factor, lambda part: to_rgb(part, meaning))
+    return rgb if upright is None else rgb.transpose(upright)
 
 
 def _reason(source: str | os.PathLike[str] | bytes, error: Exception) -> str:
@@ -91,67 +103,52 @@ def _reason(source: str | os.PathLike[str] | bytes, error: Exception) -> str:
     if (len(source) if isinstance(source, bytes) else os.path.getsize(source)) == 0:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image, or not of a known format"
+        return kinds.name_of(_head(source)) or "not an image, or not of a known format"
     return str(error) or "the file is damaged"
 
 
-def _raw_layout(image: ImageFile.ImageFile) -> str:
-    """How the file holds its pixels, in Pillow's terms ("L;4", "RGB;16B"); known only before loading."""
-    arguments = image.tile[0][3] if image.tile else ""
-    layout = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return layout if isinstance(layout, str) else ""
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """`image` turned as its EXIF orientation asks; unreadable EXIF is ignored, as viewers do."""
+def is_picture(file: str | os.PathLike[str]) -> bool:
+    """Whether a file's content is that of an image that can be read, whatever it is called."""
     try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=kinds.formats()):
+                return True
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # Pillow's readers raise a dozen types on damaged input
+        return False
+
+
+def what_else(file: str | os.PathLike[str]) -> str:
+    """What a file is that is no picture that can be read; "" where it is of no known kind."""
+    try:
+        return kinds.name_of(_head(file))
+    except OSError:
+        return ""
+
+
+def _head(source: str | os.PathLike[str] | bytes) -> bytes:
+    """The first bytes of a file."""
+    if isinstance(source, bytes):
+        return source[:132]
+    with open(source, "rb") as file:
+        return file.read(132)
+
+
+def _orientation(image: Image.Image) -> int:
+    """How the picture was turned when stored, as EXIF or else XMP says; unreadable ones are ignored, as viewers do."""
+    if image.format == "HEIF":
+        return 1  # turned already by what reads it
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION)
     except Exception:
-        return image
-    method = _TRANSPOSE.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
-
-
-def _to_rgb(image: Image.Image, layout: str) -> Image.Image:
-    """`image` in mode RGB; 16-bit greys keep their high byte, transparency shows white."""
-    key = image.info.get("transparency")
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        return _grey(np.where(values == key, 255, values >> 8) if isinstance(key, int) else values >> 8)
-    if image.mode == "F":
-        return _grey(_float_levels(np.asarray(image, dtype=np.float64)))
-    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-        image = image.point([255 - level for level in range(256)] * 4)  # Pillow takes every one for Adobe's, inverted
-    if image.has_transparency_data:
-        _match_key_to_pixels(image, layout)
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _match_key_to_pixels(image: Image.Image, layout: str) -> None:
-    """Bring the transparent colour of a PNG to the 8 bits that its pixels have been brought to.
-
-    Of 16-bit colours only the high bytes are left to compare.
-    """
-    key = image.info.get("transparency")
-    if isinstance(key, int) and layout in _KEY_SCALES:
-        image.info["transparency"] = key * _KEY_SCALES[layout]
-    elif isinstance(key, tuple) and ";16" in layout:
-        image.info["transparency"] = tuple(level >> 8 for level in key)
-
-
-def _float_levels(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Levels 0..255 of float greys: 1.0 is white and highlights above are clipped; a range far above 1 is 0..255."""
-    largest = values[np.isfinite(values)].max(initial=0)
-    white = 1.0 if largest <= _BRIGHTEST_HIGHLIGHT else 255.0
-    return np.rint(np.nan_to_num(values / white, nan=0, posinf=1, neginf=0) * 255)
-
-
-def _grey(values: NDArray[Any]) -> Image.Image:
-    """An RGB image of grey levels, clipped to 0..255."""
-    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8), mode="L").convert("RGB")
+        orientation = None
+    if isinstance(orientation, int) and 1 <= orientation <= 8:
+        return orientation
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+    found = _XMP_ORIENTATION.search(packet.encode() if isinstance(packet, str) else packet)
+    return int(found[1]) if found else 1
 
 
 # A truncated file must be an error, whatever another library set in this process.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from pathlib import Path
 
 from transfer_cli.errors import UserError
@@ -22,7 +23,10 @@ class DelimitedTable:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.names, self._rows, self._lines = _parse(file, _read_text(file))
+        text = _read_text(file)
+        spaced = _has_spaced_quotes(text, _delimiter(file, text))
+        self.names, self._rows, self._lines = _parse(file, text, spaced)
+        self.notes = [f"{file}: quotes after a blank are taken for quotes around the cell."] if spaced else []
 
     def cells(self, name: str) -> list[str]:
         """One column."""
@@ -51,9 +55,21 @@ def _read_text(file: Path) -> str:
         raise UserError(f"{file}: line {line}: not {encoding} text; save the file as UTF-8.") from None
 
 
-def _parse(file: Path, text: str) -> tuple[list[str], list[list[str]], list[int]]:
-    """Header, rows, and the line on which each row begins."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(file, text), strict=True)
+def _has_spaced_quotes(text: str, delimiter: str) -> bool:
+    """Whether cells begin with a blank and a quote, as in `a.png, "cat, big"`."""
+    if not re.search(f'{re.escape(delimiter)} +"', text):
+        return False
+    try:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        return any(cell.startswith(" ") and cell.lstrip(" ").startswith('"') for row in rows for cell in row)
+    except csv.Error:
+        return False  # the line is named where the table is read
+
+
+def _parse(file: Path, text: str, spaced: bool) -> tuple[list[str], list[list[str]], list[int]]:
+    """Header, rows, and the line on which each row begins; `spaced`: blanks before cells are left out."""
+    lines_of_text = io.StringIO(text, newline="")
+    reader = csv.reader(lines_of_text, delimiter=_delimiter(file, text), skipinitialspace=spaced, strict=True)
     header: list[str] = []
     rows: list[list[str]] = []
     lines: list[int] = []

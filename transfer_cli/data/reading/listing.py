@@ -22,7 +22,11 @@ UNLABELLED = -1
 MAX_FILE_BYTES = 2 * 2**30
 """More than any image below the pixel cap takes; a larger file is not read into memory."""
 
-SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
 """Our splits, and what others call them."""
 
 _SPLIT_OF = {alias: split for split, aliases in SPLIT_NAMES.items() for alias in aliases}

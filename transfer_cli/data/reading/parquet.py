@@ -28,7 +28,7 @@ class ParquetTable:
 
     def __init__(self, file: Path) -> None:
         library = need("pyarrow.parquet", "parquet", f"{file}: reading Parquet")
-        self.file = file
+        self.file, self.notes = file, list[str]()
         with _named(file):
             self._open = library.ParquetFile(file)
             self._schema = self._open.schema_arrow

@@ -8,10 +8,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from transfer_cli.data.reading.decode import EXTENSIONS
+from transfer_cli.data.reading.kinds import is_heic, is_image
 from transfer_cli.errors import UserError
 
 Inode = tuple[int, int]
+
+HEIC = "HEIC picture"
+"""What is the matter with one where nothing is installed that reads it."""
+
+_HIDDEN_COPIES = ".ipynb_checkpoints"
+"""Hidden like others, but it holds copies of a user's own files: worth a word."""
+
+_CLUTTER = frozenset(
+    {"@eadir", "@recycle", "#recycle", "@recently-snapshot", "#snapshot", "@tmp", "@__thumb"}  # storage boxes
+    | {"$recycle.bin", "system volume information", "found.000", "lost+found", "lost.dir"}  # file systems
+    | {"__macosx", "__pycache__", _HIDDEN_COPIES, "thumbnails", "thumbnail"}  # programs
+)
+
+
+_RUNS = {
+    "runs": "environment.json",
+    "sweeps": "leaderboard.csv",
+    "auto": "auto.json",
+    "compare": "compare.json",
+    "ranks": "rank.csv",
+}
+"""What `output_dir` holds: kinds of results, and a file of each."""
 
 
 class Item(NamedTuple):
@@ -21,44 +43,104 @@ class Item(NamedTuple):
     problem: str
 
 
-def walk(folder: Path | str, seen: set[Inode]) -> Iterator[Item]:
+def walk(folder: Path | str, seen: set[Inode], *, hidden: bool = False) -> Iterator[Item]:
     """All files below `folder`, by name, a folder's own before its subfolders'; hidden ones are left out.
 
-    Folders in `seen` are not entered, and those entered are added to it: links may go in circles.
+    A folder that is no part of any set, such as @eaDir, is one item, and its files are none; with `hidden`, so is what
+    is hidden. Folders in `seen` are not entered, and those entered are added to it: links may go in circles.
     """
     waiting = [""]
     while waiting:
         below = waiting.pop()
         subfolders = []
-        for entry in entries(os.path.join(folder, below)):
+        for entry in entries(os.path.join(folder, below), hidden=hidden):
             key = below + entry.name
-            kind = kind_of(entry)
+            kind = "hidden file" if _is_hidden(entry) else kind_of(entry)
             if kind == "folder":
                 inode = inode_of(entry.path)
                 if inode not in seen:
                     seen.add(inode)
                     subfolders.append(key + "/")
             else:
-                yield Item(key, kind if kind != "file" or os.path.splitext(key)[1].lower() not in EXTENSIONS else "")
+                yield Item(key, _problem(entry.name, kind))
         waiting += reversed(subfolders)
 
 
-def entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    """What is in `folder`, sorted by name, without hidden entries. Raises UserError where it cannot be listed."""
+def _problem(name: str, kind: str) -> str:
+    """What is the matter with something that is no folder, "" for an image."""
+    if kind != "file":
+        return kind
+    return "" if is_image(name) else HEIC if is_heic(name) else kind
+
+
+def _is_hidden(entry: os.DirEntry[str]) -> bool:
+    return entry.name.startswith(".") and entry.name != _HIDDEN_COPIES
+
+
+def entries(folder: Path | str, *, hidden: bool = False) -> list[os.DirEntry[str]]:
+    """What is in `folder`, by name; hidden entries only if `hidden`. Raises UserError where it cannot be listed."""
     try:
         with os.scandir(folder) as found:
-            return sorted((e for e in found if not e.name.startswith(".")), key=lambda entry: entry.name)
+            return sorted((e for e in found if hidden or not _is_hidden(e)), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({error.strerror}).") from None
 
 
 def folders(folder: Path | str) -> list[os.DirEntry[str]]:
-    """The visible subfolders of `folder`, links to folders included."""
-    return [entry for entry in entries(folder) if kind_of(entry) == "folder"]
+    """The visible subfolders of `folder` by name, links to folders included. Raises UserError as `entries` does."""
+    try:
+        with os.scandir(folder) as found:
+            visible = [entry for entry in found if not _is_hidden(entry) and kind_of(entry) == "folder"]
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror}).") from None
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def holds_images(folder: Path | str) -> bool:
+    """Whether there are images right in `folder`, told at the first. Raises UserError where it cannot be listed."""
+    try:
+        with os.scandir(folder) as found:
+            return any(is_loose_image(entry) for entry in found)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror}).") from None
+
+
+def is_loose_image(entry: os.DirEntry[str]) -> bool:
+    """Whether what a folder holds is an image, and not hidden."""
+    return not entry.name.startswith(".") and is_image(entry.name) and kind_of(entry) == "file"
+
+
+def is_clutter(folder: str) -> bool:
+    """Whether a folder of this name holds copies, thumbnails or what was thrown away."""
+    return folder.lower() in _CLUTTER
 
 
 def kind_of(entry: os.DirEntry[str]) -> str:
-    """ "folder", "file", "dead link" or "special file" (a pipe, a socket, a device)."""
+    """ "folder", "system folder" (no part of any set), "file", "dead link" or "special file" (a pipe, a device)."""
+    kind = _kind_of(entry)
+    return "system folder" if kind == "folder" and (is_clutter(entry.name) or _holds_runs(entry.path)) else kind
+
+
+def _holds_runs(folder: str) -> bool:
+    """Whether a folder is where runs go: started among the class folders, they would be one with their plots."""
+    named = folder.endswith("/outputs")
+    for kind, mark in _RUNS.items():
+        if kind != "runs" and not named:
+            break  # of thousands of class folders, each is asked once
+        results = os.path.join(folder, kind)
+        if not os.path.isdir(results):
+            continue
+        try:
+            with os.scandir(results) as runs:
+                if any(os.path.isfile(os.path.join(run.path, mark)) for run in runs):
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+def _kind_of(entry: os.DirEntry[str]) -> str:
+    """The same without a look at names."""
     try:
         # Without a link, scandir knows already; a million files are not worth a million system calls.
         if not entry.is_symlink():

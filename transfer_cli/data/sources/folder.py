@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from transfer_cli.config.schema import Dataset
-from transfer_cli.data.reading.listing import SPLIT_NAMES, ImageFiles, Indices, Listing, few, split_of
+from transfer_cli.data.reading import idx
+from transfer_cli.data.reading.decode import is_picture, what_else
+from transfer_cli.data.reading.kinds import HEIC_HINT, is_heic
+from transfer_cli.data.reading.layout import Layout, find
+from transfer_cli.data.reading.listing import ImageFiles, Indices, Listing, few
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
-from transfer_cli.data.reading.walk import folders, inode_of, walk
+from transfer_cli.data.reading.walk import HEIC, entries, folders, inode_of, is_loose_image, kind_of, walk
 from transfer_cli.errors import UserError, did_you_mean
 
 PATH = ExpectedPath("folder of images")
+
+_LOOKED_AT = 100
+"""Files whose content is looked at before they are said to be no images."""
 
 
 @dataclass
@@ -48,58 +56,43 @@ def load(dataset: Dataset) -> Listing:
 
 
 def scan(root: Path, labelled: bool) -> Listing:
-    """The images under `root`: train/ (val/, test/, or what others call these) with class folders, or these alone.
+    """The images under `root`: train/ (val/, test/, or what others call these) with class folders, or these alone,
+    or a folder that wraps them.
 
     Not `labelled`: all images at any depth, in train/ (val/, test/) or not, labels -1. Raises UserError naming the
     folder: without images, an empty class, a single class, a class that train/ does not have.
     """
-    split_folders = _split_folders(root, labelled)
-    classes = _classes(root, split_folders["train"]) if labelled else []
-    found = _Found(root)
+    layout = find(root, labelled)
+    classes = _classes(root, layout.splits["train"]) if labelled else []
+    found = _Found(layout.root)
     splits: dict[str, Indices] = {}
-    notes: list[str] = []
-    for split, folder in split_folders.items():
+    notes = [*layout.notes]
+    for split, folder in layout.splits.items():
         start = len(found.keys)
         notes += _list_split(folder, classes, found) if labelled else _list_unlabelled(folder, found)
         splits[split] = np.arange(start, len(found.keys))
-    files = ImageFiles(str(root), found.keys)
+    files = ImageFiles(str(layout.root), found.keys)
     return Listing(
         classes=tuple(classes),
         keys=found.keys,
         labels=np.array(found.labels, dtype=np.int64),
         splits=splits,
         read=files.read,
-        prefix=os.path.join(root, ""),
+        prefix=os.path.join(layout.root, ""),
         files=True,
         encoded=files,
-        notes=(*notes, *_notes(root, split_folders, found, labelled)),
+        notes=(*notes, *_notes(layout, found, labelled)),
     )
-
-
-def _split_folders(root: Path, labelled: bool) -> dict[str, Path]:
-    """The folder of each split that there is; a set without split folders is all "train"."""
-    names = [entry.name for entry in folders(root)]
-    found: dict[str, Path] = {}
-    for split in SPLIT_NAMES:
-        present = [name for name in names if split_of(name) == split]
-        if len(present) > 1:
-            raise UserError(f"dataset.path={root}: has {' and '.join(present)}; keep one {split} folder.")
-        if present:
-            found[split] = root / present[0]
-    if "train" in found:
-        return found
-    if found and labelled:
-        raise UserError(f"dataset.path={root}: has {few([p.name for p in found.values()])} but no train folder.")
-    return {"train": root}
 
 
 def _classes(root: Path, train: Path) -> list[str]:
     """Sorted class names: the subfolders of `train`."""
     classes = sorted(entry.name for entry in folders(train))
     if len(classes) == 0:
+        idx_hint = " Its idx files are read by dataset=mnist or dataset=fashion_mnist." if idx.find([train]) else ""
         raise UserError(
             f"dataset.path={root}: no class folders in {train}; one subfolder a class is expected "
-            "(dataset.labels=none for images without classes)."
+            f"(dataset.labels=none for images without classes).{idx_hint}"
         )
     if len(classes) == 1:
         raise UserError(f"dataset.path={root}: only one class ({classes[0]}) in {train}; at least two are needed.")
@@ -107,24 +100,39 @@ def _classes(root: Path, train: Path) -> list[str]:
 
 
 def _list_split(folder: Path, classes: list[str], found: _Found) -> list[str]:
-    """Append the images of one split to `found`; returns a note on classes that have no folder in this split."""
+    """Append the images of one split to `found`; returns notes on classes that have no folder of their name here."""
     present = {entry.name for entry in folders(folder)}
-    for name in sorted(present - set(classes)):
+    folder_of = {name: name if name in present else _same_to_see(name, present - {*classes}) for name in classes}
+    for name in sorted(present - {*folder_of.values()}):
         hint = did_you_mean(name, classes)
         raise UserError(f"{folder / name}: this class is not in the train folder.{hint}")
     # A link back to the data set, to a folder above it or to another class must not add images under this label.
     barred = {inode_of(parent) for parent in (*folder.resolve().parents, folder)}
     barred |= {inode_of(folder / name) for name in present}
     for label, name in enumerate(classes):
-        if name not in present:
+        own = folder_of[name]
+        if own is None:
             continue
         before = len(found.keys)
-        others = found.add(folder / name, label, set(barred))
+        others = found.add(folder / own, label, set(barred))
         if len(found.keys) == before:
             instead = f" (only {few(others)})" if others else ""
-            raise UserError(f"{folder / name}: no images in this class folder{instead}. Add some or remove the folder.")
-    absent = [name for name in classes if name not in present]
-    return [f"{folder}: no images of {len(absent)} of the classes ({few(absent)})."] if absent else []
+            hint = f" {HEIC_HINT}." if any(map(is_heic, others)) else ""
+            raise UserError(
+                f"{folder / own}: no images in this class folder{instead}. Add some or remove the folder.{hint}"
+            )
+    absent = [name for name in classes if folder_of[name] is None]
+    respelt = [name for name in classes if folder_of[name] not in (None, name)]
+    notes = [f"{folder}: no images of {len(absent)} of the classes ({few(absent)})."] if absent else []
+    if respelt:
+        notes.append(f"{folder}: {few(respelt)} is spelt with accents encoded otherwise; taken for the same class.")
+    return notes
+
+
+def _same_to_see(name: str, others: set[str]) -> str | None:
+    """The one of `others` that looks just like `name`: macOS takes accents apart in the names of files."""
+    alike = [other for other in others if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _list_unlabelled(folder: Path, found: _Found) -> list[str]:
@@ -136,26 +144,59 @@ def _list_unlabelled(folder: Path, found: _Found) -> list[str]:
     return []
 
 
-def _notes(root: Path, split_folders: dict[str, Path], found: _Found, labelled: bool) -> list[str]:
+def _notes(layout: Layout, found: _Found, labelled: bool) -> list[str]:
     """What a user may not expect of this folder."""
-    notes = []
-    if split_folders["train"] != root:
+    root, notes = layout.root, []
+    if layout.splits["train"] != root:
         if labelled:
             for split in ("val", "test"):
-                if split not in split_folders:
+                if split not in layout.splits and split not in layout.without_classes:
                     notes.append(
                         f"{root}: no {split} folder; its images are cut from train by dataset.{split}_fraction."
                     )
-        others = [entry.name for entry in folders(root) if root / entry.name not in split_folders.values()]
+        used = {
+            folder.relative_to(root).parts[0] for folder in (*layout.splits.values(), *layout.without_classes.values())
+        }
+        others = [entry.name for entry in folders(root) if entry.name not in used]
         if others:
             notes.append(f"{root}: folders beside train are ignored: {few(others)}.")
+    for folder in layout.passed:
+        notes += _beside_classes(folder, found, "class" if labelled else "split")
     for problem, count in sorted(Counter(found.ignored.values()).items()):
         names = [key for key, kind in found.ignored.items() if kind == problem]
         what = "files are no images and" if problem == "file" else f"{problem}(s)"
-        notes.append(f"{root}: {count:,} {what} are ignored: {few(names)}.")
+        hint = f" ({HEIC_HINT})" if problem == HEIC else ""
+        pictures = [key for key in names[:_LOOKED_AT] if is_picture(root / key)] if problem == "file" else []
+        if pictures:
+            what = "files do not end as images do and"
+            hint = f" (pictures by their content, to be used under a name such as x.png: {few(pictures)})"
+        notes.append(f"{root}: {count:,} {what} are ignored: {few(names)}{hint}.")
     return notes
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Every image file below `folder`, by extension, in the order of a walk; hidden ones left out."""
-    return [folder / item.key for item in walk(folder, {inode_of(folder)}) if not item.problem]
+def _beside_classes(folder: Path, found: _Found, kind: str) -> list[str]:
+    """A note on the images right in a folder of class or split folders; what else is no part of the set is `found`."""
+    here = entries(folder)
+    below = os.path.relpath(folder, found.root)
+    for entry in here:
+        if kind_of(entry) == "system folder":
+            found.ignored[os.path.normpath(os.path.join(below, entry.name))] = "system folder"
+    loose = [entry.name for entry in here if is_loose_image(entry)]
+    return [f"{folder}: {len(loose):,} images beside the {kind} folders are left out: {few(loose)}."] if loose else []
+
+
+def pictures_below(folder: Path) -> tuple[list[Path], dict[str, list[str]]]:
+    """Every picture below `folder` in the order of a walk, by its content where its name does not say so; and what is
+    left out: kinds of things, with the paths of each.
+    """
+    pictures: list[Path] = []
+    others: dict[str, list[str]] = {}
+    for item in walk(folder, {inode_of(folder)}, hidden=True):
+        file = folder / item.key
+        by_content = item.problem in ("file", HEIC)
+        if not item.problem or (by_content and is_picture(file)):
+            pictures.append(file)
+        else:
+            kind = (what_else(file) or "no image") if by_content else item.problem
+            others.setdefault(kind, []).append(item.key)
+    return pictures, others

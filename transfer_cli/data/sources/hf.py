@@ -17,6 +17,7 @@ from transfer_cli.data.reading.hf_images import HfImages
 from transfer_cli.data.reading.labelling import check_several, index_labels, split_indices, split_notes
 from transfer_cli.data.reading.listing import Indices, Listing, few, split_of
 from transfer_cli.data.reading.paths import ExpectedPath, path_problem
+from transfer_cli.data.reading.spelling import one_spelling
 from transfer_cli.errors import UserError, did_you_mean
 from transfer_cli.extras import need
 from transfer_cli.models.fetching import Remote, unreachable
@@ -48,7 +49,7 @@ def load(dataset: Dataset) -> Listing:
         datasets, more = _with_labels(where, datasets, label)
         notes += more
     splits = split_indices(where, [split for split, data in datasets.items() for _ in range(len(data))], 0)
-    classes, labels = _labels(library, where, datasets, label, splits)
+    classes, labels = _labels(library, where, datasets, label, splits, notes)
     keys = [f"{split}/{row}" for split, data in datasets.items() for row in range(len(data))]
     encoded = [_encoded(library, where, data, image) for data in datasets.values()]
     images = HfImages(encoded, image, [f"{where}/{key}" for key in keys])
@@ -172,9 +173,17 @@ def _with_labels(where: str, datasets: dict[str, Any], label: str) -> tuple[dict
 
 
 def _labels(
-    library: Any, where: str, datasets: dict[str, Any], label: str | None, splits: dict[str, Indices]
+    library: Any,
+    where: str,
+    datasets: dict[str, Any],
+    label: str | None,
+    splits: dict[str, Indices],
+    notes: list[str],
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Classes and the class of each row; the classes that the set itself lists keep their order."""
+    """Classes and the class of each row; the classes that the set itself lists keep their order.
+
+    `notes` gets what the user should know of how labels are read.
+    """
     count = sum(len(data) for data in datasets.values())
     if label is None:
         return index_labels(where, None, splits, count)
@@ -183,7 +192,9 @@ def _labels(
     if any(isinstance(value, list | dict | float | bytes) for value in values):
         raise UserError(f"dataset.label_column={label}: {where} has {kinds[0]} there; names or numbers are expected.")
     if not isinstance(kinds[0], library.ClassLabel):
-        return index_labels(where, [str(value).strip() for value in values], splits, count)
+        names, said = one_spelling(where, [str(value).strip() for value in values])
+        notes += said
+        return index_labels(where, names, splits, count)
     classes = tuple(kinds[0].names)
     if any(getattr(kind, "names", None) != kinds[0].names for kind in kinds):
         raise UserError(f"{where}: train, val and test list different classes in {label}.")

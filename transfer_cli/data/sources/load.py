@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 from transfer_cli import errors
 from transfer_cli.config.schema import Dataset
 from transfer_cli.data.reading import splits
-from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.image_set import ImageSet, reader
 from transfer_cli.data.reading.listing import Indices, Listing, few
 from transfer_cli.data.reading.paths import ExpectedPath
+from transfer_cli.data.reading.spelling import look_alike
 from transfer_cli.data.sources import torchvision_sets
 
 
@@ -58,18 +58,22 @@ def load(dataset: Dataset, seed: int) -> ImageSet:
     splits.check_fraction("dataset.test_fraction", dataset.test_fraction, zero=True)
     listing = source.load(dataset)
     complete, notes = _complete(listing, dataset, seed)
+    if dataset.max_pixels is not None and not listing.files:
+        notes = (*notes, f"dataset.max_pixels={dataset.max_pixels} is ignored: {dataset.name} has no files to decode.")
     weights = None if listing.weights is None else _scaled(dataset.name, listing.weights, complete["train"])
+    ids = [os.path.join(listing.prefix, key) for key in listing.keys]
     return ImageSet(
         name=dataset.name,
         classes=listing.classes,
-        ids=[os.path.join(listing.prefix, key) for key in listing.keys],
+        ids=ids,
         labels=listing.labels,
         splits=complete,
-        read=listing.read,
-        notes=(*listing.notes, *_case_notes(listing.classes), *notes),
+        read=reader(listing.read, listing.encoded if listing.files else None, ids, dataset.max_pixels),
+        notes=(*listing.notes, *_alike_notes(listing.classes), *notes),
         files=listing.files,
         may_change=not listing.published,
         weights=weights,
+        max_pixels=dataset.max_pixels,
         encoded=listing.encoded,
     )
 
@@ -94,13 +98,16 @@ def _complete(listing: Listing, dataset: Dataset, seed: int) -> tuple[dict[str, 
     return {split: np.asarray(complete[split], dtype=np.int64) for split in ("train", "val", "test")}, notes
 
 
-def _case_notes(classes: Sequence[str]) -> list[str]:
-    """A note on classes that differ in case alone: often one class, twice."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in classes:
-        alike[name.casefold()].append(name)
-    pairs = [" and ".join(names) for names in alike.values() if len(names) > 1]
-    return [f"classes that differ in case alone are kept apart: {few(pairs)}."] if pairs else []
+def _alike_notes(classes: Sequence[str]) -> list[str]:
+    """Notes on classes that differ in case or spelling alone: often one class, twice."""
+    groups = look_alike(classes)
+    by_case = [" and ".join(names) for names in groups if len({name.casefold() for name in names}) == 1]
+    others = [" and ".join(map(repr, names)) for names in groups if len({name.casefold() for name in names}) > 1]
+    return [
+        f"classes that differ in {what} alone are kept apart: {few(pairs)}."
+        for what, pairs in (("case", by_case), ("spelling", others))
+        if pairs
+    ]
 
 
 def _scaled(name: str, weights: NDArray[np.float32], train: Indices) -> NDArray[np.float32]:

@@ -15,9 +15,11 @@ from PIL import Image
 from transfer_cli.config.schema import Dataset
 from transfer_cli.data.reading.delimited import DelimitedTable
 from transfer_cli.data.reading.labelling import index_labels, split_indices, split_notes
-from transfer_cli.data.reading.listing import SPLIT_NAMES, ImageFiles, Listing, split_of
+from transfer_cli.data.reading.listing import SPLIT_NAMES, ImageFiles, Listing, few, split_of
+from transfer_cli.data.reading.near_paths import PathFinder
 from transfer_cli.data.reading.parquet import ParquetImages, ParquetTable
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
+from transfer_cli.data.reading.spelling import missing_numbers, one_spelling, tidy
 from transfer_cli.errors import UserError, did_you_mean
 
 _PARQUET_ENDINGS = (".parquet", ".pq")
@@ -32,6 +34,8 @@ class Table(Protocol):
 
     file: Path
     names: list[str]
+    notes: list[str]
+    """What the user should be warned of."""
 
     def cells(self, name: str) -> list[str]: ...
 
@@ -98,22 +102,28 @@ def load(dataset: Dataset) -> Listing:
     label = _column(table, "label", dataset) if dataset.labels == "classes" else None
     assert image is not None
     inside, problems = table.images(image), _Problems(table)
+    notes = [*table.notes]
     rows = _Rows(
-        keys=_paths(table, image, problems) if inside is None else [str(index) for index in range(len(inside))],
+        keys=_paths(table, image, problems, notes) if inside is None else [str(row) for row in range(len(inside))],
         labels=_labels(table, label, problems),
         splits=_splits(table, split, problems),
         weights=_weights(table, weight, problems),
     )
     problems.raise_any()
-    return _beside(table, rows) if inside is None else _inside(table, rows, inside)
+    if rows.labels is not None:
+        names, said = one_spelling(str(file), rows.labels)
+        rows, notes = replace(rows, labels=names), [*notes, *said]
+    listing = _beside(table, rows) if inside is None else _inside(table, rows, inside)
+    return replace(listing, notes=(*notes, *listing.notes))
 
 
 def _column(table: Table, role: str, dataset: Dataset) -> str | None:
     """The column for a role; None where a split or weight is not asked for and not there."""
     asked: str | None = getattr(dataset, f"{role}_column")
     wanted = asked or _USUAL_COLUMNS[role]
-    if wanted in table.names:
-        return wanted
+    alike = [name for name in table.names if tidy(name) == tidy(wanted)]
+    if wanted in table.names or len(alike) == 1:
+        return wanted if wanted in table.names else alike[0]
     if asked is None and role in ("split", "weight"):
         return None
     hint = did_you_mean(wanted, table.names)
@@ -122,15 +132,20 @@ def _column(table: Table, role: str, dataset: Dataset) -> str | None:
     )
 
 
-def _paths(table: Table, name: str, problems: _Problems) -> list[str]:
-    """Normalised paths, all of which exist."""
-    folder, paths = table.file.parent, []
+def _paths(table: Table, name: str, problems: _Problems, notes: list[str]) -> list[str]:
+    """Normalised paths, all of which exist; `notes` gets one on those that are spelt otherwise than their files."""
+    finder, paths, respelt = PathFinder(str(table.file.parent)), [], []
     for index, cell in enumerate(table.cells(name)):
-        paths.append(os.path.normpath(cell))
-        if not cell:
+        found = finder.find(cell) if cell.strip() else None
+        paths.append(os.path.normpath(found or cell))
+        if not cell.strip():
             problems.add("no path", index)
-        elif not os.path.isfile(os.path.join(folder, cell)):
-            problems.add("no such image file", index, cell)
+        elif found is None:
+            problems.add("no such image file", index, cell + finder.hint(cell))
+        elif found != cell:
+            respelt.append(f"{table.row_name(index)}: {cell!r} is {found!r}")
+    if respelt:
+        notes.append(f"{table.file}: {len(respelt):,} path(s) are spelt otherwise than their files ({few(respelt)}).")
     return paths
 
 
@@ -139,9 +154,10 @@ def _labels(table: Table, name: str | None, problems: _Problems) -> list[str] | 
     if name is None:
         return None
     labels = [cell.strip() for cell in table.cells(name)]
+    missing = set(missing_numbers(labels))
     for index, label in enumerate(labels):
-        if not label:
-            problems.add("no label", index)
+        if not label or index in missing:
+            problems.add("no label", index, label)
         elif "\0" in label:
             problems.add("a label with a zero byte", index)
     return labels

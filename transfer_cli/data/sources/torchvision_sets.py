@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.config.schema import Dataset
+from transfer_cli.data.reading import idx
 from transfer_cli.data.reading.listing import ImageFiles, Indices, Listing, read_pixels
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
 from transfer_cli.errors import UserError
@@ -86,13 +88,15 @@ class Spec:
     """Our split names to the arguments that select torchvision's."""
     samples: Callable[[Any], tuple[Samples, Sequence[int]]]
     classes: Callable[[Any], Sequence[str]] = field(default=_own_classes)
+    idx: bool = False
+    """Whether it comes in four idx files, which may lie in other places than torchvision's."""
 
 
 SETS: dict[str, Spec] = {
     "cifar10": Spec("CIFAR10", "cifar-10-batches-py", _TRAIN_FLAG, _pixels_last),
     "cifar100": Spec("CIFAR100", "cifar-100-python", _TRAIN_FLAG, _pixels_last),
-    "mnist": Spec("MNIST", "MNIST", _TRAIN_FLAG, _pixels_last),
-    "fashion_mnist": Spec("FashionMNIST", "FashionMNIST", _TRAIN_FLAG, _pixels_last),
+    "mnist": Spec("MNIST", "MNIST", _TRAIN_FLAG, _pixels_last, idx=True),
+    "fashion_mnist": Spec("FashionMNIST", "FashionMNIST", _TRAIN_FLAG, _pixels_last, idx=True),
     "stl10": Spec("STL10", "stl10_binary", _TRAIN_TEST, _pixels_first),
     "svhn": Spec("SVHN", "train_32x32.mat", _TRAIN_TEST, _pixels_first, _numbered(10)),
     "flowers102": Spec("Flowers102", "flowers-102", _ALL_THREE, _image_files),
@@ -120,17 +124,40 @@ SETS: dict[str, Spec] = {
 def load(dataset: Dataset) -> Listing:
     """The set `dataset.name` below `dataset.path`. Raises UserError if it is missing, damaged or cannot be fetched."""
     name, spec = dataset.name, SETS[dataset.name]
-    root = str(check_path(dataset, PATH))
+    root = _holder(str(check_path(dataset, PATH)), spec.marker)
     expected = os.path.join(root, spec.marker)
+    places = [os.path.join(expected, "raw"), expected, root, os.path.join(root, "raw")] if spec.idx else []
+    files = idx.find([Path(place) for place in places])
+    if files is not None:
+        return _from_idx(name, spec, root, files)
     # Looked for before torchvision is imported (2 s), which also creates some folders it does not find.
     if not dataset.download and not os.path.exists(expected):
         raise UserError(
             f"dataset={name}: not found, looked for {expected}. Set dataset.path to the folder that holds "
-            f"{spec.marker}, or dataset.download=true to fetch it there."
+            f"{spec.marker}{' or the four idx files (or .gz)' * spec.idx}, or dataset.download=true to fetch it there."
         )
     sets = {split: _open(name, spec, root, arguments, dataset.download) for split, arguments in spec.splits.items()}
     classes = tuple(str(label) for label in spec.classes(sets["train"]))
     return _join(name, root, classes, {split: spec.samples(opened) for split, opened in sets.items()})
+
+
+def _holder(given: str, marker: str) -> str:
+    """The folder that holds the set: the one given, or the one above where the set's own folder was given."""
+    own = marker.split("/")[0]
+    here = os.path.abspath(given)
+    inside = os.path.basename(here) == own and os.path.isdir(here) and not os.path.exists(os.path.join(here, own))
+    return os.path.dirname(here) if inside else given
+
+
+def _from_idx(name: str, spec: Spec, root: str, files: idx.Files) -> Listing:
+    """The set from its four files."""
+    from torchvision import datasets
+
+    classes = tuple(spec.classes(getattr(datasets, spec.dataset)))
+    found: dict[str, tuple[Samples, Sequence[int]]] = {
+        split: idx.read_split(files, split, len(classes)) for split in ("train", "test")
+    }
+    return _join(name, root, classes, found)
 
 
 def _open(name: str, spec: Spec, root: str, arguments: dict[str, Any], download: bool) -> Any:

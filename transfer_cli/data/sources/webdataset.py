@@ -21,10 +21,12 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from transfer_cli.config.schema import Dataset
-from transfer_cli.data.reading.decode import EXTENSIONS, open_image
+from transfer_cli.data.reading.decode import open_image
+from transfer_cli.data.reading.kinds import is_image
 from transfer_cli.data.reading.labelling import index_labels, split_indices, split_notes
 from transfer_cli.data.reading.listing import Listing, few, split_of
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
+from transfer_cli.data.reading.spelling import one_spelling
 from transfer_cli.data.reading.walk import inode_of, walk
 from transfer_cli.errors import UserError
 
@@ -111,6 +113,9 @@ def _listing(
 ) -> Listing:
     splits = split_indices(where, split_names, len(samples))
     names = [sample.label or "" for sample in samples] if labelled else None
+    if names is not None:
+        names, said = one_spelling(where, names)
+        notes = [*notes, *said]
     classes, labels = index_labels(where, names, splits, len(samples))
     images = ShardImages(samples)
     return Listing(
@@ -207,7 +212,7 @@ def _image(members: dict[str, Member], ending: str | None) -> Member | None:
     """The member that is the image: the one asked for, else the only one by its ending."""
     if ending is not None:
         return members.get(ending.lower())
-    images = [member for member in members.values() if f".{member.ending.rsplit('.', 1)[-1]}" in EXTENSIONS]
+    images = [member for member in members.values() if is_image(f"x.{member.ending}")]
     if len(images) > 1:
         endings = ", ".join(member.ending for member in images)
         raise _SampleError(f"several images ({endings}); choose one with dataset.image_column")

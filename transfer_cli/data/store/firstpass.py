@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import Timeout
 
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.entry import digest
+from transfer_cli.data.reading import kinds
 from transfer_cli.data.reading.decode import DecodeError, open_image
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import EncodedImages, Indices
@@ -85,7 +87,9 @@ class FirstPass:
         """
         before = len(packed.missing())
         entries = [
-            entry for entry in self.cache.entries() if entry.kind == KIND and entry.key.get("form") == pixel_format.spec
+            entry
+            for entry in self.cache.entries()
+            if entry.kind == KIND and entry.key.get("form") == self._form(pixel_format)
         ]
         for entry in sorted(entries, key=lambda entry: -entry.bytes):
             if len(packed.packs) >= MOST_PACKS or not len(packed.missing()):
@@ -121,9 +125,14 @@ class FirstPass:
         def build(folder: Path) -> None:
             write_pack(folder, row_stamps, self._decoded(pixel_format, packed, chunk), about)
 
-        key = {"form": pixel_format.spec, "rows": digest({"stamps": row_stamps.tobytes().hex()})}
+        key = {"form": self._form(pixel_format), "rows": digest({"stamps": row_stamps.tobytes().hex()})}
         self.cache.get(KIND, key)  # counts it as a miss
         packed.add(Pack(self.cache.fill(KIND, key, build)))
+
+    def _form(self, pixel_format: PixelFormat) -> dict[str, Any]:
+        """What determines an entry besides its images: under another cap, or without HEIC, others are refused."""
+        more = {"max_pixels": self.images.max_pixels, "heif": kinds.heif_version()}
+        return pixel_format.spec | {key: value for key, value in more.items() if value is not None}
 
     def _decoded(self, pixel_format: PixelFormat, packed: PackedPixels, chunk: Indices) -> Iterator[Decoded]:
         """The images of a chunk in order, decoded by threads a few at a time."""
@@ -141,7 +150,7 @@ class FirstPass:
     @contextmanager
     def _turn(self, pixel_format: PixelFormat) -> Iterator[None]:
         """Of all processes that decode into a format, this one, until the block ends."""
-        lock = self.cache.lock(f"{KIND}-{digest(pixel_format.spec)}")
+        lock = self.cache.lock(f"{KIND}-{digest(self._form(pixel_format))}")
         waited = False
         while not lock.is_locked:
             self.check_stop()
@@ -164,7 +173,9 @@ def decode(images: ImageSet, pixel_format: PixelFormat, index: int, expected: by
         try:
             data = encoded.encoded(index)
             sha256 = hashlib.sha256(data).digest()
-            decoded = Decoded(sha256, pixels=pixel_format.make(open_image(data, name=name)))
+            remarks: list[str] = []
+            image = open_image(data, name=name, max_pixels=images.max_pixels, remark=remarks.append)
+            decoded = Decoded(sha256, pixels=pixel_format.make(image), remark="; ".join(remarks))
         except DecodeError as error:
             decoded = Decoded(sha256, reason=error.reason)
         if stamp(encoded.location(index)) != expected:

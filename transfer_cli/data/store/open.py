@@ -27,7 +27,7 @@ from transfer_cli.data.store.host import HostStore
 from transfer_cli.data.store.live import MemoryPixels, StreamPixels
 from transfer_cli.data.store.packed import PackedPixels, hashes_of
 from transfer_cli.data.store.protocol import HostPixels, Store
-from transfer_cli.data.store.skipping import leave_out
+from transfer_cli.data.store.skipping import leave_out, remark_notes
 from transfer_cli.data.store.stored import DiskPixels, RamPixels
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.records.text import in_words
@@ -178,7 +178,9 @@ def _stored(
     total = sum(len(request.indices) for request in requests)
     kept = f"{size} in {run.cache.root / KIND}"
     text = f"{store.where}: {total:,} images, {run.images_decoded:,} decoded now, {kept}"
-    return DecodedSet(store, images, skipped, text, duplicate_notes(images, hashes_of(packed)))
+    return DecodedSet(
+        store, images, skipped, text, [*remark_notes(images, packed), *duplicate_notes(images, hashes_of(packed))]
+    )
 
 
 def _streamed(
@@ -202,7 +204,9 @@ def _streamed(
     by_name = {request.format.name: request.format for request in requests}
     store = HostStore(StreamPixels(images, by_name, hashes_of(packed)), run.images_decoded)
     text = f"stream: images are decoded every epoch ({reason})"
-    return DecodedSet(store, images, skipped, text, duplicate_notes(images, hashes_of(packed)))
+    return DecodedSet(
+        store, images, skipped, text, [*remark_notes(images, packed), *duplicate_notes(images, hashes_of(packed))]
+    )
 
 
 def _complete(run: FirstPass, requests: list[PixelRequest], packed: list[PackedPixels], reporter: Reporter) -> None:

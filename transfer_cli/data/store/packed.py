@@ -35,6 +35,8 @@ class PackedPixels:
         self.hashes = np.zeros((samples, SHA256_BYTES), np.uint8)
         self.bad: dict[int, str] = {}
         """Why samples have no pixels, by index."""
+        self.remarks: dict[int, str] = {}
+        """What to say of how samples are shown, by index."""
 
     def add(self, pack: Pack) -> int:
         """Take the rows that are still missing from a pack; returns how many it has."""
@@ -44,7 +46,9 @@ class PackedPixels:
         if len(found):
             self._pack[found], self._row[found] = len(self.packs), rows
             self.hashes[found] = pack.hashes[rows]
-            self.bad |= {int(i): pack.bad[int(row)] for i, row in zip(found, rows, strict=True) if int(row) in pack.bad}
+            taken = list(zip(found.tolist(), rows.tolist(), strict=True))
+            self.bad |= {index: pack.bad[row] for index, row in taken if row in pack.bad}
+            self.remarks |= {index: pack.remarks[row] for index, row in taken if row in pack.remarks}
             self.packs.append(pack)
         return len(found)
 

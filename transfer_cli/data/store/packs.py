@@ -36,6 +36,8 @@ class Decoded:
     pixels: Pixels | None = None
     """uint8 [H, W, 3]."""
     reason: str | None = None
+    remark: str = ""
+    """What the user should know of how it is shown."""
 
 
 class Pack:
@@ -68,6 +70,7 @@ class Pack:
             raise ValueError("the pixels are cut short")
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         self.bad: dict[int, str] = {int(row): reason for row, reason in about["bad"].items()}
+        self.remarks: dict[int, str] = {int(row): remark for row, remark in about.get("remarks", {}).items()}
 
     def bytes_of(self, rows: NDArray[np.int64]) -> int:
         """What the pixels of some rows take."""
@@ -101,6 +104,7 @@ def write_pack(folder: Path, stamps: Digests, rows: Iterable[Decoded], about: di
     shapes = np.zeros((len(stamps), 2), np.int32)
     sums = np.zeros(len(stamps), np.uint32)
     bad: dict[int, str] = {}
+    remarks: dict[int, str] = {}
     with (folder / PIXELS).open("wb") as file:
         for row, decoded in enumerate(rows):
             hashes[row] = np.frombuffer(decoded.sha256, np.uint8)
@@ -112,8 +116,11 @@ def write_pack(folder: Path, stamps: Digests, rows: Iterable[Decoded], about: di
                 file.write(content)
             elif decoded.reason is not None:
                 bad[row] = decoded.reason
+            if decoded.remark:
+                remarks[row] = decoded.remark
     save_file(
         {"stamps": stamps, "contents": hashes, "offsets": offsets, "shapes": shapes, "sums": sums},
         folder / INDEX,
     )
-    (folder / ABOUT).write_text(json.dumps({**about, "bad": bad}, ensure_ascii=True, indent=1) + "\n", encoding="utf-8")
+    about = {**about, "bad": bad} | ({"remarks": remarks} if remarks else {})
+    (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=True, indent=1) + "\n", encoding="utf-8")

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.listing import few
 from transfer_cli.data.store.packed import PackedPixels
 from transfer_cli.errors import UserError
 
 LISTED_FILES = 10
+
+
+def remark_notes(images: ImageSet, packed: list[PackedPixels]) -> list[str]:
+    """How images are shown where their files leave that open, and which."""
+    remarks: dict[int, str] = {}
+    for pixels in packed:
+        remarks |= pixels.remarks
+    alike: dict[str, list[str]] = defaultdict(list)
+    for index, remark in sorted(remarks.items()):
+        alike[remark].append(images.ids[index])
+    return [f"{len(names):,} images: {remark} ({few(names)})" for remark, names in sorted(alike.items())]
 
 
 def leave_out(
