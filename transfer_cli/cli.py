@@ -165,7 +165,7 @@ def _dispatch(argv: list[str]) -> int:
     if args.hydra_help or args.shell_completion:
         if not source.is_ours():
             compose(source, Overrides())
-        return _ask_hydra(source, argv)
+        return _ask_hydra(source, args, argv)
     overrides = parse_overrides(args.overrides)
     if args.multirun and (args.cfg or args.info):
         raise UserError("--cfg and --info are about one run; leave -m out, and name one value for each key.")
@@ -176,7 +176,7 @@ def _dispatch(argv: list[str]) -> int:
             raise UserError(f"{word}: a launcher starts the jobs of a sweep; add -m.")
     config = compose(source, overrides)
     if args.info or args.cfg in ("hydra", "all"):
-        return _ask_hydra(source, argv)
+        return _ask_hydra(source, args, argv)
     if args.cfg == "job":
         _print_config(config, args)
         return EXIT_OK
@@ -220,11 +220,21 @@ def _print_config(config: DictConfig, args: argparse.Namespace) -> None:
     write_out(OmegaConf.to_yaml(shown, resolve=args.resolve))
 
 
-def _ask_hydra(source: ConfigSource, argv: list[str]) -> int:
+def _ask_hydra(source: ConfigSource, args: argparse.Namespace, argv: list[str]) -> int:
     """What Hydra answers itself: --info, --hydra-help, --cfg hydra, and completion for the shell."""
     import hydra
 
-    sys.argv = [sys.argv[0], *argv]
+    # To Hydra a relative path is one beside its caller's file.
+    folders = {args.config_path: str(source.path), args.config_dir: str(source.extra)}
+    names = ("--config-path", "-cp", "--config-dir", "-cd")
+    words = []
+    for position, word in enumerate(argv):
+        name, equals, value = word.partition("=")
+        if equals and name in names:
+            words.append(f"{name}={folders[value]}")
+        else:
+            words.append(folders[word] if position and argv[position - 1] in names else word)
+    sys.argv = [sys.argv[0], *words]
     answer = io.StringIO()
     try:
         with contextlib.redirect_stdout(answer):

@@ -72,6 +72,10 @@ def claim(path: Path, *, named: bool, may_exist: bool) -> Iterator[Path]:
         raise UserError(
             f"{path} is in use{_held_by(path)}. Wait for that run to end, or choose another name."
         ) from error
+    except OSError as error:
+        raise UserError(
+            f"{path / _LOCK}: cannot be used as a lock ({error.strerror}). Remove it, or choose another name."
+        ) from error
     try:
         holder = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         (path / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")

@@ -31,6 +31,8 @@ def accepted_but_meaningless(overrides: Overrides, groups: dict[str, list[str]])
             )
         elif override.is_delete() and key not in groups:
             problems.append(f"{override.input_line}: a key cannot be left out. Leave the word out to keep its value.")
+        elif override.is_delete() and not (value is None or isinstance(value, str)):
+            problems.append(f"{override.input_line}: expected ~{key}, or ~{key}=<option>.")
         elif key == "hydra/launcher" and isinstance(value, str) and value not in LAUNCHERS:
             problems.append(f"{override.input_line}: no such launcher.{did_you_mean(value, LAUNCHERS)}")
         elif key in groups and isinstance(value, str) and ".." in value.split("/"):

@@ -27,6 +27,9 @@ from transfer_cli.config.optimizers import Optimizer, Scheduler
 
 Metric = Literal["accuracy", "macro_f1", "balanced_accuracy", "auroc", "loss", "top5_accuracy"]
 Alpha = Annotated[float, Between(0, 8)]
+# Of a picture. Less than a pixel of it, blown up to the size of the network, would take gigabytes.
+Area = Annotated[float, Between(1e-4, 1)]
+Ratio = Annotated[float, Between(0.01, 100)]
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class Augment:
 
     name: str
     views: Count | None = None
-    crop_scale: tuple[Share, Share] | None = None
-    crop_ratio: tuple[Positive, Positive] = (1.0, 1.0)
+    crop_scale: tuple[Area, Area] | None = None
+    crop_ratio: tuple[Ratio, Ratio] = (1.0, 1.0)
     flip: Fraction = 0.0
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0
