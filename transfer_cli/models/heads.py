@@ -17,13 +17,15 @@ from transfer_cli.errors import UserError
 from transfer_cli.models.network import Network, Readout
 
 VOTE_TEMPERATURE = 0.07
+OWN_HEAD = "linear"
+"""The kind of the head that a model comes with; nothing is attached for it."""
 
 
 @dataclass(frozen=True)
 class HeadSpec:
     """The shape of a head, and which features it reads: `kind` is a key of `BUILDERS`."""
 
-    kind: str = "linear"
+    kind: str = OWN_HEAD
     width: int = 0
     """D; 0: that of the network's own classifier."""
     hidden: int = 0

@@ -18,6 +18,7 @@ from transfer_cli.errors import unknown
 from transfer_cli.files import write_json
 from transfer_cli.models import backbones, fetching
 from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.models.staging import SeenCuts
 
 IMAGENET_CLASSES = 1000
 # Packages that bring ImageNet weights: module, and the preprocessing they were trained with.
@@ -47,6 +48,11 @@ class SeenWeights:
 
     folder: Path
     _added: dict[Path, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def cuts(self) -> SeenCuts:
+        """What was seen of how networks are cut into stages, beside what is known of weights."""
+        return SeenCuts(self.folder)
 
     def find(self, name: str, source: str, weights: str | None) -> WeightsSource | None:
         """The weights `weights` (None: the best) of a model; None where they were not seen yet."""

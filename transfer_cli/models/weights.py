@@ -77,9 +77,9 @@ def load(network: Network, source: WeightsSource, image_size: int, *, keep_head:
         n in tensors and tensors[n].shape == own[n].shape for n in head
     )
     if not kept:
-        path = network.classifier if network.has_features else None
+        paths = network.stages[-1].modules if network.has_features else ()
         # A run may have had another kind of head, of other tensors.
-        body = {name: tensor for name, tensor in tensors.items() if path is None or not _below(name, path)}
+        body = {name: tensor for name, tensor in tensors.items() if not any(_below(name, path) for path in paths)}
         tensors = {**body, **{name: own[name] for name in head}}
     _check_fit(own, tensors, source)
     network.module.load_state_dict(tensors)
@@ -163,10 +163,10 @@ def _check_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], source: Weigh
 
 
 def _classifier_names(network: Network) -> list[str]:
-    """The tensors of the layer that the classes replace."""
+    """The tensors of the layers that the classes replace."""
     names = list(network.module.state_dict())
-    path = network.classifier if network.has_features else _last_layer(network)
-    return [name for name in names if _below(name, path)]
+    paths = network.stages[-1].modules if network.has_features else (_last_layer(network),)
+    return [name for name in names if any(_below(name, path) for path in paths)]
 
 
 def _last_layer(network: Network) -> str:

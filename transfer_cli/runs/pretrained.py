@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -14,6 +14,7 @@ from transfer_cli.models import backbones, weights
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import SeenWeights, WeightsSource
+from transfer_cli.models.staging import IN_PROCESS, SeenCuts
 from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.terminal import Reporter
 
@@ -25,6 +26,8 @@ class Pretrained:
     model: Model
     source: WeightsSource
     preprocessing: Preprocessing
+    seen: SeenCuts = field(default_factory=lambda: IN_PROCESS)
+    """What is known of how networks are cut into stages."""
 
     def build(
         self, classes: int, seed: int, *, keep_head: bool = False, drop_path: float | None = None
@@ -36,7 +39,8 @@ class Pretrained:
         # The head starts the same whatever was drawn before it, so that a run can be repeated in any process.
         torch.manual_seed(seed)
         size = self.preprocessing.crop_pixels
-        network = backbones.build(self.model.name, self.model.source, classes, image_size=size, drop_path=drop_path)
+        name, library = self.model.name, self.model.source
+        network = backbones.build(name, library, classes, image_size=size, drop_path=drop_path, seen=self.seen)
         report = weights.load(network, self.source, size, keep_head=keep_head)
         torch.manual_seed(seed)
         return network, report
@@ -46,7 +50,8 @@ def find_weights(e: Experiment, seen: SeenWeights, reporter: Reporter) -> Pretra
     """The weights that `model.weights` means, downloaded if need be. Raises UserError where they cannot be had."""
     source = fetched(weights.resolve(e.model.name, e.model.source, e.model.weights, seen), reporter)
     preprocessing = source.preprocessing if e.image_size == AUTO else source.preprocessing.at(e.image_size)
-    return Pretrained(e.model, source, preprocessing if e.image_fit == AUTO else preprocessing.fitted(e.image_fit))
+    fitted = preprocessing if e.image_fit == AUTO else preprocessing.fitted(e.image_fit)
+    return Pretrained(e.model, source, fitted, seen.cuts)
 
 
 def fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:

@@ -17,7 +17,7 @@ from transfer_cli.engine.device import Compute, Normalize, PixelsToDevice, ToDev
 from transfer_cli.errors import UserError
 from transfer_cli.files import write_json
 from transfer_cli.models import backbones, weights
-from transfer_cli.models.heads import HeadSpec, attach
+from transfer_cli.models.heads import OWN_HEAD, HeadSpec, attach
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.tensors import replace_tensors
@@ -90,7 +90,7 @@ def describe(run: Path, key: str = "run") -> Description:
 def build_trained(run: Path, about: Description, image_size: int) -> Network:
     """The network of a run directory for images of `image_size` pixels, on the host, in eval mode."""
     network = backbones.build(about.name, about.source, len(about.classes), image_size=image_size)
-    if about.head != HeadSpec(width=network.feature_width):
+    if about.head.kind != OWN_HEAD:
         network = attach(network, about.head, len(about.classes))
     weights.load(network, weights.resolve(about.name, about.source, str(run)), image_size)
     network.eval()

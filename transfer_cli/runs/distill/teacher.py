@@ -32,6 +32,7 @@ from transfer_cli.models import weights
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import SeenWeights, published_classes
+from transfer_cli.models.staging import CUTS_VERSION
 from transfer_cli.models.taps import forward_taps
 from transfer_cli.records.summary import version
 from transfer_cli.records.terminal import Reporter
@@ -179,7 +180,7 @@ def _from_weights(
             f"{error} {KEY}: {source.label} know other classes than the data set. {FINETUNE_FIRST}"
         ) from error
     model = Model(options.model, options.source, path)
-    network, report = Pretrained(model, source, preprocessing).build(len(names), e.seed, keep_head=True)
+    network, report = Pretrained(model, source, preprocessing, seen.cuts).build(len(names), e.seed, keep_head=True)
     if source.kind == "file":
         if not report.head_kept:
             raise UserError(f"{KEY}.weights={path}: its head is not for the {len(names)} classes. {FINETUNE_FIRST}")
@@ -192,6 +193,7 @@ def _from_weights(
 def _identity(name: str, source: str, weights_id: Any, image_size: int, head: Any) -> Key:
     versions = {package: version(package) for package in ("transfer-run", "torch", "torchvision", "timm")}
     about = {"model": name, "source": source, "weights": weights_id, "image_size": image_size, "head": head}
+    about["cuts"] = CUTS_VERSION
     return {**about, "versions": versions}
 
 
