@@ -49,12 +49,38 @@ def library(name: str, source: str) -> str:
         import timm
 
         if timm.is_model(name):
+            timm_name(name)
             return "timm"
     known = {"torchvision": torchvision_names, "timm": timm_names}
     names = [n for where, list_names in known.items() if source in ("auto", where) for n in list_names()]
     where = "torchvision or timm" if source == "auto" else source
     hint = did_you_mean(name, names) or " timm.list_models() lists them."
     raise UserError(f"model.name={name}: no such model in {where}.{hint}")
+
+
+def timm_name(name: str) -> str:
+    """What timm calls a model today: an old name's new one, with the weights that it stood for.
+
+    Raises UserError for one that timm has given up.
+    """
+    # timm has no public way to ask; what it resolves itself is what counts here.
+    from timm.models._registry import _deprecated_models
+
+    name = ALIASES.get(name, name)
+    current = _deprecated_models.get(name, name)
+    if current is None:
+        raise UserError(f"model.name={name}: timm has removed this model, and names none in its place.")
+    return current
+
+
+def timm_config(name: str) -> Any:
+    """What timm says of a model, by the name that it has today; None for a tag of weights that there is not."""
+    import timm
+
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        return None
 
 
 def build(
@@ -136,14 +162,17 @@ def _torchvision(name: str, num_classes: int, image_size: int, drop_path: float 
 def _timm(name: str, num_classes: int, image_size: int, drop_path: float | None) -> nn.Module:
     import timm
 
-    timm_name = ALIASES.get(name, name)
-    config = timm.get_pretrained_cfg(timm_name, allow_unregistered=True)
-    assert config is not None
+    current = timm_name(name)
+    config = timm_config(current)
+    if config is None:
+        # An old name may stand for weights that are gone; its architecture is there.
+        current = current.split(".")[0]
+        config = timm_config(current)
     fixed = config.fixed_input_size and image_size != config.input_size[-1]
     arguments: dict[str, Any] = {"img_size": image_size} if fixed else {}
     if drop_path is not None:
         arguments["drop_path_rate"] = drop_path
-    module = timm.create_model(timm_name, pretrained=False, num_classes=num_classes, **arguments)
+    module = timm.create_model(current, pretrained=False, num_classes=num_classes, **arguments)
     assert isinstance(module, nn.Module)
     return module
 

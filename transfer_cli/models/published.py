@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-from transfer_cli.errors import unknown
+from transfer_cli.errors import UserError, unknown
 from transfer_cli.files import write_json
 from transfer_cli.models import backbones, fetching
 from transfer_cli.models.preprocessing import Preprocessing
@@ -40,6 +40,8 @@ class WeightsSource:
     """The file, or None while it must still be fetched."""
     remote: fetching.Remote | None = None
     classes: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    """What is to be said of the model or its weights before they are used."""
 
 
 @dataclass
@@ -105,9 +107,7 @@ def published_classes(source: WeightsSource, name: str) -> tuple[str, ...]:
     if source.kind == "package":
         return _imagenet()
     if source.kind == "timm":
-        import timm
-
-        config = timm.get_pretrained_cfg(backbones.ALIASES.get(name, name), allow_unregistered=True)
+        config = backbones.timm_config(backbones.timm_name(name))
         count = config.num_classes if config else 0
         return _imagenet() if count == IMAGENET_CLASSES else tuple(f"class {number}" for number in range(count))
     return ()
@@ -154,22 +154,24 @@ def _torchvision(name: str, weights: str) -> WeightsSource:
 def _timm(name: str, tag: str | None) -> WeightsSource:
     import timm
 
-    architecture = backbones.ALIASES.get(name, name).split(".")[0]
+    current = backbones.timm_name(name)
+    notes = () if current == backbones.ALIASES.get(name, name) else (f"{name} is an old name: timm calls it {current}",)
+    architecture, _, own = current.partition(".")
     tags = [full.split(".", 1)[1] for full in timm.list_pretrained(f"{architecture}.*")]
     if tag is not None and tag not in tags:
         raise unknown("model.weights", tag, ["auto", "none", *tags])
-    full = f"{architecture}.{tag}" if tag else backbones.ALIASES.get(name, name)
-    config = timm.get_pretrained_cfg(full)
-    assert config is not None
+    config = backbones.timm_config(f"{architecture}.{tag}" if tag else current)
+    if config is None:
+        known = f" It has {', '.join(tags)} for model.name={architecture}." if tags else ""
+        raise UserError(f"model.name={name}: timm has no weights {own} of {architecture}.{known}")
     size = config.input_size[-1]
     mean, std = (cast(tuple[float, float, float], tuple(values)) for values in (config.mean, config.std))
     preprocessing = Preprocessing(size, max(size, int(size / config.crop_pct)), config.interpolation, mean, std)
     if not tags:
-        return WeightsSource("none", "random weights (none are published)", preprocessing)
+        return WeightsSource("none", "random weights (none are published)", preprocessing, notes=notes)
     remote = fetching.Remote.from_timm(config)
-    return WeightsSource(
-        "timm", f"timm {config.architecture}.{config.tag}", preprocessing, fetching.cached(remote), remote
-    )
+    label, location = f"timm {config.architecture}.{config.tag}", fetching.cached(remote)
+    return WeightsSource("timm", label, preprocessing, location, remote, notes=notes)
 
 
 def _to_plain(source: WeightsSource) -> dict[str, Any]:
@@ -179,6 +181,7 @@ def _to_plain(source: WeightsSource) -> dict[str, Any]:
         "preprocessing": source.preprocessing.to_dict(),
         "remote": asdict(source.remote) if source.remote else None,
         "classes": list(source.classes) if source.classes else None,
+        "notes": list(source.notes),
     }
 
 
@@ -192,4 +195,5 @@ def _from_plain(values: dict[str, Any]) -> WeightsSource:
         fetching.cached(remote) if remote else None,
         remote,
         tuple(str(name) for name in values["classes"]) if values["classes"] else None,
+        tuple(str(note) for note in values["notes"]),
     )

@@ -48,9 +48,11 @@ def resolve(name: str, source: str, weights: str, seen: SeenWeights | None = Non
     if weights == "auto":
         return best()
     if weights == "none":
-        return WeightsSource("none", "random weights", best().preprocessing)
+        known = best()
+        return WeightsSource("none", "random weights", known.preprocessing, notes=known.notes)
     if path.is_file():
-        return WeightsSource("file", f"weights {path}", best().preprocessing, location=path)
+        known = best()
+        return WeightsSource("file", f"weights {path}", known.preprocessing, location=path, notes=known.notes)
     return published(name, source, weights, seen)
 
 

@@ -55,7 +55,12 @@ def find_weights(e: Experiment, seen: SeenWeights, reporter: Reporter) -> Pretra
 
 
 def fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:
-    """The same weights with their file on this machine. Raises UserError at once where they cannot be downloaded."""
+    """The same weights with their file on this machine, after what is to be said of them.
+
+    Raises UserError at once where they cannot be downloaded.
+    """
+    for note in source.notes:
+        reporter.warn(note)
     if source.kind == "none" or source.location is not None:
         return source
     reporter.say(f"fetching {source.label}")
