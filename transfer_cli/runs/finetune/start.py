@@ -143,8 +143,7 @@ class BeforeTraining:
         m, compared = job.materials, None
         if self.source is not None and fitted is not None:
             put_head(self.source, fitted)
-            batch_size = m.experiment.trainer.batch_size
-            weights = partial(channel_weights, self.source, job.inputs, job.compute, batch_size)
+            weights = partial(channel_weights, self.source, job.inputs, job.compute)
             compared = Source(self.source, weights)
         labels = m.images.labels[m.images.splits["train"]]
         objective = m.task.objective(self.config, m.experiment.dataset, labels, m.device)
