@@ -9,15 +9,16 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from transfer_cli.errors import UserError, unknown
 from transfer_cli.files import write_json
 from transfer_cli.models import backbones, fetching
-from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.models.preprocessing import RESAMPLING, Fit, Preprocessing
 from transfer_cli.models.staging import SeenCuts
 
 IMAGENET_CLASSES = 1000
@@ -164,14 +165,37 @@ def _timm(name: str, tag: str | None) -> WeightsSource:
     if config is None:
         known = f" It has {', '.join(tags)} for model.name={architecture}." if tags else ""
         raise UserError(f"model.name={name}: timm has no weights {own} of {architecture}.{known}")
-    size = config.input_size[-1]
-    mean, std = (cast(tuple[float, float, float], tuple(values)) for values in (config.mean, config.std))
-    preprocessing = Preprocessing(size, max(size, int(size / config.crop_pct)), config.interpolation, mean, std)
+    preprocessing = _preprocessing_of(name, config)
     if not tags:
         return WeightsSource("none", "random weights (none are published)", preprocessing, notes=notes)
     remote = fetching.Remote.from_timm(config)
     label, location = f"timm {config.architecture}.{config.tag}", fetching.cached(remote)
     return WeightsSource("timm", label, preprocessing, location, remote, notes=notes)
+
+
+# What timm calls the ways to bring an image to a square.
+CROP_MODES: dict[str, Fit] = {"center": "crop", "squash": "squash", "border": "pad"}
+
+
+def _preprocessing_of(name: str, config: Any) -> Preprocessing:
+    """What timm's `create_transform` does for these weights at their own size (not at a larger one for tests).
+
+    Raises UserError for what is not done here, rather than to show images otherwise than the weights were trained on.
+    """
+    (channels, height, size), mean, std = config.input_size, tuple(config.mean), tuple(config.std)
+    odd = [
+        f"{channels} channels" if (channels, len(mean), len(std)) != (3, 3, 3) else "",
+        f"pictures of {height} x {size} pixels, which are not square" if height != size else "",
+        f"interpolation {config.interpolation}" if config.interpolation not in RESAMPLING else "",
+        f"crop mode {config.crop_mode}" if config.crop_mode not in CROP_MODES else "",
+    ]
+    if any(odd):
+        raise UserError(
+            f"model.name={name}: its weights want {', '.join(filter(None, odd))}; that is not done here. "
+            "Take another model."
+        )
+    resize = math.floor(size / config.crop_pct)
+    return Preprocessing(size, resize, config.interpolation, mean, std, CROP_MODES[config.crop_mode])
 
 
 def _to_plain(source: WeightsSource) -> dict[str, Any]:

@@ -77,3 +77,14 @@ def test_a_fit_is_saved_and_read_back() -> None:
     with pytest.raises(ValueError, match="fit"):
         Preprocessing.from_dict({**OWN.to_dict(), "fit": "stretch"})
     assert replace(OWN, fit="squash") != OWN
+
+
+def test_weights_that_were_trained_on_squashed_pictures_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run chooses by itself, and its resolved settings choose the same."""
+    monkeypatch.setitem(globals(), "OWN", replace(OWN, resize_pixels=236, fit="squash"))
+    for words in ([], ["image_fit=squash"]):
+        size, fit, preprocessing = chosen(tmp_path, 500, 375, *words)
+        assert (size, fit, preprocessing) == (224, "squash", OWN)
+    assert chosen(tmp_path, 500, 375, "image_fit=crop")[2].fit == "crop"

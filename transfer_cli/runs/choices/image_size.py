@@ -48,9 +48,10 @@ def with_size(
         why = f"pictures of {short:g} px" if small else "that of the weights"
         reporter.say(f"auto      image_size={size}: {why}, weights of {weights_size} px")
     if fit == AUTO:
-        fit = _fit(shapes) if small else "crop"
+        fit = _fit(shapes) if small else own.fit
         if fit != "crop":
-            reporter.say(f"auto      image_fit={fit}: small pictures are shown whole")
+            why = "small pictures are shown whole" if small else "as the weights were trained"
+            reporter.say(f"auto      image_fit={fit}: {why}")
     preprocessing = (own if size == own.crop_pixels else own.at(size)).fitted(fit)
     return replace(e, image_size=size, image_fit=fit), replace(pretrained, preprocessing=preprocessing)
 
