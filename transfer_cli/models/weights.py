@@ -59,7 +59,7 @@ def resolve(name: str, source: str, weights: str, seen: SeenWeights | None = Non
 def fetch(source: WeightsSource) -> Path:
     """Download what is not on this machine. Raises UserError at once where that cannot work."""
     assert source.remote is not None
-    return fetching.fetch(source.remote)
+    return fetching.fetch(source.remote, source.otherwise)
 
 
 def load(network: Network, source: WeightsSource, image_size: int, *, keep_head: bool = False) -> LoadReport:
