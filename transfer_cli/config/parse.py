@@ -31,7 +31,7 @@ _BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {
     "trainer": {"metric": "accuracy", "evaluate_every": 1},
     "strategy": {"keep_probe": False},
 }
-_BEFORE_IT_WAS_A_KEY = {"image_fit": "crop"}
+_BEFORE_IT_WAS_A_KEY = {"image_fit": "crop", "crop_fraction": "auto"}
 
 
 def parse(values: dict[str, Any]) -> Experiment:

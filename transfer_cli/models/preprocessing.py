@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -49,6 +50,10 @@ class Preprocessing:
         if fit == self.fit:
             return self
         return replace(self, fit=fit, resize_pixels=self.resize_pixels if fit == "crop" else self.crop_pixels)
+
+    def showing(self, share: float) -> Preprocessing:
+        """The same with another share of the resized image's side inside the square."""
+        return replace(self, resize_pixels=math.floor(self.crop_pixels / share))
 
     def apply(self, image: Image.Image) -> Tensor:
         """Pixels of an RGB image, uint8 [3, crop, crop]; byte for byte those of torchvision's and timm's transforms."""

@@ -51,7 +51,12 @@ def find_weights(e: Experiment, seen: SeenWeights, reporter: Reporter) -> Pretra
     source = fetched(weights.resolve(e.model.name, e.model.source, e.model.weights, seen), reporter)
     preprocessing = source.preprocessing if e.image_size == AUTO else source.preprocessing.at(e.image_size)
     fitted = preprocessing if e.image_fit == AUTO else preprocessing.fitted(e.image_fit)
-    return Pretrained(e.model, source, fitted, seen.cuts)
+    return Pretrained(e.model, source, with_fraction(e, fitted), seen.cuts)
+
+
+def with_fraction(e: Experiment, preprocessing: Preprocessing) -> Preprocessing:
+    """The same with the share of an image that `crop_fraction` says."""
+    return preprocessing if e.crop_fraction == AUTO else preprocessing.showing(e.crop_fraction)
 
 
 def fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:

@@ -98,9 +98,9 @@ def build_trained(run: Path, about: Description, image_size: int) -> Network:
 
 
 _OF_TRAINING = (
-    *("model", "image_size", "strategy", "optimizer", "scheduler", "augment", "experiment", "name"),
-    *("trainer.epochs", "trainer.steps", "trainer.batch_size", "trainer.accumulate", "trainer.clip_grad"),
-    *("trainer.patience", "trainer.metric", "trainer.compile"),
+    *("model", "image_size", "image_fit", "crop_fraction", "strategy", "optimizer", "scheduler", "augment"),
+    *("experiment", "name", "trainer.epochs", "trainer.steps", "trainer.batch_size", "trainer.accumulate"),
+    *("trainer.clip_grad", "trainer.patience", "trainer.metric", "trainer.compile"),
 )
 
 

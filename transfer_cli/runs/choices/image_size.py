@@ -16,7 +16,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.models.preprocessing import Fit
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.pretrained import Pretrained
+from transfer_cli.runs.pretrained import Pretrained, with_fraction
 
 SAMPLED = 64
 SMALL = 0.75
@@ -52,7 +52,7 @@ def with_size(
         if fit != "crop":
             why = "small pictures are shown whole" if small else "as the weights were trained"
             reporter.say(f"auto      image_fit={fit}: {why}")
-    preprocessing = (own if size == own.crop_pixels else own.at(size)).fitted(fit)
+    preprocessing = with_fraction(e, (own if size == own.crop_pixels else own.at(size)).fitted(fit))
     return replace(e, image_size=size, image_fit=fit), replace(pretrained, preprocessing=preprocessing)
 
 

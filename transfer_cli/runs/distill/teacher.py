@@ -37,7 +37,7 @@ from transfer_cli.models.taps import forward_taps
 from transfer_cli.records.summary import version
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.materials import Materials, open_pixels, pixel_requests
-from transfer_cli.runs.pretrained import Pretrained, fetched
+from transfer_cli.runs.pretrained import Pretrained, fetched, with_fraction
 from transfer_cli.runs.saved_model import build_trained, describe
 
 KEY = "strategy.teacher"
@@ -172,6 +172,7 @@ def _from_weights(
     preprocessing = source.preprocessing if size == "auto" else source.preprocessing.at(size)
     if e.image_fit != "auto" and e.image_fit != "crop":
         preprocessing = preprocessing.fitted(e.image_fit)
+    preprocessing = with_fraction(e, preprocessing)
     names = published_classes(source, options.model) or images.classes
     try:
         columns = _columns(images, names)
