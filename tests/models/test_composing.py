@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.models.families import QUICK, SLOW, WITHOUT_FEATURES
 from transfer_cli.errors import UserError
-from transfer_cli.models import backbones, stages_timm
+from transfer_cli.models import backbones, stages_timm, weights
 from transfer_cli.models.heads import HeadSpec, attach
 from transfer_cli.models.network import Cut, Network, Stage, chain
 from transfer_cli.models.staging import SeenCuts
@@ -110,11 +110,14 @@ def test_a_network_that_differs_is_cut_more_coarsely_and_says_so(
         return Cut((cut.stages[0], Stage("layer1", ("layer1",), lambda m, x: x), *cut.stages[2:]), cut.feature_width)
 
     monkeypatch.setitem(stages_timm.FAMILIES, "ResNet", forgets)
-    network = build("test_resnet", 64, seen=SeenCuts(tmp_path))
+    seen = SeenCuts(tmp_path)
+    network = build("test_resnet", 64, seen=seen)
     assert [stage.name for stage in network.stages] == ["backbone", "pool", "head"]
     assert network.note is not None
     assert "test_resnet: its usual stages do not compute what it computes" in network.note
     composes(network, 64)
+    assert not [*tmp_path.iterdir()]
+    seen.keep()
     [remembered] = tmp_path.glob("*.json")
     assert json.loads(remembered.read_text())["cut"] == 1
 
@@ -136,7 +139,9 @@ def test_one_whose_features_differ_too_runs_whole(monkeypatch: pytest.MonkeyPatc
 
 
 def test_it_is_compared_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    first = build("test_resnet", 64, seen=SeenCuts(tmp_path))
+    seen = SeenCuts(tmp_path)
+    first = build("test_resnet", 64, seen=seen)
+    seen.keep()
 
     def fail(*_: object) -> None:
         raise AssertionError("compared again")
@@ -236,3 +241,32 @@ def test_an_encoder_is_no_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: encoder)
     with pytest.raises(UserError, match=r"model.name=mobilenetv5_300m_enc: .* no classifier"):
         build("mobilenetv5_300m_enc", 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("deit_tiny_distilled_patch16_224", 32), ("repvit_m1", 64), ("shvit_s1", 64)]
+)
+def test_weights_for_other_classes_keep_all_but_the_classifiers(name: str, size: int, tmp_path: Path) -> None:
+    check_other_classes(name, size, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "size"), [("volo_d1_224", 224), ("efficientvim_m1_dist", 64), ("levit_128s", 224)])
+def test_weights_of_several_heads_for_other_classes(name: str, size: int, tmp_path: Path) -> None:
+    check_other_classes(name, size, tmp_path)
+
+
+def check_other_classes(name: str, size: int, tmp_path: Path) -> None:
+    theirs = build(name, size, seen=Untried())
+    shake(theirs.module)
+    write_tensors(tmp_path / "w.safetensors", theirs.module.state_dict())
+    ours = backbones.build(name, "timm", CLASSES + 2, size, seen=Untried())
+    source = weights.resolve(name, "timm", str(tmp_path / "w.safetensors"))
+    assert not weights.load(ours, source, size).head_kept
+    told = ours.module.pretrained_cfg["classifier"]
+    heads = tuple(f"{path}." for path in ([told] if isinstance(told, str) else told))
+    body = {key: value for key, value in theirs.module.state_dict().items() if not key.startswith(heads)}
+    assert body
+    assert all(ours.module.state_dict()[key].equal(value) for key, value in body.items())
+    again = build(name, size, seen=Untried())
+    assert weights.load(again, source, size).head_kept

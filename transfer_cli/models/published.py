@@ -53,11 +53,11 @@ class SeenWeights:
 
     folder: Path
     _added: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    cuts: SeenCuts = field(init=False)
+    """What was seen of how networks are cut into stages, beside what is known of weights."""
 
-    @property
-    def cuts(self) -> SeenCuts:
-        """What was seen of how networks are cut into stages, beside what is known of weights."""
-        return SeenCuts(self.folder)
+    def __post_init__(self) -> None:
+        self.cuts = SeenCuts(self.folder)
 
     def find(self, name: str, source: str, weights: str | None) -> WeightsSource | None:
         """The weights `weights` (None: the best) of a model; None where they were not seen yet."""
@@ -74,6 +74,7 @@ class SeenWeights:
 
     def keep(self) -> None:
         """Write what was added. Where that fails the library is asked again next time, nothing else."""
+        self.cuts.keep()
         with contextlib.suppress(OSError):
             for file, values in self._added.items():
                 self.folder.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,7 @@ class SeenCuts:
 
     folder: Path | None = None
     _known: dict[str, int] = field(default_factory=dict)
+    _added: dict[str, int] = field(default_factory=dict)
 
     def find(self, network: str, image_size: int) -> int | None:
         """The number of the finest cut that composes; None where that was not tried yet."""
@@ -43,12 +44,17 @@ class SeenCuts:
         return self._known.get(key)
 
     def add(self, network: str, image_size: int, cut: int) -> None:
-        """Remember. Where the disk does not take it, it is tried again next time, nothing else."""
+        """Remember, on disk once `keep` is called."""
         key = _key(network, image_size)
-        self._known[key] = cut
-        if self.folder is not None:
-            with contextlib.suppress(OSError):
-                self.folder.mkdir(parents=True, exist_ok=True)
+        self._known[key] = self._added[key] = cut
+
+    def keep(self) -> None:
+        """Write what was added. Where the disk does not take it, it is tried again next time, nothing else."""
+        if self.folder is None or not self._added:
+            return
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for key, cut in self._added.items():
                 write_json(self._file(key), {"cut": cut, "asked": json.loads(key)})
 
     def _file(self, key: str) -> Path:

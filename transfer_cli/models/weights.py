@@ -167,8 +167,15 @@ def _check_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], source: Weigh
 def _classifier_names(network: Network) -> list[str]:
     """The tensors of the layers that the classes replace."""
     names = list(network.module.state_dict())
-    paths = network.stages[-1].modules if network.has_features else (_last_layer(network),)
+    paths = network.stages[-1].modules if network.has_features else _told_classifiers(network)
     return [name for name in names if any(_below(name, path) for path in paths)]
+
+
+def _told_classifiers(network: Network) -> tuple[str, ...]:
+    """What the model itself names as its classifiers, by path; the last layer where it does not."""
+    config: Any = getattr(network.module, "pretrained_cfg", None) or {}
+    told = config.get("classifier") or _last_layer(network)
+    return (told,) if isinstance(told, str) else tuple(told)
 
 
 def _last_layer(network: Network) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -30,7 +31,12 @@ def open_machine(e: Experiment) -> Machine:
     device = devices.select_device(e.trainer.device)
     devices.prepare(device, e.seed)
     cache = open_cache(e.cache_dir, e.cache_size)
-    return Machine(device, cache, SeenWeights(cache.root / "known"), PrecisionMemory(cache.root / "precision"))
+    return Machine(device, cache, SeenWeights(known_folder(cache)), PrecisionMemory(cache.root / "precision"))
+
+
+def known_folder(cache: Cache) -> Path:
+    """Where is kept what libraries said of their weights and networks."""
+    return cache.root / "known"
 
 
 def say_device(device: torch.device, precision_reason: str, reporter: Reporter) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from transfer_cli.cache.place import open_cache
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine import device as devices
@@ -20,8 +21,11 @@ from transfer_cli.models import backbones, weights
 from transfer_cli.models.heads import OWN_HEAD, HeadSpec, attach
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.models.published import SeenWeights
+from transfer_cli.models.staging import SeenCuts
 from transfer_cli.models.tensors import replace_tensors
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.machine import known_folder
 from transfer_cli.runs.materials import Materials
 
 WEIGHTS = "model.safetensors"
@@ -87,9 +91,9 @@ def describe(run: Path, key: str = "run") -> Description:
         raise UserError(f"{key}={run}: {DESCRIPTION} is damaged or of another program ({error}).") from error
 
 
-def build_trained(run: Path, about: Description, image_size: int) -> Network:
+def build_trained(run: Path, about: Description, image_size: int, seen: SeenCuts) -> Network:
     """The network of a run directory for images of `image_size` pixels, on the host, in eval mode."""
-    network = backbones.build(about.name, about.source, len(about.classes), image_size=image_size)
+    network = backbones.build(about.name, about.source, len(about.classes), image_size=image_size, seen=seen)
     if about.head.kind != OWN_HEAD:
         network = attach(network, about.head, len(about.classes))
     weights.load(network, weights.resolve(about.name, about.source, str(run)), image_size)
@@ -121,6 +125,7 @@ def load_trained(run: Path, experiment: Experiment) -> Trained:
     precision = about.precision if experiment.trainer.precision == "auto" else experiment.trainer.precision
     if precision not in devices.DTYPES or (precision == "fp16" and device.type == "cpu"):
         precision = "fp32"
-    network = build_trained(run, about, about.preprocessing.crop_pixels)
+    cuts = SeenWeights(known_folder(open_cache(experiment.cache_dir, experiment.cache_size))).cuts
+    network = build_trained(run, about, about.preprocessing.crop_pixels, cuts)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Trained(network, about.classes, about.preprocessing, Compute(device, precision))

@@ -137,14 +137,14 @@ def load_teachers(
     paths = (options.weights,) if isinstance(options.weights, str) else options.weights
     with _of_teacher():
         return [
-            _from_run(options, Path(path), images)
+            _from_run(options, Path(path), images, seen)
             if (Path(path) / "model.json").is_file()
             else _from_weights(e, options, path, images, seen, reporter)
             for path in paths
         ]
 
 
-def _from_run(options: TeacherOptions, run: Path, images: ImageSet) -> Teacher:
+def _from_run(options: TeacherOptions, run: Path, images: ImageSet, seen: SeenWeights) -> Teacher:
     about = describe(run, f"{KEY}.weights")
     if options.model not in (None, about.name):
         raise UserError(f"{KEY}.model={options.model}: the run {run} is of {about.name}; leave {KEY}.model out.")
@@ -158,7 +158,7 @@ def _from_run(options: TeacherOptions, run: Path, images: ImageSet) -> Teacher:
         preprocessing=about.preprocessing.at(size),
         classes=about.classes,
         columns=_columns(images, about.classes),
-        network=build_trained(run, about, size),
+        network=build_trained(run, about, size, seen.cuts),
         trained_here=True,
     )
 
