@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.models.families import QUICK, SLOW, WITHOUT_FEATURES
 from transfer_cli.errors import UserError
-from transfer_cli.models import backbones, stages_timm, weights
+from transfer_cli.models import backbones, stages_timm, stages_torchvision, weights
 from transfer_cli.models.heads import HeadSpec, attach
 from transfer_cli.models.network import Cut, Network, Stage, chain
 from transfer_cli.models.staging import SeenCuts
@@ -136,6 +136,20 @@ def test_one_whose_features_differ_too_runs_whole(monkeypatch: pytest.MonkeyPatc
     assert [stage.name for stage in whole.stages] == ["head"]
     assert not whole.has_features
     assert whole.note is not None and whole.note.endswith("it is run whole")
+
+
+def test_a_dropout_that_is_lost_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As googlenet's was, between pooling and classifier."""
+    family = stages_torchvision._inception
+
+    def forgets(module: nn.Module) -> list[Stage]:
+        *body, _ = family(module)
+        return [*body, Stage("head", ("dropout", "fc"), chain("fc"))]
+
+    monkeypatch.setitem(stages_torchvision.FAMILIES, "GoogLeNet", forgets)
+    assert build("googlenet", 64, "torchvision").note == (
+        "googlenet: its usual stages do not compute what it computes in this version of its library; it is run whole"
+    )
 
 
 def test_it_is_compared_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def _key(network: str, image_size: int) -> str:
 
 
 def finest(module: nn.Module, cuts: Iterator[Cut], image_size: int) -> tuple[int, Cut]:
-    """The first of `cuts` that computes what `module` computes, in evaluation and in training, and its number.
+    """The first of `cuts` that computes what `module` computes, in evaluation and with its dropout, and its number.
 
     The last one is taken unseen: it must be the network whole.
     """
@@ -108,7 +108,14 @@ def _perturbed(module: nn.Module) -> nn.Module:
 
 
 def _composes(module: nn.Module, cut: Cut, image_size: int) -> bool:
-    return all(_same(module.train(training), cut, image_size) for training in (False, True))
+    modes = (False, True) if _draws(module) else (False,)
+    return all(_same(module.train(training), cut, image_size) for training in modes)
+
+
+def _draws(module: nn.Module) -> bool:
+    """Whether training has dropout or stochastic depth: as a layer, or as a rate that a forward pass reads."""
+    rates = [getattr(part, name, 0) for part in module.modules() for name in ("p", "drop_prob", "drop_rate", "dropout")]
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
 @torch.no_grad()
