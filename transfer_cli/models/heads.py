@@ -145,8 +145,8 @@ def attach(network: Network, spec: HeadSpec, classes: int) -> Network:
     if not network.has_features:
         raise UserError(
             "strategy: this model has no features [B, D] before one classifying layer: it classifies every place of "
-            "the image and pools afterwards, or its architecture is not known here. Take another model, or "
-            "strategy=finetune."
+            "the image and pools afterwards, weighs several classifiers, or its architecture is not known here. Take "
+            "another model, or strategy=finetune."
         )
     readout = Readout(spec.pooling, spec.stages) if spec.stages or spec.pooling != "auto" else None
     return network.with_head(BUILDERS[spec.kind](spec, classes), spec.width, readout)

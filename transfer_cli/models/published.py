@@ -43,6 +43,8 @@ class WeightsSource:
     classes: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     """What is to be said of the model or its weights before they are used."""
+    fixed_size: bool = False
+    """Whether the network is made for images of one size, that of the weights where nothing else is asked for."""
     otherwise: str | None = None
     """A sentence on the pip package that brings weights of this model, where it is not installed."""
 
@@ -179,10 +181,12 @@ def _timm(name: str, tag: str | None) -> WeightsSource:
         raise UserError(f"model.name={name}: timm has no weights {own} of {architecture}.{known}")
     preprocessing = _preprocessing_of(name, config)
     if not tags:
-        return WeightsSource("none", "random weights (none are published)", preprocessing, notes=notes)
+        label = "random weights (none are published)"
+        return WeightsSource("none", label, preprocessing, notes=notes, fixed_size=config.fixed_input_size)
     remote = fetching.Remote.from_timm(config)
     label, location = f"timm {config.architecture}.{config.tag}", fetching.cached(remote)
-    return WeightsSource("timm", label, preprocessing, location, remote, notes=notes)
+    fixed = bool(config.fixed_input_size)
+    return WeightsSource("timm", label, preprocessing, location, remote, notes=notes, fixed_size=fixed)
 
 
 # What timm calls the ways to bring an image to a square.
@@ -218,6 +222,7 @@ def _to_plain(source: WeightsSource) -> dict[str, Any]:
         "remote": asdict(source.remote) if source.remote else None,
         "classes": list(source.classes) if source.classes else None,
         "notes": list(source.notes),
+        "fixed_size": source.fixed_size,
     }
 
 
@@ -232,4 +237,5 @@ def _from_plain(values: dict[str, Any]) -> WeightsSource:
         remote,
         tuple(str(name) for name in values["classes"]) if values["classes"] else None,
         tuple(str(note) for note in values["notes"]),
+        bool(values["fixed_size"]),
     )

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,9 @@ def resolve(name: str, source: str, weights: str, seen: SeenWeights | None = Non
     if weights == "auto":
         return best()
     if weights == "none":
-        known = best()
-        return WeightsSource("none", "random weights", known.preprocessing, notes=known.notes)
+        return replace(best(), kind="none", label="random weights", location=None, remote=None, classes=None)
     if path.is_file():
-        known = best()
-        return WeightsSource("file", f"weights {path}", known.preprocessing, location=path, notes=known.notes)
+        return replace(best(), kind="file", label=f"weights {path}", location=path, remote=None, classes=None)
     return published(name, source, weights, seen)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from tests.conftest import TINY, Ended, experiment
 from transfer_cli.data.sources import load as sources
 from transfer_cli.errors import UserError
+from transfer_cli.models import weights
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import WeightsSource
 from transfer_cli.records.terminal import Reporter
@@ -108,3 +109,13 @@ def test_a_share_shows_that_much_of_an_image(command: Callable[..., Ended]) -> N
     assert ended.code == 0, ended.err
     about = json.loads(Path("outputs/runs/share/model.json").read_text())["preprocessing"]
     assert (about["crop_pixels"], about["resize_pixels"], about["fit"]) == (32, 40, "crop")
+
+
+@pytest.mark.parametrize("name", ["crossvit_tiny_240", "visformer_tiny", "mvitv2_tiny"])
+def test_a_network_made_for_one_size_gets_it(tmp_path: Path, name: str) -> None:
+    """Small pictures are enlarged to it: smaller ones it does not take."""
+    e = experiment("dataset=fake", f"model.name={name}", "model.source=timm", "model.weights=none")
+    source = weights.resolve(name, "timm", "none")
+    images = sources.load(e.dataset, 0)
+    found, _ = with_size(e, Pretrained(e.model, source, source.preprocessing), images, Reporter(quiet=True))
+    assert found.image_size == source.preprocessing.crop_pixels

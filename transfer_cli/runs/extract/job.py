@@ -182,8 +182,8 @@ def _check_readable(network: Network, config: Extract) -> None:
     if not network.has_features:
         raise UserError(
             "strategy=extract: this model has no features [B, D] before one classifying layer: it classifies every "
-            "place of the image and pools afterwards, or its architecture is not known here. Take another model, or "
-            "strategy=finetune."
+            "place of the image and pools afterwards, weighs several classifiers, or its architecture is not known "
+            "here. Take another model, or strategy=finetune."
         )
     names = [stage.name for stage in network.stages[:-1]]
     if len(names) == 1 and config.pooling != AUTO:
