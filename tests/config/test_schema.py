@@ -27,7 +27,7 @@ def test_the_options_are_counted() -> None:
         "augment": 7,
         "dataset": 22,
         "experiment": 10,
-        "model": 22,
+        "model": 24,
         "optimizer": 10,
         "scheduler": 8,
         "strategy": 3,

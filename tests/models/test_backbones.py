@@ -1,4 +1,4 @@
-"""Backbones: the twenty of conf/model and one of each other family build, report stages, and learn."""
+"""Backbones: those of conf/model and one of each other family build, report stages, and learn."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ WIDTHS = {
     "efficientnet_b0": 1280,
     "efficientnet_b3": 1536,
     "efficientnet_lite0": 1280,
+    "efficientnet_lite1": 1280,
+    "efficientnet_lite2": 1280,
     "efficientnet_v2_s": 1280,
     "maxvit_t": 512,
     "mobilenet_v3_large": 1280,
@@ -81,9 +83,14 @@ def stages_compose(network: Network, size: int) -> None:
     assert set(owners) >= {0, len(network.stages) - 1}
 
 
-def test_there_are_twenty() -> None:
+def test_they_are_all_options_of_model() -> None:
     assert sorted(NAMED) == sorted(WIDTHS)
-    assert len(NAMED) == 20
+    assert len(NAMED) == 22
+
+
+@pytest.mark.parametrize("name", backbones.ALIASES)
+def test_every_model_with_weights_in_a_package_is_an_option(name: str) -> None:
+    assert NAMED[name] == name
 
 
 @pytest.mark.parametrize("option", sorted(WIDTHS))

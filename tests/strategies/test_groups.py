@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.strategies.networks import tiny
+from tests.strategies.networks import SIZE, tiny
 from transfer_cli.config.finetune import Unfreeze
 from transfer_cli.engine.strategy import ParameterGroup
 from transfer_cli.errors import UserError
+from transfer_cli.models import backbones
 from transfer_cli.strategies.groups import Rates, parameter_groups
 from transfer_cli.strategies.trainable import selected, thawing
 
@@ -53,3 +54,20 @@ def test_rules_without_effect() -> None:
         groups(Rates(rules=[("layer9", 0.1)]))
     with pytest.raises(UserError, match="frozen"):
         groups(Rates(rules=[("layer3", 0.1)]), unfreeze=1)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "kept"),
+    [
+        ("timm", "test_vit", {"pos_embed", "cls_token"}),
+        ("torchvision", "vit_b_16", {"class_token", "encoder.pos_embedding"}),
+        ("timm", "test_vit_relpos", set()),
+    ],
+)
+def test_tokens_and_places_do_not_decay(source: str, name: str, kept: set[str]) -> None:
+    network = backbones.build(name, source, 3, image_size=SIZE if name != "test_vit_relpos" else 160)
+    found = parameter_groups(thawing(network, selected(network, "all", "train"), gradual=0, epochs=1), Rates())
+    decay = {name: group.decay for group in found for name in group.parameters}
+    weights = {name for name, parameter in network.module.named_parameters() if parameter.ndim > 1}
+    assert {name for name in weights if not decay[name]} == kept
+    assert not any(decay[name] for name in decay.keys() - weights)

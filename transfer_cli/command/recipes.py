@@ -73,7 +73,8 @@ def _under_recipe(
     if "weights" in own.get("model", {}):
         values["model"]["weights"] = own["model"]["weights"]
     # Heads on stored features take epochs of their own: thousands of rows a step, in no time.
-    same = ["dataset", "image_size", "image_fit", "seed", *([] if strategy == "extract" else ["trainer"])]
+    shown = ["image_size", "image_fit", "crop_fraction"]
+    same = ["dataset", *shown, "seed", *([] if strategy == "extract" else ["trainer"])]
     return Recipe(name, {**values, **{key: shared[key] for key in same}}, tuple(unread))
 
 

@@ -33,7 +33,7 @@ _BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {
     "strategy.teacher": {"run": None},
     "dataset": {"max_pixels": None},
 }
-_BEFORE_IT_WAS_A_KEY = {"image_fit": "crop"}
+_BEFORE_IT_WAS_A_KEY = {"image_fit": "crop", "crop_fraction": "auto"}
 
 
 def parse(values: dict[str, Any]) -> Experiment:

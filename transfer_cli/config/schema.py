@@ -179,5 +179,6 @@ class Experiment:
     find_lr: FindLr
     image_fit: Literal["auto", "crop", "pad", "squash"] = "crop"
     """Runs from before it was an option cropped."""
+    crop_fraction: Literal["auto"] | Annotated[float, Between(0.25, 2.0)] = "auto"
     tune: Literal["off", "quick", "full"] = "off"
     compare: CompareCommand = CompareCommand()

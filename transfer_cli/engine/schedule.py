@@ -37,6 +37,7 @@ def rate_multiplier(scheduler: Scheduler, step: int, total_steps: int, history: 
 
     `history` holds the validation score of each epoch that ended before `step`, higher is better; only `plateau` reads
     it. Warm-up: Goyal 2017; cosine and restarts: Loshchilov 2017 (SGDR); one-cycle: Smith 2018.
+    What falls is at its end behind the last step, at `total_steps`; torch's OneCycleLR is there at the last step.
     """
     rising = warmup_steps(scheduler.warmup, total_steps)
     if step < rising:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from transfer_cli.errors import UserError, did_you_mean
 from transfer_cli.models import stages_timm, stages_torchvision
-from transfer_cli.models.network import Network
+from transfer_cli.models.network import Cut, Network
+from transfer_cli.models.staging import IN_PROCESS, SeenCuts, finest, nth
 
 # Our names for models whose weights come with a pip package, and timm's names for them.
 ALIASES = {
@@ -48,6 +49,7 @@ def library(name: str, source: str) -> str:
         import timm
 
         if timm.is_model(name):
+            timm_name(name)
             return "timm"
     known = {"torchvision": torchvision_names, "timm": timm_names}
     names = [n for where, list_names in known.items() if source in ("auto", where) for n in list_names()]
@@ -56,45 +58,91 @@ def library(name: str, source: str) -> str:
     raise UserError(f"model.name={name}: no such model in {where}.{hint}")
 
 
-def build(name: str, source: str, num_classes: int, image_size: int, drop_path: float | None = None) -> Network:
+def timm_name(name: str) -> str:
+    """What timm calls a model today: an old name's new one, with the weights that it stood for.
+
+    Raises UserError for one that timm has given up.
+    """
+    # timm has no public way to ask; what it resolves itself is what counts here.
+    from timm.models._registry import _deprecated_models
+
+    name = ALIASES.get(name, name)
+    current = _deprecated_models.get(name, name)
+    if current is None:
+        raise UserError(f"model.name={name}: timm has removed this model, and names none in its place.")
+    return current
+
+
+def timm_config(name: str) -> Any:
+    """What timm says of a model, by the name that it has today; None for a tag of weights that there is not."""
+    import timm
+
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        return None
+
+
+def build(
+    name: str,
+    source: str,
+    num_classes: int,
+    image_size: int,
+    drop_path: float | None = None,
+    seen: SeenCuts = IN_PROCESS,
+) -> Network:
     """The network with random weights, for images of `image_size` pixels and `num_classes` K.
 
-    `drop_path` is the rate of stochastic depth at the last block; None is the model's own. Raises UserError for an
-    unknown name, a size that the model cannot take, or a `drop_path` for a model without stochastic depth.
+    `drop_path` is the rate of stochastic depth at the last block; None is the model's own. `seen` remembers how
+    networks are cut into stages. Raises UserError for an unknown name, a model that is no classifier, a size that the
+    model cannot take, or a `drop_path` for a model without stochastic depth.
     """
     where = library(name, source)
-    builder = _torchvision if where == "torchvision" else _timm
+    builder, cuts = (_torchvision, stages_torchvision.cuts) if where == "torchvision" else (_timm, stages_timm.cuts)
+    asked = f"{where}/{ALIASES.get(name, name)}"
     try:
-        network = _with_drop_path(builder, name, num_classes, image_size, drop_path)
-        _try_size(network, image_size)
+        module = _with_drop_path(builder, name, num_classes, image_size, drop_path)
+        number = seen.find(asked, image_size)
+        if number is None:
+            _try(name, module, num_classes, image_size)
+            number, _ = finest(module, cuts(module), image_size)
+            seen.add(asked, image_size, number)
     except (ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"image_size={image_size}: {name} cannot take images of this size ({reason}). "
             "image_size=auto takes the size of its weights; most models take multiples of 32, the rest of 224."
         ) from error
+    cut = nth(cuts(module), number)
+    network = Network(module, cut, note=_note(name, cut) if number else None)
+    network.eval()
     return network
 
 
+def _note(name: str, cut: Cut) -> str:
+    how = f"cut into {', '.join(stage.name for stage in cut.stages)}" if len(cut.stages) > 1 else "run whole"
+    return f"{name}: its usual stages do not compute what it computes in this version of its library; it is {how}"
+
+
 def _with_drop_path(
-    builder: Callable[[str, int, int, float | None], Network],
+    builder: Callable[[str, int, int, float | None], nn.Module],
     name: str,
     num_classes: int,
     image_size: int,
     rate: float | None,
-) -> Network:
+) -> nn.Module:
     try:
-        network = builder(name, num_classes, image_size, rate)
+        module = builder(name, num_classes, image_size, rate)
     except TypeError:
         if rate is None:
             raise
-        network = builder(name, num_classes, image_size, None)
-    if rate and not any(type(part).__name__ in ("DropPath", "StochasticDepth") for part in network.modules()):
+        module = builder(name, num_classes, image_size, None)
+    if rate and not any(type(part).__name__ in ("DropPath", "StochasticDepth") for part in module.modules()):
         raise UserError(f"strategy.drop_path={rate}: {name} has no stochastic depth; leave it out.")
-    return network
+    return module
 
 
-def _torchvision(name: str, num_classes: int, image_size: int, drop_path: float | None) -> Network:
+def _torchvision(name: str, num_classes: int, image_size: int, drop_path: float | None) -> nn.Module:
     from torchvision.models._api import get_model
 
     arguments: dict[str, Any] = {}
@@ -107,31 +155,40 @@ def _torchvision(name: str, num_classes: int, image_size: int, drop_path: float 
     if drop_path is not None:
         arguments["stochastic_depth_prob"] = drop_path
     module = get_model(name, weights=None, num_classes=num_classes, **arguments)
-    stages = stages_torchvision.stages(module)
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    last = layers[-1]
-    return Network(module, stages, last.in_features if isinstance(last, nn.Linear) else last.in_channels)
+    assert isinstance(module, nn.Module)
+    return module
 
 
-def _timm(name: str, num_classes: int, image_size: int, drop_path: float | None) -> Network:
+def _timm(name: str, num_classes: int, image_size: int, drop_path: float | None) -> nn.Module:
     import timm
 
-    timm_name = ALIASES.get(name, name)
-    config = timm.get_pretrained_cfg(timm_name, allow_unregistered=True)
-    assert config is not None
+    current = timm_name(name)
+    config = timm_config(current)
+    if config is None:
+        # An old name may stand for weights that are gone; its architecture is there.
+        current = current.split(".")[0]
+        config = timm_config(current)
     fixed = config.fixed_input_size and image_size != config.input_size[-1]
     arguments: dict[str, Any] = {"img_size": image_size} if fixed else {}
     if drop_path is not None:
         arguments["drop_path_rate"] = drop_path
-    module = timm.create_model(timm_name, pretrained=False, num_classes=num_classes, **arguments)
-    width: Any = getattr(module, "head_hidden_size", None) or module.num_features
-    return Network(module, stages_timm.stages(module), int(width))
+    module = timm.create_model(current, pretrained=False, num_classes=num_classes, **arguments)
+    assert isinstance(module, nn.Module)
+    return module
 
 
 @torch.no_grad()
-def _try_size(network: Network, image_size: int) -> None:
+def _try(name: str, module: nn.Module, num_classes: int, image_size: int) -> None:
     """One black image through the network: a size that does not fit fails here and not in the middle of a run."""
     generator = torch.get_rng_state()
-    network.eval()
-    network(torch.zeros(2, 3, image_size, image_size))
+    try:
+        logits = module.eval()(torch.zeros(2, 3, image_size, image_size))
+    except NotImplementedError as error:
+        raise _no_classifier(name) from error
     torch.set_rng_state(generator)
+    if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
+        raise _no_classifier(name)
+
+
+def _no_classifier(name: str) -> UserError:
+    return UserError(f"model.name={name}: this model encodes images and has no classifier to be trained. Take another.")

@@ -54,10 +54,11 @@ def cached(remote: Remote) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def fetch(remote: Remote) -> Path:
+def fetch(remote: Remote, otherwise: str | None = None) -> Path:
     """Download into the cache that torchvision or the hub's client would use, verified and replaced atomically.
 
-    Raises UserError within seconds where the network does not answer.
+    Raises UserError within seconds where the network does not answer; `otherwise` is a sentence on another way to have
+    weights of the model.
     """
     reason = unreachable(remote)
     if reason is None:
@@ -68,9 +69,10 @@ def fetch(remote: Remote) -> Path:
             reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
     where = _torch_cache(remote) if remote.url else "the model hub's cache"
     manually = f"put the file at {where}, or " if remote.url else ""
+    instead = f"{otherwise}\n" if otherwise else ""
     raise UserError(
         f"model.weights: {remote.name} is not on this machine (looked in {where}) and cannot be fetched ({reason}).\n"
-        f"Download {remote} on a connected machine, then {manually}say model.weights=<file>; "
+        f"{instead}Download {remote} on a connected machine, then {manually}say model.weights=<file>; "
         "model.weights=none starts from random weights; the default model=efficientnet_lite0 needs no download."
     )
 

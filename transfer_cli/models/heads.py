@@ -17,13 +17,15 @@ from transfer_cli.errors import UserError
 from transfer_cli.models.network import Network, Readout
 
 VOTE_TEMPERATURE = 0.07
+OWN_HEAD = "linear"
+"""The kind of the head that a model comes with; nothing is attached for it."""
 
 
 @dataclass(frozen=True)
 class HeadSpec:
     """The shape of a head, and which features it reads: `kind` is a key of `BUILDERS`."""
 
-    kind: str = "linear"
+    kind: str = OWN_HEAD
     width: int = 0
     """D; 0: that of the network's own classifier."""
     hidden: int = 0
@@ -143,8 +145,8 @@ def attach(network: Network, spec: HeadSpec, classes: int) -> Network:
     if not network.has_features:
         raise UserError(
             "strategy: this model has no features [B, D] before one classifying layer: it classifies every place of "
-            "the image and pools afterwards, or its architecture is not known here. Take another model, or "
-            "strategy=finetune."
+            "the image and pools afterwards, weighs several classifiers, or its architecture is not known here. Take "
+            "another model, or strategy=finetune."
         )
     readout = Readout(spec.pooling, spec.stages) if spec.stages or spec.pooling != "auto" else None
     return network.with_head(BUILDERS[spec.kind](spec, classes), spec.width, readout)

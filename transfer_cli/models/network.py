@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 STEADY_ROWS = 32
+Run = Callable[[nn.Module, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,15 @@ class Stage:
     name: str
     modules: tuple[str, ...]
     """Name prefixes of the parameters and buffers that belong to it."""
-    run: Callable[[nn.Module, Tensor], Tensor]
+    run: Run
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One way to cut a network into stages, the last of which is `head`; `feature_width` D is what `pool` gives."""
+
+    stages: tuple[Stage, ...]
+    feature_width: int
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Readout:
 
     def __call__(self, network: Network, images: Tensor) -> Tensor:
         """Features [B, D], D the sum of the stages' widths, of images [B, 3, H, W]."""
-        names = self.stages or (network.stages[-3].name,)
+        names = self.stages or (network.stages[max(len(network.stages) - 3, 0)].name,)
         found: dict[str, Tensor] = {}
         for stage in network.stages[:-1]:
             images = stage.run(network.module, images)
@@ -69,25 +78,44 @@ class Network(nn.Module):
     """`module` is the plain torchvision or timm model; `stages` compose to its forward pass, the last is `head`.
 
     Shapes: images [B, 3, H, W] to logits [B, K]; `feature_width` D is the classifier's input width. With a `readout`
-    the features come from there.
+    the features come from there. `by_stages`: the plain model does not run with the head that it now has, its stages
+    do. `note`: why it is cut more coarsely than others of its library.
     """
 
     def __init__(
-        self, module: nn.Module, stages: tuple[Stage, ...], feature_width: int, readout: Readout | None = None
+        self,
+        module: nn.Module,
+        cut: Cut,
+        readout: Readout | None = None,
+        *,
+        by_stages: bool = False,
+        note: str | None = None,
     ) -> None:
         super().__init__()
         self.module = module
-        self.stages = stages
-        self.feature_width = feature_width
+        self.stages = cut.stages
+        self.feature_width = cut.feature_width
         self.readout = readout
-        names = [*dict(module.named_parameters()), *dict(module.named_buffers())]
-        self._stage_of = {name: _owner(name, stages) for name in names}
+        self.by_stages = by_stages
+        self.note = note
+        parameters = module.named_parameters(remove_duplicate=False)
+        names = [*dict(parameters), *dict(module.named_buffers(remove_duplicate=False))]
+        self._stage_of = {name: _owner(name, self.stages) for name in names}
 
     def with_head(self, head: nn.Module, feature_width: int, readout: Readout | None) -> Network:
-        """The same backbone with `head` as its classifier, on features of another width or readout."""
-        path = self.classifier
+        """The same backbone with `head` as its classifier, on features of another width or readout.
+
+        A dropout in front of the classifier stays; whatever else made the logits (a second classifier, of
+        distillation) goes.
+        """
+        path, others = self.classifier, [name for name in self._weighted_head() if name != self.classifier]
+        by_stages = self.by_stages or bool(others) or isinstance(self.module.get_submodule(path), nn.Conv2d)
+        for other in others:
+            _remove(self.module, other)
         self.module.set_submodule(path, head)
-        return Network(self.module, (*self.stages[:-1], Stage("head", (path,), chain(path))), feature_width, readout)
+        paths = tuple(name for name in self.stages[-1].modules if name not in others)
+        cut = Cut((*self.stages[:-1], Stage("head", paths, chain(*paths))), feature_width)
+        return Network(self.module, cut, readout, by_stages=by_stages, note=self.note)
 
     @property
     def classifier(self) -> str:
@@ -96,8 +124,34 @@ class Network(nn.Module):
 
     @property
     def has_features(self) -> bool:
-        """Whether the head is one linear layer on features [B, D], the output of a stage `pool`."""
+        """Whether the head is a linear map of features [B, D], the output of a stage `pool`."""
         return len(self.stages) > 1 and self.stages[-2].name == "pool"
+
+    @property
+    def has_one_layer(self) -> bool:
+        """Whether that map is a single linear layer, and not a convolution of one pixel or the mean of two layers."""
+        return self._weighted_head() == [self.classifier] and isinstance(
+            self.module.get_submodule(self.classifier), nn.Linear
+        )
+
+    @torch.no_grad()
+    def linear_head(self) -> dict[str, Tensor]:
+        """`weight` [K, D] and `bias` [K] of the map that the head is; only where `has_features`."""
+        if self.has_one_layer:
+            layer = self.module.get_submodule(self.classifier)
+            return {name: tensor.detach() for name, tensor in layer.state_dict().items()}
+        was_training, basis = self.module.training, next(self.module.parameters()).new_zeros(1)
+        self.module.eval()
+        bias = self.forward_from(len(self.stages) - 1, basis.expand(1, self.feature_width))[0]
+        rows = torch.eye(self.feature_width, device=basis.device, dtype=basis.dtype)
+        weight = (self.forward_from(len(self.stages) - 1, rows) - bias).T.contiguous()
+        self.module.train(was_training)
+        return {"weight": weight, "bias": bias}
+
+    def _weighted_head(self) -> list[str]:
+        """The parts of the head that have something to learn: layers, and parameters of the module itself."""
+        names = [name for name, _ in self.module.named_parameters()]
+        return [path for path in self.stages[-1].modules if any(n == path or n.startswith(f"{path}.") for n in names)]
 
     @torch.no_grad()
     def quiet_head(self, scale: float = 0.0, rows: Sequence[int] | None = None) -> None:
@@ -107,14 +161,18 @@ class Network(nn.Module):
         gradients then undo what was pretrained. `scale` above 0 leaves that much of the draw; `rows` are the classes
         that it is done for where the weights bring rows for the others.
         """
-        for parameter in self.module.get_submodule(self.classifier).parameters():
-            drawn = slice(None) if rows is None else [*rows]
-            parameter[drawn] = parameter[drawn] * scale
+        for path in self._weighted_head():
+            for name, parameter in self.module.named_parameters():
+                if name.startswith(f"{path}."):
+                    drawn = ... if rows is None else [*rows]
+                    parameter[drawn] = parameter[drawn] * scale
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of images [B, 3, H, W]."""
         if self.readout is not None:
             return self.forward_from(len(self.stages) - 1, self.readout(self, images))
+        if self.by_stages:
+            return self.forward_from(0, images)
         logits = self.module(images)
         assert isinstance(logits, Tensor)
         return logits
@@ -159,7 +217,7 @@ def run_frozen(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     return forward(inputs.repeat(copies, *[1] * (inputs.ndim - 1))[:STEADY_ROWS])[:count]
 
 
-def chain(*paths: str) -> Callable[[nn.Module, Tensor], Tensor]:
+def chain(*paths: str) -> Run:
     """A stage that runs submodules one after another."""
 
     def run(module: nn.Module, x: Tensor) -> Tensor:
@@ -168,6 +226,16 @@ def chain(*paths: str) -> Callable[[nn.Module, Tensor], Tensor]:
         return x
 
     return run
+
+
+def _remove(module: nn.Module, path: str) -> None:
+    """Take a submodule, or a parameter, out of a module."""
+    parent, _, name = path.rpartition(".")
+    owner = module.get_submodule(parent)
+    if name in dict(owner.named_parameters(recurse=False)):
+        setattr(owner, name, None)
+    else:
+        module.set_submodule(path, nn.Identity())
 
 
 def _owner(name: str, stages: tuple[Stage, ...]) -> int:

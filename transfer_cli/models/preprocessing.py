@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -28,7 +29,8 @@ class Preprocessing:
     """Bring an image to `crop_pixels` on each side, scale by mean and std (of 0 to 1).
 
     `fit`: `crop` resizes the short side to `resize_pixels` and crops the centre, `squash` resizes both sides, `pad`
-    resizes the long side and fills the rest with the mean colour.
+    resizes the long side and fills the rest with the mean colour. Some weights want a `resize_pixels` below the
+    crop: black is around the image then.
     """
 
     crop_pixels: int
@@ -41,51 +43,66 @@ class Preprocessing:
     def at(self, image_size: int) -> Preprocessing:
         """The same for another size, cropping the same share."""
         resize = round(image_size * self.resize_pixels / self.crop_pixels)
-        return replace(self, crop_pixels=image_size, resize_pixels=max(resize, image_size))
+        return replace(self, crop_pixels=image_size, resize_pixels=max(resize, 1))
 
     def fitted(self, fit: Fit) -> Preprocessing:
-        """The same with another fit; what shows the whole image crops nothing."""
+        """The same with another fit; what shows the whole image crops nothing, but where weights were trained so."""
+        if fit == self.fit:
+            return self
         return replace(self, fit=fit, resize_pixels=self.resize_pixels if fit == "crop" else self.crop_pixels)
 
+    def showing(self, share: float) -> Preprocessing:
+        """The same with another share of the resized image's side inside the square."""
+        return replace(self, resize_pixels=math.floor(self.crop_pixels / share))
+
     def apply(self, image: Image.Image) -> Tensor:
-        """Pixels of an RGB image, uint8 [3, crop, crop]; cropped ones are byte for byte torchvision's own."""
+        """Pixels of an RGB image, uint8 [3, crop, crop]; byte for byte those of torchvision's and timm's transforms."""
         return torch.from_numpy(self.pixels(image)).permute(2, 0, 1).contiguous()
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """The same as uint8 [crop, crop, 3]."""
         crop, resample = self.crop_pixels, RESAMPLING[self.interpolation]
-        if self.fit == "squash":
-            return np.array(image.resize((crop, crop), resample))
-        if self.fit == "pad":
-            return self._padded(image)
         width, height = self._resized(*image.size)
-        left, top = round((width - crop) / 2.0), round((height - crop) / 2.0)
+        (left, shown_width, x), (top, shown_height, y) = self._shown(width), self._shown(height)
         if width * height > MAX_PIXELS:
-            # A line of pixels would grow to gigabytes: only what the crop shows. The eye sees no difference.
+            # A line of pixels would grow to gigabytes: only what is shown. The eye sees no difference.
             across, down = image.width / width, image.height / height
-            box = (left * across, top * down, (left + crop) * across, (top + crop) * down)
-            return np.array(image.resize((crop, crop), resample, box=box))
-        if image.size != (width, height):
-            image = image.resize((width, height), resample)
-        return np.array(image.crop((left, top, left + crop, top + crop)))
+            box = (left * across, top * down, (left + shown_width) * across, (top + shown_height) * down)
+            image = image.resize((shown_width, shown_height), resample, box=box)
+        else:
+            if image.size != (width, height):
+                image = image.resize((width, height), resample)
+            image = image.crop((left, top, left + shown_width, top + shown_height))
+        if image.size != (crop, crop):
+            ground = Image.new("RGB", (crop, crop), self._ground)
+            ground.paste(image, (x, y))
+            image = ground
+        return np.array(image)
 
-    def _padded(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The whole image in the middle of the mean colour."""
+    @property
+    def _ground(self) -> tuple[int, ...]:
+        """The colour around what does not fill the square: the mean, or black where all was to be filled."""
+        return tuple(round(255 * mean) if self.fit == "pad" else 0 for mean in self.mean)
+
+    def _shown(self, side: int) -> tuple[int, int, int]:
+        """Of a side of the resized image: where what is shown begins, its length, and where in the square it goes."""
         crop = self.crop_pixels
-        scale = crop / max(image.size)
-        width, height = (min(max(round(side * scale), 1), crop) for side in image.size)
-        ground = Image.new("RGB", (crop, crop), tuple(round(255 * mean) for mean in self.mean))
-        resized = image.resize((width, height), RESAMPLING[self.interpolation])
-        ground.paste(resized, ((crop - width) // 2, (crop - height) // 2))
-        return np.array(ground)
+        if side < crop:
+            return 0, side, (crop - side) // 2
+        return round((side - crop) / 2.0), crop, 0
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height with the short side at `resize_pixels`."""
+        """Width and height before what is shown is cut out."""
+        wanted = self.resize_pixels
+        if self.fit == "squash":
+            return wanted, wanted
         short, long = min(width, height), max(width, height)
-        if short == self.resize_pixels:
+        if self.fit == "pad":
+            return max(round(width / (long / wanted)), 1), max(round(height / (long / wanted)), 1)
+        if short == wanted:
             return width, height
-        longer = int(self.resize_pixels * long / short)
-        return (self.resize_pixels, longer) if width <= height else (longer, self.resize_pixels)
+        longer = int(wanted * long / short)
+        return (wanted, longer) if width <= height else (longer, wanted)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -96,7 +113,8 @@ class Preprocessing:
         """From plain values. Raises ValueError, KeyError or TypeError for anything but what `to_dict` gives."""
         crop, resize = int(values["crop_pixels"]), int(values["resize_pixels"])
         mean, std = ([float(number) for number in values[key]] for key in ("mean", "std"))
-        if not 0 < crop <= resize <= 16384 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        # Half black is no picture of anything; weights go down to 87 %.
+        if not 0 < crop <= 2 * resize <= 2 * 16384 or crop > 16384 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ValueError("preprocessing out of range")
         if values["interpolation"] not in RESAMPLING:
             raise ValueError(f"interpolation {values['interpolation']!r}")

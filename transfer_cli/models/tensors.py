@@ -14,9 +14,20 @@ from transfer_cli.files import fsync_directory
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors by name. Raises OSError, also where the library has an error of its own for a full disk."""
+    """Write tensors by name; one that a model has under several names is written under each.
+
+    Raises OSError, also where the library has an error of its own for a full disk.
+    """
+    written: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().contiguous().cpu()
+        storage = tensor.untyped_storage().data_ptr()
+        # The library refuses tensors that share their memory.
+        written[name] = tensor.clone() if storage in storages else tensor
+        storages.add(storage)
     try:
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
+        save_file(written, path)
     except SafetensorError as error:
         raise OSError(f"{path}: {error}") from error
 

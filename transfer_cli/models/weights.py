@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,17 +48,17 @@ def resolve(name: str, source: str, weights: str, seen: SeenWeights | None = Non
     if weights == "auto":
         return best()
     if weights == "none":
-        return WeightsSource("none", "random weights", best().preprocessing)
+        return replace(best(), kind="none", label="random weights", location=None, remote=None, classes=None)
     if path.is_file():
         known = _classes_beside(path)
-        return WeightsSource("file", f"weights {path}", best().preprocessing, location=path, classes=known)
+        return replace(best(), kind="file", label=f"weights {path}", location=path, remote=None, classes=known)
     return published(name, source, weights, seen)
 
 
 def fetch(source: WeightsSource) -> Path:
     """Download what is not on this machine. Raises UserError at once where that cannot work."""
     assert source.remote is not None
-    return fetching.fetch(source.remote)
+    return fetching.fetch(source.remote, source.otherwise)
 
 
 def load(
@@ -120,9 +120,10 @@ def _completed(network: Network, tensors: dict[str, Tensor], head: dict[str, Ten
     """The tensors with `head`, or with the network's own where that is empty; and what old files do not count."""
     own = network.module.state_dict()
     drawn = {name: own[name] for name in _classifier_names(network)}
-    path = network.classifier if network.has_features else None
+    paths = network.stages[-1].modules if network.has_features else ()
     # A run may have had another kind of head, of other tensors.
-    body = {name: tensor for name, tensor in tensors.items() if head or path is None or not _below(name, path)}
+    others = {name for name in tensors if any(_below(name, path) for path in paths)}
+    body = {name: tensor for name, tensor in tensors.items() if head or name not in others}
     counters = {name: tensor for name, tensor in own.items() if name.endswith(COUNTER)}
     return {**counters, **body, **drawn, **head}
 
@@ -188,10 +189,17 @@ def _adapted(tensors: dict[str, Tensor], network: Network, source: WeightsSource
 
 
 def _classifier_names(network: Network) -> list[str]:
-    """The tensors of the layer that the classes replace."""
+    """The tensors of the layers that the classes replace."""
     names = list(network.module.state_dict())
-    path = network.classifier if network.has_features else _last_layer(network)
-    return [name for name in names if _below(name, path)]
+    paths = network.stages[-1].modules if network.has_features else _told_classifiers(network)
+    return [name for name in names if any(_below(name, path) for path in paths)]
+
+
+def _told_classifiers(network: Network) -> tuple[str, ...]:
+    """What the model itself names as its classifiers, by path; the last layer where it does not."""
+    config: Any = getattr(network.module, "pretrained_cfg", None) or {}
+    told = config.get("classifier") or _last_layer(network)
+    return (told,) if isinstance(told, str) else tuple(told)
 
 
 def _last_layer(network: Network) -> str:

@@ -62,10 +62,10 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     before, after = (float(task.scores(one, labels)["ece"]) for one in (logits, logits / np.float32(temperature)))
     if after >= before:
         return Calibrated(1.0, before, before)
-    head = trained.network.classifier
+    heads = tuple(f"{path}." for path in trained.network.stages[-1].modules)
     tensors = load_file(run / WEIGHTS)
     for name in tensors:
-        if name.startswith(f"{head}."):
+        if name.startswith(heads):
             tensors[name] = tensors[name] / temperature
     replace_tensors(run / WEIGHTS, tensors)
     reporter.say(

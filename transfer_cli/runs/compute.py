@@ -44,6 +44,8 @@ def choose_training_compute(
     strategy.train_mode(last)
     total, trainable = parameter_counts(network)
     reporter.say(f"model     {e.model.name}: {loaded.label}, {size} px, {trainable:,} of {total:,} parameters train")
+    if network.note is not None:
+        reporter.warn(network.note)
     reporter.say(f"rates     {in_a_line(rows(network, groups, e.optimizer))}")
     wanted = e.trainer.precision if state is None else saved_precision(state)
     work = training_work(strategy, size)

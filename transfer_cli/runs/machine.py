@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -30,7 +31,12 @@ def open_machine(e: Experiment, reporter: Reporter) -> Machine:
     device = devices.select_device(e.trainer.device)
     devices.prepare(device, e.seed)
     cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
-    return Machine(device, cache, SeenWeights(cache.root / "known"), PrecisionMemory(cache.root / "precision"))
+    return Machine(device, cache, SeenWeights(known_folder(cache.root)), PrecisionMemory(cache.root / "precision"))
+
+
+def known_folder(root: Path) -> Path:
+    """Where is kept what libraries said of their weights and networks, in the cache at `root`."""
+    return root / "known"
 
 
 def say_device(device: torch.device, precision_reason: str, reporter: Reporter) -> None:

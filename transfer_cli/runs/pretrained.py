@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -14,6 +14,7 @@ from transfer_cli.models import backbones, weights
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import SeenWeights, WeightsSource
+from transfer_cli.models.staging import IN_PROCESS, SeenCuts
 from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.terminal import Reporter
 
@@ -25,6 +26,8 @@ class Pretrained:
     model: Model
     source: WeightsSource
     preprocessing: Preprocessing
+    seen: SeenCuts = field(default_factory=lambda: IN_PROCESS)
+    """What is known of how networks are cut into stages."""
 
     def build(
         self,
@@ -43,7 +46,8 @@ class Pretrained:
         # The head starts the same whatever was drawn before it, so that a run can be repeated in any process.
         torch.manual_seed(seed)
         size = self.preprocessing.crop_pixels
-        network = backbones.build(self.model.name, self.model.source, classes, image_size=size, drop_path=drop_path)
+        name, library = self.model.name, self.model.source
+        network = backbones.build(name, library, classes, image_size=size, drop_path=drop_path, seen=self.seen)
         report = weights.load(network, self.source, size, keep_head=keep_head, classes=names)
         torch.manual_seed(seed)
         return network, report
@@ -53,11 +57,22 @@ def find_weights(e: Experiment, seen: SeenWeights, reporter: Reporter) -> Pretra
     """The weights that `model.weights` means, downloaded if need be. Raises UserError where they cannot be had."""
     source = fetched(weights.resolve(e.model.name, e.model.source, e.model.weights, seen), reporter)
     preprocessing = source.preprocessing if e.image_size == AUTO else source.preprocessing.at(e.image_size)
-    return Pretrained(e.model, source, preprocessing if e.image_fit == AUTO else preprocessing.fitted(e.image_fit))
+    fitted = preprocessing if e.image_fit == AUTO else preprocessing.fitted(e.image_fit)
+    return Pretrained(e.model, source, with_fraction(e, fitted), seen.cuts)
+
+
+def with_fraction(e: Experiment, preprocessing: Preprocessing) -> Preprocessing:
+    """The same with the share of an image that `crop_fraction` says."""
+    return preprocessing if e.crop_fraction == AUTO else preprocessing.showing(e.crop_fraction)
 
 
 def fetched(source: WeightsSource, reporter: Reporter) -> WeightsSource:
-    """The same weights with their file on this machine. Raises UserError at once where they cannot be downloaded."""
+    """The same weights with their file on this machine, after what is to be said of them.
+
+    Raises UserError at once where they cannot be downloaded.
+    """
+    for note in source.notes:
+        reporter.warn(note)
     if source.kind == "none" or source.location is not None:
         return source
     reporter.say(f"fetching {source.label}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from transfer_cli.cache.place import cache_folder
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine import device as devices
@@ -17,11 +18,14 @@ from transfer_cli.engine.device import Compute, Normalize, PixelsToDevice, ToDev
 from transfer_cli.errors import UserError
 from transfer_cli.files import write_json
 from transfer_cli.models import backbones, weights
-from transfer_cli.models.heads import HeadSpec, attach
+from transfer_cli.models.heads import OWN_HEAD, HeadSpec, attach
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
+from transfer_cli.models.published import SeenWeights
+from transfer_cli.models.staging import SeenCuts
 from transfer_cli.models.tensors import replace_tensors
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.machine import known_folder
 from transfer_cli.runs.materials import Materials
 
 WEIGHTS = "model.safetensors"
@@ -87,10 +91,10 @@ def describe(run: Path, key: str = "run") -> Description:
         raise UserError(f"{key}={run}: {DESCRIPTION} is damaged or of another program ({error}).") from error
 
 
-def build_trained(run: Path, about: Description, image_size: int) -> Network:
+def build_trained(run: Path, about: Description, image_size: int, seen: SeenCuts) -> Network:
     """The network of a run directory for images of `image_size` pixels, on the host, in eval mode."""
-    network = backbones.build(about.name, about.source, len(about.classes), image_size=image_size)
-    if about.head != HeadSpec(width=network.feature_width):
+    network = backbones.build(about.name, about.source, len(about.classes), image_size=image_size, seen=seen)
+    if about.head.kind != OWN_HEAD:
         network = attach(network, about.head, len(about.classes))
     weights.load(network, weights.resolve(about.name, about.source, str(run)), image_size)
     network.eval()
@@ -98,9 +102,9 @@ def build_trained(run: Path, about: Description, image_size: int) -> Network:
 
 
 _OF_TRAINING = (
-    *("model", "image_size", "strategy", "optimizer", "scheduler", "augment", "experiment", "name"),
-    *("trainer.epochs", "trainer.steps", "trainer.batch_size", "trainer.accumulate", "trainer.clip_grad"),
-    *("trainer.patience", "trainer.metric", "trainer.compile"),
+    *("model", "image_size", "image_fit", "crop_fraction", "strategy", "optimizer", "scheduler", "augment"),
+    *("experiment", "name", "trainer.epochs", "trainer.steps", "trainer.batch_size", "trainer.accumulate"),
+    *("trainer.clip_grad", "trainer.patience", "trainer.metric", "trainer.compile"),
 )
 
 
@@ -127,6 +131,7 @@ def load_trained(run: Path, experiment: Experiment) -> Trained:
     precision = about.precision if experiment.trainer.precision == "auto" else experiment.trainer.precision
     if precision not in devices.DTYPES or (precision == "fp16" and device.type == "cpu"):
         precision = "fp32"
-    network = build_trained(run, about, about.preprocessing.crop_pixels)
+    cuts = SeenWeights(known_folder(cache_folder(experiment.cache_dir))).cuts
+    network = build_trained(run, about, about.preprocessing.crop_pixels, cuts)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Trained(network, about.classes, about.preprocessing, Compute(device, precision))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
 
 from torch import nn
 
@@ -12,12 +14,15 @@ from transfer_cli.config.auto import chosen
 from transfer_cli.config.optimizers import Optimizer
 from transfer_cli.engine.strategy import ParameterGroup
 from transfer_cli.errors import UserError
+from transfer_cli.methods.adapters import plain_name
 from transfer_cli.methods.rates import layer_multiplier, match, pattern_multipliers
 from transfer_cli.models.network import Network
 from transfer_cli.records.parameters import Row
 from transfer_cli.strategies.trainable import Trainable, names_of_stages, stage_levels, stage_of
 
 KEY = "strategy.lr_rules"
+# Of torchvision's models.
+UNDECAYED = ("class_token", "pos_embedding", "relative_position_bias_table")
 
 
 @dataclass(frozen=True)
@@ -30,22 +35,38 @@ class Rates:
 
 
 def parameter_groups(trainable: Trainable, rates: Rates) -> list[ParameterGroup]:
-    """All that ever trains, from the lowest stage up: apart by rate, and biases and norms (one dimension) from weights.
+    """All that ever trains, from the lowest stage up: apart by rate, and what does not decay from what does.
 
     Raises UserError for a rule without effect.
     """
     network = trainable.network
     multipliers = _multipliers(trainable, rates)
+    decaying = _decaying(network)
     groups: dict[tuple[int, float, bool], dict[str, nn.Parameter]] = defaultdict(dict)
     for name, parameter in network.module.named_parameters():
         if name in trainable.names:
-            groups[stage_of(network, name), multipliers[name], parameter.ndim > 1][name] = parameter
+            groups[stage_of(network, name), multipliers[name], name in decaying][name] = parameter
     return [
         ParameterGroup(network.stages[stage].name, parameters, multiplier, decay, trainable.thaw_epoch(stage))
         for (stage, multiplier, decay), parameters in sorted(
             groups.items(), key=lambda group: (group[0][0], -group[0][1], not group[0][2])
         )
     ]
+
+
+def _decaying(network: Network) -> set[str]:
+    """Parameters whose weights decay: neither biases and norms (one dimension), nor tokens and places.
+
+    A class token or a position embedding says what a token is, and does not scale with what goes through it: timm's
+    models name theirs, torchvision's are known by their names, and neither library's recipes decay them.
+    """
+    patterns: Any = getattr(network.module, "no_weight_decay", set)()
+    weights = [name for name, parameter in network.module.named_parameters() if parameter.ndim > 1]
+    return {
+        name
+        for name in weights
+        if not name.endswith(UNDECAYED) and not any(fnmatch(plain_name(name), str(pattern)) for pattern in patterns)
+    }
 
 
 def _multipliers(trainable: Trainable, rates: Rates) -> dict[str, float]:

@@ -136,6 +136,8 @@ def _delta(options: Delta, training: Trainable, source: Source | None) -> Regula
 def _delta_stages(training: Trainable, options: Delta) -> tuple[str, ...]:
     """The stages whose features are compared. Raises UserError for one that there is not, or that never changes."""
     body = [stage.name for stage in training.network.stages[:-2]]
+    if not body:
+        raise UserError("strategy.delta: this model has no stage before its pooling whose features could be compared.")
     for name in options.stages:
         if name not in body:
             raise unknown("strategy.delta.stages", name, body)

@@ -132,6 +132,8 @@ def _boundary(network: Network, unfreeze: str | int) -> int:
     levels = stage_levels(network)
     count = 0 if unfreeze == "head" else int(unfreeze)
     if count > levels[-1]:
+        if not levels[-1]:
+            raise UserError(f"{KEY}={unfreeze}: this model is one stage, and trains whole: say {KEY}=all.")
         names = [stage.name for stage in network.stages[:-1] if stage.name != "pool"]
         raise UserError(
             f"{KEY}={unfreeze}: this model has {len(names)} stages below its head ({', '.join(names)}); "

@@ -166,3 +166,25 @@ def test_teachers_mix_as_probabilities() -> None:
     both = torch.stack([TEACHER, other], 1)
     p, q = (TEACHER / 3).softmax(1), (other / 3).softmax(1)
     torch.testing.assert_close((mix_teachers(both, 3.0) / 3).softmax(1), (p + q) / 2)
+
+
+def test_a_student_whose_head_is_zero_learns_by_dist() -> None:
+    """The gradient of a constant row was 1e8, from which Adam's second moments did not recover for a thousand steps."""
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(64, 16, generator=draw)
+    teacher = inputs @ torch.randn(16, 10, generator=draw)
+    head = torch.zeros(10, 16, requires_grad=True)
+    optimizer = torch.optim.Adam([head], lr=0.03)
+    for _ in range(300):
+        optimizer.zero_grad()
+        dist(inputs @ head.T, teacher, 2.0).backward()
+        assert head.grad is not None
+        assert head.grad.abs().max() < 1000
+        optimizer.step()
+    assert ((inputs @ head.T).argmax(1) == teacher.argmax(1)).float().mean() > 0.85
+
+
+def test_correlation_of_rows_that_vary_is_pearsons_to_the_last_bit() -> None:
+    p, q = STUDENT.softmax(1), TEACHER.softmax(1)
+    plain = F.cosine_similarity(p - p.mean(1, keepdim=True), q - q.mean(1, keepdim=True), dim=1)
+    assert torch.equal(correlation(p, q), plain)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import experiment
+from tests.conftest import TINY, Ended, experiment
 from transfer_cli.data.sources import load as sources
+from transfer_cli.errors import UserError
+from transfer_cli.models import weights
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import WeightsSource
 from transfer_cli.records.terminal import Reporter
@@ -47,6 +51,9 @@ def chosen(folder: Path, width: int, height: int, *words: str) -> tuple[object, 
         ((28, 28), ["image_fit=crop"], (96, "crop", 110)),
         ((500, 375), ["image_fit=pad"], (224, "pad", 224)),
         ((28, 28), ["model=vit_b_16"], (224, "squash", 224)),
+        ((500, 375), ["crop_fraction=1"], (224, "crop", 224)),
+        ((500, 375), ["image_fit=pad", "crop_fraction=0.9"], (224, "pad", 248)),
+        ((28, 28), ["crop_fraction=0.8"], (96, "squash", 120)),
     ],
 )
 def test_size_and_fit(tmp_path: Path, shape: tuple[int, int], words: list[str], expected: tuple[int, str, int]) -> None:
@@ -77,3 +84,38 @@ def test_a_fit_is_saved_and_read_back() -> None:
     with pytest.raises(ValueError, match="fit"):
         Preprocessing.from_dict({**OWN.to_dict(), "fit": "stretch"})
     assert replace(OWN, fit="squash") != OWN
+
+
+def test_weights_that_were_trained_on_squashed_pictures_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run chooses by itself, and its resolved settings choose the same."""
+    monkeypatch.setitem(globals(), "OWN", replace(OWN, resize_pixels=236, fit="squash"))
+    for words in ([], ["image_fit=squash"]):
+        size, fit, preprocessing = chosen(tmp_path, 500, 375, *words)
+        assert (size, fit, preprocessing) == (224, "squash", OWN)
+    assert chosen(tmp_path, 500, 375, "image_fit=crop")[2].fit == "crop"
+
+
+@pytest.mark.parametrize("share", ["0", "3", "half"])
+def test_a_share_that_is_none(share: str) -> None:
+    with pytest.raises(UserError, match=f"crop_fraction={share}"):
+        experiment(f"crop_fraction={share}")
+
+
+def test_a_share_shows_that_much_of_an_image(command: Callable[..., Ended]) -> None:
+    """In the model that is saved, which predict and evaluate use."""
+    ended = command(*TINY, "image_fit=crop", "crop_fraction=0.8", "trainer.epochs=1", "name=share")
+    assert ended.code == 0, ended.err
+    about = json.loads(Path("outputs/runs/share/model.json").read_text())["preprocessing"]
+    assert (about["crop_pixels"], about["resize_pixels"], about["fit"]) == (32, 40, "crop")
+
+
+@pytest.mark.parametrize("name", ["crossvit_tiny_240", "visformer_tiny", "mvitv2_tiny"])
+def test_a_network_made_for_one_size_gets_it(tmp_path: Path, name: str) -> None:
+    """Small pictures are enlarged to it: smaller ones it does not take."""
+    e = experiment("dataset=fake", f"model.name={name}", "model.source=timm", "model.weights=none")
+    source = weights.resolve(name, "timm", "none")
+    images = sources.load(e.dataset, 0)
+    found, _ = with_size(e, Pretrained(e.model, source, source.preprocessing), images, Reporter(quiet=True))
+    assert found.image_size == source.preprocessing.crop_pixels

@@ -48,7 +48,7 @@ def rkd(student: Tensor, teacher: Tensor) -> Tensor:
     The mixture is the paper's; later comparisons weigh it by 25.
     """
     ours, theirs = pairwise_distances(student), pairwise_distances(teacher)
-    return rkd_distance(ours, theirs) + 2 * rkd_angle(ours, theirs)
+    return rkd_distance(ours, theirs) + 2 * rkd_angle(student, teacher)
 
 
 def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -57,9 +57,9 @@ def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
-    """RKD-A: Huber loss between the cosines of all angles that three vectors of these distances [B, B] form.
+    """RKD-A: Huber loss between the cosines of all angles that three of the vectors [B, D] form.
 
-    Takes memory for B^3 numbers.
+    Takes memory for B^3 + B^2 D numbers.
     """
     return F.smooth_l1_loss(_cosines(student), _cosines(teacher))
 
@@ -109,16 +109,17 @@ def _relative(distances: Tensor) -> Tensor:
     return distances / mean.clamp_min(torch.finfo(mean.dtype).tiny)
 
 
-def _cosines(distances: Tensor) -> Tensor:
+def _cosines(points: Tensor) -> Tensor:
     """Cosines [B, B, B] of the angle at the first point between the second and the third; 0 where it is one of them.
 
-    By the law of cosines, so that the width of the points does not enter.
+    Of unit vectors and not by the law of cosines, which takes the difference of squares: nothing is left of it where
+    two of the points nearly coincide.
     """
-    squares = distances.square()
-    twice_dot = squares[:, :, None] + squares[:, None, :] - squares[None]
-    lengths = distances[:, :, None] * distances[:, None, :]
+    steps = points[None] - points[:, None]
+    lengths = torch.linalg.vector_norm(steps, dim=2, keepdim=True)
     apart = lengths > 0
-    return torch.where(apart, twice_dot / (2 * lengths.where(apart, 1)), 0)
+    units = torch.where(apart, steps / lengths.where(apart, 1), 0)
+    return units @ units.transpose(1, 2)
 
 
 def _hint_term(batch: LossInputs) -> Tensor:

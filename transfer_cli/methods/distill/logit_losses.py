@@ -6,6 +6,8 @@ Each loss is a scalar, the mean over the B samples, in float32.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,6 +18,8 @@ from transfer_cli.methods.full_precision import full_precision
 
 FLATTEST = 1e-2
 """Rows whose standard deviation is below this are divided by it: an all-equal row would have an infinite gradient."""
+ALIKE = 1e-3
+"""The same for probabilities that are correlated, as a share of their mean: about the deviation of their logits / T."""
 
 
 @full_precision
@@ -65,7 +69,8 @@ def dist(student: Tensor, teacher: Tensor, temperature: float, beta: float = 1.0
     """T^2 (beta inter + gamma intra): one minus the Pearson correlation of softened probabilities.
 
     "Knowledge Distillation from A Stronger Teacher" (DIST, Huang 2022, arXiv 2205.10536). Inter compares the classes of
-    each sample (rows), intra the samples of each class (columns, over the batch).
+    each sample (rows), intra the samples of each class (columns, over the batch). Where the student's logits are all
+    alike, as a head of zeros makes them, the gradient has the size that it has where they differ by `ALIKE`.
     """
     p_student = (student / temperature).softmax(1)
     p_teacher = (teacher / temperature).softmax(1)
@@ -75,17 +80,30 @@ def dist(student: Tensor, teacher: Tensor, temperature: float, beta: float = 1.0
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's correlation of each row of `a` with that of `b`, both [R, S], as [R]; 0 for a constant row."""
-    return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), dim=1)
+    """Pearson's correlation of each row of `a` with that of `b`, both [R, S], as [R]; 0 for a constant row.
+
+    A row that varies by less than `ALIKE` of its mean is divided by that much.
+    """
+    return (_centred_unit(a) * _centred_unit(b)).sum(1)
+
+
+def _centred_unit(rows: Tensor) -> Tensor:
+    """Rows [R, S] with mean 0 and length 1, or less where they hardly vary."""
+    mean = rows.mean(1, keepdim=True)
+    centred = rows - mean
+    length: Tensor = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
+    shortest = (ALIKE * math.sqrt(rows.shape[1]) * mean.detach().abs()).clamp_min(1e-8)
+    return centred / length.where(length > shortest, shortest)
 
 
 @full_precision
 def standardize(logits: Tensor) -> Tensor:
-    """Rows of `logits` [..., K] with mean 0 and standard deviation 1.
+    """Rows of `logits` [..., K] with mean 0 and standard deviation 1, that of a population: over K, not K - 1.
 
     "Logit Standardization in Knowledge Distillation" (Sun 2024, arXiv 2403.01427). Applied to student and teacher it
     lets the student find its own scale: the loss does not change when a row is shifted or scaled. The paper then takes
-    T = 2 and about nine times the weight of kd.
+    T = 2 and about nine times the weight of kd. (The authors' code divides by K - 1: its rows are shorter by the factor
+    sqrt((K - 1) / K), which is a temperature higher by sqrt(K / (K - 1)).)
     """
     centred = logits - logits.mean(-1, keepdim=True)
     variance = centred.square().mean(-1, keepdim=True)

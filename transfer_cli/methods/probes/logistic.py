@@ -60,7 +60,9 @@ def fit_logistic(
     max_iterations: int = 1000,
     tolerance: float = 1e-4,
 ) -> LogisticFit:
-    """Minimises the sum of cross-entropies + penalty / 2 |W|^2: features [N, D], labels [N]; penalty is 1 / C.
+    """Minimises the sum of cross-entropies + penalty / 2 |W|^2: features [N, D], labels [N]; penalty is 1 / C of
+    scikit-learn's multinomial regression. That of two classes has one weight vector where this has two, opposite and
+    half as long: its penalty equals ours at C = 2 / penalty.
 
     Products run in the features' own type and on their device, scipy's L-BFGS-B in float64. Stops where no component
     of the gradient of objective / N exceeds `tolerance`, as scikit-learn's LogisticRegression does.

@@ -16,7 +16,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.models.preprocessing import Fit
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.pretrained import Pretrained
+from transfer_cli.runs.pretrained import Pretrained, with_fraction
 
 SAMPLED = 64
 SMALL = 0.75
@@ -25,7 +25,7 @@ ENLARGED, SMALLEST, STEP = 3, 64, 32
 """Small pictures are shown at three times their side: networks halve it five times before they look at the whole."""
 LONG = 1.25
 """Long side over short side from which squashing would be seen."""
-# Networks that cut images into a grid of one size.
+# Networks that cut images into a grid of one size; timm says so of its own, torchvision and a run's files do not.
 GRID = re.compile(
     r"(^|_)(vit|deit3?|beit(v2)?|eva(02)?|swin|swinv2|cait|xcit|volo|mixer|maxvit|maxxvit|coat|levit|pit)(_|$)"
 )
@@ -44,21 +44,21 @@ def with_size(
     small = short < SMALL * weights_size
     size, fit = e.image_size, e.image_fit
     if size == AUTO:
-        size = _size(e.model.name, short, weights_size) if small else weights_size
+        one_size = pretrained.source.fixed_size or GRID.search(e.model.name) is not None
+        size = weights_size if one_size or not small else _size(short, weights_size)
         why = f"pictures of {short:g} px" if small else "that of the weights"
         reporter.say(f"auto      image_size={size}: {why}, weights of {weights_size} px")
     if fit == AUTO:
-        fit = _fit(shapes) if small else "crop"
+        fit = _fit(shapes) if small else own.fit
         if fit != "crop":
-            reporter.say(f"auto      image_fit={fit}: small pictures are shown whole")
-    preprocessing = (own if size == own.crop_pixels else own.at(size)).fitted(fit)
+            why = "small pictures are shown whole" if small else "as the weights were trained"
+            reporter.say(f"auto      image_fit={fit}: {why}")
+    preprocessing = with_fraction(e, (own if size == own.crop_pixels else own.at(size)).fitted(fit))
     return replace(e, image_size=size, image_fit=fit), replace(pretrained, preprocessing=preprocessing)
 
 
-def _size(model: str, short: float, weights_size: int) -> int:
+def _size(short: float, weights_size: int) -> int:
     """Pixels of a side for pictures whose short side is `short`."""
-    if GRID.search(model):
-        return weights_size
     wanted = STEP * -(-round(ENLARGED * short) // STEP)
     return min(max(wanted, SMALLEST), weights_size)
 

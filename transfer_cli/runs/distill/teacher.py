@@ -32,11 +32,12 @@ from transfer_cli.models import weights
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import SeenWeights, published_classes
+from transfer_cli.models.staging import CUTS_VERSION
 from transfer_cli.models.taps import forward_taps
 from transfer_cli.records.summary import version
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.materials import Materials, open_pixels, pixel_requests
-from transfer_cli.runs.pretrained import Pretrained, fetched
+from transfer_cli.runs.pretrained import Pretrained, fetched, with_fraction
 from transfer_cli.runs.saved_model import build_trained, describe
 
 KEY = "strategy.teacher"
@@ -136,14 +137,14 @@ def load_teachers(
     paths = (options.weights,) if isinstance(options.weights, str) else options.weights
     with _of_teacher():
         return [
-            _from_run(options, Path(path), images)
+            _from_run(options, Path(path), images, seen)
             if (Path(path) / "model.json").is_file()
             else _from_weights(e, options, path, images, seen, reporter)
             for path in paths
         ]
 
 
-def _from_run(options: TeacherOptions, run: Path, images: ImageSet) -> Teacher:
+def _from_run(options: TeacherOptions, run: Path, images: ImageSet, seen: SeenWeights) -> Teacher:
     about = describe(run, f"{KEY}.weights")
     if options.model not in (None, about.name):
         raise UserError(f"{KEY}.model={options.model}: the run {run} is of {about.name}; leave {KEY}.model out.")
@@ -157,7 +158,7 @@ def _from_run(options: TeacherOptions, run: Path, images: ImageSet) -> Teacher:
         preprocessing=about.preprocessing.at(size),
         classes=about.classes,
         columns=_columns(images, about.classes),
-        network=build_trained(run, about, size),
+        network=build_trained(run, about, size, seen.cuts),
         trained_here=True,
     )
 
@@ -171,6 +172,7 @@ def _from_weights(
     preprocessing = source.preprocessing if size == "auto" else source.preprocessing.at(size)
     if e.image_fit != "auto" and e.image_fit != "crop":
         preprocessing = preprocessing.fitted(e.image_fit)
+    preprocessing = with_fraction(e, preprocessing)
     names = published_classes(source, options.model) or images.classes
     try:
         columns = _columns(images, names)
@@ -179,7 +181,7 @@ def _from_weights(
             f"{error} {KEY}: {source.label} know other classes than the data set. {FINETUNE_FIRST}"
         ) from error
     model = Model(options.model, options.source, path)
-    network, report = Pretrained(model, source, preprocessing).build(len(names), e.seed, keep_head=True)
+    network, report = Pretrained(model, source, preprocessing, seen.cuts).build(len(names), e.seed, keep_head=True)
     if source.kind == "file":
         if not report.head_kept:
             raise UserError(f"{KEY}.weights={path}: its head is not for the {len(names)} classes. {FINETUNE_FIRST}")
@@ -193,6 +195,7 @@ def _from_weights(
 def _identity(name: str, source: str, weights_id: Any, image_size: int, head: Any) -> Key:
     versions = {package: version(package) for package in ("transfer-run", "torch", "torchvision", "timm")}
     about = {"model": name, "source": source, "weights": weights_id, "image_size": image_size, "head": head}
+    about["cuts"] = CUTS_VERSION
     return {**about, "versions": versions}
 
 

@@ -64,6 +64,8 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     materials = Materials(e, machine, pretrained, plan, task, pixels)
     size = pretrained.preprocessing.crop_pixels
     reporter.say(f"model     {e.model.name}: {pretrained.source.label}, {size} px, frozen")
+    if backbone.note is not None:
+        reporter.warn(backbone.note)
     say_device(machine.device, reason, reporter)
     frozen = features_of(backbone, config, readout, compute, materials, reporter, stop)
     job = ExtractJob if labelled else UnlabelledJob
@@ -180,10 +182,14 @@ def _check_readable(network: Network, config: Extract) -> None:
     if not network.has_features:
         raise UserError(
             "strategy=extract: this model has no features [B, D] before one classifying layer: it classifies every "
-            "place of the image and pools afterwards, or its architecture is not known here. Take another model, or "
-            "strategy=finetune."
+            "place of the image and pools afterwards, weighs several classifiers, or its architecture is not known "
+            "here. Take another model, or strategy=finetune."
         )
     names = [stage.name for stage in network.stages[:-1]]
+    if len(names) == 1 and config.pooling != AUTO:
+        raise UserError(
+            f"strategy.pooling={config.pooling}: this model pools in one stage with all that is before; leave it out."
+        )
     for name in config.stages:
         if name not in names:
             hint = did_you_mean(name, names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import torch
@@ -26,6 +25,7 @@ from transfer_cli.runs.finetune.start import (
     fits_head,
     keeps_probe,
     probe_obstacle,
+    source_network,
     with_first_head,
 )
 from transfer_cli.runs.frozen.activation_caching import choose_inputs
@@ -63,7 +63,7 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     e = with_augmentation(e, network, machine, pretrained, images, reporter, stop)
     plan = plan_training(e, images, pretrained.preprocessing, reporter)
     # Before adapters go in.
-    source = copy.deepcopy(network) if regularizers.compare else None
+    source = source_network(network, task.width) if regularizers.compare else None
     training = make_trainable(network, config, plan.epochs)
     groups = parameter_groups(training, Rates(chosen(config.layer_decay), config.head_lr, config.lr_rules))
     timed = FinetuneStrategy(training, Objective(), regularizers.for_timing(training))

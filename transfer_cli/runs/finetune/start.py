@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,14 @@ def probe_obstacle(network: Network, loaded: LoadReport, images: ImageSet) -> st
     return None
 
 
+def source_network(network: Network, classes: int) -> Network:
+    """A copy of the network as it was pretrained, with a head that a fitted one can be put into."""
+    source = copy.deepcopy(network)
+    if not source.has_features or source.has_one_layer:
+        return source
+    return attach(source, HeadSpec("probe", source.feature_width), classes)
+
+
 def fits_head(config: Finetune) -> bool:
     """Whether a head is fitted before the first step."""
     return config.head_init == "probe" or config.keep_probe is True or head_first_epochs(config) > 0
@@ -85,7 +94,7 @@ def with_first_head(network: Network, config: Finetune, loaded: LoadReport, clas
         network.quiet_head(rows=loaded.new_rows)
     if not fits_head(config):
         return network, HeadSpec("linear", network.feature_width)
-    drawn = network.module.get_submodule(network.classifier).state_dict()
+    drawn = network.linear_head()
     spec = HeadSpec("probe", network.feature_width)
     network = attach(network, spec, classes)
     if not head_first_epochs(config):
@@ -134,8 +143,7 @@ class BeforeTraining:
         m, compared = job.materials, None
         if self.source is not None and fitted is not None:
             put_head(self.source, fitted)
-            batch_size = m.experiment.trainer.batch_size
-            weights = partial(channel_weights, self.source, job.inputs, job.compute, batch_size)
+            weights = partial(channel_weights, self.source, job.inputs, job.compute)
             compared = Source(self.source, weights)
         labels = m.images.labels[m.images.splits["train"]]
         objective = m.task.objective(self.config, m.experiment.dataset, labels, m.device)

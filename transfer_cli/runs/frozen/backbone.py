@@ -21,6 +21,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.files import file_sha256
 from transfer_cli.models.network import Network
 from transfer_cli.models.published import published_classes
+from transfer_cli.models.staging import CUTS_VERSION
 from transfer_cli.models.tensors import write_tensors
 from transfer_cli.records.summary import version
 from transfer_cli.runs.machine import Machine
@@ -62,6 +63,7 @@ class Backbone:
             "source": self.pretrained.model.source,
             "weights": self.weights_sha256 or random,
             "image_size": self.pretrained.preprocessing.crop_pixels,
+            "cuts": CUTS_VERSION,
             "versions": {name: version(name) for name in ("transfer-run", "torch", "torchvision", "timm")},
         }
 
@@ -73,6 +75,11 @@ class Backbone:
         network.to(self.machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.eval()
         return network
+
+    @property
+    def note(self) -> str | None:
+        """What is to be said of how the network is cut, where it was built."""
+        return self.network.note if "network" in self.__dict__ else None
 
     def is_known(self) -> bool:
         """Whether an earlier run has kept what an exported model needs, so that `network` need not be built."""
@@ -92,9 +99,9 @@ class Backbone:
 
 
 def _write(folder: Path, network: Network) -> None:
-    path = network.classifier
-    rest = {name: t for name, t in network.module.state_dict().items() if not name.startswith(f"{path}.")}
+    heads = tuple(f"{path}." for path in network.stages[-1].modules)
+    rest = {name: t for name, t in network.module.state_dict().items() if not name.startswith(heads)}
     write_tensors(folder / TENSORS, rest)
     names = dict(network.module.named_parameters())
-    count = sum(p.numel() for name, p in names.items() if not name.startswith(f"{path}."))
-    (folder / FACTS).write_text(json.dumps({"classifier": path, "parameters": count}), encoding="utf-8")
+    count = sum(p.numel() for name, p in names.items() if not name.startswith(heads))
+    (folder / FACTS).write_text(json.dumps({"classifier": network.classifier, "parameters": count}), encoding="utf-8")
