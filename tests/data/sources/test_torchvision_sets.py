@@ -160,6 +160,7 @@ def test_idx_files_may_be_packed_and_lie_right_in_the_folder(tmp_path: Path, to:
         ("t10k-labels-idx1-ubyte.gz", struct.pack(">2I", 0x801, 3) + bytes(3), "3 labels for 20 images"),
         ("t10k-labels-idx1-ubyte.gz", struct.pack(">2I", 0x801, 20) + bytes([11]) * 20, "label 11; from 0 to 9"),
     ],
+    ids=["cut", "page", "short", "huge", "count", "label"],
 )
 def test_a_damaged_idx_file_is_named(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     root = moved(tmp_path, ".", packed=True, dot=False)
