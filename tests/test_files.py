@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transfer_cli.files import AppendedLines, atomic_write_bytes, atomic_write_text, write_json
+from transfer_cli.errors import one_line
+from transfer_cli.files import AppendedLines, atomic_write_bytes, atomic_write_text, write_csv, write_json
 
 
 def test_replaces_a_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -84,3 +86,25 @@ def test_a_file_cut_shorter_goes_on_after_its_last_whole_line(tmp_path: Path) ->
     (tmp_path / "log").write_bytes(b"one\ntw")
     AppendedLines(tmp_path / "log", 1000).write("three")
     assert (tmp_path / "log").read_text() == "one\nthree\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+1+1", "'+1+1"),
+        ("-1", "-1"),
+        ("+0.5e-3", "+0.5e-3"),
+        ("\x1b[2J\tname", "\\x1b[2J\\tname"),
+        ("photos/=1.png", "photos/=1.png"),
+    ],
+)
+def test_cells_are_data_to_whatever_opens_them(tmp_path: Path, cell: str, written: str) -> None:
+    write_csv(tmp_path / "a.csv", ["x", "n"], [[cell, 0.5]])
+    with (tmp_path / "a.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [["x", "n"], [written, "0.5"]]
+
+
+def test_a_line_break_in_a_name_starts_no_line() -> None:
+    assert one_line("ok\nerror: forged\r\u2028") == "ok\\nerror: forged\\r\\u2028"

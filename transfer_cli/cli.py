@@ -140,11 +140,11 @@ def _share_the_machine() -> None:
 
 
 def _complain(message: str, code: int, heading: str = "error") -> int:
-    from transfer_cli.records.text import printable
+    from transfer_cli.records.text import printable, shortened
 
     with contextlib.suppress(RunError, BrokenPipeError):
         write_out("")
-    write_error(printable(f"{heading}: {message}", sys.stderr.encoding or "utf-8"))
+    write_error(printable(shortened(f"{heading}: {message}"), sys.stderr.encoding or "utf-8"))
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 EXIT_OK = 0
@@ -16,6 +17,7 @@ PREEMPTING_SIGNALS = ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP")
 """What schedulers and closed terminals send: the state is saved, and the run can go on."""
 
 _LIST_ALL_UP_TO = 30
+_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 class UserError(Exception):
@@ -59,3 +61,8 @@ def unknown(key: str, found: str, valid: Iterable[str]) -> UserError:
     if len(valid) <= _LIST_ALL_UP_TO:
         message += f" Choices: {', '.join(valid)}."
     return UserError(message)
+
+
+def one_line(name: str) -> str:
+    """A name from the user's data as a part of a line: line breaks in it, which would forge another, as escapes."""
+    return _BREAKS.sub(lambda found: repr(found.group())[1:-1], name)

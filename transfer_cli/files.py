@@ -8,12 +8,17 @@ import io
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_FORMULA = ("=", "+", "-", "@")
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
@@ -71,12 +76,23 @@ def file_sha256(path: Path) -> str:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> None:
-    """Write a header and rows atomically; None becomes an empty cell. Raises OSError."""
+    """Write a header and rows atomically; None becomes an empty cell. Raises OSError.
+
+    Text is data to whatever opens the file: what a spreadsheet would take for a formula begins with an apostrophe, as
+    spreadsheets themselves write it, and control characters are escaped.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([_cell(cell) for cell in row] for row in rows)
     atomic_write_text(path, text.getvalue())
+
+
+def _cell(value: str | float | None) -> str | float | None:
+    if not isinstance(value, str):
+        return value
+    value = _CONTROL.sub(lambda found: repr(found.group())[1:-1], value)
+    return f"'{value}" if value.startswith(_FORMULA) and not _NUMBER.fullmatch(value) else value
 
 
 class AppendedLines:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from transfer_cli.records.text import duration, fit, is_numeric, percent, plain_table, printable, stacked_table
+from transfer_cli.records.text import (
+    duration,
+    fit,
+    is_numeric,
+    percent,
+    plain_table,
+    printable,
+    shortened,
+    stacked_table,
+)
 
 
 def test_control_characters_are_shown_not_sent() -> None:
@@ -69,3 +78,14 @@ def test_durations(seconds: float, expected: str) -> None:
 
 def test_percentages_are_equally_wide() -> None:
     assert [percent(value) for value in (1.0, 0.0512)] == ["100.00 %", "  5.12 %"]
+
+
+def test_marks_that_turn_the_direction_of_writing_are_shown() -> None:
+    """Else `photo\u202egnp.exe` looks like `photoexe.png`."""
+    assert printable("photo\u202egnp.exe") == "photo\\u202egnp.exe"
+    assert printable("é花 \u05d0") == "é花 \u05d0"
+
+
+def test_what_is_longer_than_any_path_is_cut() -> None:
+    assert shortened(f"name={'a' * 50_000}: no") == f"name={'a' * 95}...(50,006 characters) no"
+    assert shortened(f"/{'a' * 4095}") == f"/{'a' * 4095}"

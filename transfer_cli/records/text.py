@@ -9,13 +9,28 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+_DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# Linux knows no path of more.
+_ENDLESS = re.compile(r"\S{4097,}")
 _NUMBER = re.compile(r"-?[\d,]+(\.\d+)?(e[+-]\d+)?( \S+)?")
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:
-    """`text` with control characters (a file name may hold some) and what `encoding` lacks as backslash escapes."""
-    cleaned = "".join(c if c == "\n" or unicodedata.category(c) != "Cc" else repr(c)[1:-1] for c in text)
+    """`text` with what a file name may hold to deceive, and what `encoding` lacks, as backslash escapes.
+
+    That is control characters, and marks that turn the direction of writing.
+    """
+    cleaned = "".join(c if c == "\n" or not _deceives(c) else repr(c)[1:-1] for c in text)
     return cleaned.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _deceives(c: str) -> bool:
+    return unicodedata.category(c) == "Cc" or c in _DIRECTIONS
+
+
+def shortened(text: str) -> str:
+    """`text` with whatever is longer than any path cut in its middle."""
+    return _ENDLESS.sub(lambda found: f"{found.group()[:100]}...({len(found.group()):,} characters)", text)
 
 
 def fit(parts: Sequence[tuple[int, str]], width: int) -> str:

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from transfer_cli.data.reading import kinds, large
 from transfer_cli.data.reading.colours import meaning_of, raw_layout, to_rgb
-from transfer_cli.errors import UserError
+from transfer_cli.errors import UserError, one_line
 from transfer_cli.models.pixels import MAX_PIXELS
 
 VERSION = 2
@@ -42,7 +42,7 @@ class DecodeError(UserError):
         self.name, self.reason = name, reason
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.reason}."
+        return f"{one_line(self.name)}: {self.reason}."
 
 
 def open_image(

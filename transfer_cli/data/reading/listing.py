@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transfer_cli.data.reading.decode import DecodeError, open_image
+from transfer_cli.errors import one_line
 
 Indices = NDArray[np.int64]
 
@@ -115,4 +116,4 @@ def read_pixels(pixels: NDArray[np.uint8], index: int) -> Image.Image:
 
 def few(names: Sequence[str], most: int = 3) -> str:
     """Up to `most` names."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return ", ".join(map(one_line, names[:most])) + (", ..." if len(names) > most else "")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.store.stamps import Digests
+from transfer_cli.errors import one_line
 
 
 def duplicate_notes(images: ImageSet, hashes: Digests) -> list[str]:
@@ -40,5 +41,5 @@ def _note(
     if len(meet) == 0:
         return None
     count = len(np.unique(keys[meet]))
-    one, other = (images.ids[members[meet[0] + step]] for step in (0, 1))
+    one, other = (one_line(images.ids[members[meet[0] + step]]) for step in (0, 1))
     return f"{images.name}: {count:,} image(s) are in more than one {what}, for instance {one} and {other}."

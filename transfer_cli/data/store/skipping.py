@@ -11,7 +11,7 @@ import numpy as np
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import few
 from transfer_cli.data.store.packed import PackedPixels
-from transfer_cli.errors import UserError
+from transfer_cli.errors import UserError, one_line
 
 LISTED_FILES = 10
 
@@ -37,7 +37,7 @@ def leave_out(
     if not bad:
         return images, {}
     bad = dict(sorted(bad.items()))
-    lines = [f"  {images.ids[index]}: {reason}" for index, reason in list(bad.items())[:LISTED_FILES]]
+    lines = [f"  {one_line(images.ids[index])}: {reason}" for index, reason in list(bad.items())[:LISTED_FILES]]
     lines += [f"  ... and {len(bad) - LISTED_FILES:,} more"] if len(bad) > LISTED_FILES else []
     count = f"{len(bad):,} image{'s' if len(bad) > 1 else ''} cannot be decoded"
     listing = "\n".join(lines)
