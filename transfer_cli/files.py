@@ -128,3 +128,12 @@ def first_line(error: Exception) -> str:
     """What an error of a library says, cut to a part of one line."""
     text = str(error).strip().splitlines()
     return (text[0] if text else type(error).__name__)[:200]
+
+
+def as_os_error(error: Exception, path: Path) -> OSError:
+    """The error of the system behind one that a library in another language tells as text (`os error 28`)."""
+    found = re.search(r"os error (\d+)", str(error))
+    if found is None:
+        return OSError(f"{path}: {first_line(error)}")
+    number = int(found.group(1))
+    return OSError(number, os.strerror(number), str(path))

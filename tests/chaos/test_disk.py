@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from tests.conftest import TINY, Ended, summary
+from tests.conftest import TINY, Ended, start, summary
 from transfer_cli.engine import checkpoints
 from transfer_cli.models import tensors
 
@@ -46,3 +46,37 @@ def test_outputs_that_are_a_file_are_refused_before_anything(command: Callable[.
     assert ended.code == 2
     assert "output_dir" in ended.err
     assert Path("outputs").read_text() == "mine"
+
+
+def _limited(bytes_of_a_file: int) -> Callable[[], None]:
+    import resource
+
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_of_a_file, bytes_of_a_file))
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        (1_000_000, []),
+        pytest.param(1000, [], marks=pytest.mark.slow),
+        pytest.param(20_000, [], marks=pytest.mark.slow),
+        pytest.param(1_600_000, [], marks=pytest.mark.slow),
+        pytest.param(1000, ["strategy=extract", "augment=none"], marks=pytest.mark.slow),
+        (20_000, ["strategy=extract", "augment=none"]),
+    ],
+)
+def test_a_disk_that_takes_no_more_of_a_file(limit: int, words: list[str]) -> None:
+    """The system's own refusal, wherever it comes: weights, states, pixels, features, logs."""
+    given = [*TINY, *words, "tune=off", "resume=auto"]
+    process = start(*given, "name=full", preexec_fn=_limited(limit))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 3, err
+    assert "Traceback" not in err and "File too large" in err
+    left = [*Path("outputs").rglob("*.writing*"), *Path("cache").rglob(".filling*")]
+    assert not left
+    for name in ("full", "whole"):
+        again = start(*given, f"name={name}")
+        _, err = again.communicate(timeout=120)
+        assert again.returncode == 0, err
+    for file in ("model.safetensors", "metrics.jsonl", "predictions.csv"):
+        assert Path("outputs/runs/full", file).read_bytes() == Path("outputs/runs/whole", file).read_bytes()

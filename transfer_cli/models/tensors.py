@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from transfer_cli.files import fsync_directory
+from transfer_cli.files import as_os_error, fsync_directory
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -29,12 +29,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         save_file(written, path)
     except SafetensorError as error:
-        raise OSError(f"{path}: {error}") from error
+        raise as_os_error(error, path) from error
 
 
 def replace_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors by name; the file is there whole, or as it was before."""
     temporary = path.with_name(f".{path.name}.writing")
-    write_tensors(temporary, tensors)
-    os.replace(temporary, path)
+    try:
+        write_tensors(temporary, tensors)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     fsync_directory(path.parent)
