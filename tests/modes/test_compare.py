@@ -20,7 +20,7 @@ from transfer_cli.config.parse import parse
 from transfer_cli.methods.comparison import spread
 from transfer_cli.modes import compare
 from transfer_cli.rundir import saved_experiment
-from transfer_cli.runs.comparison import Row, by_validation
+from transfer_cli.runs.several.comparison import Row, by_validation
 
 Command = Callable[..., Ended]
 FOLDER = Path("outputs/compare/one")

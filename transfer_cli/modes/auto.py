@@ -24,7 +24,7 @@ from transfer_cli.runs.automatic.journal import Journal
 from transfer_cli.runs.automatic.plan import Plan
 from transfer_cli.runs.automatic.stages import FINISH_EPOCHS, FINISH_SECONDS, PROBE_SHARE, Work
 from transfer_cli.runs.calibration import calibrate
-from transfer_cli.runs.shared_input import check_shared_input, check_weights
+from transfer_cli.runs.several.shared_input import check_shared_input, check_weights
 
 START_SECONDS = 5.0
 """Of the budget go to what comes before this file can look at a clock: Python, torch and the composing of settings."""

@@ -26,10 +26,10 @@ from transfer_cli.preflight import preflight
 from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words
-from transfer_cli.runs.attempt import attempt
-from transfer_cli.runs.comparison import COLUMNS, Ledger, Row, Run, by_validation, measure_speeds, row_of
 from transfer_cli.runs.options import check_options
-from transfer_cli.runs.shared_input import check_shared_input
+from transfer_cli.runs.several.attempt import attempt
+from transfer_cli.runs.several.comparison import COLUMNS, Ledger, Row, Run, by_validation, measure_speeds, row_of
+from transfer_cli.runs.several.shared_input import check_shared_input
 from transfer_cli.runs.train import train
 
 FOLDER, RESULT, LEDGER, DISTILL = "compare", "compare.json", "runs.json", "distill"

@@ -13,7 +13,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_OK
 from transfer_cli.files import write_json
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.attempt import attempt
+from transfer_cli.runs.several.attempt import attempt
 from transfer_cli.sweeps import leaderboard
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from transfer_cli.files import write_json
 from transfer_cli.methods.comparison import Contender, Recommendation, Spread, by_score, recommend, spread
 from transfer_cli.rundir import completed_summary
 from transfer_cli.runs.saved_model import WEIGHTS, describe, load_trained
-from transfer_cli.runs.speed import images_per_second
+from transfer_cli.runs.several.speed import images_per_second
 
 COLUMNS = (
     *("row", "strategy", "completed", "failed", "metric", "val_mean", "val_deviation", "test_mean", "test_deviation"),

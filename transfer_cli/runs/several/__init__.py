@@ -1,0 +1,1 @@
+"""Several trainings side by side: what they share, that one may fail, and how they compare."""
