@@ -1,13 +1,15 @@
-"""The leaderboard of a sweep: a row for each job with the scores of its summary, best first."""
+"""The leaderboard of a sweep: a row for each job with the scores of its summary, best first, and its configurations."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transfer_cli.files import write_csv
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.sweeps import configurations
 
 SPLITS = ("val", "test")
 BEFORE_SCORES = ["overrides", "status"]
@@ -17,20 +19,26 @@ Row = dict[str, Any]
 
 
 def write(folder: Path) -> list[Row]:
-    """Write `leaderboard.csv` of a sweep folder; returns its rows."""
+    """Write `leaderboard.csv` and `leaderboard.md` of a sweep folder; returns the rows of its jobs."""
     jobs = [path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()]
     rows = sorted((_row(path) for path in sorted(jobs, key=lambda path: int(path.name))), key=_rank)
     columns = [*BEFORE_SCORES, *_scores(rows), *AFTER_SCORES]
     write_csv(folder / "leaderboard.csv", columns, [[row.get(column) for column in columns] for row in rows])
+    configurations.write(folder, configurations.configurations(rows))
     return rows
 
 
 def show(rows: list[Row], reporter: Reporter) -> None:
-    """The leaderboard as a table: the overrides that differ, status, each job's metric and seconds."""
+    """As a table the overrides that differ, status, each job's metric and seconds; over several seeds their means."""
     shared = set.intersection(*(set(row["overrides"].split(" ")) for row in rows)) if len(rows) > 1 else set()
+    found = configurations.configurations(rows)
+    if len(found) < len(rows):
+        several = [replace(one, overrides=_differing(one.overrides, shared)) for one in found]
+        reporter.table("leaderboard over seeds", configurations.COLUMNS, [one.cells() for one in several])
+        return
     cells = [
         [
-            " ".join(word for word in row["overrides"].split(" ") if word not in shared),
+            _differing(row["overrides"], shared),
             row["status"],
             *(_shown(row.get(f"{split}_{row['metric']}"), row["metric"]) for split in SPLITS),
             f"{row['seconds']:.1f}" if row["seconds"] is not None else "",
@@ -39,6 +47,10 @@ def show(rows: list[Row], reporter: Reporter) -> None:
         for row in rows
     ]
     reporter.table("leaderboard", ["overrides", "status", "val", "test", "seconds", "job"], cells)
+
+
+def _differing(overrides: str, shared: set[str]) -> str:
+    return " ".join(word for word in overrides.split(" ") if word not in shared)
 
 
 def _row(job: Path) -> Row:

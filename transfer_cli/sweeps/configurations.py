@@ -1,0 +1,106 @@
+"""Jobs of a sweep that differ in their seed alone are one configuration: how many, mean, deviation, and the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transfer_cli.files import atomic_write_text
+from transfer_cli.methods.comparison import Spread, shown, spread
+from transfer_cli.records.text import printable
+
+NAME = "leaderboard.md"
+COLUMNS = ("overrides", "n", "val", "test", "seconds", "best job")
+_SEED = "seed"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The jobs with the same overrides but for the seed; scores are those of the completed ones, by `metric`."""
+
+    overrides: str
+    jobs: int
+    completed: int
+    metric: str
+    val: Spread | None
+    test: Spread | None
+    seconds: Spread | None
+    best: str
+    """The directory of the best completed job; empty where none is."""
+
+    @property
+    def n(self) -> str:
+        """Completed jobs, of how many where some are not."""
+        return str(self.jobs) if self.completed == self.jobs else f"{self.completed} of {self.jobs}"
+
+    def cells(self) -> list[str]:
+        """For a table with `COLUMNS`."""
+        scores = ["" if one is None else shown(one, self.metric) for one in (self.val, self.test)]
+        seconds = "" if self.seconds is None else f"{self.seconds.mean:.1f}"
+        return [self.overrides or "(none)", self.n, *scores, seconds, self.best]
+
+
+def configurations(rows: Sequence[Row]) -> list[Configuration]:
+    """Of the rows of a leaderboard, best first: by the mean on validation, then as their best jobs stand there."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(_without_seed(row["overrides"]), []).append(row)
+    found = [_configuration(overrides, group) for overrides, group in groups.items()]
+    return sorted(found, key=_rank)
+
+
+def write(folder: Path, found: Sequence[Configuration]) -> None:
+    """Write `leaderboard.md` of a sweep folder. Raises OSError."""
+    metric = found[0].metric if found else "accuracy"
+    lines = [
+        f"# {printable(folder.name)}",
+        "",
+        f"{metric}, mean ± standard deviation over seeds, best on validation first.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        f"| {' | '.join('---' for _ in COLUMNS)} |",
+        *(f"| {' | '.join(map(_cell, one.cells()))} |" for one in found),
+    ]
+    atomic_write_text(folder / NAME, "\n".join(lines) + "\n")
+
+
+def _configuration(overrides: str, rows: Sequence[Row]) -> Configuration:
+    done = [row for row in rows if row["status"] == "completed"]
+    metric = rows[0]["metric"]
+    values = {key: _known(done, f"{key}_{metric}") for key in ("val", "test")}
+    spreads = {key: spread(found) if found else None for key, found in values.items()}
+    times = _known(done, "seconds")
+    return Configuration(
+        overrides,
+        len(rows),
+        len(done),
+        metric,
+        spreads["val"],
+        spreads["test"],
+        spread(times) if times else None,
+        # The rows come best first.
+        Path(done[0]["run_directory"]).name if done else "",
+    )
+
+
+def _known(rows: Sequence[Row], key: str) -> list[float]:
+    return [float(row[key]) for row in rows if row.get(key) is not None]
+
+
+def _without_seed(overrides: str) -> str:
+    words = overrides.split(" ") if overrides else []
+    return " ".join(word for word in words if word.lstrip("+").partition("=")[0] != _SEED)
+
+
+def _rank(one: Configuration) -> tuple[bool, float]:
+    if one.val is None:
+        return True, 0.0
+    return False, one.val.mean if one.metric == "loss" else -one.val.mean
+
+
+def _cell(text: str) -> str:
+    return printable(text).replace("|", "\\|").replace("\n", " ")
