@@ -112,9 +112,10 @@ def test_without_time_for_an_epoch_the_probe_is_the_model(
 def test_a_taken_name_and_another_data_set_are_refused(command: Command, words: list[str]) -> None:
     assert command(*words).code == 0
     assert command(*words).code == 2
-    ended = command(*words, "resume=auto", "seed=5")
-    assert ended.code == 2
-    assert "was begun with another seed" in ended.err
+    for word in ("seed=5", "image_fit=pad"):
+        ended = command(*words, "resume=auto", word)
+        assert ended.code == 2
+        assert f"was begun with another {word.partition('=')[0]}" in ended.err
 
 
 def test_what_cannot_be_trained_on_is_found_before_anything_is_written(command: Command) -> None:

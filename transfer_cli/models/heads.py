@@ -19,6 +19,8 @@ from transfer_cli.models.network import Network, Readout
 VOTE_TEMPERATURE = 0.07
 OWN_HEAD = "linear"
 """The kind of the head that a model comes with; nothing is attached for it."""
+LINEAR = (OWN_HEAD, "probe")
+"""Kinds whose logits are a linear map of features."""
 
 
 @dataclass(frozen=True)

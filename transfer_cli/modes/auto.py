@@ -59,7 +59,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
 def _asked(e: Experiment) -> dict[str, Any]:
     """What must not change on the way, as JSON gives it back."""
     values = to_dict(e)
-    same = {key: values[key] for key in ("model", "dataset", "seed", "image_size", "rank")}
+    keys = ("model", "dataset", "seed", "image_size", "image_fit", "crop_fraction", "rank")
+    same = {key: values[key] for key in keys}
     return {**same, "metric": e.trainer.metric}
 
 

@@ -17,11 +17,12 @@ from transfer_cli.engine.evaluation import BATCH_SIZE, predict
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Classification
 from transfer_cli.methods.calibration import fit_temperature
+from transfer_cli.models.heads import LINEAR
 from transfer_cli.models.tensors import replace_tensors
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.materials import open_pixels, worker_count
-from transfer_cli.runs.saved_model import WEIGHTS, load_trained
+from transfer_cli.runs.saved_model import WEIGHTS, describe, load_trained
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,12 @@ class Calibrated:
 def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     """Divide the head of a run's model by the temperature that suits validation; None where that cannot be done.
 
-    What it predicts stays the same.
+    What it predicts stays the same. A head that is more than a linear map of features does not take it: its layers
+    divided are not its logits divided.
     """
     e = saved_experiment(run)
+    if describe(run).head.kind not in LINEAR:
+        return None
     trained = load_trained(run, e)
     images = sources.load(e.dataset, e.seed)
     val = images.splits["val"]
