@@ -210,3 +210,11 @@ def test_the_names_of_the_file_are_shown_beside_those_of_the_model(tmp_path: Pat
         loaded(tmp_path / "own.pth")
     assert "The file has 2 tensors: backbone.stem.weight, backbone.stem.bias" in str(told.value)
     assert "The model has" in str(told.value) and "conv1.0.weight" in str(told.value)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.complex64])
+def test_weights_of_another_kind_of_number_are_refused(tmp_path: Path, kind: torch.dtype) -> None:
+    tensors = {name: tensor.to(kind) for name, tensor in tiny().module.state_dict().items()}
+    torch.save(tensors, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=f"conv1.0.weight is of {kind}"):
+        loaded(tmp_path / "w.pth")

@@ -73,7 +73,12 @@ def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, as_i
         for name in own
         if name in tensors and tensors[name].shape != own[name].shape
     ]
-    problems = [*shapes, *missing, *extra]
+    kinds = [
+        f"{name} is of {tensors[name].dtype}, where plain numbers with a fraction are needed"
+        for name in own
+        if name in tensors and own[name].is_floating_point() and not tensors[name].is_floating_point()
+    ]
+    problems = [*shapes, *missing, *extra, *kinds]
     if problems:
         more = f" and {len(problems) - SHOWN_NAMES} more" if len(problems) > SHOWN_NAMES else ""
         raise UserError(
