@@ -48,3 +48,13 @@ def test_keys_below_experiment_on_the_command_line_are_refused(command: Command)
     ended = command(*TINY, "+experiment.seed=3")
     assert ended.code == 2
     assert ended.err == "error: experiment=seed: expected the name of a recipe.\n"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_one_that_is_no_utf8_is_named(command: Command, encoding: str) -> None:
+    words = recipe("")
+    Path("mine/experiment/flowers.yaml").write_bytes("# @package _global_\n# größe\nseed: 3\n".encode(encoding))
+    ended = command(*TINY, *words)
+    assert ended.code == 2
+    assert f"mine/experiment/flowers.yaml, line {1 if encoding == 'utf-16' else 2}: not UTF-8 text" in ended.err
+    assert not Path("outputs").exists()

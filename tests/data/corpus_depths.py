@@ -49,6 +49,9 @@ DEPTHS: dict[str, Case] = {
         lambda: tiff((1 - LEVELS / 255).astype("<f4").tobytes(), 32, 1, 3, inverted=True), Shows(GREYS), "a.tif"
     ),
     "tiff signed": Case(lambda: tiff((LEVELS.astype("<i2") * 16 - 1024).tobytes(), 16, 1, 2), Shows(GREYS), "a.tif"),
+    "tiff signed bytes": Case(
+        lambda: tiff((LEVELS.astype(int) - 128).astype("i1").tobytes(), 8, 1, 2), Shows(GREYS), "a.tif"
+    ),
     "tiff 32 bit": Case(lambda: tiff((LEVELS.astype("<u4") * 16_843_009).tobytes(), 32, 1, 1), Shows(GREYS), "a.tif"),
     "tiff 32 bit of 16": Case(lambda: tiff(DEEP.astype("<u4").tobytes(), 32, 1, 1), Shows(GREYS), "a.tif"),
     "tiff float to 4095": Case(lambda: floats(0, 1365, 2730, 4095), Shows(GREYS), "a.tif"),

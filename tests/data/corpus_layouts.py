@@ -86,6 +86,14 @@ LAYOUTS: dict[str, Tree] = {
     "splits in the classes": Tree(
         pictures("a/train", "a/test", "b/train", "b/test"), Refused("all hold the subfolders test, train")
     ),
+    "splits in one of the classes": Tree(
+        pictures("images/train/a", "images/train/b", "images/val/a", "images/val/b", "labels/train/a"),
+        Refused("hold(s) train beside val or test, so images, labels are no classes"),
+    ),
+    "a folder more in each of the classes": Tree(
+        pictures(*(f"{domain}/images/{name}" for domain in ("amazon", "dslr") for name in "ab")),
+        Refused("amazon, dslr in"),
+    ),
     "splits in the names of classes": Tree(
         pictures("a_train", "a_test", "b_train", "b_test"), Refused("class folders are expected in train and test")
     ),

@@ -6,6 +6,7 @@ import argparse
 import json
 import zipfile
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,28 @@ def test_the_names_of_the_file_are_shown_beside_those_of_the_model(tmp_path: Pat
         loaded(tmp_path / "own.pth")
     assert "The file has 2 tensors: backbone.stem.weight, backbone.stem.bias" in str(told.value)
     assert "The model has" in str(told.value) and "conv1.0.weight" in str(told.value)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.complex64])
+def test_weights_of_another_kind_of_number_are_refused(tmp_path: Path, kind: torch.dtype) -> None:
+    tensors = {name: tensor.to(kind) for name, tensor in tiny().module.state_dict().items()}
+    torch.save(tensors, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=f"conv1.0.weight is of {kind}"):
+        loaded(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("word", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"])
+def test_layers_that_were_wrapped_each_by_itself_lose_it(tmp_path: Path, word: str) -> None:
+    tensors = tiny().module.state_dict()
+    wrapped = {name.replace("layer1.0.", f"layer1.{word}.0.{word}."): tensor for name, tensor in tensors.items()}
+    torch.save(under("module.", wrapped), tmp_path / "w.pth")
+    network, _ = loaded(tmp_path / "w.pth")
+    assert torch.equal(network.module.state_dict()["layer1.0.conv1.weight"], tensors["layer1.0.conv1.weight"])
+
+
+def test_arrays_and_durations_beside_the_weights_are_data(tmp_path: Path) -> None:
+    tensors = tiny().module.state_dict()
+    beside = {"curve": np.zeros(3), "random": np.random.get_state(), "took": timedelta(hours=1)}
+    torch.save({"model": tensors, **beside}, tmp_path / "w.pth")
+    network, _ = loaded(tmp_path / "w.pth")
+    assert torch.equal(network.module.state_dict()["conv1.0.weight"], tensors["conv1.0.weight"])

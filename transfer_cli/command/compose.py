@@ -25,7 +25,7 @@ def compose(source: ConfigSource, overrides: Overrides, multirun: bool = False) 
 
     from transfer_cli.command.diagnosis import accepted_but_meaningless, diagnose
     from transfer_cli.command.recipe_header import check_chosen, check_composed
-    from transfer_cli.command.yaml_text import check_text
+    from transfer_cli.command.yaml_text import check_encoding, check_text
 
     problems = accepted_but_meaningless(overrides, options(source))
     if problems:
@@ -36,6 +36,9 @@ def compose(source: ConfigSource, overrides: Overrides, multirun: bool = False) 
         check_hydra_settings(source, config, overrides)
         check_composed(source, config)
         check_text(source, config)
+    except UnicodeDecodeError as error:
+        check_encoding(source)
+        raise UserError(f"a YAML file is not UTF-8 text ({error.reason}).") from error
     except yaml.YAMLError as error:
         raise UserError(yaml_problem(error)) from error
     # ValueError and TypeError: from a list's index that is no number, say, or a group that is set to null.

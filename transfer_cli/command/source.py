@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+RECIPES = "experiment"
+"""The group whose options set keys of all others."""
+
 
 @dataclass(frozen=True)
 class ConfigSource:

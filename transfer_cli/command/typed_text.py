@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from transfer_cli.command.source import RECIPES
+
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
@@ -25,7 +27,11 @@ def as_typed(override: Override) -> str:
     if not equals or key.split(".")[0] == "hydra":
         return argument
     tokens = _tokens(argument)
-    alone = [token for token in _values(tokens, key) if token.kind in LIKE_NUMBERS and is_text(token.key)]
+    alone = [
+        token
+        for token in _values(tokens, key)
+        if token.kind in LIKE_NUMBERS and (is_text(token.key) or _names_option(token, key))
+    ]
     for token in reversed(alone):
         argument = f"{argument[: token.start]}'{token.text}'{argument[token.stop + 1 :]}"
     return argument
@@ -70,6 +76,13 @@ def _values(tokens: list[_Token], key: str) -> list[_Token]:
             token.key = keys[-1]
             found.append(token)
     return found
+
+
+def _names_option(token: _Token, key: str) -> bool:
+    """Whether a value of a whole group is the name of an option: `experiment=3.10`."""
+    from transfer_cli.config.text_keys import is_group
+
+    return token.key == key and (key == RECIPES or is_group(key))
 
 
 def _ends(kind: str) -> bool:

@@ -23,6 +23,21 @@ def check_text(source: ConfigSource, composed: DictConfig) -> None:
         raise UserError("\n".join(problems))
 
 
+def check_encoding(source: ConfigSource) -> None:
+    """Raises UserError for files of the user's that are not UTF-8, as some editors and shells write them."""
+    folders = [folder for folder in source.group_folders() if folder != conf_dir()]
+    problems = []
+    for file in sorted(file for folder in folders for file in (*folder.glob("*.yaml"), *folder.glob("*/*.yaml"))):
+        data = file.read_bytes()
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = data[: error.start].count(b"\n") + 1
+            problems.append(f"{file}, line {line}: not UTF-8 text; save the file as UTF-8.")
+    if problems:
+        raise UserError("\n".join(problems))
+
+
 def _files(source: ConfigSource, composed: DictConfig) -> Iterator[tuple[Path, str]]:
     """The user's files that the composition has read, each with the group it is an option of."""
     folders = [folder for folder in source.group_folders() if folder != conf_dir()]

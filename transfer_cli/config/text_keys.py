@@ -25,6 +25,13 @@ def is_text(key: str) -> bool:
     return str in leaves and not leaves & {int, float, bool}
 
 
+@functools.cache
+def is_group(key: str) -> bool:
+    """Whether a key holds others, as `model` does, so that a single value is the name of a file with these."""
+    hint = get_type_hints(Experiment, include_extras=True).get(key)
+    return any(dataclasses.is_dataclass(one) for one in _options(hint))
+
+
 def _options(hint: Any) -> list[Any]:
     """What a union is of."""
     if get_origin(hint) in (Union, types.UnionType):

@@ -63,6 +63,8 @@ _INERT = (
     *("argparse.Namespace", "types.SimpleNamespace", "typing.Any"),
     *(f"pathlib.{name}" for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
     *("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype", "datetime.datetime"),
+    *("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "numpy.ndarray"),
+    *("datetime.timedelta", "datetime.date"),
     *(f"omegaconf.{name}" for name in ("dictconfig.DictConfig", "listconfig.ListConfig", "nodes.AnyNode")),
     *("omegaconf.base.ContainerMetadata", "omegaconf.base.Metadata"),
     *("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",),

@@ -6,6 +6,7 @@ Trainers wrap a network in others and save what they call its tensors then: `mod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from transfer_cli.errors import UserError
 SHOWN_NAMES = 5
 # Of two networks in one file, the one that is meant to be used.
 PREFERRED = ("encoder_q.", "base_encoder.", "online_encoder.", "online_network.", "teacher.", "backbone.", "model.")
+_WRAPPED = re.compile(r"\b_(orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\.")
+"""What torch puts into the names of layers that were compiled, sharded or recomputed each by itself."""
 COUNTER = "num_batches_tracked"
 """Of BatchNorm; files from before it was counted lack it, and nothing here depends on it."""
 
@@ -29,6 +32,10 @@ def without_prefix(tensors: dict[str, Tensor], wanted: Collection[str], path: Pa
     """
     needed = [name for name in wanted if not name.endswith(COUNTER)]
     fitting = _fitting(tensors, needed)
+    if not fitting:
+        bare = {_WRAPPED.sub("", name): tensor for name, tensor in tensors.items()}
+        if len(bare) == len(tensors) and (fitting := _fitting(bare, needed)):
+            tensors = bare
     if "" in fitting or not needed:
         return tensors, ""
     chosen = fitting if len(fitting) < 2 else [p for end in PREFERRED for p in fitting if p.endswith(end)][:1]
@@ -73,7 +80,12 @@ def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, as_i
         for name in own
         if name in tensors and tensors[name].shape != own[name].shape
     ]
-    problems = [*shapes, *missing, *extra]
+    kinds = [
+        f"{name} is of {tensors[name].dtype}, where plain numbers with a fraction are needed"
+        for name in own
+        if name in tensors and own[name].is_floating_point() and not tensors[name].is_floating_point()
+    ]
+    problems = [*shapes, *missing, *extra, *kinds]
     if problems:
         more = f" and {len(problems) - SHOWN_NAMES} more" if len(problems) > SHOWN_NAMES else ""
         raise UserError(

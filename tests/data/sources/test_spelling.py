@@ -38,6 +38,7 @@ def table(folder: Path, labels: list[str], header: str = "path,label", **keys: o
         (["0", "-0", "0.50", "0.5"], ("0", "0.5")),
         (["größe", NFD, "b"], ("b", "größe")),
         (["cat", "\u200bcat", "cat\u00a0", "dog"], ("cat", "dog")),
+        (["cat\u200f", "cat", "dog"], ("cat", "dog")),
         (["big  cat", "big cat", "dog"], ("big cat", "dog")),
         (["'cat'", "cat", "dog"], ("cat", "dog")),
         (["cat", ' "cat"', "dog"], ("cat", "dog")),
@@ -67,6 +68,11 @@ def test_labels_in_one_spelling_keep_it_without_a_word(folder: Path, labels: lis
         (["None", "cat", "N/A"], "N/A, None is kept as a class"),
         (["1", "01", "cat"], "differ in spelling alone are kept apart: '01' and '1'"),
         (["1.0", "1", "cat"], "differ in spelling alone are kept apart: '1' and '1.0'"),
+        (["1e0", "1", "2"], "differ in spelling alone are kept apart: '1' and '1e0'"),
+        (["0x1", "1", "2"], "differ in spelling alone are kept apart: '0x1' and '1'"),
+        (["\uff11", "1", "2"], "differ in spelling alone are kept apart: '1' and '\uff11'"),
+        (["a-b", "a\u2013b", "c"], "differ in spelling alone are kept apart: 'a-b' and 'a\u2013b'"),
+        (["\u201ca\u201d", "a", "c"], "differ in spelling alone are kept apart: 'a' and '\u201ca\u201d'"),
         (["Cat", "cat", "dog"], "differ in case alone are kept apart: Cat and cat"),
     ],
 )
@@ -199,3 +205,19 @@ def test_labels_of_hugging_face_sets_too(tmp_path: Path, make_images: MakeImages
     images = load("hf", tmp_path / "set")
     assert images.classes == ("b", "größe")
     assert any("taken for one class" in note for note in images.notes)
+
+
+def test_columns_in_another_case_are_read_and_said(folder: Path) -> None:
+    splits = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
+    rows = [f"photos/{i}.png,{'ab'[i % 2]},{split}" for i, split in enumerate(splits)]
+    (folder / "list.csv").write_text("\n".join(["Path,LABEL,Split", *rows]))
+    images = load("manifest", folder / "list.csv")
+    assert {split: len(members) for split, members in images.splits.items()} == {"train": 6, "val": 3, "test": 3}
+    for said in ("Path is read as path", "LABEL is read as label", "Split is read as split"):
+        assert any(said in note for note in images.notes), images.notes
+
+
+def test_a_column_that_names_splits_is_not_passed_over_in_silence(folder: Path) -> None:
+    rows = [f"photos/{i}.png,{'ab'[i % 2]},{('train', 'test')[i % 2]}" for i in range(12)]
+    (folder / "list.csv").write_text("\n".join(["path,label,subset", *rows]))
+    assert any("dataset.split_column=subset" in note for note in load("manifest", folder / "list.csv").notes)

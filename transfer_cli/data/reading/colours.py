@@ -23,6 +23,8 @@ class Meaning:
     scale: levels.Scale | None
     """Of deep greys."""
     ignores_alpha: bool
+    signed_bytes: bool
+    """Whether bytes stand for -128 to 127, which Pillow reads as 0 to 255."""
     remark: str
     """What the user should know of how it is shown."""
 
@@ -40,7 +42,7 @@ def meaning_of(image: Image.Image, layout: str, parts: Iterable[Image.Image]) ->
     # Programs leave the fourth byte of a bitmap 0; viewers take what would be wholly transparent for opaque.
     ignores_alpha = image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
     remark = scale.remark if scale is not None else levels.DARK if _is_dark(image, layout) else ""
-    return Meaning(layout, image.format, scale, ignores_alpha, remark)
+    return Meaning(layout, image.format, scale, ignores_alpha, levels.holds_signed_bytes(image), remark)
 
 
 def to_rgb(image: Image.Image, meaning: Meaning) -> Image.Image:
@@ -51,6 +53,8 @@ def to_rgb(image: Image.Image, meaning: Meaning) -> Image.Image:
         if image.mode != "F" and isinstance(key, int):
             grey = np.where(levels.values(image) == key, 255, grey)
         return Image.fromarray(grey.astype(np.uint8), mode="L").convert("RGB")
+    if meaning.signed_bytes:
+        image = image.point([level ^ 128 for level in range(256)] * len(image.getbands()))
     if image.mode == "CMYK" and meaning.format == "JPEG" and "adobe" not in image.info:
         image = image.point([255 - level for level in range(256)] * 4)  # Pillow takes every one for Adobe's, inverted
     if image.has_transparency_data and not meaning.ignores_alpha:

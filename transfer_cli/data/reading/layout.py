@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,17 +156,25 @@ def _way(outer: Path, inner: Path) -> list[Path]:
 
 
 def _check_classes(given: Path, train: Path, classes: list[str]) -> None:
-    """UserError where "classes" share their subfolders: then those are the classes, or splits."""
+    """UserError where "classes" share their subfolders, or hold splits: then those are the classes, or splits."""
     if len(classes) < 2:
         return
     common: set[str] | None = None
+    split: list[str] = []
+    """Classes that hold splits."""
     for name in classes:
-        if holds_images(train / name):
-            return
-        inner = {entry.name for entry in folders(train / name)}
+        inside = _innermost(train / name)
+        inner = set() if holds_images(inside) else {entry.name for entry in folders(inside)}
+        if _are_splits(inner):
+            split.append(name)
         common = inner if common is None else common & inner
-        if len(common) < 2:
+        if len(common) < 2 and not split:
             return
+    if common is not None and len(common) < 2:
+        raise UserError(
+            f"dataset.path={given}: {few(split)} in {train} hold(s) train beside val or test, so {few(classes)} are no "
+            f"classes. dataset.path={train / split[0]} reads one of them, dataset=manifest any layout from a table."
+        )
     assert common is not None
     shared = few(sorted(common))
     raise UserError(
@@ -174,6 +182,21 @@ def _check_classes(given: Path, train: Path, classes: list[str]) -> None:
         f"One subfolder a class is expected, in train/ (val/, test/) or alone: dataset.path={train / classes[0]} reads "
         "one of them, dataset=manifest any layout from a table."
     )
+
+
+def _are_splits(names: Collection[str]) -> bool:
+    """Whether folders of these names are train and another split."""
+    found = {split_of(name) for name in names}
+    return "train" in found and len(found - {None}) > 1
+
+
+def _innermost(folder: Path) -> Path:
+    """`folder`, or the one that it wraps: what holds images, or several folders, or nothing."""
+    seen = set()
+    while not holds_images(folder) and len(inner := folders(folder)) == 1 and inode_of(folder) not in seen:
+        seen.add(inode_of(folder))
+        folder = folder / inner[0].name
+    return folder
 
 
 def _without_classes(split: str, folder: Path) -> str:

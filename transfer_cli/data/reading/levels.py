@@ -71,6 +71,13 @@ def scale_of(image: Image.Image, parts: Iterable[Image.Image]) -> Scale:
     return Scale(black, white, inverted, unsigned, remark)
 
 
+def holds_signed_bytes(image: Image.Image) -> bool:
+    """Whether an image is a TIFF of signed bytes."""
+    header = getattr(image, "tag_v2", None)
+    known = header is not None and image.mode in ("L", "RGB")
+    return known and _number(header, _FORMAT) == 2 and _number(header, _BITS) == 8
+
+
 def is_dark(most: float) -> bool:
     """Whether 16-bit values that reach so far are likely to be 12-bit ones."""
     return 0 < most <= _NARROW[-1]

@@ -10,7 +10,15 @@ from decimal import Decimal
 
 from transfer_cli.data.reading.listing import few
 
-_INVISIBLE = re.compile("[\u00ad\u200b\u200c\u200d\u2060\ufeff]")
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_TYPED = str.maketrans(
+    dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
+    | dict.fromkeys("\u2018\u2019", "'")
+    | dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"')
+)
+"""Dashes and quotes that word processors put in the place of those on the keyboard."""
+_EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d{1,2}", re.ASCII | re.IGNORECASE)
+_HEX = re.compile(r"0x[\da-f]{1,15}", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{0,30})?", re.ASCII)
 _NOTHING = frozenset({"nan", "<na>", "na", "n/a", "#n/a", "nat", "null", "none", "nil", "?", "-", "undefined"})
 
@@ -65,9 +73,18 @@ def look_alike(classes: Iterable[str]) -> list[list[str]]:
     """Groups of classes that differ in case, blanks, the encoding of accents or the writing of numbers alone."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in classes:
-        plain = tidy(name)
-        groups[number(plain) or plain.casefold()].append(name)
+        groups[_plain(name)].append(name)
     return [names for names in groups.values() if len(names) > 1]
+
+
+def _plain(name: str) -> str:
+    """A name as one would type it: one kind of dash and quote, no ligatures and no wide digits, numbers in short."""
+    plain = tidy(unicodedata.normalize("NFKC", name).translate(_TYPED))
+    if _HEX.fullmatch(plain):
+        return str(int(plain, 16))
+    if _EXPONENT.fullmatch(plain):
+        plain = format(Decimal(plain), "f")
+    return number(plain) or plain.casefold()
 
 
 def _merged(chosen: dict[str, str], key: Callable[[str], str], all_or_none: bool = False) -> dict[str, str]:

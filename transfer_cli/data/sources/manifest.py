@@ -102,7 +102,7 @@ def load(dataset: Dataset) -> Listing:
     label = _column(table, "label", dataset) if dataset.labels == "classes" else None
     assert image is not None
     inside, problems = table.images(image), _Problems(table)
-    notes = [*table.notes]
+    notes = [*table.notes, *_column_notes(table, image, label, split, weight)]
     rows = _Rows(
         keys=_paths(table, image, problems, notes) if inside is None else [str(row) for row in range(len(inside))],
         labels=_labels(table, label, problems),
@@ -121,15 +121,45 @@ def _column(table: Table, role: str, dataset: Dataset) -> str | None:
     """The column for a role; None where a split or weight is not asked for and not there."""
     asked: str | None = getattr(dataset, f"{role}_column")
     wanted = asked or _USUAL_COLUMNS[role]
+    if wanted in table.names:
+        return wanted
     alike = [name for name in table.names if tidy(name) == tidy(wanted)]
-    if wanted in table.names or len(alike) == 1:
-        return wanted if wanted in table.names else alike[0]
+    if asked is None and not alike:  # Split, LABEL: not in the names that the user gives, which may differ in case
+        alike = [name for name in table.names if tidy(name).casefold() == wanted]
+    if len(alike) == 1:
+        return alike[0]
     if asked is None and role in ("split", "weight"):
         return None
     hint = did_you_mean(wanted, table.names)
     raise UserError(
         f"dataset.{role}_column={wanted}: {table.file} has no such column.{hint} It has {', '.join(table.names)}."
     )
+
+
+def _column_notes(table: Table, *read: str | None) -> list[str]:
+    """What to say of columns: those found under another spelling, and one of splits that is not read."""
+    usual = {name.casefold(): name for name in _USUAL_COLUMNS.values()}
+    respelt = [name for name in read if name is not None and usual.get(name.casefold(), name) != name]
+    notes = [f"{table.file}: column {name} is read as {usual[name.casefold()]}." for name in respelt]
+    if read[-2] is None:
+        others = [name for name in table.names if name not in read and _holds_splits(table, name)]
+        notes += [
+            f"{table.file}: column {name} names splits and is not read; dataset.split_column={name} would."
+            for name in others
+        ]
+    return notes
+
+
+def _holds_splits(table: Table, name: str) -> bool:
+    """Whether every cell of a column is the name of a split, and not always the same."""
+    if table.images(name) is not None:
+        return False
+    found: set[str | None] = set()
+    for cell in table.cells(name):
+        found.add(split_of(cell))
+        if None in found:
+            return False
+    return len(found) > 1
 
 
 def _paths(table: Table, name: str, problems: _Problems, notes: list[str]) -> list[str]:
