@@ -96,7 +96,8 @@ def test_a_file_cut_shorter_goes_on_after_its_last_whole_line(tmp_path: Path) ->
         ("+1+1", "'+1+1"),
         ("-1", "-1"),
         ("+0.5e-3", "+0.5e-3"),
-        ("\x1b[2J\tname", "\\x1b[2J\\tname"),
+        ("\x1b[2J\tname", "\\x1b[2J\tname"),
+        ("\r=1", "'\r=1"),
         ("photos/=1.png", "photos/=1.png"),
     ],
 )

@@ -62,7 +62,7 @@ def _limited(bytes_of_a_file: int) -> Callable[[], None]:
         pytest.param(20_000, [], marks=pytest.mark.slow),
         pytest.param(1_600_000, [], marks=pytest.mark.slow),
         pytest.param(1000, ["strategy=extract", "augment=none"], marks=pytest.mark.slow),
-        (20_000, ["strategy=extract", "augment=none"]),
+        pytest.param(20_000, ["strategy=extract", "augment=none"], marks=pytest.mark.slow),
     ],
 )
 def test_a_disk_that_takes_no_more_of_a_file(limit: int, words: list[str]) -> None:

@@ -49,7 +49,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "runs" / "untouched"
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_stopped_in_the_third_epoch_and_resumed(untouched: Path, stop: signal.Signals) -> None:
     run = Path("outputs/runs/stopped")
     process = start(*SLOW, "name=stopped", "trainer.workers=2")
@@ -68,7 +68,7 @@ def test_stopped_in_the_third_epoch_and_resumed(untouched: Path, stop: signal.Si
     assert_same_end(untouched, run)
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.05])
+@pytest.mark.parametrize("pause", [pytest.param(0.0, marks=pytest.mark.slow), 0.05])
 def test_ctrl_c_twice_ends_it_at_once(pause: float) -> None:
     run = Path("outputs/runs/twice")
     process = start(*SLOW, "name=twice", "trainer.workers=2")

@@ -73,9 +73,9 @@ REFUSED: dict[str, Callable[[Path], None]] = {
     "no history": lambda state: rewrite(state, _without_history),
 }
 PASSED_OVER: dict[str, Callable[[Path], None]] = {
+    "best elsewhere": lambda state: rewrite(state, lambda content: content.update(best="../../other/state-000001")),
     "no settings": lambda state: rewrite(state, lambda content: content.pop("config_hash")),
     "other settings": lambda state: rewrite(state, lambda content: content.update(config_hash="0" * 16)),
-    "best elsewhere": lambda state: rewrite(state, lambda content: content.update(best="../../other/state-000001")),
     "parts that are none": lambda state: rewrite(state, lambda content: content.update(parts=[])),
     "an empty manifest": lambda state: (state / "manifest.json").write_text("{}") and None,
     "a flipped byte": lambda state: (
@@ -85,7 +85,13 @@ PASSED_OVER: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("damage", REFUSED.values(), ids=REFUSED)
+def _first_two(cases: dict[str, Callable[[Path], None]]) -> list[Any]:
+    """All cases, those after the first two only where there is time."""
+    marks = [[], [], *[[pytest.mark.slow]] * len(cases)]
+    return [pytest.param(case, id=name, marks=mark) for (name, case), mark in zip(cases.items(), marks, strict=False)]
+
+
+@pytest.mark.parametrize("damage", _first_two(REFUSED))
 @pytest.mark.usefixtures("interrupted")
 def test_what_does_not_fit_is_refused_by_name(command: Command, damage: Callable[[Path], None]) -> None:
     newest = states()[-1]
@@ -99,7 +105,7 @@ def test_what_does_not_fit_is_refused_by_name(command: Command, damage: Callable
     _as_if_nothing_had_happened()
 
 
-@pytest.mark.parametrize("damage", PASSED_OVER.values(), ids=PASSED_OVER)
+@pytest.mark.parametrize("damage", _first_two(PASSED_OVER))
 @pytest.mark.usefixtures("interrupted")
 def test_a_damaged_state_is_passed_over_and_said_to_be(command: Command, damage: Callable[[Path], None]) -> None:
     newest = states()[-1]
@@ -134,7 +140,15 @@ def test_where_the_best_weights_are_gone_others_take_their_place_at_once(command
     assert [event["epoch"] for event in trained] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{}\n", b"\x00" * 400, b'{"split": "train", "epoch": 1}\nhalf'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b'{"split": "train", "epoch": 1}\nhalf',
+        *(pytest.param(text, marks=pytest.mark.slow) for text in (b"", b"{}\n", b"\x00" * 400)),
+    ],
+    ids=["gone", "half", "empty", "no event", "zeros"],
+)
 @pytest.mark.usefixtures("interrupted")
 def test_a_log_that_has_changed_is_noticed_at_the_start(command: Command, content: bytes | None) -> None:
     log = RUN / "metrics.jsonl"
