@@ -84,8 +84,12 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str | 
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    # Before 3.13 Python leaves a carriage return without quotes, and takes it for the end of a row.
+    careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(columns)
-    writer.writerows([_cell(cell) for cell in row] for row in rows)
+    for row in rows:
+        cells = [_cell(cell) for cell in row]
+        (careful if any(isinstance(cell, str) and "\r" in cell for cell in cells) else writer).writerow(cells)
     atomic_write_text(path, text.getvalue())
 
 
