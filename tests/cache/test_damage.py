@@ -98,7 +98,9 @@ def _pack(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize("mode", [0o1777, 0o777, 0o755], ids=["sticky", "open", "read-only"])
+@pytest.mark.parametrize(
+    "mode", [0o1777, pytest.param(0o777, marks=pytest.mark.slow), 0o755], ids=["sticky", "open", "read-only"]
+)
 def test_a_second_user_works_with_the_cache_of_the_first(
     command: Command, words: list[str], tmp_path: Path, mode: int
 ) -> None:

@@ -68,7 +68,9 @@ def test_a_model_in_time(command: Command, words: list[str]) -> None:
     assert not (FOLDER / "pilot").exists()
 
 
-@pytest.mark.parametrize("looks", [2, 9, 30])
+@pytest.mark.parametrize(
+    "looks", [pytest.param(2, marks=pytest.mark.slow), 9, pytest.param(30, marks=pytest.mark.slow)]
+)
 def test_stopped_it_goes_on_and_keeps_its_decisions(
     command: Command, words: list[str], looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

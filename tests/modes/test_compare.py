@@ -95,6 +95,7 @@ def test_the_same_command_trains_only_what_is_missing(command: Command) -> None:
     assert "optimizer.weight_decay=0.5" in ended.err
 
 
+@pytest.mark.slow
 def test_killed_in_the_second_run_and_resumed(command: Command) -> None:
     process = start(*STOPPED)
     log = FOLDER / "full-seed0" / "metrics.jsonl"

@@ -21,7 +21,12 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("redirected", "warns"),
-    [(">/dev/full", True), ("| head -n 1; exit ${PIPESTATUS[0]}", False), (">&-", False), ("<&- >&- 2>&-", False)],
+    [
+        (">/dev/full", True),
+        ("| head -n 1; exit ${PIPESTATUS[0]}", False),
+        pytest.param(">&-", False, marks=pytest.mark.slow),
+        pytest.param("<&- >&- 2>&-", False, marks=pytest.mark.slow),
+    ],
     ids=["full", "closed pipe", "closed", "all closed"],
 )
 def test_a_training_goes_on_without_it(tmp_path: Path, redirected: str, *, warns: bool) -> None:
