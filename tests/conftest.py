@@ -113,6 +113,14 @@ def experiment(*overrides: str) -> Experiment:
     return parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), parse_overrides(list(overrides)))))
 
 
+def logged(log: Path) -> list[dict[str, Any]]:
+    """Every line of a metrics log. Raises ValueError for one that is damaged, and where the last one is cut."""
+    *lines, rest = log.read_bytes().split(b"\n")
+    if rest:
+        raise ValueError(f"{log}: its last line is cut")
+    return [json.loads(line) for line in lines]
+
+
 def summary(run: Path | str) -> dict[str, Any]:
     """The summary of a run directory."""
     content = json.loads((Path(run) / "summary.json").read_text())

@@ -7,16 +7,15 @@ import sys
 from typing import NoReturn
 
 from transfer_cli.cli import main
-from transfer_cli.errors import PREEMPTING_SIGNALS
+from transfer_cli.signals import ENDING
 
 
 def run() -> NoReturn:
     """Run the command of this process, and end with its exit code."""
     code = main()
     # All is done and said: a signal while Python takes itself down would only change the exit code.
-    for name in ("SIGINT", *PREEMPTING_SIGNALS):
-        if name in signal.Signals.__members__:
-            signal.signal(signal.Signals[name], signal.SIG_IGN)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
 
 

@@ -27,12 +27,12 @@ from transfer_cli.errors import (
     EXIT_OK,
     EXIT_PREEMPTED,
     EXIT_USER,
-    PREEMPTING_SIGNALS,
     RunError,
     Stopped,
     UserError,
 )
 from transfer_cli.records.outlet import open_standard_streams, silence, write_error, write_out
+from transfer_cli.signals import PREEMPTING, is_ignored
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -119,14 +119,14 @@ def _preemptible() -> Iterator[None]:
 
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for name in PREEMPTING_SIGNALS:
-            if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
-                before[name] = signal.signal(getattr(signal, name), stop)
+        for number in PREEMPTING:
+            if not is_ignored(number):
+                before[number] = signal.signal(number, stop)
     try:
         yield
     finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _share_the_machine() -> None:

@@ -13,9 +13,6 @@ EXIT_FAILED = 3
 EXIT_PREEMPTED = 75
 EXIT_INTERRUPTED = 130
 
-PREEMPTING_SIGNALS = ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP")
-"""What schedulers and closed terminals send: the state is saved, and the run can go on."""
-
 _LIST_ALL_UP_TO = 30
 _BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
@@ -29,7 +26,7 @@ class RunError(Exception):
 
 
 class Stopped(BaseException):
-    """A signal ended the run after its state was saved; `code` is 75 (see PREEMPTING_SIGNALS) or 130 (Ctrl-C).
+    """A signal ended the run after its state was saved; `code` is 75 (see `signals`) or 130 (Ctrl-C).
 
     Like KeyboardInterrupt no Exception, so that nothing between the loop and `main` goes on after it.
     """

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import TINY
+from tests.benchmarks.measured import clocked
+from tests.conftest import TINY, summary
 
 pytestmark = pytest.mark.bench
 
@@ -42,26 +40,7 @@ print(json.dumps(clock))
 
 
 def run(name: str) -> dict[str, float]:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            MEASURE,
-            *WORDS,
-            "dataset.path=photos",
-            f"name={name}",
-            "trainer.epochs=1",
-            "quiet=true",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    clock = json.loads(done.stdout.splitlines()[-1])
-    assert isinstance(clock, dict)
-    return clock
+    return clocked(MEASURE, *WORDS, "dataset.path=photos", f"name={name}", "trainer.epochs=1", "quiet=true", threads=1)
 
 
 def test_the_second_run_starts_at_once() -> None:
@@ -78,6 +57,6 @@ def test_the_second_run_starts_at_once() -> None:
         f"\nfirst step after imports, {IMAGES:,} images: first run {first['wall']:.2f} s, second {second['wall']:.2f} "
         f"({second['processor']:.2f} s of processor time, load {os.getloadavg()[0]:.1f})"
     )
-    assert json.loads(Path("outputs/runs/two/summary.json").read_text())["images_decoded"] == 0
+    assert summary("outputs/runs/two")["images_decoded"] == 0
     # Processor time: on a busy machine the wall clock tells of others.
     assert second["processor"] < 1.5

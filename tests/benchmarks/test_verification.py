@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
-import sys
 
 import pytest
 
+from tests.benchmarks.measured import clocked
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.bench
@@ -37,17 +34,7 @@ print(json.dumps({"checks": sum(spent), "run": time.perf_counter() - started, "e
 
 
 def run(name: str) -> dict[str, float]:
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *WORDS, f"name={name}"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
-    )
-    assert done.returncode == 0, done.stderr
-    clock = json.loads(done.stdout.splitlines()[-1])
-    assert isinstance(clock, dict)
-    return clock
+    return clocked(MEASURE, *WORDS, f"name={name}", threads=2)
 
 
 def test_checksums_take_little_of_a_warm_run() -> None:

@@ -113,3 +113,35 @@ def test_two_processes_fill_once(tmp_path: Path) -> None:
         process.join(60)
         assert process.exitcode == 0
     assert len(list(built.iterdir())) == 1
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), FileExistsError(17, "File exists")])
+def test_an_error_of_what_is_built_comes_out_and_is_no_reason_to_try_for_ever(tmp_path: Path, error: OSError) -> None:
+    """Such as an image that may not be read: it looks like a cache that may not be written."""
+    calls = []
+
+    def build(folder: Path) -> None:
+        calls.append(folder)
+        raise error
+
+    with pytest.raises(type(error)):
+        Cache(tmp_path / "cache", LARGE).fill("pixels", {}, build)
+    assert len(calls) == 2
+    assert not list((tmp_path / "cache" / "pixels").iterdir())
+
+
+def test_damage_that_cannot_be_removed_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transfer_cli.cache import entries
+
+    path = Cache(tmp_path / "cache", LARGE).fill("pixels", {}, builder(b"whole"))
+    (path / "data.bin").write_bytes(b"wholf")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(entries, "remove", refuse)
+    said: list[str] = []
+    cache = Cache(tmp_path / "cache", LARGE, said.append)
+    for _ in range(3):
+        assert cache.get("pixels", {}) is None
+    assert said == [f"cache: {path}: data.bin has changed; what it held is made again"]

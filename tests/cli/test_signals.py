@@ -10,23 +10,24 @@ import pytest
 
 from tests.conftest import TINY, Ended
 from transfer_cli import cli
-from transfer_cli.errors import EXIT_PREEMPTED, PREEMPTING_SIGNALS
+from transfer_cli.errors import EXIT_PREEMPTED
+from transfer_cli.signals import PREEMPTING
 
 
-@pytest.mark.parametrize("name", PREEMPTING_SIGNALS)
+@pytest.mark.parametrize("number", PREEMPTING)
 def test_a_job_that_has_not_begun_ends_with_the_code_of_a_stopped_one(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = signal.getsignal(getattr(signal, name))
+    before = signal.getsignal(number)
 
     def sent(argv: list[str]) -> int:
-        signal.raise_signal(getattr(signal, name))
+        signal.raise_signal(number)
         return 0
 
     monkeypatch.setattr(cli, "_dispatch", sent)
     assert cli.main([]) == EXIT_PREEMPTED
     assert "before training began" in capsys.readouterr().err
-    assert signal.getsignal(getattr(signal, name)) is before
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize(("name", "launcher"), [("WORLD_SIZE", "torchrun"), ("SLURM_STEP_NUM_TASKS", "srun")])

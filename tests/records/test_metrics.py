@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import logged
 from transfer_cli.records.events import EpochEnd, RecorderSetup
 from transfer_cli.records.metrics import NAME, MetricsRecorder, read
 from transfer_cli.records.terminal import Reporter
@@ -17,7 +18,7 @@ def epoch(number: int, **scores: float) -> EpochEnd:
 
 def test_a_line_a_split_in_order_and_the_rate_with_training(tmp_path: Path) -> None:
     MetricsRecorder(tmp_path / "m.jsonl").epoch_ends(epoch(1, loss=0.25))
-    assert read(tmp_path / "m.jsonl") == [
+    assert logged(tmp_path / "m.jsonl") == [
         {"step": 10, "epoch": 1, "split": "train", "loss": 0.5, "learning_rate": 0.1},
         {"step": 10, "epoch": 1, "split": "val", "loss": 0.25},
     ]
@@ -26,7 +27,7 @@ def test_a_line_a_split_in_order_and_the_rate_with_training(tmp_path: Path) -> N
 def test_parts_of_the_loss_and_the_candidate_are_named(tmp_path: Path) -> None:
     end = EpochEnd(1, 10, {"train": {"loss": 0.5}}, loss_parts={"kd": 0.25}, candidate={"lr": 0.01})
     MetricsRecorder(tmp_path / "m.jsonl").epoch_ends(end)
-    assert read(tmp_path / "m.jsonl")[0] == {
+    assert logged(tmp_path / "m.jsonl")[0] == {
         "step": 10,
         "epoch": 1,
         "split": "train",
@@ -38,7 +39,7 @@ def test_parts_of_the_loss_and_the_candidate_are_named(tmp_path: Path) -> None:
 
 def test_what_is_not_finite_becomes_null(tmp_path: Path) -> None:
     MetricsRecorder(tmp_path / "m.jsonl").epoch_ends(epoch(1, loss=float("nan"), grad=float("inf")))
-    val = read(tmp_path / "m.jsonl")[1]
+    val = logged(tmp_path / "m.jsonl")[1]
     assert val["loss"] is None and val["grad"] is None
 
 
@@ -50,17 +51,19 @@ def test_a_resumed_log_has_each_epoch_once(tmp_path: Path) -> None:
     setup = RecorderSetup(tmp_path, Reporter(quiet=True), saved)
     (tmp_path / "m.jsonl").rename(tmp_path / NAME)
     MetricsRecorder.of_run(setup).epoch_ends(epoch(2, loss=3.0))
-    assert [event["loss"] for event in read(tmp_path / NAME) if event["split"] == "val"] == [1.0, 3.0]
+    assert [event["loss"] for event in logged(tmp_path / NAME) if event["split"] == "val"] == [1.0, 3.0]
 
 
-def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+GOOD = b'{"epoch": 1, "split": "val", "loss": 0.5}\n'
+
+
+@pytest.mark.parametrize(
+    "damaged", [b'{"epoch": 2, "lo', b'{"st\n', b"[]\n", b'{"epoch": 1, "split": "val"}\n', b"\x00\xff\n"]
+)
+def test_lines_that_are_no_events_are_left_out_and_counted(tmp_path: Path, damaged: bytes) -> None:
     path = tmp_path / "m.jsonl"
-    path.write_bytes(b'{"step": 1}\n{"step": 2, "lo')
-    assert read(path) == [{"step": 1}]
-
-
-def test_a_damaged_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "m.jsonl"
-    path.write_bytes(b'{"st\n{"step": 2}\n')
-    with pytest.raises(ValueError, match="Unterminated"):
-        read(path)
+    path.write_bytes(GOOD + damaged)
+    assert read(path) == ([{"epoch": 1, "split": "val", "loss": 0.5}], 1)
+    if damaged.endswith(b"\n"):
+        path.write_bytes(damaged + GOOD)
+        assert read(path) == ([{"epoch": 1, "split": "val", "loss": 0.5}], 1)

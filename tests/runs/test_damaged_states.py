@@ -12,9 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import TINY, Ended, summary
+from tests.conftest import TINY, Ended, logged, summary
 from transfer_cli.files import file_sha256
-from transfer_cli.records import metrics
 
 Command = Callable[..., Ended]
 RUN = Path("outputs/runs/run")
@@ -66,9 +65,14 @@ def _without_history(content: dict[str, Any]) -> None:
     del content["parts"]["progress"]["history"]
 
 
+def _other_logs(content: dict[str, Any]) -> None:
+    content["parts"]["recorders"] = {"MetricsRecorder": 3}
+
+
 REFUSED: dict[str, Callable[[Path], None]] = {
     "moments of another shape": _other_moments,
     "no precision": lambda state: rewrite(state, _without_precision),
+    "logs that are none": lambda state: rewrite(state, _other_logs),
     "no recorders": lambda state: rewrite(state, _without_recorders),
     "no history": lambda state: rewrite(state, _without_history),
 }
@@ -136,7 +140,7 @@ def test_where_the_best_weights_are_gone_others_take_their_place_at_once(command
     assert ended.code == 0, ended.err
     assert f"{newest.with_name(best)}: " in ended.out and f"those of {newest.name} take their place" in ended.out
     assert summary(RUN)["status"] == "completed"
-    trained = [event for event in metrics.read(RUN / "metrics.jsonl") if event["split"] == "train"]
+    trained = [event for event in logged(RUN / "metrics.jsonl") if event["split"] == "train"]
     assert [event["epoch"] for event in trained] == [1, 2, 3, 4]
 
 
@@ -161,7 +165,7 @@ def test_a_log_that_has_changed_is_noticed_at_the_start(command: Command, conten
     assert f"warning: {log}: lines have changed or are gone since they were written; going on with" in ended.out
     whole = Path("outputs/runs/whole")
     assert (RUN / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    assert [event["epoch"] for event in metrics.read(log)][-2:] == [4, summary(RUN)["best_epoch"]]
+    assert [event["epoch"] for event in logged(log)][-2:] == [4, summary(RUN)["best_epoch"]]
 
 
 def _as_if_nothing_had_happened() -> None:

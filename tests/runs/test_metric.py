@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, Ended, summary
+from tests.conftest import TINY, Ended, logged, summary
 from transfer_cli.methods.scores import rank
-from transfer_cli.records import metrics
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
@@ -25,7 +24,7 @@ def test_the_epoch_of_the_highest_rank_is_kept(command: Command, metric: str, st
     ended = command(*TINY, *words, "name=one")
     assert ended.code == 0, ended.err
     found = summary(RUNS / "one")
-    epochs = {e["epoch"]: e for e in metrics.read(RUNS / "one" / "metrics.jsonl") if e["split"] == "val"}
+    epochs = {e["epoch"]: e for e in logged(RUNS / "one" / "metrics.jsonl") if e["split"] == "val"}
     assert len(epochs) == 4
     # The first of the highest.
     assert found["best_epoch"] == max(epochs, key=lambda epoch: (rank(epochs[epoch], metric), -epoch))

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import TINY, experiment
-from transfer_cli.records import metrics
+from tests.conftest import TINY, experiment, logged
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.train import train
 
@@ -36,7 +35,7 @@ def trained(out_of_time: Callable[[], bool], *words: str) -> dict[str, Any]:
 
 
 def evaluated() -> list[int]:
-    return [event["epoch"] for event in metrics.read(RUN / "metrics.jsonl") if event["split"] == "val"]
+    return [event["epoch"] for event in logged(RUN / "metrics.jsonl") if event["split"] == "val"]
 
 
 def test_in_the_middle_of_an_epoch_the_ones_before_count() -> None:

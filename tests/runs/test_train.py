@@ -12,8 +12,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.conftest import TINY, Ended, summary
-from transfer_cli.records import metrics
+from tests.conftest import TINY, Ended, logged, summary
 from transfer_cli.records.summary import KEYS
 
 Command = Callable[..., Ended]
@@ -48,7 +47,7 @@ def test_a_run_leaves_a_complete_directory(command: Command) -> None:
     assert set(KEYS) <= set(result)
     assert result["status"] == "completed"
     assert all(result[key] is not None for key in KEYS if key != "weights_sha256")
-    events = metrics.read(run / "metrics.jsonl")
+    events = logged(run / "metrics.jsonl")
     assert [(e["epoch"], e["split"]) for e in events[:-1]] == [(1, "train"), (1, "val"), (2, "train"), (2, "val")]
     assert events[-1]["split"] == "test"
     best = max((e for e in events if e["split"] == "val"), key=lambda e: (e["accuracy"], -e["loss"]))
@@ -105,7 +104,7 @@ def test_accumulation_is_the_large_batch(command: Command) -> None:
     convnext = [*TINY, "model.name=test_convnext", "strategy.label_smoothing=0"]
     command(*convnext, "name=large", "trainer.batch_size=16")
     command(*convnext, "name=small", "trainer.batch_size=4", "trainer.accumulate=4")
-    large, small = (metrics.read(Path(f"outputs/runs/{name}/metrics.jsonl")) for name in ("large", "small"))
+    large, small = (logged(Path(f"outputs/runs/{name}/metrics.jsonl")) for name in ("large", "small"))
     assert [e["step"] for e in large] == [e["step"] for e in small]
     for one, other in zip(large, small, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)

@@ -12,7 +12,7 @@ import errno
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,7 @@ class Cache:
         self.root, self.max_bytes, self._warn = root, max_bytes, warn
         self.hits = self.misses = 0
         self._sound: set[Path] = set()
+        self._kept_damaged: set[Path] = set()
         self._own: _Private | None = None
 
     def get(self, kind: str, key: Key) -> Path | None:
@@ -96,8 +97,7 @@ class Cache:
 
     def entries(self) -> list[Entry]:
         """All whole entries, the least recently used first."""
-        found = [entry for path in self._folders() if (entry := read_entry(path)) is not None]
-        return sorted(found, key=lambda entry: (entry.used, str(entry.path)))
+        return _by_use(map(read_entry, self._folders()))
 
     def is_sound(self, path: Path, apart_from: str | None = None) -> bool:
         """Whether the files of an entry are what was written; one that is damaged is discarded.
@@ -113,21 +113,24 @@ class Cache:
         return problem is None
 
     def discard(self, path: Path, problem: str) -> None:
-        """Remove a damaged entry, and say so; what it held is made again."""
+        """Remove a damaged entry, and say so once; what it held is made again."""
         self._sound.discard(path)
-        if not path.is_dir():
+        if not path.is_dir() or path in self._kept_damaged:
             return
         self._warn(f"cache: {path}: {problem}; what it held is made again")
-        with contextlib.suppress(OSError):
+        try:
             remove(path)
+        except OSError:
+            self._kept_damaged.add(path)
 
     def evict(self, keep: Path | None = None) -> list[Entry]:
         """Delete the least recently used entries until the rest fits, and what killed processes left; returns those."""
-        undescribed = [path for path in self._folders() if read_entry(path) is None]
+        found = {path: read_entry(path) for path in self._folders()}
+        undescribed = [path for path, entry in found.items() if entry is None]
         for folder in [*self.root.glob(f"*/{UNFINISHED}*"), *undescribed]:
             if age_seconds(folder) > _ABANDONED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
-        entries = self.entries()
+        entries = _by_use(found.values())
         total, gone = sum(entry.bytes for entry in entries), []
         for entry in entries:
             if total <= self.max_bytes:
@@ -143,10 +146,17 @@ class Cache:
     def _find(self, kind: str, key: Key) -> Path | None:
         """The folder of an entry that is whole, and whose bytes were right at its first use by this object."""
         path = self._path(kind, key)
-        if is_whole(path) and (path in self._sound or self.is_sound(path)):
-            self._sound.add(path)
+        if self._is_usable(path):
             return path
         return None if self._own is None else self._own.get(kind, key)
+
+    def _is_usable(self, path: Path) -> bool:
+        """Whether an entry is whole; its bytes are compared at its first use by this object."""
+        if not is_whole(path) or path in self._kept_damaged:
+            return False
+        if path not in self._sound and self.is_sound(path):
+            self._sound.add(path)
+        return path in self._sound
 
     def _path(self, kind: str, key: Key) -> Path:
         return self.root / kind / digest(key)
@@ -155,8 +165,9 @@ class Cache:
         path = self._path(kind, key)
         with lock(self.root, f"{kind}-{path.name}"):
             # Another process may have built it while this one waited.
-            if not is_whole(path) or not self.is_sound(path):
+            if not self._is_usable(path):
                 self._build(path, key, build)
+        self._kept_damaged.discard(path)
         self._sound.add(path)
         return path
 
@@ -201,3 +212,13 @@ class _Private(Cache):
     def __init__(self, max_bytes: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="transfer-run-")
         super().__init__(Path(self._folder.name), max_bytes)
+
+    def _private(self, error: OSError) -> Cache:
+        """Nobody keeps this process from its own folder: it is an error of what is built."""
+        raise error
+
+
+def _by_use(entries: Iterable[Entry | None]) -> list[Entry]:
+    """Those that are there, the least recently used first."""
+    there = [entry for entry in entries if entry is not None]
+    return sorted(there, key=lambda entry: (entry.used, str(entry.path)))

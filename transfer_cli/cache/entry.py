@@ -14,6 +14,7 @@ import secrets
 import shutil
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def describe(folder: Path, key: Key) -> None:
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
-        files[file.name] = (file.stat().st_size, file_sha256(file), _crc32(file))
+        files[file.name] = (file.stat().st_size, *_sums(file))
     text = json.dumps({"key": key, "files": files, "made": time.time()}, indent=1) + "\n"
     (folder / ABOUT).write_text(text, encoding="utf-8")
 
@@ -146,9 +147,23 @@ def _is_same(file: Path, sha256: str, crc32: list[int]) -> bool:
     return _crc32(file) == crc32[0] if crc32 else file_sha256(file) == sha256
 
 
+def _sums(path: Path) -> tuple[str, int]:
+    """Sha256 and CRC-32 of a file that is read once."""
+    sha256, crc32 = hashlib.sha256(), 0
+    for block in _blocks(path):
+        sha256.update(block)
+        crc32 = zlib.crc32(block, crc32)
+    return sha256.hexdigest(), crc32
+
+
 def _crc32(path: Path) -> int:
     value = 0
+    for block in _blocks(path):
+        value = zlib.crc32(block, value)
+    return value
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
-            value = zlib.crc32(block, value)
-    return value
+            yield block

@@ -48,8 +48,8 @@ def check_files(source: ConfigSource) -> None:
         return
     import yaml
 
-    for folder in source.group_folders():
-        if folder != conf_dir() and (folder / "hydra").is_dir():
+    for folder in source.own_folders():
+        if (folder / "hydra").is_dir():
             raise UserError(
                 f"{folder / 'hydra'}: options of Hydra's own are not read from files. Remove this folder; choose a "
                 "launcher with hydra/launcher=<launcher> and set its options with hydra.launcher.<key>=<value>."
@@ -113,7 +113,7 @@ def _flat(node: DictConfig) -> dict[str, Any]:
 
 def _where(source: ConfigSource) -> str:
     """The files that may be meant: those with the word hydra."""
-    folders = [folder for folder in source.group_folders() if folder != conf_dir()]
+    folders = source.own_folders()
     files = [file for folder in folders for file in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")])]
     suspects = [str(file) for file in files if "hydra" in file.read_text(encoding="utf-8", errors="replace")]
     return f" ({', '.join(suspects[:_NAMED])})" if suspects else ""

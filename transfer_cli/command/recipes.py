@@ -12,10 +12,10 @@ from typing import Any
 
 from transfer_cli.command.compose import compose, to_plain
 from transfer_cli.command.overrides import Overrides, parse_overrides
-from transfer_cli.command.source import ConfigSource, options
+from transfer_cli.command.source import RECIPES, ConfigSource, options
 from transfer_cli.errors import UserError, unknown
 
-GROUP, STRATEGY = "experiment", "strategy"
+STRATEGY = "strategy"
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ def under_recipes(
 
     Raises UserError naming `key` for a recipe that does not exist.
     """
-    known = options(source).get(GROUP, [])
+    known = options(source).get(RECIPES, [])
     for name in names:
         if name not in known:
             raise unknown(key, name, known)
-    chosen = overrides.of(GROUP)
+    chosen = overrides.of(RECIPES)
     if chosen:
         raise UserError(f"{chosen[0]}: several recipes are compared here; name them in {key}.")
     choices = [word for word in overrides.of(STRATEGY) if _key(word) == STRATEGY and "{" not in word]
@@ -62,7 +62,7 @@ class _Words:
 def _under_recipe(
     source: ConfigSource, overrides: Overrides, words: _Words, shared: dict[str, Any], name: str
 ) -> Recipe:
-    chosen, own = f"{GROUP}={name}", _written(source, name)
+    chosen, own = f"{RECIPES}={name}", _written(source, name)
     values = _composed(source, [*words.plain, chosen])
     strategy = values["strategy"]["name"]
     unread = [word for word in words.all if word not in words.plain]
@@ -91,7 +91,7 @@ def _written(source: ConfigSource, name: str) -> dict[str, Any]:
     import yaml
 
     for folder in reversed(source.group_folders()):
-        file = folder / GROUP / f"{name}.yaml"
+        file = folder / RECIPES / f"{name}.yaml"
         if file.is_file():
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
             return content if isinstance(content, dict) else {}

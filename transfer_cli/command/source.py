@@ -25,6 +25,10 @@ class ConfigSource:
         """Whether every file is one of the program's."""
         return self.extra is None and self.path == conf_dir()
 
+    def own_folders(self) -> list[Path]:
+        """Those of `group_folders` that are the user's."""
+        return [folder for folder in self.group_folders() if folder != conf_dir()]
+
     def group_folders(self) -> list[Path]:
         """Every folder that may hold option groups, the user's own last."""
         return [folder for folder in (self.path, self.extra) if folder is not None]

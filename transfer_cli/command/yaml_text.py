@@ -25,7 +25,7 @@ def check_text(source: ConfigSource, composed: DictConfig) -> None:
 
 def check_encoding(source: ConfigSource) -> None:
     """Raises UserError for files of the user's that are not UTF-8, as some editors and shells write them."""
-    folders = [folder for folder in source.group_folders() if folder != conf_dir()]
+    folders = source.own_folders()
     problems = []
     for file in sorted(file for folder in folders for file in (*folder.glob("*.yaml"), *folder.glob("*/*.yaml"))):
         data = file.read_bytes()
@@ -40,7 +40,7 @@ def check_encoding(source: ConfigSource) -> None:
 
 def _files(source: ConfigSource, composed: DictConfig) -> Iterator[tuple[Path, str]]:
     """The user's files that the composition has read, each with the group it is an option of."""
-    folders = [folder for folder in source.group_folders() if folder != conf_dir()]
+    folders = source.own_folders()
     if source.path != conf_dir():
         yield source.path / f"{source.name}.yaml", ""
     for group, option in composed.hydra.runtime.choices.items():
@@ -51,18 +51,15 @@ def _files(source: ConfigSource, composed: DictConfig) -> Iterator[tuple[Path, s
 
 
 def _problems(file: Path, prefix: str) -> list[str]:
-    import yaml
     from omegaconf._utils import get_yaml_loader
 
     with file.open(encoding="utf-8") as text:
         loader = get_yaml_loader()(text)
-        root = loader.get_single_node()
         numbers = [
             (key, node, loader.construct_object(node))
-            for key, node in _scalars(root, prefix)
+            for key, node in _scalars(loader.get_single_node(), prefix)
             if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
         ]
-    assert root is None or isinstance(root, yaml.Node)
     return [
         f"{file}, line {node.start_mark.line + 1}: {key}: YAML takes {node.value} for the number {value}; write "
         f'"{node.value}", in quotes.'

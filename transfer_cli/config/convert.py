@@ -105,7 +105,7 @@ def _convert_dataclass(value: Any, wanted: Any, key: str, problems: Problems, do
         problems.append(f"{key}={_shown(value)}: expected a group of keys; choose an option or set {key}.<key>.")
         return None
     before = len(problems)
-    hints = _hints(wanted)
+    hints = hints_of(wanted)
     rest = _rest_field(wanted)
     fields = {field.name: field for field in dataclasses.fields(wanted) if field.name != rest}
     prefix = f"{key}." if key else ""
@@ -134,14 +134,15 @@ def _convert_dataclass(value: Any, wanted: Any, key: str, problems: Problems, do
 
 
 @functools.cache
-def _hints(wanted: type) -> dict[str, Any]:
+def hints_of(wanted: type) -> dict[str, Any]:
+    """The types of a dataclass's fields, with their limits."""
     return get_type_hints(wanted, include_extras=True)
 
 
 @functools.cache
 def _rest_field(wanted: type) -> str | None:
     """The field marked with Rest, if there is one."""
-    marked = [name for name, hint in _hints(wanted).items() if Rest() in getattr(hint, "__metadata__", ())]
+    marked = [name for name, hint in hints_of(wanted).items() if Rest() in getattr(hint, "__metadata__", ())]
     return marked[0] if marked else None
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from transfer_cli.config.convert import hints_of
 from transfer_cli.config.schema import Experiment
 
 
@@ -16,10 +17,10 @@ def is_text(key: str) -> bool:
     hints: list[Any] = [Experiment]
     for name in key.split("."):
         hints = [
-            get_type_hints(one, include_extras=True)[name]
+            hints_of(one)[name]
             for hint in hints
             for one in _options(hint)
-            if dataclasses.is_dataclass(one) and name in {field.name for field in dataclasses.fields(one)}
+            if dataclasses.is_dataclass(one) and isinstance(one, type) and name in hints_of(one)
         ]
     leaves = {leaf for hint in hints for leaf in _leaves(hint)}
     return str in leaves and not leaves & {int, float, bool}
@@ -28,7 +29,7 @@ def is_text(key: str) -> bool:
 @functools.cache
 def is_group(key: str) -> bool:
     """Whether a key holds others, as `model` does, so that a single value is the name of a file with these."""
-    hint = get_type_hints(Experiment, include_extras=True).get(key)
+    hint = hints_of(Experiment).get(key)
     return any(dataclasses.is_dataclass(one) for one in _options(hint))
 
 

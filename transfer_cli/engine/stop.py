@@ -7,13 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, PREEMPTING_SIGNALS, Stopped
-
-
-def noted_signals() -> list[signal.Signals]:
-    """Those that ask for an end, as far as this system has them."""
-    names = ("SIGINT", *PREEMPTING_SIGNALS)
-    return [signal.Signals[name] for name in names if name in signal.Signals.__members__]
+from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, Stopped
+from transfer_cli.signals import ENDING, is_ignored
 
 
 class Stop:
@@ -42,8 +37,8 @@ class Stop:
         # Signal handlers belong to the main thread; elsewhere (a test, a notebook) there is nothing to install.
         self._entered += 1
         if self._entered == 1 and threading.current_thread() is threading.main_thread():
-            for number in noted_signals():
-                if signal.getsignal(number) is not signal.SIG_IGN:
+            for number in ENDING:
+                if not is_ignored(number):
                     self._previous[number] = signal.signal(number, self._handle)
         return self
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
+from transfer_cli.errors import RunError
 from transfer_cli.files import AppendedLines, atomic_write_bytes, plain
 from transfer_cli.records.events import EpochEnd, Recorder, RecorderSetup, RunEnd
 
@@ -15,26 +16,26 @@ Event = dict[str, Any]
 NAME = "metrics.jsonl"
 
 
-def read(path: Path) -> list[Event]:
-    """All events, in order; an unfinished last line is left out. Raises ValueError for a damaged line before it."""
-    lines = path.read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def whole(path: Path) -> list[Event]:
-    """The events of all lines that are whole, whatever else has come into the file."""
-    return [json.loads(line) for line in path.read_bytes().split(b"\n") if _is_event(line)]
+def read(path: Path) -> tuple[list[Event], int]:
+    """The events of all lines that are whole, in order, and how many lines are none. Raises OSError."""
+    lines = _lines(path.read_bytes())
+    events = [json.loads(line) for line in lines if _is_event(line)]
+    return events, len(lines) - len(events)
 
 
 def _mend(path: Path, offset: int) -> int | None:
     """Keep the whole lines among the first `offset` bytes; how many there are, or None where none is missing."""
     content = path.read_bytes()[:offset] if path.is_file() else b""
-    lines = [line for line in content.split(b"\n") if line]
+    lines = _lines(content)
     whole = [line for line in lines if _is_event(line)]
     if len(content) == offset and whole == lines:
         return None
     atomic_write_bytes(path, b"".join(line + b"\n" for line in whole))
     return len(whole)
+
+
+def _lines(content: bytes) -> list[bytes]:
+    return [line for line in content.split(b"\n") if line]
 
 
 def _is_event(line: bytes) -> bool:
@@ -60,7 +61,9 @@ class MetricsRecorder(Recorder):
     @classmethod
     def of_run(cls, setup: RecorderSetup) -> Self:
         """Going on where the resumed state was saved."""
-        path, offset = setup.directory / NAME, int(setup.saved.get("offset", 0))
+        path, offset = setup.directory / NAME, setup.saved.get("offset", 0)
+        if not isinstance(offset, int):
+            raise RunError(f"{path}: the state that the run goes on from does not say how long the log was.")
         left = _mend(path, offset)
         if left is not None:
             setup.reporter.warn(f"{path}: lines have changed or are gone since they were written; going on with {left}")

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from transfer_cli.records import metrics, plots
-from transfer_cli.records.events import Recorder, RunEnd
+from transfer_cli.records.events import Recorder, RecorderSetup, RunEnd
+from transfer_cli.records.terminal import Reporter
 
 
 class PlotsRecorder(Recorder):
     """Draws from the metrics log and the predictions once a run is complete."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    @classmethod
+    def of_run(cls, setup: RecorderSetup) -> Self:
+        """With the run's reporter."""
+        return cls(setup.reporter)
 
     def run_ends(self, end: RunEnd) -> None:
         """Write `plots/`. Raises OSError."""
@@ -18,7 +29,9 @@ class PlotsRecorder(Recorder):
             folder.mkdir(exist_ok=True)
             end.predictions.task.draw(folder, end.predictions.outputs, end.predictions.labels)
         log = end.directory / "metrics.jsonl"
-        events = metrics.whole(log) if log.is_file() else []
+        events, damaged = metrics.read(log) if log.is_file() else ([], 0)
+        if damaged:
+            self._reporter.warn(f"{log}: {damaged} damaged lines are left out of the curves")
         if events:
             folder.mkdir(exist_ok=True)
             plots.curves(events, end.summary["best_epoch"], folder / "curves.png")

@@ -105,8 +105,9 @@ class Reporter:
         if reason is None:
             self._record("nobody reads what is printed any more; going on")
         else:
-            write_error(f"warning: standard output cannot be written ({reason}); going on without it")
-            self._record(f"warning: standard output cannot be written ({reason}); going on without it")
+            warning = f"warning: standard output cannot be written ({reason}); going on without it"
+            write_error(warning)
+            self._record(warning)
 
     def _record(self, text: str) -> None:
         """Append to the log. Opened for each line: lines are few, and there is nothing to close or to lose."""

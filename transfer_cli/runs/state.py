@@ -58,8 +58,12 @@ def saved_precision(state: State) -> str:
 
 def saved_recorders(state: State | None) -> dict[str, Any]:
     """What each recorder needs to go on, by the name of its class; of a new run nothing."""
-    values = {} if state is None else _values(state, RECORDERS)
-    return {name: saved for name, saved in values.items() if isinstance(saved, dict)}
+    if state is None:
+        return {}
+    values = _values(state, RECORDERS)
+    if not all(isinstance(saved, dict) for saved in values.values()):
+        raise RunError(f"{state.path}: what it says of logs cannot be read. {_REMOVE}")
+    return values
 
 
 def _values(state: State, part: str) -> dict[str, Any]:

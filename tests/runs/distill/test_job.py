@@ -11,9 +11,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import TINY, Ended, summary
+from tests.conftest import TINY, Ended, logged, summary
 from tests.runs.distill.taught import OF_PHOTOS, RUNS, TAUGHT, Command, forget_last_epoch, photos, run, same_student
-from transfer_cli.records import metrics
 
 
 @pytest.mark.parametrize(
@@ -52,7 +51,7 @@ def test_without_soft_terms_the_teacher_teaches_nothing(command: Command, teache
     """Cross-entropy alone is finetuning, to rounding."""
     taught = run(command, "taught", teacher, "strategy.loss.kd=0", "strategy.loss.ce=1", "augment.views=1")
     assert command(*TINY, "name=alone", "augment.views=1", "strategy.label_smoothing=0").code == 0
-    ours, theirs = (metrics.read(path / "metrics.jsonl") for path in (taught, RUNS / "alone"))
+    ours, theirs = (logged(path / "metrics.jsonl") for path in (taught, RUNS / "alone"))
     assert [event["loss"] for event in ours] == pytest.approx([event["loss"] for event in theirs], abs=1e-4)
 
 
@@ -168,7 +167,7 @@ def test_parts_of_the_loss_together_are_the_loss(command: Callable[..., Ended]) 
     words = ["strategy=distill", "strategy.teacher.model=test_vit", "strategy.teacher.weights=none"]
     terms = ["strategy.teacher.allow_chance=true", "strategy.loss.hint=2", "strategy.loss.rkd=0.5"]
     assert command(*TINY, *words, *terms, "strategy.use_teacher=true", "name=parts").code == 0
-    for event in metrics.read(Path("outputs/runs/parts/metrics.jsonl")):
+    for event in logged(Path("outputs/runs/parts/metrics.jsonl")):
         if event["split"] == "train":
             assert event["loss_parts"].keys() == {"ce", "kd", "hint", "rkd"}
             assert sum(event["loss_parts"].values()) == pytest.approx(event["loss"], rel=1e-5)

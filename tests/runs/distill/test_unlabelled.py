@@ -7,9 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.conftest import TINY, summary
+from tests.conftest import TINY, logged, summary
 from tests.runs.distill.taught import OF_PHOTOS, RUNS, TAUGHT, Command, forget_last_epoch, photos
-from transfer_cli.records import metrics
 
 
 def test_images_without_labels_are_enough(command: Command, tmp_path: Path) -> None:
@@ -27,7 +26,7 @@ def test_images_without_labels_are_enough(command: Command, tmp_path: Path) -> N
     classes = [json.loads((RUNS / name / "model.json").read_text())["classes"] for name in ("teacher", "taught")]
     assert classes[0] == classes[1]
     assert summary(RUNS / "taught")["teacher_images"] == 20
-    train = [entry for entry in metrics.read(RUNS / "taught" / "metrics.jsonl") if entry["split"] == "train"]
+    train = [entry for entry in logged(RUNS / "taught" / "metrics.jsonl") if entry["split"] == "train"]
     assert {entry["accuracy"] for entry in train} == {None}
     assert "accuracy" not in next(line for line in ended.out.splitlines() if line.startswith("epoch"))
     evaluated = command("mode=evaluate", "run=outputs/runs/taught")
@@ -48,9 +47,7 @@ def test_images_without_labels_join_those_with(command: Command, tmp_path: Path)
     assert "28 images with labels and 40 without" in ended.out
     taught = summary(RUNS / "taught")
     assert taught["teacher_images"] == 28 + 40 + 6
-    train = [
-        entry["accuracy"] for entry in metrics.read(RUNS / "taught" / "metrics.jsonl") if entry["split"] == "train"
-    ]
+    train = [entry["accuracy"] for entry in logged(RUNS / "taught" / "metrics.jsonl") if entry["split"] == "train"]
     assert all(round(28 * accuracy, 6) == round(28 * accuracy) for accuracy in train), "of labelled images alone"
     forget_last_epoch(RUNS / "taught")
     before = (RUNS / "taught" / "model.safetensors").read_bytes()

@@ -11,9 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import TINY, Ended, experiment, summary, with_classes
+from tests.conftest import TINY, Ended, experiment, logged, summary, with_classes
 from transfer_cli.engine.stop import Stop
-from transfer_cli.records import metrics
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.finetune.job import prepare
 from transfer_cli.runs.materials import Materials
@@ -90,7 +89,7 @@ def test_the_fitted_head_is_a_candidate_for_the_best(command: Command, pretraine
     assert ended.code == 0, ended.err
     assert "head      fitted to the frozen features by L-BFGS" in ended.out
     assert "no epoch was better on validation, by more than chance explains, than the frozen network" in ended.out
-    found, first = summary(RUNS / "second"), metrics.read(RUNS / "second" / "metrics.jsonl")[0]
+    found, first = summary(RUNS / "second"), logged(RUNS / "second" / "metrics.jsonl")[0]
     assert found["best_epoch"] == 0
     assert (first["epoch"], first["step"], first["split"]) == (0, 0, "val")
     assert first["accuracy"] == found["val"]["accuracy"]
@@ -103,7 +102,7 @@ def test_training_starts_at_zero_beside_the_candidate(command: Command, pretrain
     words = [*TINY, *pretrained, "trainer.epochs=2", "strategy.head_init=zero"]
     assert command(*words, "name=with").code == 0
     assert command(*words, "strategy.keep_probe=false", "name=without").code == 0
-    ours, theirs = (metrics.read(RUNS / name / "metrics.jsonl") for name in ("with", "without"))
+    ours, theirs = (logged(RUNS / name / "metrics.jsonl") for name in ("with", "without"))
     assert [event["epoch"] for event in ours[:1]] == [0]
     ours, theirs = ([e["loss"] for e in events if e["split"] != "test"] for events in (ours[1:], theirs))
     assert ours == pytest.approx(theirs, abs=1e-4)

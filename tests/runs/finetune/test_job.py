@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests.conftest import TINY, Ended, experiment, summary
+from tests.conftest import TINY, Ended, experiment, logged, summary
 from tests.runs.test_train import same_result
 from tests.strategies.networks import tiny
 from transfer_cli.engine.stop import Stop
-from transfer_cli.records import metrics
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.finetune import job as finetune
 
@@ -80,7 +79,7 @@ def test_a_cached_prefix_changes_no_bit(command: Command, views: list[str], unfr
 def test_the_average_is_evaluated_kept_and_shown_beside_the_weights(command: Command) -> None:
     assert command(*TINY, "strategy.ema=0.9", "strategy.head_init=model", "name=average").code == 0
     run = RUNS / "average"
-    events = metrics.read(run / "metrics.jsonl")
+    events = logged(run / "metrics.jsonl")
     assert [e["split"] for e in events] == ["train", "val", "val_raw"] * 2 + ["test"]
     assert events[1]["loss"] != events[2]["loss"]
     last = sorted((run / "checkpoints").glob("state-*"))[-1]
@@ -114,7 +113,7 @@ def test_a_plateau_lowers_the_rate(command: Command) -> None:
     still += ["strategy.head_init=model"]
     plateau = ["scheduler=plateau", "scheduler.warmup=0", "scheduler.patience=1", "scheduler.factor=0.5"]
     assert command(*TINY, *still, *plateau, "trainer.epochs=4", "name=flat").code == 0
-    rates = [e["learning_rate"] for e in metrics.read(RUNS / "flat" / "metrics.jsonl") if e["split"] == "train"]
+    rates = [e["learning_rate"] for e in logged(RUNS / "flat" / "metrics.jsonl") if e["split"] == "train"]
     assert rates == pytest.approx([1e-12, 1e-12, 0.5e-12, 0.25e-12], abs=0)
 
 
@@ -123,9 +122,9 @@ def test_finetuning_starts_at_the_probes_accuracy(command: Command, augment: str
     """The same number at step 0, which no random head has: it is the probe's own."""
     ended = command(*TINY, augment, "strategy.head_first=8", "name=first", "dataset.samples=200")
     assert ended.code == 0, ended.err
-    start = metrics.read(RUNS / "first" / "metrics.jsonl")[0]
+    start = logged(RUNS / "first" / "metrics.jsonl")[0]
     assert (start["step"], start["epoch"], start["split"]) == (0, 0, "val")
-    probe = [e["accuracy"] for e in metrics.read(RUNS / "first" / "probe.jsonl") if e["split"] == "val"]
+    probe = [e["accuracy"] for e in logged(RUNS / "first" / "probe.jsonl") if e["split"] == "val"]
     assert start["accuracy"] == max(probe)
     assert f"{100 * max(probe):.2f} % on validation" in ended.out
     assert json.loads((RUNS / "first" / "model.json").read_text())["head"]["kind"] == "probe"

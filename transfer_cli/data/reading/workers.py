@@ -22,8 +22,9 @@ from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
-from transfer_cli.errors import PREEMPTING_SIGNALS, RunError, UserError
+from transfer_cli.errors import RunError, UserError
 from transfer_cli.records.text import in_words
+from transfer_cli.signals import ENDING
 
 T = TypeVar("T")
 
@@ -185,9 +186,9 @@ class _Shield:
         self._parent = parent
 
     def __call__(self, worker: int) -> None:
-        for name in ("SIGINT", *PREEMPTING_SIGNALS):
-            if name != "SIGTERM":
-                signal.signal(signal.Signals[name], signal.SIG_IGN)
+        for number in ENDING:
+            if number != signal.SIGTERM:
+                signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=self._wait_for_parent, daemon=True).start()
 

@@ -102,7 +102,7 @@ def load(dataset: Dataset) -> Listing:
     label = _column(table, "label", dataset) if dataset.labels == "classes" else None
     assert image is not None
     inside, problems = table.images(image), _Problems(table)
-    notes = [*table.notes, *_column_notes(table, image, label, split, weight)]
+    notes = [*table.notes, *_column_notes(table, [image, label, split, weight], split)]
     rows = _Rows(
         keys=_paths(table, image, problems, notes) if inside is None else [str(row) for row in range(len(inside))],
         labels=_labels(table, label, problems),
@@ -136,12 +136,12 @@ def _column(table: Table, role: str, dataset: Dataset) -> str | None:
     )
 
 
-def _column_notes(table: Table, *read: str | None) -> list[str]:
+def _column_notes(table: Table, read: list[str | None], split: str | None) -> list[str]:
     """What to say of columns: those found under another spelling, and one of splits that is not read."""
     usual = {name.casefold(): name for name in _USUAL_COLUMNS.values()}
     respelt = [name for name in read if name is not None and usual.get(name.casefold(), name) != name]
     notes = [f"{table.file}: column {name} is read as {usual[name.casefold()]}." for name in respelt]
-    if read[-2] is None:
+    if split is None:
         others = [name for name in table.names if name not in read and _holds_splits(table, name)]
         notes += [
             f"{table.file}: column {name} names splits and is not read; dataset.split_column={name} would."

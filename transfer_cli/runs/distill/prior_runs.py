@@ -39,7 +39,8 @@ def with_trained_teacher(train: Train, e: Experiment, reporter: Reporter) -> tup
     assert isinstance(config, Distill)
     if not config.trains_first:
         return config, None
-    run = _named(config.teacher.run) if config.teacher.run not in (None, AUTO) else _made(train, e, config, reporter)
+    named = config.teacher.run
+    run = _made(train, e, config, reporter) if named is None or named == AUTO else _named(named)
     if config.generations > 1:
         return _taught_by_itself(config, run), run
     return replace(config, teacher=_of_run(config.teacher, run)), run
@@ -59,9 +60,8 @@ def _made(train: Train, e: Experiment, config: Distill, reporter: Reporter) -> P
     return _trained(train, _finetuning(e, config), "teacher", reporter)
 
 
-def _named(run: str | None) -> Path:
+def _named(run: str) -> Path:
     """A run that was made earlier, by a command whose settings are gone on with or repeated."""
-    assert run is not None
     if completed_summary(Path(run)) is None:
         raise UserError(
             f"strategy.teacher.run={run}: no complete run is there; strategy.teacher.run=auto trains the teacher anew."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from transfer_cli.engine.device import Compute
@@ -61,6 +60,6 @@ def warn_of_weak(
 
 def _labelled(m: Materials) -> Materials:
     """The training images that have labels, in one view, and those of validation."""
-    train, none = m.images.splits["train"], np.empty(0, np.int64)
-    splits = {**m.images.splits, "train": train[m.images.labels[train] >= 0], "test": none}
+    train = m.images.splits["train"]
+    splits = {**m.images.splits, "train": train[m.images.labels[train] >= 0]}
     return m.with_images(replace(m.images, splits=splits)).with_augment(replace(m.augment, views=1))

@@ -1,0 +1,17 @@
+"""The signals that ask for an end, as far as this system has them."""
+
+from __future__ import annotations
+
+import signal
+
+_OF_SCHEDULERS = ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP")
+
+PREEMPTING = tuple(signal.Signals[name] for name in _OF_SCHEDULERS if name in signal.Signals.__members__)
+"""What schedulers and closed terminals send: the state is saved, and the run can go on."""
+ENDING = (signal.SIGINT, *PREEMPTING)
+"""These, and Ctrl-C."""
+
+
+def is_ignored(number: signal.Signals) -> bool:
+    """Whether whoever started this process wants a signal to change nothing, as nohup does."""
+    return signal.getsignal(number) is signal.SIG_IGN
