@@ -76,7 +76,7 @@ def test_a_run_of_an_earlier_version_is_compared_by_what_it_noted(command: Comma
     assert command(*WORDS, "name=one").code == 0
     unfinished(RUN)
     noted = json.loads((RUN / "dataset.json").read_text())
-    (RUN / "dataset.json").write_text(json.dumps({k: v for k, v in noted.items() if k not in ("members", "contents")}))
+    (RUN / "dataset.json").write_text(json.dumps({k: v for k, v in noted.items() if k not in ("names", "contents")}))
     shutil.copy("photos/ant/1.png", "photos/ant/a.png")
     ended = command(*WORDS, "name=one", "resume=auto")
     assert ended.code == 2 and "class 'ant' has" in ended.err

@@ -40,7 +40,7 @@ def save(folder: Path, number: float, best: str | None = None) -> str:
 
 def newest(folder: Path, settings: str = SETTINGS) -> tuple[float | None, list[str]]:
     """The number of the newest valid state, and the warnings."""
-    state, warnings = checkpoints.newest_valid(folder, settings)
+    state, warnings = checkpoints.newest_valid(folder, {settings})
     if state is None:
         return None, warnings
     found = Number(0)

@@ -86,7 +86,7 @@ def convert(value: Any, wanted: Any, key: str, problems: Problems, done: dict[st
     if not fits:
         choices = [choice for choice in _choices(wanted) if isinstance(choice, str)]
         hint = did_you_mean(str(value), choices)
-        problems.append(f"{key}={_shown(value)}: expected {describe(wanted)}.{hint}")
+        problems.append(f"{key}={shown(value)}: expected {describe(wanted)}.{hint}")
     return fitted
 
 
@@ -95,14 +95,14 @@ def convert_one_of(table: dict[str, type], value: Any, key: str, problems: Probl
     name = value.get("name") if isinstance(value, dict) else value
     if not isinstance(name, str) or name not in table:
         hint = did_you_mean(str(name), table)
-        problems.append(f"{key}.name={_shown(name)}: expected one of {', '.join(table)}.{hint}")
+        problems.append(f"{key}.name={shown(name)}: expected one of {', '.join(table)}.{hint}")
         return None
     return convert(value, table[name], key, problems)
 
 
 def _convert_dataclass(value: Any, wanted: Any, key: str, problems: Problems, done: dict[str, Any]) -> Any:
     if not isinstance(value, dict):
-        problems.append(f"{key}={_shown(value)}: expected a group of keys; choose an option or set {key}.<key>.")
+        problems.append(f"{key}={shown(value)}: expected a group of keys; choose an option or set {key}.<key>.")
         return None
     before = len(problems)
     hints = hints_of(wanted)
@@ -119,7 +119,7 @@ def _convert_dataclass(value: Any, wanted: Any, key: str, problems: Problems, do
         else:
             hint = did_you_mean(str(extra), fields, prefix)
             problems.append(
-                f"{prefix}{extra}={_shown(value[extra])}: no such key; a group of keys is set one by one, as "
+                f"{prefix}{extra}={shown(value[extra])}: no such key; a group of keys is set one by one, as "
                 f"{prefix}{extra}.<key>=<value>.{hint}"
             )
     arguments = dict(done)
@@ -160,7 +160,7 @@ def to_plain(value: Any) -> Any:
 def _convert_mapping(value: Any, wanted: Any, key: str, problems: Problems) -> dict[str, Any] | None:
     """Values of one type under names that only their reader knows."""
     if not isinstance(value, dict):
-        problems.append(f"{key}={_shown(value)}: expected a group of keys; set {key}.<key>.")
+        problems.append(f"{key}={shown(value)}: expected a group of keys; set {key}.<key>.")
         return None
     return {str(name): convert(item, wanted, f"{key}.{name}", problems) for name, item in value.items()}
 
@@ -240,7 +240,8 @@ def _choices(wanted: Any) -> list[Any]:
     return [choice for option in get_args(wanted) for choice in _choices(option)]
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as the command line writes it, cut short where it is long."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = str(value)

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from transfer_cli.config.auto import adopted, place_of
-from transfer_cli.config.convert import Problems, convert, convert_one_of, to_plain
+from transfer_cli.config.convert import Problems, convert, convert_one_of, shown, to_plain
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
@@ -24,7 +24,7 @@ _NOT_IN_HASH = (
     *("mode", "run", "input", "output", "split", "name", "resume", "tune"),
     *("cache_dir", "cache_size", "cache", "rank", "find_lr", "compare", "output_dir", "quiet"),
 )
-_NOT_IN_HASH_OF_GROUP = {"trainer": ("workers", "budget"), "dataset": ("store",)}
+_NOT_IN_HASH_OF_GROUP = {"trainer": ("workers", "budget", "checkpoint_every", "keep"), "dataset": ("store",)}
 
 # Settings that became options later, with what every run did before: at that value the hash stays what it was.
 _BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {
@@ -78,8 +78,17 @@ def with_choices_of(ours: Experiment, theirs: Experiment) -> Experiment:
     return parse(adopted(to_dict(ours), to_dict(theirs)))
 
 
+Changes = dict[str, tuple[Any, Any]]
+"""Keys that determine a result and differ, each with our value and theirs."""
+
+
 def differences(ours: Experiment, theirs: Experiment) -> list[str]:
-    """Keys that determine a result and differ, as `key: ours, there theirs`; auto is whatever was chosen there."""
+    """`changes`, as `key=ours (there theirs)`."""
+    return [f"{key}={shown(new)} (there {shown(old)})" for key, (new, old) in changes(ours, theirs).items()]
+
+
+def changes(ours: Experiment, theirs: Experiment) -> Changes:
+    """Keys that determine a result and differ, in their order; auto is whatever was chosen there."""
 
     def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -90,4 +99,4 @@ def differences(ours: Experiment, theirs: Experiment) -> list[str]:
     left, right = flat(adopted(to_dict(ours), to_dict(theirs))), flat(to_dict(theirs))
     ignored = {*_NOT_IN_HASH, *(f"{group}.{key}" for group, keys in _NOT_IN_HASH_OF_GROUP.items() for key in keys)}
     keys = [key for key in sorted(left.keys() | right.keys()) if key not in ignored]
-    return [f"{key}={left.get(key)} (there {right.get(key)})" for key in keys if left.get(key) != right.get(key)]
+    return {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)}

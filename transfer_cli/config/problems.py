@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from transfer_cli.config.dataset_problems import dataset_problems
 from transfer_cli.config.distill import Distill, distill_problems
-from transfer_cli.config.durations import EXPECTED, seconds_of
+from transfer_cli.config.durations import EXPECTED, EXPECTED_INTERVAL, interval_of, seconds_of
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune, finetune_problems
 from transfer_cli.config.modes import MODES
@@ -24,6 +24,7 @@ def combination_problems(experiment: Experiment) -> list[str]:
         *_mode_problems(e),
         *_mode_key_problems(e),
         *_run_problems(e),
+        *_checkpoint_problems(e),
         *dataset_problems(e),
         *_augment_problems(e.augment),
         *_training_problems(e),
@@ -111,6 +112,19 @@ def _compare_problems(e: Experiment) -> list[tuple[bool, str]]:
         (
             "distill" in rows and not isinstance(e.strategy, Distill),
             "compare.rows: distill needs a teacher: strategy=distill strategy.teacher.weights=<run directory>.",
+        ),
+    ]
+
+
+def _checkpoint_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """How often states are saved, and where there are none."""
+    every, keep = e.trainer.checkpoint_every, e.trainer.keep
+    extracts = isinstance(e.strategy, Extract)
+    return [
+        (interval_of(every) is None, f"trainer.checkpoint_every={every}: {EXPECTED_INTERVAL}."),
+        (
+            extracts and (every, keep) != ("auto", 2),
+            f"trainer.checkpoint_every={every}, trainer.keep={keep}: strategy=extract has no states; leave them out.",
         ),
     ]
 

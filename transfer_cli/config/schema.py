@@ -116,6 +116,8 @@ class Trainer:
     """Runs from before it was an option chose by accuracy."""
     evaluate_every: Literal["auto"] | Count = 1
     budget: str | None = None
+    checkpoint_every: Count | str = "auto"
+    keep: Literal["best", "last", "none"] | Annotated[int, Between(1, 1000)] = 2
 
 
 @dataclass(frozen=True)

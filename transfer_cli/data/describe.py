@@ -41,7 +41,7 @@ def listed(images: ImageSet) -> dict[str, Any]:
         "classes": list(images.classes),
         "images": {split: len(indices) for split, indices in images.splits.items()},
         "images_of_class": {split: dict(zip(images.classes, row, strict=True)) for split, row in counts.items()},
-        "members": _members(images) if images.may_change else None,
+        "names": _names(images) if images.may_change else None,
     }
 
 
@@ -53,10 +53,14 @@ def contents(decoded: DecodedSet) -> dict[str, str]:
     }
 
 
-def _members(images: ImageSet) -> dict[str, dict[str, str]]:
-    """A digest of the names of the images of each class, by split."""
+def _names(images: ImageSet) -> dict[str, dict[str, str]]:
+    """A digest of the names of the images of each class, by split; wherever their folder lies."""
+
+    def digest(own: Indices) -> str:
+        return _digest([images.ids[index].removeprefix(images.folder) for index in own])
+
     return {
-        split: {name: _digest([images.ids[index] for index in own]) for name, own in _by_class(images, indices)}
+        split: {name: digest(own) for name, own in _by_class(images, indices)}
         for split, indices in images.splits.items()
     }
 
@@ -104,7 +108,7 @@ def other_members(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Which classes have other images in a split than a description says, by their names or their number alone."""
     found = []
     for split in now["images_of_class"]:
-        ours, theirs = (_of_split(one, "members", split) for one in (now, before))
+        ours, theirs = (_of_split(one, "names", split) for one in (now, before))
         counts = [_of_split(one, "images_of_class", split) for one in (now, before)]
         for name in dict.fromkeys([*counts[1], *counts[0], *theirs, *ours]):
             number, was = (count.get(name, 0) for count in counts)

@@ -11,10 +11,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -30,7 +30,7 @@ CONTENT = "state.json"
 FORMAT = 2
 _NAME = re.compile(r"state-\d{6}")
 NEWEST = 2
-"""How many states are kept besides the best."""
+"""How many states are kept besides the best while a run goes on, where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class Checkpoints:
     owners: Mapping[str, Owner]
     config_hash: str
     """Of the settings of the run: a state of other settings is none of its states."""
+    newest: int = NEWEST
+    """How many states are kept besides the best."""
 
     def next_name(self) -> str:
         """The name of the next state to be saved."""
@@ -100,7 +102,7 @@ class Checkpoints:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        prune(self.folder)
+        prune(self.folder, self.newest)
 
     def restore(self, state: State) -> None:
         """Give every owner its part back. Raises RunError where one cannot take what is there."""
@@ -127,10 +129,10 @@ def _write(folder: Path, content: dict[str, Any], parts: Mapping[str, Part]) -> 
     fsync_directory(folder)
 
 
-def newest_valid(folder: Path, config_hash: str) -> tuple[State | None, list[str]]:
+def newest_valid(folder: Path, hashes: Collection[str]) -> tuple[State | None, list[str]]:
     """The newest state whose manifest verifies, and a warning for each newer one that does not.
 
-    One that was saved under other settings than `config_hash` stands for is no valid state of this run. Raises
+    One that was saved under other settings than `hashes` stand for is no valid state of this run. Raises
     UserError for states of an earlier version of the program.
     """
     warnings: list[str] = []
@@ -143,7 +145,7 @@ def newest_valid(folder: Path, config_hash: str) -> tuple[State | None, list[str
                     f"{path}: this state is of another version of transfer-run. Finish the run with that version, "
                     f"start it again under another name, or remove {folder.parent}."
                 )
-            if content["config_hash"] == config_hash:
+            if content["config_hash"] in hashes:
                 return _load(path, content), warnings
             problem = "it was saved by a run with other settings"
         warnings.append(f"{path}: {problem}; not used")
@@ -192,12 +194,28 @@ def load_tensors(path: Path, part: str) -> dict[str, Tensor]:
     return load_file(path / f"{part}.safetensors")
 
 
-def prune(folder: Path) -> None:
+def prune(folder: Path, newest: int = NEWEST) -> None:
     """Delete what a kill left half written, and all states but the newest and the best ones that these name."""
     states = states_in(folder)
-    keep = {path.name for path in states[-NEWEST:]}
-    keep |= {best for path in states[-NEWEST:] if (best := _best_of(path))}
-    for path in [*states, *folder.glob(".writing-*")]:
+    keep = {path.name for path in states[-newest:]}
+    keep |= {best for path in states[-newest:] if (best := _best_of(path))}
+    _remove_but(folder, keep)
+
+
+def prune_completed(folder: Path, keep: Literal["best", "last", "none"]) -> None:
+    """Delete the states of a completed run but the best or the newest, or all of them."""
+    last = states_in(folder)[-1:]
+    wanted: dict[str, list[str | None]] = {
+        "best": [_best_of(path) for path in last],
+        "last": [path.name for path in last],
+    }
+    _remove_but(folder, wanted.get(keep, []))
+    if keep == "none" and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _remove_but(folder: Path, keep: Collection[str | None]) -> None:
+    for path in [*states_in(folder), *folder.glob(".writing-*")]:
         if path.name not in keep:
             shutil.rmtree(path, ignore_errors=True)
 

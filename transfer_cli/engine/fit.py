@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
+from transfer_cli.config.durations import Interval
 from transfer_cli.data.batches import Epochs
 from transfer_cli.engine.best import Best
+from transfer_cli.engine.cadence import Cadence
 from transfer_cli.engine.checkpoints import Checkpoints, Part
 from transfer_cli.engine.loop import Cursor, Totals, Trainer, train_epoch
 from transfer_cli.engine.schedule import should_stop
@@ -36,6 +38,10 @@ class Progress:
     images: int = 0
     guessing: int | None = 0
     """Epochs from the first on that were no better than guessing; None once one was."""
+    planned_steps: int = 0
+    """Of the whole fit, whose schedule ends there."""
+    planned_before: int | None = None
+    """What an earlier process had planned, where the fit goes on from its state; None: not known."""
 
     @property
     def images_per_second(self) -> float:
@@ -45,7 +51,7 @@ class Progress:
     def state(self) -> Part:
         """All of it; the device synchronises here."""
         plain = {"history": self.history, "train_seconds": self.train_seconds, "images": self.images}
-        plain |= {"guessing": self.guessing}
+        plain |= {"guessing": self.guessing, "planned_steps": self.planned_steps}
         own = {"cursor": asdict(self.cursor), "best": self.best.to_dict(), "totals": self.totals.to_dict()}
         return Part({**own, **plain})
 
@@ -55,7 +61,7 @@ class Progress:
         self.cursor, self.best = Cursor(**values["cursor"]), Best.from_dict(values["best"])
         self.history, self.totals = values["history"], self.totals.from_dict(values["totals"])
         self.train_seconds, self.images = values["train_seconds"], values["images"]
-        self.guessing = values.get("guessing")
+        self.guessing, self.planned_before = values.get("guessing"), values.get("planned_steps")
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,9 @@ class Fit:
     reporter: Reporter
     stop: Stop
     evaluate_every: int = 1
-    """Epochs from one evaluation, and the state after it, to the next; the last is always evaluated."""
+    """Epochs from one evaluation to the next; the last is always evaluated."""
+    cadence: Cadence = field(default_factory=lambda: Cadence(Interval(epochs=1)))
+    """When a state is saved, besides those of a new best epoch and of the last."""
     out_of_time: Callable[[], bool] | None = None
     """Whether to end now, with the best so far; None: never."""
     watch: Watch | None = None
@@ -102,9 +110,9 @@ class Fit:
             if late or self._is_due(self.progress.cursor.epoch + 1):
                 scores = self.evaluate()
                 self._save_if_stopped()
-                self._finish_epoch(scores, due=True)
+                self._finish_epoch(scores, due=True, last=late or self.progress.cursor.epoch + 1 == end)
             else:
-                self._finish_epoch({}, due=False)
+                self._finish_epoch({}, due=False, last=False)
             if late:
                 self.reporter.say(f"stopping: time is up after epoch {self.progress.cursor.epoch}")
                 return
@@ -180,6 +188,8 @@ class Fit:
                 self._look_at_first()
                 if self.stop or self._is_late():
                     break
+                if self._is_partial() and self.cadence.is_due_within(cursor.step):
+                    self._save(self.checkpoints.next_name())
         progress.train_seconds += time.perf_counter() - started
         progress.images += progress.totals.seen - before
         self._save_if_stopped()
@@ -198,7 +208,7 @@ class Fit:
         step = self.progress.cursor.step
         self.stop.check(f"at step {step}, state saved; the same command with resume=auto goes on from there")
 
-    def _finish_epoch(self, scores: Mapping[str, Scores], *, due: bool) -> None:
+    def _finish_epoch(self, scores: Mapping[str, Scores], *, due: bool, last: bool) -> None:
         progress, cursor, val = self.progress, self.progress.cursor, scores.get("val")
         name = self.checkpoints.next_name()
         loss, accuracy = progress.totals.means()
@@ -220,7 +230,7 @@ class Fit:
         )
         progress.totals = Totals.zeros(progress.task, progress.totals.loss.device)
         self.recorders.epoch_ends(end)
-        if due:
+        if is_best or (due and (last or self.cadence.is_due_after(cursor.epoch, cursor.step))):
             self._save(name)
 
     def _save(self, name: str) -> None:
@@ -232,3 +242,4 @@ class Fit:
                 f"the state at step {self.progress.cursor.step} cannot be written to {self.checkpoints.folder} "
                 f"({error.strerror or error}). States saved so far are kept; make room, then go on with resume=auto."
             ) from error
+        self.cadence.saved(self.progress.cursor.step)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
-from transfer_cli.config.parse import differences
+from transfer_cli.config.continuation import OF_THE_MACHINE, check, with_values_of
+from transfer_cli.config.parse import changes
 from transfer_cli.config.schema import Experiment
-from transfer_cli.errors import EXIT_OK, UserError
+from transfer_cli.errors import EXIT_OK
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.train import train
@@ -24,23 +25,18 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
 
 
 def _saved_with_overrides(experiment: Experiment, overrides: Overrides) -> Experiment:
-    """For resume=<run directory>: that run's own settings; what the command repeats must agree with them.
+    """For resume=<run directory>: that run's own settings, but for what the command says and the run can take.
 
     A recipe may set anything, so a command that names one must agree in everything.
     """
     path = Path(experiment.resume)
     saved = saved_experiment(path)
-    named = overrides.names("experiment")
-    wrong = [line for line in differences(experiment, saved) if named or overrides.names(line.split("=")[0])]
-    if wrong:
-        raise UserError(
-            f"resume={path}: that run was made with other settings: {'; '.join(wrong[:5])}. Leave them out to go "
-            "on with it, or start another run."
-        )
-    machine = replace(saved.trainer, workers=experiment.trainer.workers)
+    recipe = overrides.names("experiment")
+    named = {key: pair for key, pair in changes(experiment, saved).items() if recipe or overrides.names(key)}
+    check(named, saved, f"resume={path}: that run", "Leave them out to go on with it, or start another run.")
+    of_the_machine = [key for key in OF_THE_MACHINE if overrides.names(key)]
     return replace(
-        saved,
-        trainer=machine,
+        with_values_of(experiment, saved, [*named, *of_the_machine]),
         resume=experiment.resume,
         quiet=experiment.quiet,
         cache_dir=experiment.cache_dir,

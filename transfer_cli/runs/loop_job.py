@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from transfer_cli.config.auto import chosen
-from transfer_cli.config.parse import config_hash
+from transfer_cli.config.continuation import state_hash
+from transfer_cli.config.durations import Interval, interval_of
 from transfer_cli.engine import checkpoints
-from transfer_cli.engine.best import Best, standard_error
-from transfer_cli.engine.checkpoints import Checkpoints, State
+from transfer_cli.engine.best import standard_error
+from transfer_cli.engine.cadence import Cadence
+from transfer_cli.engine.checkpoints import Checkpoints, Owner, State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict
 from transfer_cli.engine.fit import Fit, Progress
@@ -37,6 +39,7 @@ from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.events import Recorders, RunStart
 from transfer_cli.records.parameters import write_parameters
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.continuation import replace_lost_best
 from transfer_cli.runs.evaluation import Evaluation, evaluate_epoch
 from transfer_cli.runs.finish import Outcome, Outputs
 from transfer_cli.runs.inputs import Inputs
@@ -148,8 +151,9 @@ class LoopJob:
             fit.checkpoints.restore(self.state)
         cursor = fit.progress.cursor
         if self.state is not None:
-            self._check_best(fit, self.state, reporter)
+            replace_lost_best(fit, self.state, self.materials.task, reporter)
             reporter.say(f"resuming at epoch {cursor.epoch + 1}, step {cursor.step}")
+            self._say_new_rate(fit, reporter)
         recorders.run_starts(
             RunStart(
                 e,
@@ -168,19 +172,23 @@ class LoopJob:
             self._put_first_head(start.first_head, average)
         return fit
 
-    def _check_best(self, fit: Fit, state: State, reporter: Reporter) -> None:
-        """Where the best weights are gone, those of the state that the run goes on from take their place."""
-        best, folder = fit.progress.best, fit.checkpoints.folder
-        problem = checkpoints.damage(folder / best.kept) if best.kept is not None else None
-        if problem is None:
+    def _say_new_rate(self, fit: Fit, reporter: Reporter) -> None:
+        """What training longer does to the rate of the next step."""
+        progress, scheduler = fit.progress, self.materials.experiment.scheduler
+        step, before, now = progress.cursor.step, progress.planned_before, progress.planned_steps
+        if before is None or before == now:
             return
-        reporter.warn(
-            f"{folder / str(best.kept)}: {problem}: the weights of the best epoch ({best.epoch}) are gone; those of "
-            f"{state.path.name} take their place until an epoch is better"
-        )
-        fit.progress.best = Best()
-        val = fit.evaluate().get("val")
-        fit.progress.best.offer(fit.progress.cursor.epoch, val, self.materials.task, lambda: state.path.name)
+        then, rate = (self._rate(step, total, progress.history) for total in (before, now))
+        if then != rate:
+            reporter.say(
+                f"changed   the {scheduler.name} schedule is that of {now:,} steps now, of {before:,} before: the next "
+                f"step has the learning rate {rate:.3g}, not {then:.3g}"
+            )
+
+    def _rate(self, step: int, total_steps: int, history: Sequence[float]) -> float:
+        """The learning rate of a step of a training of so many."""
+        e = self.materials.experiment
+        return chosen(e.optimizer.lr) * rate_multiplier(e.scheduler, step, total_steps, history)
 
     def _put_first_head(self, head: dict[str, Tensor], average: Average | None) -> None:
         """The head that training starts from in place of the fitted one, which is in a state by now."""
@@ -225,10 +233,10 @@ class LoopJob:
         m, e = self.materials, self.materials.experiment
         batches = self.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
         total_steps = m.plan.epochs * batches.steps_per_epoch
-        progress = Progress(m.task, Totals.zeros(m.task, self.compute.device))
+        progress = Progress(m.task, Totals.zeros(m.task, self.compute.device), planned_steps=total_steps)
 
         def rate(step: int) -> float:
-            return chosen(e.optimizer.lr) * rate_multiplier(e.scheduler, step, total_steps, progress.history)
+            return self._rate(step, total_steps, progress.history)
 
         trainer = self.build_trainer(strategy, rate, average, reporter)
         owned = owners(self.network, trainer, progress, self.compute, recorders, self.learnt)
@@ -240,14 +248,20 @@ class LoopJob:
             epochs=m.plan.epochs,
             patience=e.trainer.patience,
             progress=progress,
-            checkpoints=Checkpoints(directory / checkpoints.FOLDER, owned, config_hash(e)),
+            checkpoints=self._checkpoints(directory, owned),
             recorders=recorders,
             reporter=reporter,
             stop=stop,
             evaluate_every=chosen(e.trainer.evaluate_every),
+            cadence=Cadence(interval_of(e.trainer.checkpoint_every) or Interval(epochs=1)),
             watch=self._watch(),
             out_of_time=self.out_of_time,
         )
+
+    def _checkpoints(self, directory: Path, owned: Mapping[str, Owner]) -> Checkpoints:
+        e, folder = self.materials.experiment, directory / checkpoints.FOLDER
+        keep = e.trainer.keep
+        return Checkpoints(folder, owned, state_hash(e), keep if isinstance(keep, int) else checkpoints.NEWEST)
 
     def _watch(self) -> Watch | None:
         """What guessing would reach; only for finetuning, whose loss is that of the labels."""

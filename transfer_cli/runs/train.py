@@ -13,7 +13,9 @@ import yaml
 
 from transfer_cli import rundir
 from transfer_cli.config.auto import is_open
-from transfer_cli.config.parse import config_hash, differences, to_dict, with_choices_of
+from transfer_cli.config.continuation import continued, is_longer
+from transfer_cli.config.convert import shown
+from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import FILE, changed_since, describe
 from transfer_cli.data.same_images import check_decoded, check_listed
@@ -28,6 +30,7 @@ from transfer_cli.records.summary import environment
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary, saved_experiment
 from transfer_cli.runs.choices.search import PLANS, Candidate, Rung, begin, candidates, forget, is_begun, search
+from transfer_cli.runs.continuation import SAME, newest_state
 from transfer_cli.runs.distill import job as distill
 from transfer_cli.runs.extract import job as extract
 from transfer_cli.runs.finetune import job as finetune
@@ -102,15 +105,18 @@ def train(
         return replace(job, out_of_time=out_of_time) if isinstance(job, LoopJob) else job
 
     resuming = e.resume != "never" and (path / rundir.CONFIG).is_file()
+    begun, done = e, None
     if resuming:
-        e = _as_begun(e, path)
+        begun, done = saved_experiment(path), completed_summary(path)
+        e, changed = continued(e, begun, str(path), SAME)
         # Before a teacher trains for hours.
         check_listed((path, e))
-        done = completed_summary(path)
-        if done is not None:
+        if done is not None and not is_longer(changed):
             reporter.say("this run is complete; nothing to do")
             reporter.result(path)
             return done
+        for key, (new, old) in changed.items():
+            reporter.say(f"changed   {key}={shown(new)}, {shown(old)} before")
     stop = Stop() if stop is None else stop
     # While a search has not ended, its candidates have states and the run has none.
     searching = resuming and is_open(to_dict(e))
@@ -119,7 +125,8 @@ def train(
             f"{path} was begun by a version of transfer-run that chose its settings otherwise. Finish it with that "
             "version, or start it again under another name."
         )
-    state = _newest_state(e, path, reporter) if resuming and not searching else None
+    may_load = resuming and not searching
+    state = newest_state(e, begun, path, reporter, complete=done is not None) if may_load else None
     job = prepare(e, reporter, stop, state)
     if resuming:
         check_decoded(path, job.materials.pixels)
@@ -127,7 +134,7 @@ def train(
     may_exist = may_exist or e.resume != "never"
     with rundir.claim(path, named=e.name is not None, may_exist=may_exist) as directory, stop:
         if resuming:
-            _check_still(directory, state)
+            _check_still(directory, state, done)
         with _as_run_errors(directory):
             if len(tries.candidates) > 1:
                 job, state = _best_of(tries, e, job, prepare, directory, reporter, stop)
@@ -171,7 +178,10 @@ def _train_in(directory: Path, job: Job, state: State | None, reporter: Reporter
             recorders.run_ends(RunEnd(directory, summary))
             return summary
         outcome = job.run(directory, recorders, reporter, stop)
-        return finish(outcome, m, directory, recorders, stop)
+        summary = finish(outcome, m, directory, recorders, stop)
+    if not isinstance(m.experiment.trainer.keep, int):
+        checkpoints.prune_completed(directory / checkpoints.FOLDER, m.experiment.trainer.keep)
+    return summary
 
 
 PREPARE: dict[str, Callable[[Experiment, Reporter, Stop, State | None], Job]] = {
@@ -249,32 +259,8 @@ def _reason(error: OSError, directory: Path) -> str:
     return f"{error.filename or directory}: {error.strerror or error}"
 
 
-def _as_begun(e: Experiment, path: Path) -> Experiment:
-    """A run goes on only with the settings it began with, and with what it has chosen for itself."""
-    begun = saved_experiment(path)
-    different = differences(e, begun)
-    if different:
-        more = f" and {len(different) - 5} more" if len(different) > 5 else ""
-        raise UserError(
-            f"{path} was made with other settings: {'; '.join(different[:5])}{more}. "
-            "Use the same settings to go on with it, or another name."
-        )
-    return with_choices_of(e, begun)
-
-
-def _check_still(directory: Path, state: State | None) -> None:
+def _check_still(directory: Path, state: State | None, done: dict[str, Any] | None) -> None:
     """Raises UserError where another process has continued the run since its state was read."""
     gone = state is not None and not state.path.is_dir()
-    if gone or completed_summary(directory) is not None:
+    if gone or completed_summary(directory) != done:
         raise UserError(f"{directory}: another process has continued this run meanwhile; run the command again.")
-
-
-def _newest_state(e: Experiment, path: Path, reporter: Reporter) -> State | None:
-    state, warnings = checkpoints.newest_valid(path / checkpoints.FOLDER, config_hash(e))
-    if state is None and warnings and e.resume != "auto":
-        raise UserError(f"resume={path}: no usable state. {'; '.join(warnings)}.")
-    for warning in warnings:
-        reporter.warn(warning)
-    if state is None and warnings:
-        reporter.warn(f"{path}: no usable state is left; training starts again at epoch 1")
-    return state

@@ -38,6 +38,8 @@ class ImageSet:
     """Weight of each sample in the loss where the set says so, float32 [N]; 1 on average over "train"."""
     max_pixels: int | None = None
     """The most pixels that an image may have; None: MAX_PIXELS."""
+    folder: str = ""
+    """What `ids` begin with, which changes where the same images are moved elsewhere."""
     encoded: EncodedImages | None = None
     """Where each image lies and its bytes, for a set with `files`; what determines an image that is generated."""
 

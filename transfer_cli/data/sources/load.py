@@ -74,6 +74,7 @@ def load(dataset: Dataset, seed: int) -> ImageSet:
         may_change=not listing.published,
         weights=weights,
         max_pixels=dataset.max_pixels,
+        folder=listing.prefix,
         encoded=listing.encoded,
     )
 

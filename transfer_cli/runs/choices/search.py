@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.config.auto import AUTO, chosen
+from transfer_cli.config.continuation import state_hash
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.finetune import Finetune
-from transfer_cli.config.parse import config_hash
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine import checkpoints
 from transfer_cli.engine.checkpoints import State
@@ -130,7 +130,7 @@ def search(
 def _score(one: Candidate, prepare: Prepare, folder: Path, until: int, reporter: Reporter, stop: Stop) -> float:
     """The best score on validation up to an epoch, the larger the better; diverging is worst."""
     folder.mkdir(parents=True, exist_ok=True)
-    state, _ = checkpoints.newest_valid(folder / checkpoints.FOLDER, config_hash(one.experiment))
+    state, _ = checkpoints.newest_valid(folder / checkpoints.FOLDER, {state_hash(one.experiment)})
     quiet = Reporter(quiet=True)
     job = prepare(one.experiment, quiet, stop, state)
     try:
@@ -148,7 +148,7 @@ def _moved(folder: Path, number: int, directory: Path, e: Experiment) -> State |
             shutil.copytree(winner / name, directory / name, dirs_exist_ok=True)
         elif (winner / name).is_file():
             shutil.copyfile(winner / name, directory / name)
-    state, _ = checkpoints.newest_valid(directory / checkpoints.FOLDER, config_hash(e))
+    state, _ = checkpoints.newest_valid(directory / checkpoints.FOLDER, {state_hash(e)})
     return state
 
 

@@ -1,0 +1,67 @@
+"""What may be different in a command that goes on with a run: where things are, and that it trains longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from transfer_cli.config.auto import is_open, place_of
+from transfer_cli.config.convert import shown
+from transfer_cli.config.parse import Changes, changes, config_hash, parse, to_dict, with_choices_of
+from transfer_cli.config.schema import Experiment
+from transfer_cli.errors import UserError
+
+_HARMLESS = ("dataset.path", "dataset.download", "trainer.device", "trainer.compile", "trainer.patience")
+OF_THE_MACHINE = ("trainer.workers", "trainer.checkpoint_every", "trainer.keep")
+"""Keys that change no result."""
+_LENGTHS = ("trainer.epochs", "trainer.steps")
+_MOST_NAMED = 5
+
+
+def continued(ours: Experiment, begun: Experiment, where: str, hint: str) -> tuple[Experiment, Changes]:
+    """Our settings with what the run has chosen for itself, and what of them is new.
+
+    Raises UserError as `check` does.
+    """
+    found = changes(ours, begun)
+    check(found, begun, where, hint)
+    return with_choices_of(ours, begun), found
+
+
+def check(found: Changes, begun: Experiment, where: str, hint: str) -> None:
+    """Raises UserError, naming `where` and ending in `hint`, for a change that the run cannot go on with."""
+    # While a search goes on its candidates have the schedule of the length that was asked for.
+    lengths = () if begun.strategy.name == "extract" or is_open(to_dict(begun)) else _LENGTHS
+    refused = [
+        f"{key}={shown(new)} (there {shown(old)})"
+        for key, (new, old) in found.items()
+        if key not in _HARMLESS and not (key in lengths and _is_longer(new, old))
+    ]
+    if refused:
+        more = f" and {len(refused) - _MOST_NAMED} more" if len(refused) > _MOST_NAMED else ""
+        raise UserError(f"{where} was made with other settings: {'; '.join(refused[:_MOST_NAMED])}{more}. {hint}")
+
+
+def with_values_of(ours: Experiment, theirs: Experiment, keys: Iterable[str]) -> Experiment:
+    """Their settings, with our values of some dotted keys."""
+    found, own = to_dict(theirs), to_dict(ours)
+    for key in keys:
+        group, _, name = key.rpartition(".")
+        place_of(found, group)[name] = place_of(own, group)[name]
+    return parse(found)
+
+
+def is_longer(found: Changes) -> bool:
+    """Whether a run is to train on after its end."""
+    return any(key in found for key in _LENGTHS)
+
+
+def state_hash(e: Experiment) -> str:
+    """Of the settings that a saved state belongs to: all that a run cannot change on its way."""
+    trainer = replace(e.trainer, device="auto", compile=False, patience=None, epochs=1, steps=None)
+    return config_hash(replace(e, trainer=trainer, dataset=replace(e.dataset, path=None, download=False)))
+
+
+def _is_longer(new: Any, old: Any) -> bool:
+    return isinstance(new, int) and isinstance(old, int) and new > old

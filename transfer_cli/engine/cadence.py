@@ -1,0 +1,42 @@
+"""When the next state of a training is due: never losing work, at a price that the user may choose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from transfer_cli.config.durations import Interval
+
+
+@dataclass
+class Cadence:
+    """States at intervals, counted from the last one that was saved, for whatever reason."""
+
+    every: Interval
+    clock: Callable[[], float] = time.monotonic
+    """Seconds."""
+    saved_at: float = field(init=False)
+    saved_step: int | None = None
+    """In all; None: of the first step that is asked about."""
+
+    def __post_init__(self) -> None:
+        self.saved_at = self.clock()
+
+    def is_due_within(self, step: int) -> bool:
+        """Whether a state is due after `step` steps in all, within an epoch."""
+        if self.saved_step is None:
+            self.saved_step = step - 1
+        steps, seconds = self.every.steps, self.every.seconds
+        return (steps is not None and step - self.saved_step >= steps) or (
+            seconds is not None and self.clock() - self.saved_at >= seconds
+        )
+
+    def is_due_after(self, epoch: int, step: int) -> bool:
+        """Whether one is due at the end of an evaluated epoch, counted from 1."""
+        epochs = self.every.epochs
+        return (epochs is not None and epoch % epochs == 0) or self.is_due_within(step)
+
+    def saved(self, step: int) -> None:
+        """Count from here."""
+        self.saved_step, self.saved_at = step, self.clock()

@@ -1,0 +1,55 @@
+"""Going on with a run: from which state, and what is done where one is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transfer_cli.config.continuation import state_hash
+from transfer_cli.config.parse import config_hash
+from transfer_cli.config.schema import Experiment
+from transfer_cli.engine import checkpoints
+from transfer_cli.engine.best import Best
+from transfer_cli.engine.checkpoints import State
+from transfer_cli.engine.fit import Fit
+from transfer_cli.engine.task import Task
+from transfer_cli.errors import UserError
+from transfer_cli.records.terminal import Reporter
+
+SAME = "Use the same settings to go on with it, or another name."
+
+
+def newest_state(e: Experiment, begun: Experiment, path: Path, reporter: Reporter, *, complete: bool) -> State | None:
+    """The state to go on from; None where training starts again. Raises UserError where that is not wanted.
+
+    States of earlier versions are known by the settings that the run had until now.
+    """
+    known = {state_hash(e), config_hash(begun)}
+    state, warnings = checkpoints.newest_valid(path / checkpoints.FOLDER, known)
+    if state is None and complete:
+        damaged = f" ({'; '.join(warnings)})" if warnings else ""
+        raise UserError(
+            f"{path} is complete and has no state to train on from{damaged}. Start another run from its weights: "
+            f"name=<another> model.weights={path}; trainer.keep=last leaves a state for next time."
+        )
+    if state is None and warnings and e.resume != "auto":
+        raise UserError(f"resume={path}: no usable state. {'; '.join(warnings)}.")
+    for warning in warnings:
+        reporter.warn(warning)
+    if state is None and warnings:
+        reporter.warn(f"{path}: no usable state is left; training starts again at epoch 1")
+    return state
+
+
+def replace_lost_best(fit: Fit, state: State, task: Task, reporter: Reporter) -> None:
+    """Where the best weights are gone, those of the state that the run goes on from take their place."""
+    best, folder = fit.progress.best, fit.checkpoints.folder
+    problem = checkpoints.damage(folder / best.kept) if best.kept is not None else None
+    if problem is None:
+        return
+    reporter.warn(
+        f"{folder / str(best.kept)}: {problem}: the weights of the best epoch ({best.epoch}) are gone; those of "
+        f"{state.path.name} take their place until an epoch is better"
+    )
+    fit.progress.best = Best()
+    val = fit.evaluate().get("val")
+    fit.progress.best.offer(fit.progress.cursor.epoch, val, task, lambda: state.path.name)
