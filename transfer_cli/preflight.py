@@ -95,9 +95,13 @@ def _run(experiment: Experiment) -> str | None:
     if experiment.run is None:
         return None
     problem = missing("run", experiment.run)
-    if problem is None and not (Path(experiment.run) / "model.json").is_file():
-        return f"run={experiment.run}: no finished run (it has no model.json)."
-    return problem
+    if problem is not None:
+        return problem
+    if experiment.mode == "replay":
+        begun = (Path(experiment.run) / rundir.CONFIG).is_file()
+        return None if begun else f"run={experiment.run}: no run directory (it has no {rundir.CONFIG})."
+    finished = (Path(experiment.run) / "model.json").is_file()
+    return None if finished else f"run={experiment.run}: no finished run (it has no model.json)."
 
 
 def _input(experiment: Experiment) -> str | None:

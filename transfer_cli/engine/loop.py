@@ -29,6 +29,28 @@ NO_SINGLE = (
 )
 
 
+@dataclass(frozen=True)
+class DivergedStep:
+    """The step, from 0, whose loss or gradient was not finite, and the images that it saw."""
+
+    step: int
+    epoch: int
+    """From 1."""
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    indices: list[int]
+    """In the data set."""
+
+
+class DivergenceError(RunError):
+    """Training cannot go on: a step was not finite. Its weights are those before it."""
+
+    def __init__(self, message: str, step: DivergedStep) -> None:
+        super().__init__(message)
+        self.step = step
+
+
 @dataclass
 class Cursor:
     """Where training stands: the epoch, the step in it, and steps in all."""
@@ -132,8 +154,8 @@ class Trainer:
 def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, totals: Totals) -> Iterator[int]:
     """Train on `batches`, those of the epoch from the cursor on; yields the images of each step once it is done.
 
-    Whoever reads this may stop between two steps. Raises RunError for a loss or gradient that is not finite, before
-    the weights move.
+    Whoever reads this may stop between two steps. Raises DivergenceError for a loss or gradient that is not finite,
+    before the weights move.
     """
     network = trainer.strategy.network
     trainer.strategy.train_mode(cursor.epoch)
@@ -142,7 +164,7 @@ def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, tota
         placed = trainer.to_device(batch)
         backward = partial(_forward_backward, trainer, placed)
         result = sharp_gradients(network.module, trainer.rho, backward) if trainer.rho else backward()
-        if _clip_and_check(trainer, result.loss, cursor):
+        if _clip_and_check(trainer, result.loss, cursor, placed.indices):
             trainer.scaler.step(trainer.optimizer)
             totals.add(result, placed.labels)
             if trainer.average is not None:
@@ -197,10 +219,10 @@ def _halve_micro_batch(trainer: Trainer, images: int, error: Exception) -> None:
     )
 
 
-def _clip_and_check(trainer: Trainer, loss: Tensor, cursor: Cursor) -> bool:
+def _clip_and_check(trainer: Trainer, loss: Tensor, cursor: Cursor, indices: Tensor) -> bool:
     """Unscale and clip the gradients; whether the step may be taken. The one place where a step synchronises.
 
-    Raises RunError where training has diverged, before the weights move.
+    Raises DivergenceError, naming the images of the step, before the weights move.
     """
     trainer.scaler.unscale_(trainer.optimizer)
     parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
@@ -215,8 +237,10 @@ def _clip_and_check(trainer: Trainer, loss: Tensor, cursor: Cursor) -> bool:
         return False
     rate = trainer.rate(cursor.step)
     history = ", ".join(f"{past:.4g}" for past in trainer.last_losses) or "none"
-    raise RunError(
+    seen = DivergedStep(cursor.step, cursor.epoch + 1, value, norm_value, rate, indices.tolist())
+    raise DivergenceError(
         f"the loss or its gradient is not finite at step {cursor.step} (epoch {cursor.epoch + 1}): loss {value:g}, "
         f"gradient norm {norm_value:g}, learning rate {rate:.3g}, last finite losses {history}. Lower optimizer.lr, "
-        "raise scheduler.warmup, or set trainer.clip_grad=1; states saved so far are kept."
+        "raise scheduler.warmup, or set trainer.clip_grad=1; states saved so far are kept.",
+        seen,
     )

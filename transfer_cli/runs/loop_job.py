@@ -23,7 +23,7 @@ from transfer_cli.engine.checkpoints import Checkpoints, Owner, State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict
 from transfer_cli.engine.fit import Fit, Progress
-from transfer_cli.engine.loop import Totals, Trainer
+from transfer_cli.engine.loop import DivergenceError, Totals, Trainer
 from transfer_cli.engine.optimizers import build_optimizer
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.engine.stop import Stop
@@ -39,6 +39,7 @@ from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.events import Recorders, RunStart
 from transfer_cli.records.parameters import write_parameters
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs import divergence
 from transfer_cli.runs.continuation import replace_lost_best
 from transfer_cli.runs.evaluation import Evaluation, evaluate_epoch
 from transfer_cli.runs.finish import Outcome, Outputs
@@ -97,8 +98,13 @@ class LoopJob:
         """Train to the last epoch and load the best weights."""
         # Adapters are parameters until they are merged into the best weights.
         counts = parameter_counts(self.network)[0], trainable_parameters(self.network, self.groups)
-        fit = self._started(directory, recorders, reporter, stop)
-        fit.run()
+        divergence.forget(directory)
+        fit = self.started(directory, recorders, reporter, stop)
+        try:
+            fit.run()
+        except DivergenceError as error:
+            e = self.materials.experiment
+            raise divergence.record(directory, error, self.materials.images, e.seed) from error
         progress = fit.progress
         assert progress.best.kept is not None
         if progress.best.epoch == 0:
@@ -127,19 +133,19 @@ class LoopJob:
 
         `until` is one that is evaluated.
         """
-        fit = self._started(directory, recorders, reporter, stop)
+        fit = self.started(directory, recorders, reporter, stop)
         fit.run(until)
         return max(fit.progress.history[: -(-until // fit.evaluate_every)], default=-math.inf)
 
     def seconds_per_epoch(self, directory: Path, reporter: Reporter, stop: Stop) -> float:
         """Of training and evaluating, from a first epoch; from a part of it where time is up before its end."""
-        fit = self._started(directory, Recorders([]), reporter, stop)
+        fit = self.started(directory, Recorders([]), reporter, stop)
         started = time.perf_counter()
         fit.run(until=1)
         seconds, cursor = time.perf_counter() - started, fit.progress.cursor
         return seconds / min(max(cursor.step, 1) / fit.batches.steps_per_epoch, 1.0)
 
-    def _started(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Fit:
+    def started(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Fit:
         """Everything before the first step that is left to train."""
         e = self.materials.experiment
         write_parameters(rows(self.network, self.groups, e.optimizer), directory)
