@@ -22,10 +22,13 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
 
 
+_UNFINISHED = ".writing"
+
+
 def atomic_write_bytes(path: Path, data: bytes) -> None:
     """Replace `path` by a file that holds `data`. Raises OSError, leaving what was there before."""
     # Not tempfile: its files are private to the user whatever the umask, and runs are shared.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.writing")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
     try:
         with temporary.open("xb") as file:
             file.write(data)
@@ -36,6 +39,14 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """What processes that were killed have left half written in a folder and those in it.
+
+    Others may be writing such a file just now, unless the folder is one's own.
+    """
+    return [path for pattern in (".*", "*/.*") for path in folder.glob(f"{pattern}{_UNFINISHED}") if path.is_file()]
 
 
 def atomic_write_text(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ import yaml
 from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError
+from transfer_cli.files import unfinished
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
@@ -79,6 +80,8 @@ def claim(path: Path, *, named: bool, may_exist: bool) -> Iterator[Path]:
     try:
         holder = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         (path / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+        for left in unfinished(path):
+            left.unlink(missing_ok=True)
         yield path
     finally:
         (path / _HOLDER).unlink(missing_ok=True)

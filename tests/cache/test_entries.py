@@ -83,13 +83,15 @@ def test_the_least_recently_used_goes_first_and_the_newest_stays(tmp_path: Path)
 
 def test_what_a_killed_process_left_goes_after_an_hour(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache", LARGE)
-    left = tmp_path / "cache" / "pixels" / ".filling-abc"
-    left.mkdir(parents=True)
+    folder, file = tmp_path / "cache" / "pixels" / ".filling-abc", tmp_path / "cache" / ".shape.json.0123abcd.writing"
+    folder.mkdir(parents=True)
+    file.touch()
     cache.evict()
-    assert left.exists()
-    os.utime(left, (time.time() - 7200,) * 2)
+    assert folder.exists() and file.exists()
+    for left in (folder, file):
+        os.utime(left, (time.time() - 7200,) * 2)
     cache.evict()
-    assert not left.exists()
+    assert not folder.exists() and not file.exists()
 
 
 def _fill_slowly(root: Path, name: str, built: Path) -> None:

@@ -204,3 +204,14 @@ def test_a_run_that_was_continued_can_be_repeated(command: Command) -> None:
     assert command(*TINY, f"resume={RUNS}/one").code == 0
     assert command(f"--config-path={RUNS}/one", "name=again").code == 0
     assert same_result(RUNS / "one", RUNS / "again")
+
+
+def test_what_a_kill_left_half_written_is_gone_when_the_run_ends(command: Command) -> None:
+    run = Path("outputs/runs/run")
+    assert command(*TINY, "name=run", "resume=auto").code == 0
+    left = [run / ".summary.json.0123abcd.writing", run / "plots" / ".model.safetensors.writing"]
+    for file in left:
+        file.touch()
+    (run / "summary.json").unlink()
+    assert command(*TINY, "name=run", "resume=auto").code == 0
+    assert not any(file.exists() for file in left)

@@ -30,7 +30,7 @@ from transfer_cli.cache.entry import (
     touch,
 )
 from transfer_cli.cache.sharing import lock, make_folder
-from transfer_cli.files import fsync_directory
+from transfer_cli.files import fsync_directory, unfinished
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -130,6 +130,10 @@ class Cache:
         for folder in [*self.root.glob(f"*/{UNFINISHED}*"), *undescribed]:
             if age_seconds(folder) > _ABANDONED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
+        for file in unfinished(self.root):
+            with contextlib.suppress(OSError):
+                if age_seconds(file) > _ABANDONED_SECONDS:
+                    file.unlink()
         entries = _by_use(found.values())
         total, gone = sum(entry.bytes for entry in entries), []
         for entry in entries:

@@ -120,9 +120,10 @@ def touch(path: Path) -> None:
 
 
 def age_seconds(path: Path) -> float:
-    """Since the newest of a folder's files was written; 0 where that cannot be told."""
+    """Since a file, or the newest of a folder's files, was written; 0 where that cannot be told."""
     try:
-        newest = max((file.stat().st_mtime for file in [path, *path.iterdir()]), default=0.0)
+        inside = path.iterdir() if path.is_dir() else []
+        newest = max(file.stat().st_mtime for file in [path, *inside])
         return time.time() - newest
     except OSError:
         return 0.0
