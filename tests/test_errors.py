@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from transfer_cli.errors import did_you_mean, unknown
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from transfer_cli.errors import RunError, did_you_mean, is_out_of_memory, out_of_memory, unknown
 
 
 def test_the_nearest_names_make_a_sentence_to_stand_behind_another() -> None:
@@ -14,3 +20,35 @@ def test_the_nearest_names_make_a_sentence_to_stand_behind_another() -> None:
 def test_an_unknown_name_is_told_with_the_choices() -> None:
     message = str(unknown("model.weights", "atuo", ["none", "auto"]))
     assert message == "model.weights=atuo: no such choice. Did you mean auto? Choices: auto, none."
+
+
+@pytest.mark.parametrize(
+    "allocate", [lambda: torch.empty(1 << 50), lambda: np.empty(1 << 50), lambda: bytearray(1 << 50)], ids=str
+)
+def test_every_allocator_is_understood(allocate: Callable[[], object]) -> None:
+    with pytest.raises((RuntimeError, MemoryError)) as raised:
+        allocate()
+    assert is_out_of_memory(raised.value)
+    assert "GiB" in out_of_memory(raised.value)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "MPS backend out of memory (MPS allocated: 5 GB)",
+    ],
+)
+def test_devices_too(message: str) -> None:
+    assert is_out_of_memory(RuntimeError(message))
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    assert not is_out_of_memory(RuntimeError("shape '[2]' is invalid"))
+    assert not is_out_of_memory(RunError("out of memory with one image at a time"))
+
+
+def test_the_bytes_that_were_wanted_are_told() -> None:
+    message = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 102760448 bytes. Error code 12"
+    assert out_of_memory(RuntimeError(message)).startswith("out of memory (98.0 MiB more were wanted)")

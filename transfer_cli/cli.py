@@ -30,6 +30,8 @@ from transfer_cli.errors import (
     RunError,
     Stopped,
     UserError,
+    is_out_of_memory,
+    out_of_memory,
 )
 from transfer_cli.records.outlet import open_standard_streams, silence, write_error, write_out
 from transfer_cli.signals import PREEMPTING, is_ignored
@@ -100,7 +102,9 @@ def main(argv: list[str] | None = None) -> int:
         # Whoever read what was asked for has seen enough; a training goes on and never comes here.
         silence(sys.stdout)
         return EXIT_OK
-    except Exception:
+    except Exception as error:
+        if is_out_of_memory(error):
+            return _complain(out_of_memory(error), EXIT_FAILED)
         traceback.print_exc()
         return _complain(
             "this is a bug in transfer-run; please report it with the traceback above and your command.", EXIT_BUG

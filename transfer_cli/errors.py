@@ -14,6 +14,11 @@ EXIT_PREEMPTED = 75
 EXIT_INTERRUPTED = 130
 
 _LIST_ALL_UP_TO = 30
+# What allocators say: of the host, of CUDA and its libraries, of Apple's GPUs.
+_NO_MEMORY = (
+    *("can't allocate memory", "out of memory", "Unable to allocate", "Cannot allocate memory"),
+    *("CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"),
+)
 _BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
@@ -34,6 +39,31 @@ class Stopped(BaseException):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the host or a device: libraries raise errors of many kinds for it."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError | OSError) and any(sign in str(error) for sign in _NO_MEMORY)
+
+
+def out_of_memory(error: BaseException) -> str:
+    """The message of a run that ended for want of memory, with its numbers."""
+    import resource
+
+    asked = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    wanted = re.search(r"allocate (\d+) bytes", asked)
+    if wanted is not None:
+        asked = f"{int(wanted[1]) / 2**20:,.1f} MiB more were wanted"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    limit = "" if most == resource.RLIM_INFINITY else f", and may have {most / 2**30:.1f} GiB of addresses (ulimit -v)"
+    return (
+        f"out of memory ({asked}). The process had {peak:.1f} GiB at most{limit}. Free memory, or take a smaller "
+        "trainer.batch_size, image_size or model; dataset.store=disk keeps no pixels in memory. States saved so far "
+        "are kept."
+    )
 
 
 def nearest(found: str, valid: Iterable[str]) -> list[str]:

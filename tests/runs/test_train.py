@@ -215,3 +215,14 @@ def test_what_a_kill_left_half_written_is_gone_when_the_run_ends(command: Comman
     (run / "summary.json").unlink()
     assert command(*TINY, "name=run", "resume=auto").code == 0
     assert not any(file.exists() for file in left)
+
+
+def test_memory_that_runs_out_is_no_bug(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1048576 bytes.")
+
+    monkeypatch.setattr("transfer_cli.engine.loop.set_rate", full)
+    ended = command(*TINY, "name=full")
+    assert ended.code == 3
+    assert ended.err.startswith("error: out of memory (1.0 MiB more were wanted)")
+    assert "out of memory" in summary(RUNS / "full")["error"]

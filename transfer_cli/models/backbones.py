@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transfer_cli.errors import UserError, did_you_mean
+from transfer_cli.errors import UserError, did_you_mean, is_out_of_memory
 from transfer_cli.models import stages_timm, stages_torchvision
 from transfer_cli.models.network import Cut, Network
 from transfer_cli.models.staging import IN_PROCESS, SeenCuts, finest, nth
@@ -108,6 +108,8 @@ def build(
             number, _ = finest(module, cuts(module), image_size)
             seen.add(asked, image_size, number)
     except (ValueError, AssertionError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"image_size={image_size}: {name} cannot take images of this size ({reason}). "

@@ -23,7 +23,7 @@ from transfer_cli.engine import checkpoints
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import EXIT_INTERRUPTED, RunError, Stopped, UserError
+from transfer_cli.errors import EXIT_INTERRUPTED, RunError, Stopped, UserError, is_out_of_memory, out_of_memory
 from transfer_cli.files import atomic_write_text, write_json
 from transfer_cli.records.events import Recorders, RunEnd
 from transfer_cli.records.summary import environment
@@ -247,16 +247,16 @@ def _recording_failure(recorders: Recorders, directory: Path, job: Job) -> Itera
         end("interrupted", "interrupted twice: stopped at once")
         raise
     except Exception as error:
-        reason = _reason(error, directory) if isinstance(error, OSError) else str(error)
-        end(
-            "failed",
-            reason if isinstance(error, OSError | RunError | UserError) else f"{type(error).__name__}: {error}",
-        )
+        end("failed", _reason(error, directory))
         raise
 
 
-def _reason(error: OSError, directory: Path) -> str:
-    return f"{error.filename or directory}: {error.strerror or error}"
+def _reason(error: Exception, directory: Path) -> str:
+    if is_out_of_memory(error):
+        return out_of_memory(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or directory}: {error.strerror or error}"
+    return str(error) if isinstance(error, RunError | UserError) else f"{type(error).__name__}: {error}"
 
 
 def _check_still(directory: Path, state: State | None, done: dict[str, Any] | None) -> None:
