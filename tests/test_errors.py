@@ -23,7 +23,9 @@ def test_an_unknown_name_is_told_with_the_choices() -> None:
 
 
 @pytest.mark.parametrize(
-    "allocate", [lambda: torch.empty(1 << 50), lambda: np.empty(1 << 50), lambda: bytearray(1 << 50)], ids=str
+    "allocate",
+    [lambda: torch.empty(1 << 50), lambda: np.empty(1 << 50), lambda: bytearray(1 << 50)],
+    ids=["torch", "numpy", "python"],
 )
 def test_every_allocator_is_understood(allocate: Callable[[], object]) -> None:
     with pytest.raises((RuntimeError, MemoryError)) as raised:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Ended
 
 
@@ -25,3 +27,17 @@ def test_a_launcher_that_is_not_installed_is_told_apart_from_an_unknown_one(comm
 
 def test_keys_of_hydra_are_no_suggestions(command: Callable[..., Ended]) -> None:
     assert "hydra" not in command("verbos=1").err
+
+
+@pytest.mark.parametrize(
+    "text", ["hydra: null", "hydra: [1]", "defaults: null", "defaults: [3]", "3", "[1, 2]", "hydra: {run: null}"]
+)
+def test_a_file_of_another_shape_is_refused_in_a_sentence(command: Callable[..., Ended], text: str) -> None:
+    file = Path("mine/experiment/odd.yaml")
+    file.parent.mkdir(parents=True)
+    file.write_text(f"# @package _global_\n{text}\n")
+    ended = command("--config-dir", "mine", "experiment=odd", "--cfg", "job")
+    assert ended.code == 2
+    assert ended.err.startswith("error: ")
+    assert len(ended.err) > len("error: \n")
+    assert "Traceback" not in ended.err

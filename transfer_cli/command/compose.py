@@ -41,8 +41,7 @@ def compose(source: ConfigSource, overrides: Overrides, multirun: bool = False) 
         raise UserError(f"a YAML file is not UTF-8 text ({error.reason}).") from error
     except yaml.YAMLError as error:
         raise UserError(yaml_problem(error)) from error
-    # ValueError and TypeError: from a list's index that is no number, say, or a group that is set to null.
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+    except (HydraException, OmegaConfBaseException) as error:
         check_chosen(source, overrides)
         raise UserError("\n".join(diagnose(source, overrides) or [message_of(error)])) from error
     with open_dict(config):
@@ -72,6 +71,8 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
 
 def message_of(error: Exception) -> str:
     """The message of an error of Hydra or OmegaConf, after the key that it is about."""
+    if not str(error) and isinstance(error.__cause__, Exception):
+        return message_of(error.__cause__)
     key, message = getattr(error, "full_key", None), getattr(error, "msg", None)
     if key and message:
         return f"{key}: {message.splitlines()[0]}."

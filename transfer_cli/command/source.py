@@ -54,12 +54,29 @@ def compose_plainly(source: ConfigSource, overrides: list[str], multirun: bool =
     """Hydra's composition with its own `hydra` node, and Hydra's errors. `multirun`: what the jobs of a sweep share."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import ConfigCompositionException
     from hydra.types import RunMode
 
     mode = RunMode.MULTIRUN if multirun else RunMode.RUN
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.path)):
         loader = GlobalHydra.instance().config_loader()
-        return loader.load_configuration(source.name, [search_path(source), *overrides], mode, from_shell=False)
+        try:
+            return loader.load_configuration(source.name, [search_path(source), *overrides], mode, from_shell=False)
+        except UnicodeDecodeError:
+            raise
+        except (ValueError, TypeError, AttributeError, KeyError, AssertionError, RecursionError, OSError) as error:
+            # From a list's index that is no number, a group that is null, a file that holds a single value.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise ConfigCompositionException(_what_is_wrong(error)) from error
+
+
+def _what_is_wrong(error: Exception) -> str:
+    """The message for what Hydra trips over: its own where it is one for users."""
+    if isinstance(error, ValueError | TypeError) and str(error):
+        return str(error)
+    reason = f" ({error})" if str(error) else ""
+    return f"a YAML file gives `hydra`, `defaults` or a group a value of a kind that cannot stand there{reason}."
 
 
 def search_path(source: ConfigSource) -> str:
