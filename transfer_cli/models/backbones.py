@@ -112,6 +112,8 @@ def build(
             seen.add(asked, image_size, number)
     except (ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if channels != RGB:
+            raise unadaptable(name, channels, f"or images of {image_size} pixels: {reason}") from error
         raise UserError(
             f"image_size={image_size}: {name} cannot take images of this size ({reason}). "
             "image_size=auto takes the size of its weights; most models take multiples of 32, the rest of 224."

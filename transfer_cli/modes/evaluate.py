@@ -122,9 +122,10 @@ def _of_channels(dataset: Dataset, trained: Trained, overrides: Overrides) -> Da
     """The data set read with the channels that the model takes. Raises UserError where the command says others."""
     if dataset.channels == trained.channels:
         return dataset
-    if overrides.names("dataset.channels"):
-        takes = "RGB images (dataset.channels=null)" if trained.channels is None else f"{trained.channels}"
-        raise UserError(f"dataset.channels={dataset.channels}: the model takes {takes}.")
+    said = overrides.of("dataset.channels")
+    if said:
+        own = "null" if trained.channels is None else trained.channels
+        raise UserError(f"{said[0]}: the model was trained with dataset.channels={own}; leave it out.")
     return replace(dataset, channels=trained.channels)
 
 

@@ -86,7 +86,7 @@ def open_image(
     except Image.DecompressionBombError:
         raise DecodeError(shown, f"more pixels than the cap of {most} (dataset.max_pixels)") from None
     except Exception as error:  # Pillow's readers raise a dozen types on damaged input
-        raise DecodeError(shown, f"cannot be decoded ({_reason(source, error)})") from error
+        raise DecodeError(shown, f"cannot be decoded ({reason_of(source, error)})") from error
 
 
 def allow(max_pixels: int | None) -> int:
@@ -114,7 +114,7 @@ def _shown(image: ImageFile.ImageFile, remark: Remark) -> Image.Image:
     return rgb if upright is None else rgb.transpose(upright)
 
 
-def _reason(source: str | os.PathLike[str] | bytes, error: Exception) -> str:
+def reason_of(source: str | os.PathLike[str] | bytes, error: Exception) -> str:
     """A few words on why a file could not be decoded."""
     if isinstance(error, OSError) and error.strerror:
         return str(error.strerror).lower()

@@ -27,6 +27,8 @@ def read(data: bytes, asked: Asked) -> NDArray[np.uint8]:
         if "PixelData" not in file:
             raise ValueError("no pixels of whole numbers")
         asked.check_count(int(file.SamplesPerPixel))
+        if asked.channels != 1:
+            raise asked.fail("a DICOM file in colour, of which only grey ones are read; convert it to PNG or TIFF")
         asked.check_size(int(file.Columns), int(file.Rows), 1)
         stored = np.asarray(pydicom.pixels.pixel_array(file, index=0)) if _frames(file) > 1 else file.pixel_array
         shares = _shares(file, pydicom.pixels.apply_modality_lut(stored, file).astype(np.float64))

@@ -26,6 +26,7 @@ from transfer_cli.data.reading.decode import (
     no_remark,
     open_image,
     orientation,
+    reason_of,
 )
 from transfer_cli.data.reading.levels import levels_of
 from transfer_cli.models.bands import Bands, Picture
@@ -117,7 +118,7 @@ def _by_pillow(data: bytes, asked: Asked) -> Bands:
         raise
     except Exception as error:
         if count in _FULL:
-            raise asked.fail(f"cannot be decoded ({error or type(error).__name__})") from error
+            raise asked.fail(f"cannot be decoded ({reason_of(data, error)})") from error
     # What is wrong with others is said there.
     rgb = open_image(data, name=asked.shown, max_pixels=asked.max_pixels, remark=asked.remark)
     return Bands(rgb.split()[: asked.channels])
