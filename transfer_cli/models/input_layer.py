@@ -36,7 +36,7 @@ def replace_first(name: str, module: nn.Module, channels: int) -> None:
         bias=old.bias is not None,
     )
     # As wide as it was drawn for three channels, so that what comes out keeps its size.
-    nn.init.normal_(new.weight, std=float(old.weight.std()) * math.sqrt(RGB / channels))
+    nn.init.normal_(new.weight, std=float(old.weight.detach().std()) * math.sqrt(RGB / channels))
     if old.bias is not None and new.bias is not None:
         new.bias.data.copy_(old.bias.data)
     module.set_submodule(path, new)
