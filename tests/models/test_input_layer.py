@@ -85,7 +85,7 @@ def test_a_first_layer_that_is_no_convolution_is_refused_by_name(tmp_path: Path)
 
     given: dict[str, Tensor] = Patches(3).state_dict()
     for channels in (1, 4):
-        with pytest.raises(UserError, match=f"dataset.channels={channels}: weights x cannot take so many channels"):
+        with pytest.raises(UserError, match=f"dataset.channels={channels}: weights x cannot be adapted"):
             adapted("weights x", given, Patches(channels), channels)
     assert adapted("weights x", given, Patches(3), 3) is given
 

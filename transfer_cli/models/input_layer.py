@@ -81,6 +81,6 @@ def _converted(name: str, tensor: Tensor, own: Tensor, channels: int) -> Tensor:
 def unadaptable(name: str, channels: int, reason: str) -> UserError:
     """The error for a network, or weights, that cannot take so many channels."""
     return UserError(
-        f"dataset.channels={channels}: {name} cannot take so many channels ({reason}). Take another model, or "
-        "model.weights=none where its weights alone are the trouble."
+        f"dataset.channels={channels}: {name} cannot be adapted to so many channels ({reason}). Take another model, or "
+        "model.weights=none where it is the weights alone that cannot."
     )
