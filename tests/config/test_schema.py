@@ -57,13 +57,14 @@ def test_a_run_from_before_the_metric_was_an_option_chose_by_accuracy(monkeypatc
         experiment("trainer.metric=acuracy")
 
 
-def test_a_run_from_before_the_cap_was_an_option_keeps_its_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("key", ["max_pixels", "channels"])
+def test_a_run_from_before_a_key_was_an_option_keeps_its_identity(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     values = to_dict(experiment())
-    assert values["dataset"].pop("max_pixels") is None
+    assert values["dataset"].pop(key) is None
     assert parse(values) == experiment()
-    now, capped = config_hash(experiment()), config_hash(experiment("dataset.max_pixels=9"))
+    now, asked = config_hash(experiment()), config_hash(experiment(f"dataset.{key}=9"))
     monkeypatch.setattr("transfer_cli.config.parse.to_dict", lambda _: values)
-    assert config_hash(experiment()) == now != capped
+    assert config_hash(experiment()) == now != asked
 
 
 def test_hash_ignores_where_and_notices_what() -> None:

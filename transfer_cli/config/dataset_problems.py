@@ -100,3 +100,23 @@ def _balance_problems(e: Experiment) -> list[tuple[bool, str]]:
             "twice for rare classes; use one of them.",
         ),
     ]
+
+
+_COLOURS = ("brightness", "contrast", "saturation", "hue", "grayscale")
+_POLICIES = {"randaugment": None, "trivialaugment": False}
+
+
+def channel_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """Views that are made of the colours of RGB, where images have channels of their own."""
+    if e.dataset.channels is None or e.mode in ("evaluate", "predict", "rank", "cache"):
+        return []
+    off: dict[str, int | bool | None] = {key: 0 for key in _COLOURS if getattr(e.augment, key) > 0}
+    off |= {key: unset for key, unset in _POLICIES.items() if getattr(e.augment, key) != unset}
+    words = " ".join(f"augment.{key}={'null' if value is None else str(value).lower()}" for key, value in off.items())
+    return [
+        (
+            bool(off),
+            f"dataset.channels={e.dataset.channels}: augment={e.augment.name} changes colours, which are those of RGB. "
+            f"Turn that off ({words}), or take augment=auto or augment=light.",
+        )
+    ]

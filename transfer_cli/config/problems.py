@@ -5,7 +5,7 @@ Each function returns pairs: whether it is so, and the message.
 
 from __future__ import annotations
 
-from transfer_cli.config.dataset_problems import dataset_problems
+from transfer_cli.config.dataset_problems import channel_problems, dataset_problems
 from transfer_cli.config.distill import Distill, distill_problems
 from transfer_cli.config.durations import EXPECTED, EXPECTED_INTERVAL, interval_of, seconds_of
 from transfer_cli.config.extract import Extract
@@ -27,6 +27,7 @@ def combination_problems(experiment: Experiment) -> list[str]:
         *_checkpoint_problems(e),
         *dataset_problems(e),
         *_augment_problems(e.augment),
+        *channel_problems(e),
         *_training_problems(e),
         *_extract_problems(e),
         *_finetune_problems(e),

@@ -58,6 +58,7 @@ class Dataset:
     class_weights: Literal["none", "inverse", "effective"]
     unlabelled: str | None = None
     max_pixels: Count | None = None
+    channels: Annotated[int, Between(1, 64)] | None = None
     labels: Literal["classes", "none"] = "classes"
     image_column: str | None = None
     label_column: str | None = None

@@ -6,5 +6,6 @@ On the way of the data: sources/ (a file a data set: which images there are) -> 
 beside the folders know them all.
 
 Shapes here and below: B samples of a batch, N samples of a set, C channels, H and W, S the side of a square image, K
-classes. Pixels are uint8 RGB, arrays [B, S, S, 3] and tensors [B, 3, S, S], channels last in memory.
+classes. Pixels are uint8, RGB where dataset.channels says nothing else, arrays [B, S, S, C] and tensors [B, C, S, S],
+channels last in memory.
 """

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from transfer_cli.data.reading.image_set import ImageSet, reader
 from transfer_cli.data.reading.listing import UNLABELLED, EncodedImages, Indices
 from transfer_cli.data.reading.paths import missing
 from transfer_cli.data.sources import folder
 from transfer_cli.errors import UserError
+from transfer_cli.models.bands import Picture
 
 KEY = "dataset.unlabelled"
 
@@ -33,7 +33,7 @@ def join(images: ImageSet, path: str) -> ImageSet:
     if problem is not None:
         raise UserError(problem)
     try:
-        found = folder.scan(Path(path).expanduser(), labelled=False)
+        found = folder.scan(Path(path).expanduser(), labelled=False, arrays=images.channels is not None)
     except UserError as error:
         raise UserError(f"{KEY}: {error}") from error
     assert found.encoded is not None
@@ -52,7 +52,7 @@ def join(images: ImageSet, path: str) -> ImageSet:
         ids=ids,
         labels=np.concatenate([images.labels, np.full(new, UNLABELLED, np.int64)]),
         splits={**images.splits, "train": np.concatenate([images.splits["train"], np.arange(old, old + new)])},
-        read=reader(_Read(images.read, found.read, old, chosen), encoded, ids, images.max_pixels),
+        read=reader(_Read(images.read, found.read, old, chosen), encoded, ids, images.max_pixels, images.channels),
         notes=(*images.notes, *found.notes),
         weights=None if weights is None else np.concatenate([weights, np.ones(new, np.float32)]),
         encoded=encoded,
@@ -79,12 +79,12 @@ def _real(parent: str) -> str:
 class _Read:
     """Samples below `count` from one reader, the others from a second, where they are number `chosen`."""
 
-    first: Callable[[int], Image.Image]
-    second: Callable[[int], Image.Image]
+    first: Callable[[int], Picture]
+    second: Callable[[int], Picture]
     count: int
     chosen: Indices
 
-    def __call__(self, index: int) -> Image.Image:
+    def __call__(self, index: int) -> Picture:
         return self.first(index) if index < self.count else self.second(int(self.chosen[index - self.count]))
 
 

@@ -120,7 +120,7 @@ class PixelsToDevice:
         self._normalize = normalize
 
     def __call__(self, batch: Batch) -> Batch:
-        """Inputs uint8 [B, 3, S, S] to float32."""
+        """Inputs uint8 [B, C, S, S] to float32."""
         inputs = self._normalize(batch.inputs, batch.colour)
         return batch.to(self._normalize.device, inputs=inputs, colour=None)
 
@@ -137,7 +137,7 @@ class ActivationsToDevice:
 
 
 class Normalize:
-    """Uint8 pixels [B, 3, H, W] on the host into normalised float32 on the device, channels last.
+    """Uint8 pixels [B, C, H, W] on the host into normalised float32 on the device, channels last.
 
     Multiplications and additions are rounded one by one, never fused or summed in a product of matrices, so that what
     becomes of a sample depends on neither the batch, the number of threads nor reduced precision.
@@ -173,7 +173,7 @@ class Normalize:
         return torch.cat([colour[:, :, :3] / (255 * self._std[:, None]), offset], dim=2)
 
     def _write_scaled(self, pixels: Tensor, out: Tensor) -> None:
-        """Normalise [B, 3, H, W] into `out`, as rows of whole pixels: a loop over three channels would be slow."""
+        """Normalise [B, C, H, W] into `out`, as rows of whole pixels: a loop over channels would be slow."""
         rows = out.copy_(pixels).permute(0, 2, 3, 1).flatten(2)
         width = pixels.shape[3]
         rows.div_(255).sub_(self._mean.repeat(width)).div_(self._std.repeat(width))

@@ -120,7 +120,7 @@ def training_work(strategy: Strategy, image_size: int) -> dict[str, Any]:
 
 
 def plain_batch(images: Tensor) -> Batch:
-    """Images [B, 3, S, S] that all belong to the first class."""
+    """Images [B, C, S, S] that all belong to the first class."""
     zeros = torch.zeros(len(images), dtype=torch.int64)
     return Batch(images, zeros, zeros)
 
@@ -134,7 +134,7 @@ def time_training(
     before = {name: tensor.clone() for name, tensor in strategy.network.state_dict().items()}
     strategy.network.to(memory_format=torch.channels_last)
     strategy.train_mode(epoch)
-    batch = batch_of(_images(image_size))
+    batch = batch_of(_images(image_size, strategy.network.channels))
 
     def step(compute: Compute) -> None:
         with compute.autocast():
@@ -151,7 +151,7 @@ def time_training(
 @torch.inference_mode()
 def time_inference(network: Network, forward: Callable[[Tensor], Tensor], image_size: int) -> Looked:
     """The rule, and least seconds of a forward pass, that of `network` or a part of it, in each precision."""
-    images = _images(image_size)
+    images = _images(image_size, network.channels)
 
     def run(compute: Compute) -> None:
         with compute.autocast():
@@ -160,9 +160,9 @@ def time_inference(network: Network, forward: Callable[[Tensor], Tensor], image_
     return Looked(*by_rule(network, training=False), _time(run))
 
 
-def _images(image_size: int) -> Tensor:
+def _images(image_size: int, channels: int) -> Tensor:
     count = max(2, TIMED_PIXELS // image_size**2)
-    return torch.rand(count, 3, image_size, image_size).to(memory_format=torch.channels_last)
+    return torch.rand(count, channels, image_size, image_size).to(memory_format=torch.channels_last)
 
 
 def _time(work: Callable[[Compute], None]) -> dict[str, float]:

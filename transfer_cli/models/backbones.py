@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from transfer_cli.errors import UserError, did_you_mean, is_out_of_memory
 from transfer_cli.models import stages_timm, stages_torchvision
+from transfer_cli.models.input_layer import RGB, replace_first, unadaptable
 from transfer_cli.models.network import Cut, Network
 from transfer_cli.models.staging import IN_PROCESS, SeenCuts, finest, nth
 
@@ -90,33 +92,36 @@ def build(
     image_size: int,
     drop_path: float | None = None,
     seen: SeenCuts = IN_PROCESS,
+    channels: int = RGB,
 ) -> Network:
-    """The network with random weights, for images of `image_size` pixels and `num_classes` K.
+    """The network with random weights, for images of `image_size` pixels and `channels` C, and `num_classes` K.
 
     `drop_path` is the rate of stochastic depth at the last block; None is the model's own. `seen` remembers how
-    networks are cut into stages. Raises UserError for an unknown name, a model that is no classifier, a size that the
-    model cannot take, or a `drop_path` for a model without stochastic depth.
+    networks are cut into stages. Raises UserError for an unknown name, a model that is no classifier, a size or
+    channels that the model cannot take, or a `drop_path` for a model without stochastic depth.
     """
     where = library(name, source)
     builder, cuts = (_torchvision, stages_torchvision.cuts) if where == "torchvision" else (_timm, stages_timm.cuts)
-    asked = f"{where}/{ALIASES.get(name, name)}"
+    asked = f"{where}/{ALIASES.get(name, name)}" + (f", {channels} channels" if channels != RGB else "")
     try:
-        module = _with_drop_path(builder, name, num_classes, image_size, drop_path)
+        module = _with_drop_path(partial(builder, channels), name, num_classes, image_size, drop_path)
         number = seen.find(asked, image_size)
         if number is None:
-            _try(name, module, num_classes, image_size)
-            number, _ = finest(module, cuts(module), image_size)
+            _try(name, module, num_classes, image_size, channels)
+            number, _ = finest(module, cuts(module), image_size, channels)
             seen.add(asked, image_size, number)
     except (ValueError, AssertionError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if channels != RGB:
+            raise unadaptable(name, channels, f"or images of {image_size} pixels: {reason}") from error
         raise UserError(
             f"image_size={image_size}: {name} cannot take images of this size ({reason}). "
             "image_size=auto takes the size of its weights; most models take multiples of 32, the rest of 224."
         ) from error
     cut = nth(cuts(module), number)
-    network = Network(module, cut, note=_note(name, cut) if number else None)
+    network = Network(module, cut, note=_note(name, cut) if number else None, channels=channels)
     network.eval()
     return network
 
@@ -144,7 +149,7 @@ def _with_drop_path(
     return module
 
 
-def _torchvision(name: str, num_classes: int, image_size: int, drop_path: float | None) -> nn.Module:
+def _torchvision(channels: int, name: str, num_classes: int, image_size: int, drop_path: float | None) -> nn.Module:
     from torchvision.models._api import get_model
 
     arguments: dict[str, Any] = {}
@@ -153,15 +158,17 @@ def _torchvision(name: str, num_classes: int, image_size: int, drop_path: float 
     elif name.startswith("maxvit"):
         arguments = {"input_size": (image_size, image_size)}
     elif name in ("googlenet", "inception_v3"):
-        arguments = {"aux_logits": False, "transform_input": True, "init_weights": True}
+        arguments = {"aux_logits": False, "transform_input": channels == RGB, "init_weights": True}
     if drop_path is not None:
         arguments["stochastic_depth_prob"] = drop_path
     module = get_model(name, weights=None, num_classes=num_classes, **arguments)
     assert isinstance(module, nn.Module)
+    if channels != RGB:
+        replace_first(name, module, channels)
     return module
 
 
-def _timm(name: str, num_classes: int, image_size: int, drop_path: float | None) -> nn.Module:
+def _timm(channels: int, name: str, num_classes: int, image_size: int, drop_path: float | None) -> nn.Module:
     import timm
 
     current = timm_name(name)
@@ -174,17 +181,24 @@ def _timm(name: str, num_classes: int, image_size: int, drop_path: float | None)
     arguments: dict[str, Any] = {"img_size": image_size} if fixed else {}
     if drop_path is not None:
         arguments["drop_path_rate"] = drop_path
-    module = timm.create_model(current, pretrained=False, num_classes=num_classes, **arguments)
+    if channels != RGB:
+        arguments["in_chans"] = channels
+    try:
+        module = timm.create_model(current, pretrained=False, num_classes=num_classes, **arguments)
+    except TypeError as error:
+        if "in_chans" not in str(error):
+            raise
+        raise unadaptable(name, channels, "timm builds it for RGB alone") from error
     assert isinstance(module, nn.Module)
     return module
 
 
 @torch.no_grad()
-def _try(name: str, module: nn.Module, num_classes: int, image_size: int) -> None:
+def _try(name: str, module: nn.Module, num_classes: int, image_size: int, channels: int) -> None:
     """One black image through the network: a size that does not fit fails here and not in the middle of a run."""
     generator = torch.get_rng_state()
     try:
-        logits = module.eval()(torch.zeros(2, 3, image_size, image_size))
+        logits = module.eval()(torch.zeros(2, channels, image_size, image_size))
     except NotImplementedError as error:
         raise _no_classifier(name) from error
     torch.set_rng_state(generator)

@@ -42,7 +42,7 @@ class Readout:
     stages: tuple[str, ...]
 
     def __call__(self, network: Network, images: Tensor) -> Tensor:
-        """Features [B, D], D the sum of the stages' widths, of images [B, 3, H, W]."""
+        """Features [B, D], D the sum of the stages' widths, of images [B, C, H, W]."""
         names = self.stages or (network.stages[max(len(network.stages) - 3, 0)].name,)
         found: dict[str, Tensor] = {}
         for stage in network.stages[:-1]:
@@ -77,9 +77,9 @@ def has_channels_last(module: nn.Module) -> bool:
 class Network(nn.Module):
     """`module` is the plain torchvision or timm model; `stages` compose to its forward pass, the last is `head`.
 
-    Shapes: images [B, 3, H, W] to logits [B, K]; `feature_width` D is the classifier's input width. With a `readout`
-    the features come from there. `by_stages`: the plain model does not run with the head that it now has, its stages
-    do. `note`: why it is cut more coarsely than others of its library.
+    Shapes: images [B, C, H, W] of `channels` C to logits [B, K]; `feature_width` D is the classifier's input width.
+    With a `readout` the features come from there. `by_stages`: the plain model does not run with the head that it now
+    has, its stages do. `note`: why it is cut more coarsely than others of its library.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class Network(nn.Module):
         *,
         by_stages: bool = False,
         note: str | None = None,
+        channels: int = 3,
     ) -> None:
         super().__init__()
         self.module = module
@@ -98,6 +99,7 @@ class Network(nn.Module):
         self.readout = readout
         self.by_stages = by_stages
         self.note = note
+        self.channels = channels
         parameters = module.named_parameters(remove_duplicate=False)
         names = [*dict(parameters), *dict(module.named_buffers(remove_duplicate=False))]
         self._stage_of = {name: _owner(name, self.stages) for name in names}
@@ -115,7 +117,7 @@ class Network(nn.Module):
         self.module.set_submodule(path, head)
         paths = tuple(name for name in self.stages[-1].modules if name not in others)
         cut = Cut((*self.stages[:-1], Stage("head", paths, chain(*paths))), feature_width)
-        return Network(self.module, cut, readout, by_stages=by_stages, note=self.note)
+        return Network(self.module, cut, readout, by_stages=by_stages, note=self.note, channels=self.channels)
 
     @property
     def classifier(self) -> str:
@@ -168,7 +170,7 @@ class Network(nn.Module):
                     parameter[drawn] = parameter[drawn] * scale
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, K] of images [B, 3, H, W]."""
+        """Logits [B, K] of images [B, C, H, W]."""
         if self.readout is not None:
             return self.forward_from(len(self.stages) - 1, self.readout(self, images))
         if self.by_stages:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from itertools import cycle, islice
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from transfer_cli.models.pixels import MAX_PIXELS
+from transfer_cli.models.bands import Bands, Picture
+from transfer_cli.models.pixels import MAX_PIXELS, MOST_CHANNELS
 
 Fit = Literal["crop", "pad", "squash"]
 FITS: tuple[Fit, ...] = get_args(Fit)
@@ -36,9 +38,26 @@ class Preprocessing:
     crop_pixels: int
     resize_pixels: int
     interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     fit: Fit = "crop"
+
+    @property
+    def channels(self) -> int:
+        """C, of an image."""
+        return len(self.mean)
+
+    def with_channels(self, channels: int) -> Preprocessing:
+        """The same for other channels than RGB: one has the average of the three, more take them in turn, as the
+        weights of the first convolution are summed and repeated.
+        """
+        if channels == self.channels:
+            return self
+        mean, std = (
+            (sum(values) / len(values),) if channels == 1 else tuple(islice(cycle(values), channels))
+            for values in (self.mean, self.std)
+        )
+        return replace(self, mean=mean, std=std)
 
     def at(self, image_size: int) -> Preprocessing:
         """The same for another size, cropping the same share."""
@@ -55,12 +74,19 @@ class Preprocessing:
         """The same with another share of the resized image's side inside the square."""
         return replace(self, resize_pixels=math.floor(self.crop_pixels / share))
 
-    def apply(self, image: Image.Image) -> Tensor:
-        """Pixels of an RGB image, uint8 [3, crop, crop]; byte for byte those of torchvision's and timm's transforms."""
+    def apply(self, image: Picture) -> Tensor:
+        """Pixels of an image, uint8 [C, crop, crop]; byte for byte those of torchvision's and timm's transforms."""
         return torch.from_numpy(self.pixels(image)).permute(2, 0, 1).contiguous()
 
-    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The same as uint8 [crop, crop, 3]."""
+    def pixels(self, image: Picture) -> NDArray[np.uint8]:
+        """The same as uint8 [crop, crop, C]."""
+        if isinstance(image, Bands):
+            planes = zip(image.planes, self._ground, strict=True)
+            return np.stack([self._pixels(plane, ground) for plane, ground in planes], axis=-1)
+        return self._pixels(image, self._ground)
+
+    def _pixels(self, image: Image.Image, around: int | tuple[int, ...]) -> NDArray[np.uint8]:
+        """The same of a picture of Pillow's, in its mode; `around` is the colour of what it does not fill."""
         crop, resample = self.crop_pixels, RESAMPLING[self.interpolation]
         width, height = self._resized(*image.size)
         (left, shown_width, x), (top, shown_height, y) = self._shown(width), self._shown(height)
@@ -74,7 +100,7 @@ class Preprocessing:
                 image = image.resize((width, height), resample)
             image = image.crop((left, top, left + shown_width, top + shown_height))
         if image.size != (crop, crop):
-            ground = Image.new("RGB", (crop, crop), self._ground)
+            ground = Image.new(image.mode, (crop, crop), around)
             ground.paste(image, (x, y))
             image = ground
         return np.array(image)
@@ -114,7 +140,8 @@ class Preprocessing:
         crop, resize = int(values["crop_pixels"]), int(values["resize_pixels"])
         mean, std = ([float(number) for number in values[key]] for key in ("mean", "std"))
         # Half black is no picture of anything; weights go down to 87 %.
-        if not 0 < crop <= 2 * resize <= 2 * 16384 or crop > 16384 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        channels = 0 < len(mean) == len(std) <= MOST_CHANNELS
+        if not 0 < crop <= 2 * resize <= 2 * 16384 or crop > 16384 or not channels or min(std) <= 0:
             raise ValueError("preprocessing out of range")
         if values["interpolation"] not in RESAMPLING:
             raise ValueError(f"interpolation {values['interpolation']!r}")
@@ -122,6 +149,4 @@ class Preprocessing:
         fit = values.get("fit", "crop")
         if fit not in FITS:
             raise ValueError(f"fit {fit!r}")
-        return cls(
-            crop, resize, str(values["interpolation"]), (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]), fit
-        )
+        return cls(crop, resize, str(values["interpolation"]), tuple(mean), tuple(std), fit)

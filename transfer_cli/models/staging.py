@@ -70,7 +70,7 @@ def _key(network: str, image_size: int) -> str:
     return json.dumps({"network": network, "image_size": image_size, "cuts": CUTS_VERSION, **versions})
 
 
-def finest(module: nn.Module, cuts: Iterator[Cut], image_size: int) -> tuple[int, Cut]:
+def finest(module: nn.Module, cuts: Iterator[Cut], image_size: int, channels: int = 3) -> tuple[int, Cut]:
     """The first of `cuts` that computes what `module` computes, in evaluation and with its dropout, and its number.
 
     The last one is taken unseen: it must be the network whole.
@@ -78,7 +78,7 @@ def finest(module: nn.Module, cuts: Iterator[Cut], image_size: int) -> tuple[int
     perturbed = _perturbed(module)
     number, cut = 0, next(cuts)
     for coarser in cuts:
-        if _composes(perturbed, cut, image_size):
+        if _composes(perturbed, cut, (2, channels, image_size, image_size)):
             return number, cut
         number, cut = number + 1, coarser
     return number, cut
@@ -107,9 +107,9 @@ def _perturbed(module: nn.Module) -> nn.Module:
     return perturbed
 
 
-def _composes(module: nn.Module, cut: Cut, image_size: int) -> bool:
+def _composes(module: nn.Module, cut: Cut, shape: tuple[int, ...]) -> bool:
     modes = (False, True) if _draws(module) else (False,)
-    return all(_same(module.train(training), cut, image_size) for training in modes)
+    return all(_same(module.train(training), cut, shape) for training in modes)
 
 
 def _draws(module: nn.Module) -> bool:
@@ -119,13 +119,13 @@ def _draws(module: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def _same(module: nn.Module, cut: Cut, image_size: int) -> bool:
+def _same(module: nn.Module, cut: Cut, shape: tuple[int, ...]) -> bool:
     """Whether the stages give the module's logits; dropout and stochastic depth draw the same in both."""
     with _own_randomness():
-        wanted = module(torch.rand(2, 3, image_size, image_size))
+        wanted = module(torch.rand(shape))
     with _own_randomness():
         try:
-            found: Any = torch.rand(2, 3, image_size, image_size)
+            found: Any = torch.rand(shape)
             for stage in cut.stages:
                 found = stage.run(module, found)
                 if not isinstance(found, Tensor):

@@ -61,7 +61,7 @@ def as_features(activations: Tensor, channels_last: bool = False, skipped_tokens
 def observe(network: Network, image_size: int) -> Shapes:
     """The shapes of all stages' features for images of `image_size` pixels; leaves the network in eval mode."""
     network.eval()
-    images = torch.zeros(2, 3, image_size, image_size, device=next(network.parameters()).device)
+    images = torch.zeros(2, network.channels, image_size, image_size, device=next(network.parameters()).device)
     _, features = forward_taps(network, images, [stage.name for stage in network.stages])
     return {name: tuple(feature.shape[1:]) for name, feature in features.items()}
 

@@ -17,6 +17,7 @@ from transfer_cli.files import file_sha256, first_line
 from transfer_cli.models import fetching
 from transfer_cli.models.checkpoint_files import read_checkpoint
 from transfer_cli.models.fitting import COUNTER, check_fit, without_prefix
+from transfer_cli.models.input_layer import adapted
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import SeenWeights, WeightsSource, published
@@ -113,7 +114,8 @@ def _in_our_names(
         head = _classifier_names(network)
         wanted = [name for name in network.module.state_dict() if name not in head]
         tensors, prefix = without_prefix(tensors, wanted, source.location)
-    return _adapted(tensors, network, source, image_size), prefix
+    tensors = _adapted(tensors, network, source, image_size)
+    return adapted(source.label, tensors, network.module, network.channels), prefix
 
 
 def _completed(network: Network, tensors: dict[str, Tensor], head: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -41,6 +41,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     dataset = _dataset(experiment.dataset, saved.dataset, overrides)
     seed = experiment.seed if overrides.names("seed") else saved.seed
     trained = load_trained(directory, experiment)
+    dataset = _of_channels(dataset, trained, overrides)
     images = sources.load(dataset, seed)
     if not images.classes:
         raise UserError(f"run={directory}: its images have no labels to compare with; name a data set that has.")
@@ -115,6 +116,17 @@ def _dataset(composed: Dataset, saved: Dataset, overrides: Overrides) -> Dataset
         return composed
     named = [field.name for field in fields(Dataset) if overrides.names(f"dataset.{field.name}")]
     return replace(saved, **{key: getattr(composed, key) for key in named})
+
+
+def _of_channels(dataset: Dataset, trained: Trained, overrides: Overrides) -> Dataset:
+    """The data set read with the channels that the model takes. Raises UserError where the command says others."""
+    if dataset.channels == trained.channels:
+        return dataset
+    said = overrides.of("dataset.channels")
+    if said:
+        own = "null" if trained.channels is None else trained.channels
+        raise UserError(f"{said[0]}: the model was trained with dataset.channels={own}; leave it out.")
+    return replace(dataset, channels=trained.channels)
 
 
 def _relabelled(batches: Iterable[Batch], positions: NDArray[np.int64]) -> Iterator[Batch]:

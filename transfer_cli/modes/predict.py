@@ -11,7 +11,8 @@ import torch
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.batches import Batch
-from transfer_cli.data.reading.decode import DecodeError, open_image
+from transfer_cli.data.reading.bands.open import open_picture
+from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.data.reading.listing import few
 from transfer_cli.data.sources.folder import pictures_below
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict
@@ -19,9 +20,8 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_OK, UserError
 from transfer_cli.files import write_csv
 from transfer_cli.methods.scores import softmax
-from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.saved_model import load_trained, warn_of_unread
+from transfer_cli.runs.saved_model import Trained, describe, load_trained, warn_of_unread
 
 SHOWN_ROWS = 10
 LISTED_FILES = 50
@@ -33,20 +33,21 @@ class Images:
     def __init__(
         self,
         files: list[Path],
-        preprocessing: Preprocessing,
-        batch_size: int,
+        trained: Trained,
         max_pixels: int | None,
         reporter: Reporter,
     ) -> None:
-        self.files, self.preprocessing, self.batch_size, self.reporter = files, preprocessing, batch_size, reporter
-        self.max_pixels = max_pixels
+        self.files, self.preprocessing, self.reporter = files, trained.preprocessing, reporter
+        self.batch_size = BATCH_SIZE[trained.compute.device.type]
+        self.max_pixels, self.channels = max_pixels, trained.channels
         self.read: list[Path] = []
 
     def __iter__(self) -> Iterator[Batch]:
         pixels: list[torch.Tensor] = []
         for file in self.files:
             try:
-                image = open_image(file, max_pixels=self.max_pixels, remark=partial(self._remark, file))
+                remark = partial(self._remark, file)
+                image = open_picture(file, channels=self.channels, max_pixels=self.max_pixels, remark=remark)
                 pixels.append(self.preprocessing.apply(image))
             except DecodeError as error:
                 self.reporter.warn(f"left out: {error}")
@@ -67,7 +68,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     assert experiment.run is not None and experiment.input is not None
     reporter = Reporter(quiet=experiment.quiet)
     source, directory = Path(experiment.input), Path(experiment.run)
-    files, others = pictures_below(source) if source.is_dir() else ([source], {})
+    arrays = describe(directory).channels is not None
+    files, others = pictures_below(source, arrays) if source.is_dir() else ([source], {})
     if not files:
         seen = "; ".join(_listed(kind, names) for kind, names in others.items())
         raise UserError(f"input={source}: no image files in this folder" + (f" ({seen})." if seen else "."))
@@ -75,8 +77,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         reporter.warn(f"left out: {_listed(kind, names)}")
     warn_of_unread(overrides, reporter, "dataset", "seed", "split", but="dataset.max_pixels")
     trained = load_trained(directory, experiment)
-    batch_size, cap = BATCH_SIZE[trained.compute.device.type], experiment.dataset.max_pixels
-    images = Images(files, trained.preprocessing, batch_size, cap, reporter)
+    images = Images(files, trained, experiment.dataset.max_pixels, reporter)
     # Nothing readable must be found before the network sees an empty list.
     batches = iter(images)
     first = next(batches, None)

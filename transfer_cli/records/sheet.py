@@ -53,12 +53,17 @@ def _write(headings: list[str], rows: Sequence[Sequence[Pixels]], names: Sequenc
 
 def _fitted(pixels: Pixels, side: int) -> Image.Image:
     """A square of `side` pixels with the whole image on grey."""
-    image = Image.fromarray(pixels)
+    image = Image.fromarray(_seen(pixels))
     scale = side / max(image.size)
     width, height = (max(1, round(length * scale)) for length in image.size)
     square = Image.new("RGB", (side, side), "#dddddd")
     square.paste(image.resize((width, height)), ((side - width) // 2, (side - height) // 2))
     return square
+
+
+def _seen(pixels: Pixels) -> Pixels:
+    """RGB for people: the first three of more channels, of one or two the first in grey."""
+    return pixels[..., :3] if pixels.shape[2] > 2 else np.repeat(pixels[..., :1], 3, axis=2)
 
 
 def _fitting(name: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -76,7 +76,7 @@ def _try_single(network: Network, size: int) -> None:
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     try:
         with torch.no_grad():
-            network(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))
+            network(torch.zeros(1, network.channels, size, size, device=next(network.parameters()).device))
     except ValueError as error:
         raise UserError(NO_SINGLE) from error
     for name, buffer in network.named_buffers():

@@ -10,7 +10,9 @@ import torch
 from transfer_cli.config.auto import AUTO
 from transfer_cli.config.schema import Experiment, Model
 from transfer_cli.engine.strategy import ParameterGroup
+from transfer_cli.errors import UserError
 from transfer_cli.models import backbones, weights
+from transfer_cli.models.input_layer import RGB
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import SeenWeights, WeightsSource
@@ -47,7 +49,15 @@ class Pretrained:
         torch.manual_seed(seed)
         size = self.preprocessing.crop_pixels
         name, library = self.model.name, self.model.source
-        network = backbones.build(name, library, classes, image_size=size, drop_path=drop_path, seen=self.seen)
+        network = backbones.build(
+            name,
+            library,
+            classes,
+            image_size=size,
+            drop_path=drop_path,
+            seen=self.seen,
+            channels=self.preprocessing.channels,
+        )
         report = weights.load(network, self.source, size, keep_head=keep_head, classes=names)
         torch.manual_seed(seed)
         return network, report
@@ -56,9 +66,31 @@ class Pretrained:
 def find_weights(e: Experiment, seen: SeenWeights, reporter: Reporter) -> Pretrained:
     """The weights that `model.weights` means, downloaded if need be. Raises UserError where they cannot be had."""
     source = fetched(weights.resolve(e.model.name, e.model.source, e.model.weights, seen), reporter)
+    source = with_channels(e, source, "model.weights", reporter)
     preprocessing = source.preprocessing if e.image_size == AUTO else source.preprocessing.at(e.image_size)
     fitted = preprocessing if e.image_fit == AUTO else preprocessing.fitted(e.image_fit)
     return Pretrained(e.model, source, with_fraction(e, fitted), seen.cuts)
+
+
+def with_channels(e: Experiment, source: WeightsSource, key: str, reporter: Reporter) -> WeightsSource:
+    """The same weights for images of the channels that the data set has; `key` names them.
+
+    Raises UserError for those of a run on other channels than RGB.
+    """
+    own = source.preprocessing
+    channels = RGB if e.dataset.channels is None else e.dataset.channels
+    if own.channels == channels:
+        return source
+    if own.channels != RGB:
+        raise UserError(
+            f"{key}: {source.label} take images of {own.channels} channels, not {channels}; the weights of RGB alone "
+            f"are fitted to others. dataset.channels={own.channels} is what this run was trained on."
+        )
+    if source.kind != "none":
+        how = "those of RGB added up" if channels == 1 else f"those of RGB in turn, times 3/{channels}"
+        mean = "their average" if channels == 1 else "theirs in turn"
+        reporter.say(f"channels  {channels}: weights of the first convolution are {how}, mean and std {mean}")
+    return replace(source, preprocessing=own.with_channels(channels))
 
 
 def with_fraction(e: Experiment, preprocessing: Preprocessing) -> Preprocessing:

@@ -19,6 +19,7 @@ from transfer_cli.errors import UserError
 from transfer_cli.files import write_json
 from transfer_cli.models import backbones, weights
 from transfer_cli.models.heads import OWN_HEAD, HeadSpec, attach
+from transfer_cli.models.input_layer import RGB
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import SeenWeights
@@ -40,6 +41,8 @@ class Trained:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     compute: Compute
+    channels: int | None = None
+    """As `dataset.channels` of its training."""
 
     @property
     def to_device(self) -> ToDevice:
@@ -60,7 +63,8 @@ def save_trained(
         "precision": precision,
         "head": head.to_dict(),
     }
-    write_json(directory / DESCRIPTION, description)
+    channels = materials.images.channels
+    write_json(directory / DESCRIPTION, description | ({} if channels is None else {"channels": channels}))
 
 
 @dataclass(frozen=True)
@@ -73,19 +77,25 @@ class Description:
     preprocessing: Preprocessing
     precision: str
     head: HeadSpec
+    channels: int | None = None
+    """As `dataset.channels` of its training: None for RGB."""
 
 
 def describe(run: Path, key: str = "run") -> Description:
     """The description in a run directory. Raises UserError naming `key` for a damaged one."""
     try:
         description = json.loads((run / DESCRIPTION).read_text(encoding="utf-8"))
+        preprocessing, channels = Preprocessing.from_dict(description["preprocessing"]), description.get("channels")
+        if preprocessing.channels != (RGB if channels is None else channels):
+            raise ValueError(f"channels {channels!r} of preprocessing for {preprocessing.channels}")
         return Description(
             str(description["model"]["name"]),
             str(description["model"]["source"]),
             tuple(str(label) for label in description["classes"]),
-            Preprocessing.from_dict(description["preprocessing"]),
+            preprocessing,
             str(description["precision"]),
             HeadSpec.from_dict(description["head"]),
+            channels,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{key}={run}: {DESCRIPTION} is damaged or of another program ({error}).") from error
@@ -93,7 +103,8 @@ def describe(run: Path, key: str = "run") -> Description:
 
 def build_trained(run: Path, about: Description, image_size: int, seen: SeenCuts) -> Network:
     """The network of a run directory for images of `image_size` pixels, on the host, in eval mode."""
-    network = backbones.build(about.name, about.source, len(about.classes), image_size=image_size, seen=seen)
+    channels, classes = about.preprocessing.channels, len(about.classes)
+    network = backbones.build(about.name, about.source, classes, image_size=image_size, seen=seen, channels=channels)
     if about.head.kind != OWN_HEAD:
         network = attach(network, about.head, len(about.classes))
     weights.load(network, weights.resolve(about.name, about.source, str(run)), image_size)
@@ -134,4 +145,4 @@ def load_trained(run: Path, experiment: Experiment) -> Trained:
     cuts = SeenWeights(known_folder(cache_folder(experiment.cache_dir))).cuts
     network = build_trained(run, about, about.preprocessing.crop_pixels, cuts)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Trained(network, about.classes, about.preprocessing, Compute(device, precision))
+    return Trained(network, about.classes, about.preprocessing, Compute(device, precision), about.channels)

@@ -21,7 +21,7 @@ VERSION = 2
 """Goes up when the same file would decode to other pixels: what caches hold is then made again."""
 
 _EXIF_ORIENTATION = 0x0112
-_TRANSPOSE = {
+TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -30,7 +30,16 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SAMPLES_PER_PIXEL = 277
 _XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])""")
+
+
+Remark = Callable[[str], None]
+"""Is called with what the user should know of how an image is shown."""
+
+
+def no_remark(text: str) -> None:
+    """For those who do not want to know."""
 
 
 class DecodeError(UserError):
@@ -50,7 +59,7 @@ def open_image(
     *,
     name: str = "",
     max_pixels: int | None = None,
-    remark: Callable[[str], None] = lambda text: None,
+    remark: Remark = no_remark,
 ) -> Image.Image:
     """The first frame of a file, or of a file's bytes, as an RGB image, upright and on white where transparent.
 
@@ -60,8 +69,7 @@ def open_image(
     image, or above `max_pixels` (MAX_PIXELS where that is None).
     """
     shown = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
-    most = MAX_PIXELS if max_pixels is None else max_pixels
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, most // 2)  # Pillow refuses what is above twice this
+    most = allow(max_pixels)
     try:
         if not isinstance(source, bytes) and not stat.S_ISREG(os.stat(source).st_mode):
             raise DecodeError(shown, "not a regular file")  # a pipe would be waited for, for ever
@@ -78,11 +86,21 @@ def open_image(
     except Image.DecompressionBombError:
         raise DecodeError(shown, f"more pixels than the cap of {most} (dataset.max_pixels)") from None
     except Exception as error:  # Pillow's readers raise a dozen types on damaged input
-        raise DecodeError(shown, f"cannot be decoded ({_reason(source, error)})") from error
+        raise DecodeError(shown, f"cannot be decoded ({reason_of(source, error)})") from error
 
 
-def _shown(image: ImageFile.ImageFile, remark: Callable[[str], None]) -> Image.Image:
+def allow(max_pixels: int | None) -> int:
+    """Let Pillow open images of so many pixels (MAX_PIXELS where that is None), and how many these are."""
+    most = MAX_PIXELS if max_pixels is None else max_pixels
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, most // 2)  # Pillow refuses what is above twice this
+    return most
+
+
+def _shown(image: ImageFile.ImageFile, remark: Remark) -> Image.Image:
     """An opened image as a viewer shows it."""
+    bands = getattr(image, "tag_v2", {}).get(_SAMPLES_PER_PIXEL, 1)
+    if isinstance(bands, int) and bands > len(image.getbands()):
+        remark(f"of {bands} channels {len(image.getbands())} are shown; dataset.channels={bands} reads all of them")
     with large.ONE_AT_A_TIME if large.factor_of(*image.size) > 1 else nullcontext():
         large.draft(image)
         layout = raw_layout(image)
@@ -91,12 +109,12 @@ def _shown(image: ImageFile.ImageFile, remark: Callable[[str], None]) -> Image.I
         meaning = meaning_of(image, layout, large.strips(image, factor))
         if meaning.remark:
             remark(meaning.remark)
-        upright = _TRANSPOSE.get(_orientation(image))
+        upright = TRANSPOSE.get(orientation(image))
         rgb = large.reduced(image, factor, lambda part: to_rgb(part, meaning))
     return rgb if upright is None else rgb.transpose(upright)
 
 
-def _reason(source: str | os.PathLike[str] | bytes, error: Exception) -> str:
+def reason_of(source: str | os.PathLike[str] | bytes, error: Exception) -> str:
     """A few words on why a file could not be decoded."""
     if isinstance(error, OSError) and error.strerror:
         return str(error.strerror).lower()
@@ -120,6 +138,14 @@ def is_picture(file: str | os.PathLike[str]) -> bool:
         return False
 
 
+def is_array_file(file: str | os.PathLike[str]) -> bool:
+    """Whether a file's content is that of a NumPy array or a DICOM file."""
+    try:
+        return kinds.is_array_head(_head(file))
+    except OSError:
+        return False
+
+
 def what_else(file: str | os.PathLike[str]) -> str:
     """What a file is that is no picture that can be read; "" where it is of no known kind."""
     try:
@@ -136,7 +162,7 @@ def _head(source: str | os.PathLike[str] | bytes) -> bytes:
         return file.read(132)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """How the picture was turned when stored, as EXIF or else XMP says; unreadable ones are ignored, as viewers do."""
     if image.format == "HEIF":
         return 1  # turned already by what reads it

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from transfer_cli.data.reading.decode import DecodeError, open_image
+from transfer_cli.data.reading.bands.open import open_picture, taken_from
+from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.data.reading.listing import EncodedImages, Indices
+from transfer_cli.models.bands import Picture
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class ImageSet:
     """Class of each sample, int64 [N]; -1 throughout where there are no labels."""
     splits: dict[str, Indices]
     """Ascending sample indices of "train", "val" and "test"."""
-    read: Callable[[int], Image.Image]
-    """Decodes one sample to RGB; raises DecodeError naming the file."""
+    read: Callable[[int], Picture]
+    """Decodes one sample to RGB, or its channels; raises DecodeError naming the file."""
     notes: tuple[str, ...]
     """What the user should be warned of."""
     files: bool
@@ -40,28 +41,49 @@ class ImageSet:
     """The most pixels that an image may have; None: MAX_PIXELS."""
     folder: str = ""
     """What `ids` begin with, which changes where the same images are moved elsewhere."""
+    channels: int | None = None
+    """How many each image has, as they are; None: RGB."""
     encoded: EncodedImages | None = None
     """Where each image lies and its bytes, for a set with `files`; what determines an image that is generated."""
 
 
 def reader(
-    read: Callable[[int], Image.Image], encoded: EncodedImages | None, ids: Sequence[str], max_pixels: int | None
-) -> Callable[[int], Image.Image]:
-    """`read`, or where there is a cap of its own, what reads the same encoded images under that cap."""
-    return read if max_pixels is None or encoded is None else _Capped(encoded, ids, max_pixels)
+    read: Callable[[int], Picture],
+    encoded: EncodedImages | None,
+    ids: Sequence[str],
+    max_pixels: int | None,
+    channels: int | None,
+) -> Callable[[int], Picture]:
+    """`read`, or where there is a cap of its own, or channels are asked for, what reads the same images so."""
+    if encoded is None:
+        return read if channels is None else _Taken(read, ids, channels)
+    return read if max_pixels is None and channels is None else _Asked(encoded, ids, max_pixels, channels)
 
 
 @dataclass(frozen=True)
-class _Capped:
-    """Reads samples under a cap, also in a worker process."""
+class _Taken:
+    """The channels of images that are in memory."""
+
+    read: Callable[[int], Picture]
+    ids: Sequence[str]
+    channels: int
+
+    def __call__(self, index: int) -> Picture:
+        return taken_from(self.read(index), self.channels, self.ids[index])
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Reads samples under a cap, or with channels of their own, also in a worker process."""
 
     encoded: EncodedImages
     ids: Sequence[str]
-    max_pixels: int
+    max_pixels: int | None
+    channels: int | None
 
-    def __call__(self, index: int) -> Image.Image:
+    def __call__(self, index: int) -> Picture:
         try:
             data = self.encoded.encoded(index)
         except OSError as error:
             raise DecodeError(self.ids[index], str(error.strerror or error).lower()) from error
-        return open_image(data, name=self.ids[index], max_pixels=self.max_pixels)
+        return open_picture(data, channels=self.channels, name=self.ids[index], max_pixels=self.max_pixels)

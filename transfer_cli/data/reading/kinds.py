@@ -12,7 +12,10 @@ EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
     | {".avif", ".jp2"}
 )
+ARRAY_EXTENSIONS = frozenset({".npy", ".dcm", ".dicom"})
+"""Of pictures that are read where dataset.channels says how many channels they have."""
 HEIC_EXTENSIONS = frozenset({".heic", ".heif", ".hif"})
+CHANNELS_HINT = "dataset.channels=<how many it has> reads it"
 HEIC_HINT = "pip install 'transfer-run[heic]' reads HEIC"
 
 # A short list on purpose: some of Pillow's other readers start programs (EPS runs Ghostscript).
@@ -20,6 +23,7 @@ _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "
 _HEIF = "HEIF"
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _AVIF_BRANDS = {b"avif", b"avis"}
+_NUMPY, _DICOM = b"\x93NUMPY", b"DICM"
 _UNREAD = {
     b"\xff\x0a": "JPEG XL",
     b"\0\0\0\x0cJXL ": "JPEG XL",
@@ -58,6 +62,16 @@ def is_image(name: str) -> bool:
     return ending in EXTENSIONS or (is_heic(name) and heif_version() is not None)
 
 
+def is_array(name: str) -> bool:
+    """Whether a file's name ends as that of a NumPy array or a DICOM file, read only where channels are asked for."""
+    return os.path.splitext(name)[1].lower() in ARRAY_EXTENSIONS
+
+
+def is_array_head(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of a NumPy array or a DICOM file."""
+    return head.startswith(_NUMPY) or head[128:132] == _DICOM
+
+
 def is_heic(name: str) -> bool:
     """Whether a file's name ends as that of a HEIC picture."""
     return os.path.splitext(name)[1].lower() in HEIC_EXTENSIONS
@@ -70,7 +84,11 @@ def name_of(head: bytes) -> str:
         return "an AVIF picture; Pillow reads them from version 11.3 on"
     if _HEIC_BRANDS & brands:
         return f"a HEIC picture; {HEIC_HINT}"
+    if head.startswith(_NUMPY):
+        return f"a NumPy array; {CHANNELS_HINT}"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return f"a TIFF file of a kind that is not read as RGB; {CHANNELS_HINT}"
     known = next((name for start, name in _UNREAD.items() if head.startswith(start)), None)
-    if known is None and head[128:132] == b"DICM":
-        known = "DICOM"
+    if known is None and head[128:132] == _DICOM:
+        return "a DICOM file; dataset.channels=1 reads it"
     return "" if known is None else f"a {known} file, which is not read; convert it to PNG, TIFF or JPEG"

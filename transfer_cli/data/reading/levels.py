@@ -1,9 +1,9 @@
-"""Greys of more than 8 bits to levels 0 to 255: from where to where they go is in the file, else in the pixels."""
+"""Values of more than 8 bits to levels 0 to 255: from where to where they go is in the file, else in the pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,19 +56,25 @@ def scale_of(image: Image.Image, parts: Iterable[Image.Image]) -> Scale:
         # Pillow has brought other formats to 16 bits, of which PNG always means the full range.
         dark = image.mode != "F" and is_dark(_extremes(parts, False)[1])
         return Scale(0, 1) if image.mode == "F" else Scale(0, _DEEP, remark=DARK if dark else "")
+    unsigned = image.mode == "I" and _number(header, _FORMAT) != 2
+    scale = _scale_by(header, lambda: _extremes(parts, unsigned), floats=image.mode == "F")
+    return replace(scale, unsigned=unsigned)
+
+
+def _scale_by(header: Any, extremes: Callable[[], tuple[float, float]], *, floats: bool) -> Scale:
+    """The scale that the tags of a TIFF state, else that of the values, whose `extremes` are looked at then."""
     inverted = header.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     signed, bits = _number(header, _FORMAT) == 2, _number(header, _BITS) or 16
-    unsigned = image.mode == "I" and not signed
     stated = _stated(header, _RANGE)
-    if stated is None and image.mode != "F" and bits < 16:
+    if stated is None and not floats and bits < 16:
         stated = 0, 2**bits - 1
     top = _number(header, _UNSIGNED_RANGE[1])
-    if stated is None and image.mode != "F" and bits == 16 and not signed and top and top < _DEEP:
+    if stated is None and not floats and bits == 16 and not signed and top and top < _DEEP:
         stated = 0, next((white for white in (*_NARROW, 16383) if top <= white), _DEEP)
     if stated is not None:
-        return Scale(*stated, inverted, unsigned)
-    black, white, remark = _measured(image.mode, *_extremes(parts, unsigned))
-    return Scale(black, white, inverted, unsigned, remark)
+        return Scale(*stated, inverted)
+    black, white, remark = _measured(*extremes(), floats=floats)
+    return Scale(black, white, inverted, remark=remark)
 
 
 def holds_signed_bytes(image: Image.Image) -> bool:
@@ -85,8 +91,31 @@ def is_dark(most: float) -> bool:
 
 def levels(image: Image.Image, scale: Scale) -> NDArray[Any]:
     """Levels 0 to 255 of an image or a part of it, [H, W]."""
-    values, span = _values(image, scale.unsigned), scale.white - scale.black
-    if image.mode == "F":
+    return _levels(_values(image, scale.unsigned), scale)
+
+
+def levels_of(values: NDArray[Any], header: Mapping[int, Any]) -> tuple[NDArray[np.uint8], str]:
+    """Levels 0 to 255 of numbers of any kind and shape, by the rules for greys, and what to say of it.
+
+    `header`: tags of a TIFF by their number, or none. Numbers of 8 bits are levels already; the scale of all others
+    is that of the whole array, so that channels keep their proportion.
+    """
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255), ""
+    if values.dtype.itemsize == 1:
+        signed = values.dtype.kind == "i"
+        found = values.view(np.uint8) ^ np.uint8(128) if signed else values
+        return 255 - found if header.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else found, ""
+    floats = values.dtype.kind == "f" or values.dtype == np.uint64
+    wide = values.astype(np.float64 if floats else np.int64)
+    scale = _scale_by(header, lambda: _reach([wide]), floats=floats)
+    return _levels(wide, scale).astype(np.uint8), scale.remark
+
+
+def _levels(values: NDArray[Any], scale: Scale) -> NDArray[Any]:
+    """Levels of int64 or float64 values."""
+    span = scale.white - scale.black
+    if values.dtype.kind == "f":
         shares = np.nan_to_num((values - scale.black) / span, nan=0, posinf=1, neginf=0)
         found = np.rint(shares * 255)
     elif scale.black == 0 and scale.white + 1 in (256, 1024, 4096, 16384, 65536):
@@ -109,9 +138,9 @@ def _values(image: Image.Image, unsigned: bool) -> NDArray[Any]:
     return whole & 0xFFFFFFFF if unsigned else whole
 
 
-def _measured(mode: str, least: float, most: float) -> tuple[float, float, str]:
+def _measured(least: float, most: float, *, floats: bool) -> tuple[float, float, str]:
     """Black, white and what to say of it, from the least and the most that finite pixels reach."""
-    if mode == "F":
+    if floats:
         if least >= -_OVERSHOOT and most <= 1 + _OVERSHOOT:
             return 0, 1, ""
         if least >= 0 and _FLOAT_BYTES[0] < most <= _FLOAT_BYTES[1]:
@@ -125,9 +154,12 @@ def _measured(mode: str, least: float, most: float) -> tuple[float, float, str]:
 
 def _extremes(parts: Iterable[Image.Image], unsigned: bool) -> tuple[float, float]:
     """The least and the most of all finite values; 0 where there are none."""
+    return _reach(_values(part, unsigned) for part in parts)
+
+
+def _reach(parts: Iterable[NDArray[Any]]) -> tuple[float, float]:
     least, most = np.inf, -np.inf
-    for part in parts:
-        found = _values(part, unsigned)
+    for found in parts:
         finite = found[np.isfinite(found)]
         if finite.size:
             least, most = min(least, float(finite.min())), max(most, float(finite.max()))

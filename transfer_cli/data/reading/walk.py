@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from transfer_cli.data.reading.kinds import is_heic, is_image
+from transfer_cli.data.reading.kinds import is_array, is_heic, is_image
 from transfer_cli.errors import UserError
 
 Inode = tuple[int, int]
 
 HEIC = "HEIC picture"
 """What is the matter with one where nothing is installed that reads it."""
+
+ARRAY = "NumPy or DICOM file"
+"""Likewise, where no channels are asked for."""
 
 _HIDDEN_COPIES = ".ipynb_checkpoints"
 """Hidden like others, but it holds copies of a user's own files: worth a word."""
@@ -70,7 +73,7 @@ def _problem(name: str, kind: str) -> str:
     """What is the matter with something that is no folder, "" for an image."""
     if kind != "file":
         return kind
-    return "" if is_image(name) else HEIC if is_heic(name) else kind
+    return "" if is_image(name) else HEIC if is_heic(name) else ARRAY if is_array(name) else kind
 
 
 def _is_hidden(entry: os.DirEntry[str]) -> bool:
@@ -105,9 +108,10 @@ def holds_images(folder: Path | str) -> bool:
         raise UserError(f"{folder}: cannot be listed ({error.strerror}).") from None
 
 
-def is_loose_image(entry: os.DirEntry[str]) -> bool:
-    """Whether what a folder holds is an image, and not hidden."""
-    return not entry.name.startswith(".") and is_image(entry.name) and kind_of(entry) == "file"
+def is_loose_image(entry: os.DirEntry[str], *, arrays: bool = False) -> bool:
+    """Whether what a folder holds is an image, with `arrays` also an array, and not hidden."""
+    named = is_image(entry.name) or (arrays and is_array(entry.name))
+    return not entry.name.startswith(".") and named and kind_of(entry) == "file"
 
 
 def is_clutter(folder: str) -> bool:

@@ -12,12 +12,12 @@ import numpy as np
 
 from transfer_cli.config.schema import Dataset
 from transfer_cli.data.reading import idx
-from transfer_cli.data.reading.decode import is_picture, what_else
-from transfer_cli.data.reading.kinds import HEIC_HINT, is_heic
+from transfer_cli.data.reading.decode import is_array_file, is_picture, what_else
+from transfer_cli.data.reading.kinds import CHANNELS_HINT, HEIC_HINT, is_array, is_heic
 from transfer_cli.data.reading.layout import Layout, find
 from transfer_cli.data.reading.listing import ImageFiles, Indices, Listing, few
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
-from transfer_cli.data.reading.walk import HEIC, entries, folders, inode_of, is_loose_image, kind_of, walk
+from transfer_cli.data.reading.walk import ARRAY, HEIC, entries, folders, inode_of, is_loose_image, kind_of, walk
 from transfer_cli.errors import UserError, did_you_mean
 
 PATH = ExpectedPath("folder of images")
@@ -31,6 +31,8 @@ class _Found:
     """Files as they are found, in order of split, class name and relative path."""
 
     root: Path
+    arrays: bool
+    """Whether NumPy arrays and DICOM files are images."""
     keys: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     ignored: dict[str, str] = field(default_factory=dict)
@@ -41,7 +43,7 @@ class _Found:
         below, before, others = os.path.relpath(folder, self.root), len(self.keys), []
         start = "" if below == "." else below + "/"
         for item in walk(folder, barred):
-            if item.problem:
+            if item.problem and not (item.problem == ARRAY and self.arrays):
                 self.ignored[start + item.key] = item.problem
                 others.append(item.key)
             else:
@@ -52,19 +54,21 @@ class _Found:
 
 def load(dataset: Dataset) -> Listing:
     """The images under `dataset.path`; with `dataset.labels=none` without classes. Raises UserError as `scan` does."""
-    return scan(check_path(dataset, PATH), labelled=dataset.labels == "classes")
+    arrays = dataset.channels is not None
+    return scan(check_path(dataset, PATH), labelled=dataset.labels == "classes", arrays=arrays)
 
 
-def scan(root: Path, labelled: bool) -> Listing:
+def scan(root: Path, labelled: bool, arrays: bool = False) -> Listing:
     """The images under `root`: train/ (val/, test/, or what others call these) with class folders, or these alone,
     or a folder that wraps them.
 
-    Not `labelled`: all images at any depth, in train/ (val/, test/) or not, labels -1. Raises UserError naming the
-    folder: without images, an empty class, a single class, a class that train/ does not have.
+    `arrays`: NumPy arrays and DICOM files are images. Not `labelled`: all images at any depth, in train/ (val/, test/)
+    or not, labels -1. Raises UserError naming the folder: without images, an empty class, a single class, a class that
+    train/ does not have.
     """
     layout = find(root, labelled)
     classes = _classes(root, layout.splits["train"]) if labelled else []
-    found = _Found(layout.root)
+    found = _Found(layout.root, arrays)
     splits: dict[str, Indices] = {}
     notes = [*layout.notes]
     for split, folder in layout.splits.items():
@@ -118,6 +122,7 @@ def _list_split(folder: Path, classes: list[str], found: _Found) -> list[str]:
         if len(found.keys) == before:
             instead = f" (only {few(others)})" if others else ""
             hint = f" {HEIC_HINT}." if any(map(is_heic, others)) else ""
+            hint += f" {CHANNELS_HINT}." if any(map(is_array, others)) and not found.arrays else ""
             raise UserError(
                 f"{folder / own}: no images in this class folder{instead}. Add some or remove the folder.{hint}"
             )
@@ -165,7 +170,7 @@ def _notes(layout: Layout, found: _Found, labelled: bool) -> list[str]:
     for problem, count in sorted(Counter(found.ignored.values()).items()):
         names = [key for key, kind in found.ignored.items() if kind == problem]
         what = "files are no images and" if problem == "file" else f"{problem}(s)"
-        hint = f" ({HEIC_HINT})" if problem == HEIC else ""
+        hint = {HEIC: f" ({HEIC_HINT})", ARRAY: f" ({CHANNELS_HINT})"}.get(problem, "")
         pictures = [key for key in names[:_LOOKED_AT] if is_picture(root / key)] if problem == "file" else []
         if pictures:
             what = "files do not end as images do and"
@@ -181,20 +186,20 @@ def _beside_classes(folder: Path, found: _Found, kind: str) -> list[str]:
     for entry in here:
         if kind_of(entry) == "system folder":
             found.ignored[os.path.normpath(os.path.join(below, entry.name))] = "system folder"
-    loose = [entry.name for entry in here if is_loose_image(entry)]
+    loose = [entry.name for entry in here if is_loose_image(entry, arrays=found.arrays)]
     return [f"{folder}: {len(loose):,} images beside the {kind} folders are left out: {few(loose)}."] if loose else []
 
 
-def pictures_below(folder: Path) -> tuple[list[Path], dict[str, list[str]]]:
+def pictures_below(folder: Path, arrays: bool = False) -> tuple[list[Path], dict[str, list[str]]]:
     """Every picture below `folder` in the order of a walk, by its content where its name does not say so; and what is
-    left out: kinds of things, with the paths of each.
+    left out: kinds of things, with the paths of each. `arrays`: NumPy arrays and DICOM files are pictures.
     """
     pictures: list[Path] = []
     others: dict[str, list[str]] = {}
     for item in walk(folder, {inode_of(folder)}, hidden=True):
         file = folder / item.key
-        by_content = item.problem in ("file", HEIC)
-        if not item.problem or (by_content and is_picture(file)):
+        by_content = item.problem in ("file", HEIC, ARRAY)
+        if not item.problem or (by_content and (is_picture(file) or (arrays and is_array_file(file)))):
             pictures.append(file)
         else:
             kind = (what_else(file) or "no image") if by_content else item.problem

@@ -62,19 +62,21 @@ def load(dataset: Dataset, seed: int) -> ImageSet:
         notes = (*notes, f"dataset.max_pixels={dataset.max_pixels} is ignored: {dataset.name} has no files to decode.")
     weights = None if listing.weights is None else _scaled(dataset.name, listing.weights, complete["train"])
     ids = [os.path.join(listing.prefix, key) for key in listing.keys]
+    encoded = listing.encoded if listing.files else None
     return ImageSet(
         name=dataset.name,
         classes=listing.classes,
         ids=ids,
         labels=listing.labels,
         splits=complete,
-        read=reader(listing.read, listing.encoded if listing.files else None, ids, dataset.max_pixels),
+        read=reader(listing.read, encoded, ids, dataset.max_pixels, dataset.channels),
         notes=(*listing.notes, *_alike_notes(listing.classes), *notes),
         files=listing.files,
         may_change=not listing.published,
         weights=weights,
         max_pixels=dataset.max_pixels,
         folder=listing.prefix,
+        channels=dataset.channels,
         encoded=listing.encoded,
     )
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from transfer_cli.config.schema import Dataset
 from transfer_cli.data.reading.decode import open_image
-from transfer_cli.data.reading.kinds import is_image
+from transfer_cli.data.reading.kinds import is_array, is_image
 from transfer_cli.data.reading.labelling import index_labels, split_indices, split_notes
 from transfer_cli.data.reading.listing import Listing, few, split_of
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
@@ -170,7 +170,7 @@ def _index(shard: str, dataset: Dataset, skipped: list[str]) -> list[Sample]:
                 if key in seen or len(members) < len(several):
                     raise _SampleError("occurs twice")
                 seen.add(key)
-                image = _image(members, dataset.image_column)
+                image = _image(members, dataset)
                 if image is None:
                     skipped.append(f"{shard}/{key}")
                     continue
@@ -208,11 +208,12 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, Member]]:
             yield os.path.join(folder, stem), Member(ending.lower(), member.offset_data, member.size)
 
 
-def _image(members: dict[str, Member], ending: str | None) -> Member | None:
+def _image(members: dict[str, Member], dataset: Dataset) -> Member | None:
     """The member that is the image: the one asked for, else the only one by its ending."""
-    if ending is not None:
-        return members.get(ending.lower())
-    images = [member for member in members.values() if is_image(f"x.{member.ending}")]
+    if dataset.image_column is not None:
+        return members.get(dataset.image_column.lower())
+    kinds = (is_image, is_array) if dataset.channels is not None else (is_image,)
+    images = [member for member in members.values() if any(kind(f"x.{member.ending}") for kind in kinds)]
     if len(images) > 1:
         endings = ", ".join(member.ending for member in images)
         raise _SampleError(f"several images ({endings}); choose one with dataset.image_column")

@@ -38,7 +38,7 @@ def cuts_there(params: Augment, interpolation: str) -> bool:
 
 @dataclass(frozen=True)
 class _Held:
-    """Pixels of samples on the device, each sample [h, w, 3] wherever it lies."""
+    """Pixels of samples on the device, each sample [h, w, C] wherever it lies."""
 
     positions: Positions
     pixels: list[Tensor]
@@ -63,12 +63,12 @@ class DeviceStore:
         self._lock = threading.Lock()
 
     def batch(self, indices: Indices) -> Tensor:
-        """Evaluation pixels on the device, uint8 [B, 3, S, S], channels last in memory."""
+        """Evaluation pixels on the device, uint8 [B, C, S, S], channels last in memory."""
         held = self._get(EVALUATION)
         return torch.stack(held.of(indices)).permute(0, 3, 1, 2)
 
     def views(self, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, NDArray[np.float32] | None]:
-        """Views cut on the device where it can, else on the host: uint8 [B, 3, S, S] and colour maps [B, 3, 4]."""
+        """Views cut on the device where it can, else on the host: uint8 [B, C, S, S] and colour maps [B, 3, 4]."""
         if not cuts_there(recipe.augment, recipe.interpolation):
             return host_views(self._pixels, indices, recipe, view)
         params, size, drawn = recipe.augment, recipe.crop_pixels, (recipe.seed, view, indices)
@@ -104,9 +104,9 @@ class DeviceStore:
 
 
 def _padded(sources: list[Tensor]) -> Tensor:
-    """Images of different sizes, each [h, w, 3], in the corner of equal ones: [B, 3, H, W]."""
+    """Images of different sizes, each [h, w, C], in the corner of equal ones: [B, C, H, W]."""
     height, width = (max(source.shape[axis] for source in sources) for axis in (0, 1))
-    out = sources[0].new_zeros(len(sources), height, width, 3)
+    out = sources[0].new_zeros(len(sources), height, width, sources[0].shape[2])
     for row, source in enumerate(sources):
         out[row, : source.shape[0], : source.shape[1]] = source
     return out.permute(0, 3, 1, 2)

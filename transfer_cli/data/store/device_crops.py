@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def crop_resize_batch(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
-    """The box of each image at `size` pixels, bilinear with antialiasing: uint8 [B, 3, size, size].
+    """The box of each image at `size` pixels, bilinear with antialiasing: uint8 [B, C, size, size].
 
-    `images` uint8 [B, 3, H, W] (smaller ones padded at right and bottom), `boxes` float32 [B, 4] (left, top, right,
+    `images` uint8 [B, C, H, W] (smaller ones padded at right and bottom), `boxes` float32 [B, 4] (left, top, right,
     bottom, in pixels, within the image), `flip` bool [B] mirrors left to right; all on one device. For boxes of whole
     pixels equal to cropping and resizing with Pillow to one level; with TF32 products, whose inputs have 11 bits, too.
     """

@@ -21,7 +21,8 @@ from filelock import Timeout
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.entry import digest
 from transfer_cli.data.reading import kinds
-from transfer_cli.data.reading.decode import DecodeError, open_image
+from transfer_cli.data.reading.bands.open import open_picture, readers
+from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import EncodedImages, Indices
 from transfer_cli.data.reading.workers import cpus, run_jobs
@@ -58,6 +59,7 @@ class FirstPass:
             len(self.images.ids),
             request.indices,
             found,
+            channels_of(self.images),
             remake=functools.partial(self._remade, request),
             discard=lambda pack: self.cache.discard(pack.folder, "its pixels have changed"),
         )
@@ -97,7 +99,7 @@ class FirstPass:
             if not self.cache.is_sound(entry.path, apart_from=PIXELS):
                 continue
             try:
-                found = packed.add(Pack(entry.path))
+                found = packed.add(Pack(entry.path, channels_of(self.images)))
             except OSError:
                 continue  # evicted meanwhile
             except (ValueError, KeyError, TypeError, AttributeError):
@@ -127,11 +129,13 @@ class FirstPass:
 
         key = {"form": self._form(pixel_format), "rows": digest({"stamps": row_stamps.tobytes().hex()})}
         self.cache.get(KIND, key)  # counts it as a miss
-        packed.add(Pack(self.cache.fill(KIND, key, build)))
+        packed.add(Pack(self.cache.fill(KIND, key, build), channels_of(self.images)))
 
     def _form(self, pixel_format: PixelFormat) -> dict[str, Any]:
         """What determines an entry besides its images: under another cap, or without HEIC, others are refused."""
-        more = {"max_pixels": self.images.max_pixels, "heif": kinds.heif_version()}
+        more: dict[str, Any] = {"max_pixels": self.images.max_pixels, "heif": kinds.heif_version()}
+        if self.images.channels is not None:
+            more |= {"channels": self.images.channels, **readers()}
         return pixel_format.spec | {key: value for key, value in more.items() if value is not None}
 
     def _decoded(self, pixel_format: PixelFormat, packed: PackedPixels, chunk: Indices) -> Iterator[Decoded]:
@@ -174,7 +178,9 @@ def decode(images: ImageSet, pixel_format: PixelFormat, index: int, expected: by
             data = encoded.encoded(index)
             sha256 = hashlib.sha256(data).digest()
             remarks: list[str] = []
-            image = open_image(data, name=name, max_pixels=images.max_pixels, remark=remarks.append)
+            image = open_picture(
+                data, channels=images.channels, name=name, max_pixels=images.max_pixels, remark=remarks.append
+            )
             decoded = Decoded(sha256, pixels=pixel_format.make(image), remark="; ".join(remarks))
         except DecodeError as error:
             decoded = Decoded(sha256, reason=error.reason)
@@ -183,6 +189,11 @@ def decode(images: ImageSet, pixel_format: PixelFormat, index: int, expected: by
     except OSError as error:
         raise RunError(f"{name}: cannot be read ({error.strerror or error}).") from error
     return decoded
+
+
+def channels_of(images: ImageSet) -> int:
+    """How many channels decoded images have."""
+    return images.channels or 3
 
 
 def encoded_of(images: ImageSet) -> EncodedImages:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import PIL
 import torch
-from PIL import Image
 
 from transfer_cli.data.reading import decode
 from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.views.augment import train_source
 from transfer_cli.data.views.geometry import Pixels
+from transfer_cli.models.bands import Picture
 from transfer_cli.models.preprocessing import RESAMPLING, Preprocessing
 
 EVALUATION = "evaluation"
@@ -27,8 +27,8 @@ class PixelFormat:
 
     name: str
     spec: dict[str, Any]
-    make: Callable[[Image.Image], Pixels]
-    """An RGB image to uint8 [H, W, 3]."""
+    make: Callable[[Picture], Pixels]
+    """An image to uint8 [H, W, C]."""
     pixels_of: Callable[[int, int], int]
     """From the width and height of an image, the number of pixels in this format."""
 
@@ -43,7 +43,7 @@ class PixelRequest:
 
 
 def evaluation(preprocessing: Preprocessing) -> PixelFormat:
-    """Pixels exactly as the weights' own preprocessing makes them, [S, S, 3]."""
+    """Pixels exactly as the weights' own preprocessing makes them, [S, S, C]."""
     crop = preprocessing.crop_pixels
     spec: dict[str, Any] = {
         "crop": crop,
@@ -58,10 +58,10 @@ def evaluation(preprocessing: Preprocessing) -> PixelFormat:
 
 
 def training(preprocessing: Preprocessing, factor: float) -> PixelFormat:
-    """The whole image, its short side at `factor` times the training size, never enlarged, [h, w, 3]."""
+    """The whole image, its short side at `factor` times the training size, never enlarged, [h, w, C]."""
     crop, resample = preprocessing.crop_pixels, RESAMPLING[preprocessing.interpolation]
 
-    def make(image: Image.Image) -> Pixels:
+    def make(image: Picture) -> Pixels:
         return train_source(image, crop, resample, factor)
 
     def pixels_of(width: int, height: int) -> int:

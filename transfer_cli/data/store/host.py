@@ -23,18 +23,18 @@ class HostStore:
         self._pixels = pixels
 
     def batch(self, indices: Indices) -> Tensor:
-        """Evaluation pixels on the host, uint8 [B, 3, S, S]."""
+        """Evaluation pixels on the host, uint8 [B, C, S, S]."""
         return _channels_first(self._pixels.evaluation(indices))
 
     def views(self, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, NDArray[np.float32] | None]:
-        """Views made on the host, uint8 [B, 3, S, S], and their colour maps [B, 3, 4]."""
+        """Views made on the host, uint8 [B, C, S, S], and their colour maps [B, 3, 4]."""
         return host_views(self._pixels, indices, recipe, view)
 
 
 def host_views(
     pixels: HostPixels, indices: Indices, recipe: ViewRecipe, view: int
 ) -> tuple[Tensor, NDArray[np.float32] | None]:
-    """Views made on the host, uint8 [B, 3, S, S], and their colour maps [B, 3, 4]; None where the recipe has none."""
+    """Views made on the host, uint8 [B, C, S, S], and their colour maps [B, 3, 4]; None where the recipe has none."""
     # Without random crops, the pixels of evaluation.
     cropped = recipe.augment.crop_scale is not None
     sources = pixels.sources(indices) if cropped else list(pixels.evaluation(indices))
@@ -44,5 +44,5 @@ def host_views(
 
 
 def _channels_first(pixels: Pixels) -> Tensor:
-    """[B, S, S, 3] as [B, 3, S, S], without a copy."""
+    """[B, S, S, C] as [B, C, S, S], without a copy."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)

@@ -32,11 +32,11 @@ class StreamPixels:
         return fingerprint(self._hashes[indices])
 
     def evaluation(self, indices: Indices) -> Pixels:
-        """Evaluation pixels, uint8 [B, S, S, 3]."""
+        """Evaluation pixels, uint8 [B, S, S, C]."""
         return np.stack([self._make(EVALUATION, int(index)) for index in indices])
 
     def sources(self, indices: Indices) -> list[Pixels]:
-        """Training sources, each uint8 [h, w, 3]."""
+        """Training sources, each uint8 [h, w, C]."""
         return [self._make(TRAINING, int(index)) for index in indices]
 
     def _make(self, name: str, index: int) -> Pixels:
@@ -55,11 +55,11 @@ class MemoryPixels:
         self._hashes: dict[int, bytes] = {}
 
     def evaluation(self, indices: Indices) -> Pixels:
-        """Evaluation pixels, uint8 [B, S, S, 3]."""
+        """Evaluation pixels, uint8 [B, S, S, C]."""
         return np.stack([self._get(EVALUATION, int(index)) for index in indices])
 
     def sources(self, indices: Indices) -> list[Pixels]:
-        """Training sources, each uint8 [h, w, 3]."""
+        """Training sources, each uint8 [h, w, C]."""
         return [self._get(TRAINING, int(index)) for index in indices]
 
     def fingerprint(self, indices: Indices) -> str:

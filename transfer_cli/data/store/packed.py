@@ -20,14 +20,15 @@ class PackedPixels:
         samples: int,
         indices: Indices,
         stamps: Digests,
+        channels: int,
         remake: Callable[[int], Pixels],
         discard: Callable[[Pack], None],
     ) -> None:
-        """`stamps` [len(indices), 16] belong to `indices` of a set of `samples`.
+        """`stamps` [len(indices), 16] belong to `indices` of a set of `samples`, of C channels.
 
         Where a pack no longer holds what was written, `remake` gives the pixels of a sample anew and `discard` is told.
         """
-        self.indices, self._stamps = indices, stamps
+        self.indices, self._stamps, self._channels = indices, stamps, channels
         self._remake, self._discard = remake, discard
         self.packs: list[Pack] = []
         self._pack = np.full(samples, -1, np.int32)
@@ -73,16 +74,16 @@ class PackedPixels:
         return int(height), int(width)
 
     def read(self, index: int) -> Pixels:
-        """The pixels of a sample, uint8 [H, W, 3]."""
-        out = np.empty((*self.shape(index), 3), np.uint8)
+        """The pixels of a sample, uint8 [H, W, C]."""
+        out = np.empty((*self.shape(index), self._channels), np.uint8)
         pack, row = self._pack_and_row(index)
         pack.read(row, out)
         self._mend(index, out)
         return out
 
     def read_equal(self, indices: Indices) -> Pixels:
-        """The pixels of samples of one size, uint8 [B, H, W, 3]; neighbours are read together."""
-        out = np.empty((len(indices), *self.shape(int(indices[0])), 3), np.uint8)
+        """The pixels of samples of one size, uint8 [B, H, W, C]; neighbours are read together."""
+        out = np.empty((len(indices), *self.shape(int(indices[0])), self._channels), np.uint8)
         packs, rows = self._pack[indices], self._row[indices]
         breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(packs) != 0)) + 1
         for start, end in zip([0, *breaks], [*breaks, len(indices)], strict=True):

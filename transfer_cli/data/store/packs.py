@@ -35,7 +35,7 @@ class Decoded:
     sha256: bytes
     """Of the file."""
     pixels: Pixels | None = None
-    """uint8 [H, W, 3]."""
+    """uint8 [H, W, C]."""
     reason: str | None = None
     remark: str = ""
     """What the user should know of how it is shown."""
@@ -47,12 +47,12 @@ class Pack:
     The index holds a CRC-32 of each row's pixels, so that a large pack need not be read whole to be trusted.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Raises OSError if it has gone, ValueError if it is damaged."""
+    def __init__(self, folder: Path, channels: int) -> None:
+        """Its rows have so many channels. Raises OSError if it has gone, ValueError if it is damaged."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        self.folder = folder
+        self.folder, self._channels = folder, channels
         self._file = os.open(folder / PIXELS, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
         try:
@@ -75,7 +75,7 @@ class Pack:
 
     def bytes_of(self, rows: NDArray[np.int64]) -> int:
         """What the pixels of some rows take."""
-        return 3 * int(self.shapes[rows].astype(np.int64).prod(axis=1).sum())
+        return self._channels * int(self.shapes[rows].astype(np.int64).prod(axis=1).sum())
 
     def is_sound(self, row: int, pixels: Pixels) -> bool:
         """Whether pixels that were read are those that were written; compared the first time alone."""

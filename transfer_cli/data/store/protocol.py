@@ -36,11 +36,11 @@ class HostPixels(Protocol):
         ...
 
     def evaluation(self, indices: Indices) -> Pixels:
-        """Evaluation pixels, uint8 [B, S, S, 3], the caller's own."""
+        """Evaluation pixels, uint8 [B, S, S, C], the caller's own."""
         ...
 
     def sources(self, indices: Indices) -> list[Pixels]:
-        """Training sources, each uint8 [h, w, 3]; not to be changed."""
+        """Training sources, each uint8 [h, w, C]; not to be changed."""
         ...
 
 
@@ -55,7 +55,7 @@ class Store(HostPixels, Protocol):
     """How many were decoded for this run so far."""
 
     def batch(self, indices: Indices) -> Tensor:
-        """Evaluation pixels, uint8 [B, 3, S, S], channels last in memory, on the host or where the store is."""
+        """Evaluation pixels, uint8 [B, C, S, S], channels last in memory, on the host or where the store is."""
         ...
 
     def views(self, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, NDArray[np.float32] | None]:

@@ -11,7 +11,7 @@ from PIL import Image
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.place import free_bytes
 from transfer_cli.data.reading.image_set import ImageSet
-from transfer_cli.data.reading.listing import EncodedImages, Indices
+from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.packed import PackedPixels
 from transfer_cli.errors import UserError
@@ -46,17 +46,20 @@ def _estimate(images: ImageSet, request: PixelRequest, missing: Indices) -> int:
     if len(missing) == 0:
         return 0
     rows = np.unique(np.linspace(0, len(missing) - 1, SAMPLED_FILES).astype(int))
-    assert images.encoded is not None
-    sizes = [size for index in missing[rows] if (size := _image_size(images.encoded, int(index))) is not None]
-    return round(3 * len(missing) * float(np.mean([request.format.pixels_of(*size) for size in sizes]))) if sizes else 0
+    sizes = [size for index in missing[rows] if (size := _image_size(images, int(index))) is not None]
+    values = (images.channels or 3) * len(missing)
+    return round(values * float(np.mean([request.format.pixels_of(*size) for size in sizes]))) if sizes else 0
 
 
-def _image_size(encoded: EncodedImages, index: int) -> tuple[int, int] | None:
+def _image_size(images: ImageSet, index: int) -> tuple[int, int] | None:
     """Width and height from an image's header; None where that cannot be read, which the first pass will tell."""
     try:
+        if images.channels is not None:
+            return images.read(index).size
+        assert images.encoded is not None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(encoded.encoded(index))) as image:
+            with Image.open(io.BytesIO(images.encoded.encoded(index))) as image:
                 return image.size
     except Exception:
         return None

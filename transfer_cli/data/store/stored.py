@@ -31,11 +31,11 @@ class DiskPixels:
         return fingerprint(self._hashes[indices])
 
     def evaluation(self, indices: Indices) -> Pixels:
-        """Evaluation pixels, uint8 [B, S, S, 3]."""
+        """Evaluation pixels, uint8 [B, S, S, C]."""
         return self._packed[EVALUATION].read_equal(indices)
 
     def sources(self, indices: Indices) -> list[Pixels]:
-        """Training sources, each uint8 [h, w, 3]."""
+        """Training sources, each uint8 [h, w, C]."""
         return [self._packed[TRAINING].read(int(index)) for index in indices]
 
 
@@ -58,11 +58,11 @@ class RamPixels:
                 self._evaluation = _gathered(source, request.indices)
 
     def evaluation(self, indices: Indices) -> Pixels:
-        """Evaluation pixels, uint8 [B, S, S, 3]."""
+        """Evaluation pixels, uint8 [B, S, S, C]."""
         return self._evaluation[self._positions[EVALUATION].of(indices)]
 
     def sources(self, indices: Indices) -> list[Pixels]:
-        """Training sources, each uint8 [h, w, 3]."""
+        """Training sources, each uint8 [h, w, C]."""
         return [self._sources[position] for position in self._positions[TRAINING].of(indices)]
 
 

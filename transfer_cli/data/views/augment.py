@@ -17,6 +17,7 @@ from PIL import Image
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.views import colour, erasing, geometry, policies
 from transfer_cli.data.views.geometry import Doubles, Pixels
+from transfer_cli.models.bands import Picture
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Views:
     """B views."""
 
     pixels: Pixels
-    """[B, S, S, 3], contiguous."""
+    """[B, S, S, C], contiguous."""
     colour: NDArray[np.float32] | None
     """Affine maps of RGB values (0..255) still to be applied, [B, 3, 4]; None where the recipe has none."""
 
@@ -34,8 +35,8 @@ def view_of(epoch: int, params: Augment) -> int:
     return epoch if params.views is None else epoch % params.views
 
 
-def train_source(image: Image.Image, crop_pixels: int, resample: Image.Resampling, factor: float) -> Pixels:
-    """`image` with its short side at `factor` * crop_pixels, never enlarged: uint8 [H, W, 3]."""
+def train_source(image: Picture, crop_pixels: int, resample: Image.Resampling, factor: float) -> Pixels:
+    """`image` with its short side at `factor` * crop_pixels, never enlarged: uint8 [H, W, C]."""
     scale = factor * crop_pixels / min(image.size)
     if scale >= 1:
         return np.array(image)
@@ -52,9 +53,10 @@ def make_views(
     size: int,
     resample: Image.Resampling,
 ) -> Views:
-    """The views of B source images, each [h, w, 3]; without random crops these have [size, size, 3] already."""
+    """The views of B source images, each [h, w, C]; without random crops these have [size, size, C] already."""
     recipe = _draw(params, sources, seed, view, indices, size)
-    out = np.empty((len(sources), size, size, 3), dtype=np.uint8)
+    channels = sources[0].shape[2] if sources else 3
+    out = np.empty((len(sources), size, size, channels), dtype=np.uint8)
     sums = np.zeros((len(sources), 3), dtype=np.int64)
     for row, source in enumerate(sources):
         _make(source, recipe, row, resample, out[row])
@@ -72,7 +74,7 @@ def examples(
     resample: Image.Resampling,
     epochs: int,
 ) -> Pixels:
-    """What the first epochs show of N samples, colour applied, for people to look at: uint8 [N, epochs, S, S, 3]."""
+    """What the first epochs show of N samples, colour applied, for people to look at: uint8 [N, epochs, S, S, C]."""
     made = [
         make_views(sources, params, seed, view_of(epoch, params), indices, size, resample) for epoch in range(epochs)
     ]
@@ -120,7 +122,7 @@ def _draw(
 
 
 def _make(source: Pixels, recipe: _Recipe, row: int, resample: Image.Resampling, out: Pixels) -> None:
-    """Write the view of one sample into `out` [S, S, 3]."""
+    """Write the view of one sample into `out` [S, S, C]."""
     pixels = source
     if recipe.boxes is not None and recipe.turns is not None:
         pixels = geometry.cut_turned(source, recipe.boxes[row], recipe.turns[row], len(out), resample)

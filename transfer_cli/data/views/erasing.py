@@ -29,8 +29,8 @@ def rectangles(params: Augment, seed: int, view: int, indices: NDArray[np.int64]
 
 
 def erase(pixels: Pixels, rectangle: NDArray[np.int64], seed: int, view: int, index: int) -> None:
-    """Fill the rectangle of `pixels` [S, S, 3] with the noise of this (seed, view, index), in place."""
+    """Fill the rectangle of `pixels` [S, S, C] with the noise of this (seed, view, index), in place."""
     left, top, right, bottom = rectangle.tolist()
-    shape = (bottom - top, right - left, 3)
-    filling = noise(seed, view, index, shape[0] * shape[1] * 3, "erase")
+    shape = (bottom - top, right - left, pixels.shape[2])
+    filling = noise(seed, view, index, shape[0] * shape[1] * shape[2], "erase")
     pixels[top:bottom, left:right] = filling.reshape(shape)

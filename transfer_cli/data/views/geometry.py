@@ -7,6 +7,7 @@ and starts no threads of its own, so that callers can spread images over threads
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.views.random_numbers import uniforms
+from transfer_cli.models.bands import Bands
 
 Pixels = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
@@ -86,11 +88,11 @@ def turns(params: Augment, seed: int, view: int, indices: NDArray[np.int64]) -> 
 
 
 def cut(source: Pixels, box: Doubles, size: int, resample: Image.Resampling) -> Pixels:
-    """The `box` (left, top, right, bottom) of a source [h, w, 3] at [size, size, 3], antialiased."""
+    """The `box` (left, top, right, bottom) of a source [h, w, C] at [size, size, C], antialiased."""
     if resample in _KERNELS and not _is_tiny(box, size):
         left, top, right, bottom = map(int, edges(box, size))
         return resized(source[top:bottom, left:right], size, size, resample)
-    return np.asarray(Image.fromarray(source).resize((size, size), resample, box=tuple(box.tolist())))
+    return changed(source, lambda image: image.resize((size, size), resample, box=tuple(box.tolist())))
 
 
 def edges(box: Doubles, size: int) -> Doubles:
@@ -107,9 +109,9 @@ def _is_tiny(box: Doubles, size: int) -> bool:
 
 
 def resized(pixels: Pixels, width: int, height: int, resample: Image.Resampling) -> Pixels:
-    """`pixels` [h, w, 3] at [height, width, 3], antialiased."""
+    """`pixels` [h, w, C] at [height, width, C], antialiased."""
     if resample not in _KERNELS:
-        return np.asarray(Image.fromarray(pixels).resize((width, height), resample))
+        return changed(pixels, lambda image: image.resize((width, height), resample))
     # A copy: torch would make one itself, with a thread pool, and warns of arrays that may not be written.
     image = torch.from_numpy(np.array(pixels))[None].permute(0, 3, 1, 2)
     out = torch.nn.functional.interpolate(image, (height, width), mode=_KERNELS[resample], antialias=True)
@@ -139,18 +141,27 @@ def cut_turned(source: Pixels, box: Doubles, turn: Doubles, size: int, resample:
     linear = scale[:, None] * matrix / zoom[None, :]
     offset = scale * (centre - start) - linear @ np.full(2, size / 2)
     data = (*linear[0], offset[0], *linear[1], offset[1])
-    turned = Image.fromarray(region).transform(
-        (size, size), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=FILL
-    )
-    return np.asarray(turned)
+
+    def turned(image: Image.Image) -> Image.Image:
+        fill = FILL if image.mode == "RGB" else FILL[0]
+        return image.transform((size, size), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=fill)
+
+    return changed(region, turned)
+
+
+def changed(pixels: Pixels, change: Callable[[Image.Image], Image.Image]) -> Pixels:
+    """What Pillow makes of `pixels` [h, w, C]: of three at once, of others one by one, for none of them is an alpha."""
+    if pixels.shape[2] == 3:
+        return np.asarray(change(Image.fromarray(pixels)))
+    return np.asarray(Bands.of(pixels).map(change))
 
 
 def write_flipped(pixels: Pixels, flip: NDArray[np.bool_], out: Pixels) -> None:
-    """Copy `pixels` into `out`, both [H, W, 3], mirrored left to right and top to bottom as `flip` [2] says."""
+    """Copy `pixels` into `out`, both [H, W, C], mirrored left to right and top to bottom as `flip` [2] says."""
     across, down = flip
     rows = pixels[::-1] if down else pixels
     if not across:
         out[...] = rows
         return
-    for channel in range(3):  # by channel: a tenth of the time of copying pixels backwards
+    for channel in range(pixels.shape[2]):  # by channel: a tenth of the time of copying pixels backwards
         out[..., channel] = rows[:, ::-1, channel]

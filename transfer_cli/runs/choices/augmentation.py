@@ -102,7 +102,7 @@ def recipe(costs: dict[str, Cost]) -> dict[str, Any]:
         allowed["flip"] = 0.5
     if costs["turning upside down"].bearable() and costs["turning by any angle"].bearable():
         allowed |= {"vertical_flip": 0.5, "rotate": 180.0}
-    if costs["colour"].bearable():
+    if "colour" in costs and costs["colour"].bearable():
         allowed |= COLOUR
     if costs["crops of 35 %"].bearable(USUAL_CROPS_MAY_COST):
         allowed |= USUAL_CROPS
@@ -171,6 +171,8 @@ def _measure(m: Materials, network: Network, reporter: Reporter, stop: Stop) -> 
         before = _right(m, network, head, NO_AUGMENT, compute, reporter, stop)
         costs = {}
         for name, keys in VARIATIONS.items():
+            if name == "colour" and m.images.channels is not None:
+                continue  # these are the colours of RGB
             after = _right(m, network, head, replace(NO_AUGMENT, name=name, **keys), compute, reporter, stop)
             costs[name] = Cost(float(before.mean()), float(after.mean()))
     return costs

@@ -79,7 +79,7 @@ def _shapes(images: ImageSet) -> list[tuple[int, int]]:
 
 def _shape(images: ImageSet, index: int) -> tuple[int, int] | None:
     try:
-        if images.encoded is None or not images.files:
+        if images.encoded is None or not images.files or images.channels is not None:
             return images.read(index).size
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

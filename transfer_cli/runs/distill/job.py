@@ -135,7 +135,8 @@ def _check_loss(e: Experiment, config: DistillConfig, pretrained: Pretrained, im
     student, _ = pretrained.build(classes, e.seed)
     if options.model is not None:
         pixels = size if options.image_size == "auto" else options.image_size
-        teacher = backbones.build(options.model, options.source, classes, image_size=pixels)
+        channels = pretrained.preprocessing.channels
+        teacher = backbones.build(options.model, options.source, classes, image_size=pixels, channels=channels)
         build_loss(config, (student, size), (teacher, pixels), images, e.seed)
 
 

@@ -37,7 +37,7 @@ from transfer_cli.models.taps import forward_taps
 from transfer_cli.records.summary import version
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.materials import Materials, open_pixels, pixel_requests
-from transfer_cli.runs.pretrained import Pretrained, fetched, with_fraction
+from transfer_cli.runs.pretrained import Pretrained, fetched, with_channels, with_fraction
 from transfer_cli.runs.saved_model import build_trained, describe
 
 KEY = "strategy.teacher"
@@ -137,24 +137,27 @@ def load_teachers(
     paths = (options.weights,) if isinstance(options.weights, str) else options.weights
     with _of_teacher():
         return [
-            _from_run(options, Path(path), images, seen)
+            _from_run(e, options, Path(path), images, seen)
             if (Path(path) / "model.json").is_file()
             else _from_weights(e, options, path, images, seen, reporter)
             for path in paths
         ]
 
 
-def _from_run(options: TeacherOptions, run: Path, images: ImageSet, seen: SeenWeights) -> Teacher:
+def _from_run(e: Experiment, options: TeacherOptions, run: Path, images: ImageSet, seen: SeenWeights) -> Teacher:
     about = describe(run, f"{KEY}.weights")
     if options.model not in (None, about.name):
         raise UserError(f"{KEY}.model={options.model}: the run {run} is of {about.name}; leave {KEY}.model out.")
+    if about.channels != e.dataset.channels:
+        own, ours = (channels or "null (RGB)" for channels in (about.channels, e.dataset.channels))
+        raise UserError(f"{KEY}.weights={run}: was trained with dataset.channels={own}; the student's are {ours}.")
     size = about.preprocessing.crop_pixels if options.image_size == "auto" else options.image_size
     source = weights.resolve(about.name, about.source, str(run))
     assert source.location is not None
     return Teacher(
         name=about.name,
         label=source.label,
-        identity=_identity(about.name, about.source, file_sha256(source.location), size, about.head.to_dict()),
+        identity=_identity(e, about.name, about.source, file_sha256(source.location), size, about.head.to_dict()),
         preprocessing=about.preprocessing.at(size),
         classes=about.classes,
         columns=_columns(images, about.classes),
@@ -168,6 +171,7 @@ def _from_weights(
 ) -> Teacher:
     assert options.model is not None
     source = fetched(weights.resolve(options.model, options.source, path, seen), reporter)
+    source = with_channels(e, source, f"{KEY}.weights", reporter)
     size = options.image_size if options.image_size != "auto" else e.image_size
     preprocessing = source.preprocessing if size == "auto" else source.preprocessing.at(size)
     if e.image_fit != "auto" and e.image_fit != "crop":
@@ -188,14 +192,16 @@ def _from_weights(
         if not source.classes:
             reporter.warn(f"{path} does not name its classes; they are taken to be the data set's, in its order")
     random = {"seed": e.seed, "classes": len(names)}
-    identity = _identity(options.model, options.source, report.sha256 or random, preprocessing.crop_pixels, None)
+    identity = _identity(e, options.model, options.source, report.sha256 or random, preprocessing.crop_pixels, None)
     return Teacher(options.model, source.label, identity, preprocessing, names, columns, network.eval(), False)
 
 
-def _identity(name: str, source: str, weights_id: Any, image_size: int, head: Any) -> Key:
+def _identity(e: Experiment, name: str, source: str, weights_id: Any, image_size: int, head: Any) -> Key:
     versions = {package: version(package) for package in ("transfer-run", "torch", "torchvision", "timm")}
     about = {"model": name, "source": source, "weights": weights_id, "image_size": image_size, "head": head}
     about["cuts"] = CUTS_VERSION
+    if e.dataset.channels is not None:
+        about["channels"] = e.dataset.channels
     return {**about, "versions": versions}
 
 

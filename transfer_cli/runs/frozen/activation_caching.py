@@ -98,8 +98,9 @@ def estimate(m: Materials, network: Network, boundary: int) -> Estimate:
     """Sizes from one black image, runs from the splits and the number of epochs."""
     counts = {split: len(indices) for split, indices in m.images.splits.items()}
     size, device = m.preprocessing.crop_pixels, next(network.parameters()).device
+    black = torch.zeros(2, network.channels, size, size, device=device)
     with torch.inference_mode():
-        shape = network.eval().forward_to(boundary, torch.zeros(2, 3, size, size, device=device)).shape[1:]
+        shape = network.eval().forward_to(boundary, black).shape[1:]
     samples = sum(counts[split] for split, _ in Views(m).all())
     without = m.plan.epochs * (counts["train"] + counts["val"]) + counts["test"]
     # Two bytes a number in the precisions that large runs use, four in fp32: the larger is assumed.

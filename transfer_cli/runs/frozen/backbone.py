@@ -58,7 +58,9 @@ class Backbone:
     def identity(self) -> Key:
         """All that the network's tensors and its arithmetic depend on."""
         random = {"seed": self.experiment.seed, "classes": self.classes}
+        channels = self.experiment.dataset.channels
         return {
+            **({} if channels is None else {"channels": channels}),
             "model": self.pretrained.model.name,
             "source": self.pretrained.model.source,
             "weights": self.weights_sha256 or random,

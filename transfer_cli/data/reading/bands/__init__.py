@@ -1,0 +1,1 @@
+"""Pictures of other channels than RGB: from arrays, TIFF, DICOM and what Pillow reads."""
