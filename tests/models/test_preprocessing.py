@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from transfer_cli.data.store import formats
 from transfer_cli.models import preprocessing
 from transfer_cli.models.preprocessing import Preprocessing
 
@@ -31,3 +34,10 @@ def test_a_line_of_pixels_does_not_fill_the_memory() -> None:
     """36 x 216,000,000 pixels on the long way: 23 gigabytes."""
     line = Image.new("RGB", (6_000_000, 1), (10, 20, 30))
     assert wanted().pixels(line)[0, 0].tolist() == [10, 20, 30]
+
+
+def test_the_colour_around_a_padded_picture_is_part_of_what_its_pixels_are_kept_by() -> None:
+    one = replace(wanted(), fit="pad")
+    other = replace(one, mean=(0.1, 0.2, 0.3))
+    assert formats.evaluation(one).spec != formats.evaluation(other).spec
+    assert formats.evaluation(wanted()).spec == formats.evaluation(replace(wanted(), mean=other.mean)).spec

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
+import torchvision
 from safetensors.torch import load_file
 
-from transfer_cli.models.tensors import write_tensors
+from transfer_cli.models.tensors import load_into, write_tensors
 
 
 def test_they_come_back_bit_for_bit(tmp_path: Path) -> None:
@@ -24,7 +26,7 @@ def test_no_room_is_an_os_error(tmp_path: Path) -> None:
     code = f"""
 import resource, signal, torch
 from pathlib import Path
-from transfer_cli.models.tensors import write_tensors
+from transfer_cli.models.tensors import load_into, write_tensors
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -35,3 +37,12 @@ except OSError as error:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
     assert done.stdout == "OSError\n", done.stderr
+
+
+def test_a_module_that_asks_for_versions_takes_tensors_of_a_file() -> None:
+    """torchvision's MNASNet refuses a state dict without them."""
+    one, other = (torchvision.models.mnasnet0_5(num_classes=3) for _ in range(2))
+    with pytest.raises(ValueError, match="version"):
+        other.load_state_dict(dict(one.state_dict()))
+    load_into(other, dict(one.state_dict()))
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))

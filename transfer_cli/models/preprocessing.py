@@ -81,9 +81,9 @@ class Preprocessing:
     def pixels(self, image: Picture) -> NDArray[np.uint8]:
         """The same as uint8 [crop, crop, C]."""
         if isinstance(image, Bands):
-            planes = zip(image.planes, self._ground, strict=True)
+            planes = zip(image.planes, self.ground, strict=True)
             return np.stack([self._pixels(plane, ground) for plane, ground in planes], axis=-1)
-        return self._pixels(image, self._ground)
+        return self._pixels(image, self.ground)
 
     def _pixels(self, image: Image.Image, around: int | tuple[int, ...]) -> NDArray[np.uint8]:
         """The same of a picture of Pillow's, in its mode; `around` is the colour of what it does not fill."""
@@ -106,7 +106,7 @@ class Preprocessing:
         return np.array(image)
 
     @property
-    def _ground(self) -> tuple[int, ...]:
+    def ground(self) -> tuple[int, ...]:
         """The colour around what does not fill the square: the mean, or black where all was to be filled."""
         return tuple(round(255 * mean) if self.fit == "pad" else 0 for mean in self.mean)
 

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from transfer_cli.files import as_os_error, fsync_directory
+
+
+def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool = True) -> None:
+    """Copy tensors by name into a module.
+
+    Those of a file lack the versions that torch keeps beside a state dict, without which a few modules (torchvision's
+    MNASNet) refuse to load: they are taken for ones of today's version.
+    """
+    state = OrderedDict(tensors)
+    state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(state, strict=strict)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -21,6 +21,7 @@ from transfer_cli.models.input_layer import adapted
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import SeenWeights, WeightsSource, published
+from transfer_cli.models.tensors import load_into
 
 # Auxiliary classifiers that some weights carry and no model here has.
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
@@ -91,7 +92,7 @@ def load(
     known = _known(source, classes or ())
     new = tuple(row for row, position in enumerate(known) if position is None) if head else ()
     fits = bool(_head_by_shape(network, tensors))
-    network.module.load_state_dict(complete)
+    load_into(network.module, complete)
     label = source.label
     if checkpoint.key is not None:
         label = f"{label}, {checkpoint.key} of it (not {', '.join(checkpoint.others)})"

@@ -35,6 +35,7 @@ from transfer_cli.methods.averaging import Average
 from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
+from transfer_cli.models.tensors import load_into
 from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.events import Recorders, RunStart
 from transfer_cli.records.parameters import write_parameters
@@ -198,7 +199,7 @@ class LoopJob:
 
     def _put_first_head(self, head: dict[str, Tensor], average: Average | None) -> None:
         """The head that training starts from in place of the fitted one, which is in a state by now."""
-        self.network.module.load_state_dict(head, strict=False)
+        load_into(self.network.module, head, strict=False)
         if average is not None:
             average.load({name: tensor.detach() for name, tensor in self.network.module.state_dict().items()})
 
@@ -293,5 +294,5 @@ def _load_best(network: Network, state: Path, part: str) -> None:
     problem = checkpoints.damage(state)
     if problem is not None:
         raise RunError(f"the best weights cannot be read back: {state}: {problem}.")
-    network.module.load_state_dict(checkpoints.load_tensors(state, part))
+    load_into(network.module, checkpoints.load_tensors(state, part))
     merge(network.module)

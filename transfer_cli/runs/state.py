@@ -17,6 +17,7 @@ from transfer_cli.engine.loop import Trainer
 from transfer_cli.errors import RunError
 from transfer_cli.methods.averaging import Average
 from transfer_cli.models.network import Network
+from transfer_cli.models.tensors import load_into
 from transfer_cli.records.events import Recorders
 
 NETWORK, AVERAGE = "network", "average"
@@ -84,7 +85,7 @@ class ModuleOwner:
 
     def restore(self, part: Part) -> None:
         """All of its tensors come back."""
-        self.module.load_state_dict(part.tensors)
+        load_into(self.module, part.tensors)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ def evaluation(preprocessing: Preprocessing) -> PixelFormat:
     }
     if preprocessing.fit != "crop":
         spec["fit"] = preprocessing.fit
+    if preprocessing.fit == "pad":
+        spec["ground"] = list(preprocessing.ground)
     return PixelFormat(
         EVALUATION, _described(EVALUATION, spec), preprocessing.pixels, lambda width, height: crop * crop
     )
