@@ -32,6 +32,7 @@ from transfer_cli.engine.strategy import Strategy
 from transfer_cli.files import atomic_write_text
 from transfer_cli.models.families import family_of
 from transfer_cli.models.network import Network
+from transfer_cli.models.tensors import load_into
 
 WIDE_MARGIN = 3.0
 """So many times slower the rule's choice must be to be wrong on this machine: far from all that was measured above."""
@@ -143,7 +144,7 @@ def time_training(
 
     seconds = _time(step)
     strategy.network.zero_grad(set_to_none=True)
-    strategy.network.load_state_dict(before)
+    load_into(strategy.network, before)
     torch.set_rng_state(generator)
     return Looked(*rule, seconds)
 
