@@ -119,6 +119,9 @@ def _output(experiment: Experiment) -> str | None:
     if experiment.output is None or (experiment.output == STREAM and experiment.mode == "predict"):
         return None
     path = Path(experiment.output)
+    if experiment.mode == "export":
+        found_file = f"output={path}: expected a folder, found a file." if path.is_file() else None
+        return found_file or missing("output", str(path.absolute().parent))
     if path.is_dir():
         return f"output={path}: expected a CSV file, found a folder."
     source = Path(experiment.input or STREAM).expanduser()

@@ -28,6 +28,11 @@ MODES: dict[str, Mode] = {
     "train": Mode("train one experiment and evaluate it once", reads_images=True, resumes=True),
     "evaluate": Mode("score a trained model on a split", needs=("run",)),
     "predict": Mode("label images with trained models", needs=("run", "input"), takes=("output",), takes_runs=True),
+    "export": Mode(
+        "write a trained model for use without transfer-run, checked and timed",
+        needs=("run",),
+        takes=("input", "output"),
+    ),
     "auto": Mode(
         "choose a backbone and settings, train and calibrate, within trainer.budget", reads_images=True, resumes=True
     ),

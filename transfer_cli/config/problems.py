@@ -12,7 +12,8 @@ from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune, finetune_problems
 from transfer_cli.config.modes import MODES
 from transfer_cli.config.optimizers import Muon, Sgd, step_problems
-from transfer_cli.config.schema import Augment, Experiment, PredictCommand
+from transfer_cli.config.schema import Augment, Experiment, ExportCommand, PredictCommand
+from transfer_cli.config.using import export_problems
 
 _EXPECTED = {"run": "run directory", "input": "image file, folder, pattern or list", "output": "file"}
 
@@ -98,6 +99,8 @@ def _mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
         *_auto_problems(e),
         *_compare_problems(e),
         (e.mode != "predict" and e.predict != PredictCommand(), "predict: only mode=predict reads its keys."),
+        (e.mode != "export" and e.export != ExportCommand(), "export: only mode=export reads its keys."),
+        *(export_problems(e.export) if e.mode == "export" else []),
     ]
 
 

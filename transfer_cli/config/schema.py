@@ -153,6 +153,17 @@ class PredictCommand:
 
 
 @dataclass(frozen=True)
+class ExportCommand:
+    """`mode=export`: which file, and what is in it. The defaults as above."""
+
+    format: Literal["onnx", "torch_export", "timm", "safetensors"] = "onnx"
+    preprocessing: bool = False
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+    quantize: Literal["none", "int8"] = "none"
+    latency: bool = True
+
+
+@dataclass(frozen=True)
 class FindLr:
     """`mode=find_lr`: how many steps, at rates from the lowest to the highest."""
 
@@ -194,6 +205,7 @@ class Experiment:
     tune: Literal["off", "quick", "full"] = "off"
     compare: CompareCommand = CompareCommand()
     predict: PredictCommand = PredictCommand()
+    export: ExportCommand = ExportCommand()
 
     @property
     def runs(self) -> tuple[str, ...]:

@@ -1,0 +1,87 @@
+"""Whether an exported model computes what the run does, and what quantisation costs.
+
+Legend: N images, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from transfer_cli.errors import RunError
+from transfer_cli.runs.export.samples import Samples
+from transfer_cli.runs.export.subject import Runner, Subject
+
+TOLERANCE = 1e-4
+_RELATIVE = 1e-5
+"""Of a logit: beyond 10, float32 itself has not many more digits."""
+_BATCH = 64
+
+
+def run_on(runner: Runner, subject: Subject, pixels: Tensor, *, alike: bool = True) -> NDArray[np.float32]:
+    """Logits [N, K] in batches, the first image once more alone: a program may have taken the batch for a constant.
+
+    Raises RunError where that gives other logits, if these are to be `alike`: what rounds by the range of a batch is
+    not.
+    """
+    parts = [pixels[first : first + _BATCH] for first in range(0, len(pixels), _BATCH)]
+    logits = np.concatenate([runner(subject.inputs(part)) for part in parts])
+    alone = runner(subject.inputs(pixels[:1]))
+    same = alone.shape == logits[:1].shape and np.allclose(alone, logits[:1], rtol=_RELATIVE, atol=TOLERANCE)
+    if alike and not same:
+        raise RunError("the exported model gives an image other logits in a batch than alone; nothing is kept.")
+    return logits
+
+
+def largest_difference(expected: NDArray[np.float32], found: NDArray[np.float32], what: str) -> float:
+    """The largest difference between logits [N, K]. Raises RunError where one is too large."""
+    if found.shape != expected.shape:
+        raise RunError(f"{what}: logits of shape {[*found.shape]}, not {[*expected.shape]}; nothing is kept.")
+    differences = np.abs(expected - found)
+    wrong = ~(differences <= TOLERANCE + _RELATIVE * np.abs(expected))
+    if wrong.any():
+        images = int(wrong.any(1).sum())
+        raise RunError(
+            f"{what}: logits of {images:,} of {len(expected):,} images differ from the run's, by up to "
+            f"{np.nanmax(differences):.2g} where {TOLERANCE:g} is allowed; nothing is kept."
+        )
+    return float(differences.max())
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model of lower precision loses."""
+
+    agreement: float
+    """Share of images whose label stays."""
+    accuracy_before: float | None
+    accuracy: float | None
+    """On images with labels; None where there are none."""
+    images: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "images": self.images,
+            "same_label": self.agreement,
+            "accuracy": self.accuracy,
+            "accuracy_of_the_run": self.accuracy_before,
+        }
+
+    def __str__(self) -> str:
+        same = f"{100 * self.agreement:.2f} % of {self.images:,} images keep their label"
+        if self.accuracy is None or self.accuracy_before is None:
+            return f"{same}; their classes are not known, so that this is all that can be said"
+        return f"accuracy {100 * self.accuracy_before:.2f} % becomes {100 * self.accuracy:.2f} %; {same}"
+
+
+def cost_of(expected: NDArray[np.float32], found: NDArray[np.float32], samples: Samples) -> Cost:
+    """What changed between two models' logits [N, K]."""
+    before, after = expected.argmax(1), found.argmax(1)
+    known = samples.labels >= 0
+    right = [float((labels == samples.labels)[known].mean()) if known.any() else None for labels in (before, after)]
+    return Cost(float((before == after).mean()), right[0], right[1], len(expected))
