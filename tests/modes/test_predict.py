@@ -91,28 +91,22 @@ def _by_class(row: dict[str, str]) -> dict[str, float]:
     return {row[f"label{ending}"]: float(row[f"probability{ending}"]) for ending in endings}
 
 
-def test_views_are_the_same_every_time_and_alone(command: Command, run: Path) -> None:
+def test_views_change_probabilities_and_a_threshold_labels(command: Command, run: Path) -> None:
     names = make(3)
     words = ["mode=predict", f"run={run}", CPU, "output=out.csv"]
     assert command(*words, "input=photos").code == 0
     plain = rows()
-    assert command(*words, "input=photos", "predict.views=4").code == 0
-    viewed = rows()
-    assert [row["probability"] for row in viewed] != [row["probability"] for row in plain]
-    assert command(*words, f"input={names[2]}", "predict.views=4").code == 0
-    assert rows()[0]["probability"][:6] == viewed[2]["probability"][:6]
-
-
-def test_below_the_threshold_a_label_is_unknown(command: Command, run: Path) -> None:
-    make(3)
-    words = ["mode=predict", f"run={run}", CPU, "input=photos", "output=out.csv"]
-    assert command(*words).code == 0
-    plain = rows()
     middle = sorted(float(row["probability"]) for row in plain)[1]
-    assert command(*words, f"predict.threshold={middle}").code == 0
+    assert command(*words, "input=photos", f"predict.threshold={middle}").code == 0
     assert [row["probability"] for row in rows()] == [row["probability"] for row in plain]
     unknown = [row["label"] == "unknown" for row in rows()]
     assert unknown == [float(row["probability"]) < middle for row in plain] and sum(unknown) == 1
+
+    assert command(*words, "input=photos", "predict.views=4").code == 0
+    viewed = rows()
+    assert [row["probability"] for row in viewed] != [row["probability"] for row in plain]
+    assert command(*words, f"input={names[2]}", "predict.views=4").code == 0  # alone it is seen as among others
+    assert rows()[0]["probability"][:6] == viewed[2]["probability"][:6]
 
 
 def test_rows_come_as_paths_do_and_a_reader_may_leave(run: Path) -> None:
