@@ -147,7 +147,7 @@ class PredictCommand:
 
     format: Literal["auto", "csv", "jsonl"] = "auto"
     top_k: Count = 1
-    views: Annotated[int, Between(1, 1000)] = 1
+    views: Annotated[int, Between(1, 64)] = 1
     threshold: Fraction | None = None
     strict: bool = False
 

@@ -81,12 +81,15 @@ def _export(subject: Subject, form: Format, folder: Path, samples: Samples) -> R
     """Write the model, open it as others do, and compare. Raises RunError where it differs."""
     expected = subject.logits(samples.pixels)
     form.write(subject, folder)
-    found = run_on(form.open(subject, folder, torch.get_num_threads()), subject, samples.pixels)
+    threads = torch.get_num_threads()
+    found = run_on(lambda: form.open(subject, folder, threads), subject, samples.pixels)
     report = Report(largest_difference(expected, found, f"export.format={subject.command.format}"))
     if subject.command.quantize == "int8":
         report.linear_share = programs.quantize(folder)
-        rounded = programs.open_onnx(folder, programs.QUANTIZED, torch.get_num_threads())
-        report.cost = cost_of(expected, run_on(rounded, subject, samples.pixels, alike=False), samples)
+        rounded = run_on(
+            lambda: programs.open_onnx(folder, programs.QUANTIZED, threads), subject, samples.pixels, alike=False
+        )
+        report.cost = cost_of(expected, rounded, samples)
     if subject.command.latency:
         report.timings = _timings(subject, form, folder, subject.inputs(samples.pixels[:64]))
     return report

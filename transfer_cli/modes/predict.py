@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
@@ -82,7 +83,10 @@ def _in_run(e: Experiment, found: Input, ending: str) -> str:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); name a file with output.") from error
-    return str(folder / f"{found.stem}.{ending}")
+    file = folder / f"{found.stem}.{ending}"
+    if file.exists() and os.path.exists(str(e.input)) and file.samefile(str(e.input)):
+        raise UserError(f"input={e.input}: the results would take its place; name another file with output.")
+    return str(file)
 
 
 def _first_images(e: Experiment, parts: Iterator[Part]) -> Part:

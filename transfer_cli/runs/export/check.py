@@ -5,6 +5,7 @@ Legend: N images, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transfer_cli.errors import RunError
+from transfer_cli.files import first_line
 from transfer_cli.runs.export.samples import Samples
 from transfer_cli.runs.export.subject import Runner, Subject
 
@@ -22,15 +24,21 @@ _LARGE = 10.0
 _BATCH = 64
 
 
-def run_on(runner: Runner, subject: Subject, pixels: Tensor, *, alike: bool = True) -> NDArray[np.float32]:
+def run_on(
+    open_model: Callable[[], Runner], subject: Subject, pixels: Tensor, *, alike: bool = True
+) -> NDArray[np.float32]:
     """Logits [N, K] in batches, the first image once more alone: a program may have taken the batch for a constant.
 
-    Raises RunError where that gives other logits, if these are to be `alike`: what rounds by the range of a batch is
-    not.
+    Raises RunError where it does not run, or gives other logits then, if these are to be `alike`: what rounds by the
+    range of a batch is not.
     """
     parts = [pixels[first : first + _BATCH] for first in range(0, len(pixels), _BATCH)]
-    logits = np.concatenate([runner(subject.inputs(part)) for part in parts])
-    alone = runner(subject.inputs(pixels[:1]))
+    try:
+        runner = open_model()
+        logits = np.concatenate([runner(subject.inputs(part)) for part in parts])
+        alone = runner(subject.inputs(pixels[:1]))
+    except Exception as error:  # each library has its own types
+        raise RunError(f"the exported model does not run ({first_line(error)}); nothing is kept.") from error
     if alike and (alone.shape != logits[:1].shape or _differing(logits[:1], alone).any()):
         raise RunError("the exported model gives an image other logits in a batch than alone; nothing is kept.")
     return logits

@@ -68,19 +68,24 @@ def quantize(folder: Path) -> float:
     """`model.int8.onnx`: weights of linear layers as 8-bit integers, what they take rounded to such as it comes.
 
     Returns their share of all weights. Convolutions stay: as integers EfficientNet-Lite0's took nine times as long on
-    two x86 cores, and 15 points of accuracy.
+    two x86 cores, and 15 points of accuracy. Raises RunError where the library fails.
     """
-    with silenced():
-        library: Any = importlib.import_module("onnxruntime.quantization")
-        # Unsigned weights: products of signed and unsigned ones overflow on processors without VNNI.
-        library.quantize_dynamic(
-            folder / ONNX,
-            folder / QUANTIZED,
-            op_types_to_quantize=["MatMul", "Gemm"],
-            per_channel=True,
-            weight_type=library.QuantType.QUInt8,
-        )
-        before, after = (_float_weights(folder / name) for name in (ONNX, QUANTIZED))
+    try:
+        with silenced():
+            library: Any = importlib.import_module("onnxruntime.quantization")
+            # Unsigned weights: products of signed and unsigned ones overflow on processors without VNNI.
+            library.quantize_dynamic(
+                folder / ONNX,
+                folder / QUANTIZED,
+                op_types_to_quantize=["MatMul", "Gemm"],
+                per_channel=True,
+                weight_type=library.QuantType.QUInt8,
+            )
+            before, after = (_float_weights(folder / name) for name in (ONNX, QUANTIZED))
+    except Exception as error:  # the library has no types of its own
+        raise RunError(
+            f"export.quantize=int8: ONNX Runtime cannot quantise this model ({first_line(error)}); nothing is kept."
+        ) from error
     return 1 - after / before
 
 
