@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -51,6 +50,11 @@ def logits_of(about: Trained, pixels: Tensor) -> np.ndarray:
     return found[0]
 
 
+def alike(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Within 1e-4, and within a thousandth of what differs between images: hardly trained logits are small."""
+    return bool(np.abs(found - expected).max() < min(1e-4, 1e-3 * float(expected.std(0).max())))
+
+
 def normalised(about: Trained, pixels: Tensor) -> Tensor:
     p = about.preprocessing
     return Normalize(p.mean, p.std, torch.device("cpu"))(pixels).contiguous()
@@ -91,7 +95,7 @@ def test_onnx_with_its_preprocessing_inside_and_in_8_bits(command: Command, run:
     pixels = pixels_of(33, about)
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"images": pixels.permute(0, 2, 3, 1).numpy()})
-    assert np.abs(found - logits_of(about, pixels)).max() < 1e-4
+    assert alike(found, logits_of(about, pixels))
     report = json.loads((folder / "export.json").read_text())
     assert report["compared"]["real"] and report["compared"]["images"] == 100
     assert {"same_label", "accuracy", "accuracy_of_the_run"} < report["int8"].keys()
@@ -120,7 +124,7 @@ def test_weights_for_the_librarys_own_constructor(command: Command, run: Path) -
     assert described["architecture"] == {"library": "timm", "name": "test_resnet", "arguments": {}}
     by_hand.load_state_dict(load_file("safetensors/model.safetensors"))
     for module in (by_path, by_folder, by_hand):
-        assert np.abs(module.eval()(inputs).detach().numpy() - expected).max() < 1e-4
+        assert alike(module.eval()(inputs).detach().numpy(), expected)
     assert described["classes"] == by_folder.pretrained_cfg["label_names"] == [*about.classes]
 
 
@@ -222,12 +226,12 @@ def test_every_format_agrees_with_the_run_on_100_images(command: Command, networ
 
     assert command(*words, "export.format=onnx").code == 0
     session = onnxruntime.InferenceSession(RUN / "export/onnx/model.onnx", providers=["CPUExecutionProvider"])
-    assert np.abs(session.run(None, {"images": inputs.numpy()})[0] - expected).max() < 1e-4
+    assert alike(session.run(None, {"images": inputs.numpy()})[0], expected)
 
     layout = ["export.preprocessing=true", "export.layout=nchw"]
     assert command(*words, "export.format=torch_export", *layout).code == 0
     program = torch.export.load(RUN / "export/torch_export/model.pt2").module()
-    assert np.abs(program(pixels.contiguous()).detach().numpy() - expected).max() < 1e-4
+    assert alike(program(pixels.contiguous()).detach().numpy(), expected)
 
     for form in ("timm", "safetensors"):
         ended = command(*words, f"export.format={form}")
@@ -235,7 +239,7 @@ def test_every_format_agrees_with_the_run_on_100_images(command: Command, networ
             assert ended.code == 2 and f"export.format={form}: its head" in ended.err
             continue
         assert ended.code == 0, ended.err
-        assert np.abs(fresh(form)(inputs).detach().numpy() - expected).max() < 1e-4
+        assert alike(fresh(form)(inputs).detach().numpy(), expected)
     image = picture()
     label, probability = predicted(command, RUN, image)
     formats = ["onnx", "torch_export", *(["timm", "safetensors"] if method in PLAIN else [])]
@@ -270,9 +274,9 @@ def fresh(form: str) -> nn.Module:
 def test_the_example_sees_what_the_run_sees(command: Command, fit: str, share: str) -> None:
     assert command(*TINY, "trainer.epochs=1", f"image_fit={fit}", f"crop_fraction={share}", "name=tiny").code == 0
     words = ["mode=export", f"run={RUN}", "export.format=safetensors", "export.latency=false"]
-    for number, size in enumerate([(51, 38), (20, 77), (32, 32), (33, 140)]):
-        shutil.rmtree(RUN / "export", ignore_errors=True)
-        assert command(*words).code == 0
-        ((_, label, probability),) = example_says(RUN / "export/safetensors", picture(f"{number}.png", size))
-        expected = predicted(command, RUN, f"{number}.png")
+    assert command(*words).code == 0
+    sizes = [(51, 38), (20, 77), (32, 32), (33, 140)]
+    images = [picture(f"{number}.png", size) for number, size in enumerate(sizes)]
+    for image, label, probability in example_says(RUN / "export/safetensors", *images):
+        expected = predicted(command, RUN, image)
         assert label == expected[0] and float(probability) == pytest.approx(expected[1], abs=1e-4)

@@ -129,7 +129,7 @@ def test_rows_come_as_paths_do_and_a_reader_may_leave(run: Path) -> None:
     process.stdin.write(f"{names[2]}\n".encode())
     process.stdin.close()
     said = process.stderr.read().decode()
-    assert process.wait(timeout=60) == 0, said
+    assert process.wait(timeout=300) == 0, said
     assert "left out: gone.png: cannot be decoded (no such file or directory)" in said
     assert "Traceback" not in said
     process.stderr.close()
