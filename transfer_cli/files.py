@@ -10,7 +10,8 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,21 +88,49 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def growing_file(path: Path) -> Iterator[Callable[[str], None]]:
+    """Write text bit by bit; `path` is there once the block ends, whole, or stays as it was where it fails.
+
+    Raises OSError.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.writing")
+    try:
+        with temporary.open("xb") as file:
+
+            def write(text: str) -> None:
+                file.write(text.encode("utf-8", "backslashreplace"))
+
+            yield write
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> None:
-    """Write a header and rows atomically; None becomes an empty cell. Raises OSError.
+    """Write a header and rows atomically, as `csv_line` makes them. Raises OSError."""
+    atomic_write_text(path, "".join([_joined(columns), *map(csv_line, rows)]))
+
+
+def csv_line(row: Sequence[str | float | None]) -> str:
+    """A row with its line break; None becomes an empty cell.
 
     Text is data to whatever opens the file: what a spreadsheet would take for a formula begins with an apostrophe, as
     spreadsheets themselves write it, and control characters are escaped.
     """
+    return _joined([_cell(cell) for cell in row])
+
+
+def _joined(cells: Sequence[str | float | None]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     # Before 3.13 Python leaves a carriage return without quotes, and takes it for the end of a row.
-    careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    writer.writerow(columns)
-    for row in rows:
-        cells = [_cell(cell) for cell in row]
-        (careful if any(isinstance(cell, str) and "\r" in cell for cell in cells) else writer).writerow(cells)
-    atomic_write_text(path, text.getvalue())
+    careful = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if careful else csv.QUOTE_MINIMAL).writerow(cells)
+    return text.getvalue()
 
 
 def _cell(value: str | float | None) -> str | float | None:

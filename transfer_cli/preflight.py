@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from transfer_cli import rundir
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.modes import MODES
 from transfer_cli.config.schema import Experiment
+from transfer_cli.config.using import STREAM
 from transfer_cli.data.reading.paths import missing, path_problem
 from transfer_cli.data.sources.load import names, source_of
 from transfer_cli.errors import UserError, did_you_mean
@@ -92,28 +94,43 @@ def _dataset_path(experiment: Experiment) -> str | None:
 
 
 def _run(experiment: Experiment) -> str | None:
-    if experiment.run is None:
-        return None
-    problem = missing("run", experiment.run)
+    problems = [problem for run in experiment.runs if (problem := _no_run(run, experiment.mode))]
+    return "\n".join(problems) or None
+
+
+def _no_run(run: str, mode: str) -> str | None:
+    problem = missing("run", run)
     if problem is not None:
         return problem
-    if experiment.mode == "replay":
-        begun = (Path(experiment.run) / rundir.CONFIG).is_file()
-        return None if begun else f"run={experiment.run}: no run directory (it has no {rundir.CONFIG})."
-    finished = (Path(experiment.run) / "model.json").is_file()
-    return None if finished else f"run={experiment.run}: no finished run (it has no model.json)."
+    if mode == "replay":
+        begun = (Path(run) / rundir.CONFIG).is_file()
+        return None if begun else f"run={run}: no run directory (it has no {rundir.CONFIG})."
+    finished = (Path(run) / "model.json").is_file()
+    return None if finished else f"run={run}: no finished run (it has no model.json)."
 
 
 def _input(experiment: Experiment) -> str | None:
-    return missing("input", experiment.input) if experiment.input else None
+    path = experiment.input
+    if path is None or (path == STREAM and experiment.mode == "predict"):
+        return None
+    if glob.has_magic(path) and not os.path.exists(os.path.expanduser(path)):
+        found = any(glob.iglob(os.path.expanduser(path), recursive=True))
+        return None if found else f"input={path}: nothing matches this pattern."
+    return missing("input", path)
 
 
 def _output(experiment: Experiment) -> str | None:
-    if experiment.output is None:
+    if experiment.output is None or (experiment.output == STREAM and experiment.mode == "predict"):
         return None
     path = Path(experiment.output)
+    if experiment.mode == "export":
+        found_file = f"output={path}: expected a folder, found a file." if path.is_file() else None
+        return found_file or missing("output", str(path.absolute().parent))
     if path.is_dir():
         return f"output={path}: expected a CSV file, found a folder."
+    source = Path(experiment.input or STREAM).expanduser()
+    if path.exists() and source.exists() and path.samefile(source):
+        return f"output={path}: is the input, which is never changed; name another file."
     return missing("output", str(path.parent))
 
 

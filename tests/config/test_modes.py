@@ -23,9 +23,16 @@ def test_the_folder_holds_a_file_for_each_mode_and_nothing_else() -> None:
     [
         (["mode=tarin"], r"mode=tarin: expected one of train, evaluate, .*\. Did you mean train"),
         (["mode=predict"], r"run: mode=predict needs run=<run directory>\.\ninput: mode=predict needs input="),
-        (["mode=rank", "rank.models=[resnet18]", "run=x"], "run=x: only mode=evaluate and mode=predict read run"),
-        (["output=x"], "output=x: only mode=predict reads output"),
+        (
+            ["mode=rank", "rank.models=[resnet18]", "run=x"],
+            "run=x: only mode=evaluate, mode=predict and mode=export read run",
+        ),
+        (["output=x"], "output=x: only mode=predict and mode=export read output"),
         (["run=x"], "run=x: mode=train makes a new run"),
+        (["mode=evaluate", "run=[a,b]"], r"run=\[a,b\]: only mode=predict takes several runs"),
+        (["mode=predict", "input=x", "run=[a,a]"], r"run=\[a,a\]: each run once"),
+        (["predict.top_k=2"], "predict: only mode=predict reads its keys"),
+        (["export.format=timm"], "export: only mode=export reads its keys"),
     ],
 )
 def test_a_mode_is_told_what_it_needs_and_does_not_read(words: list[str], message: str) -> None:

@@ -14,6 +14,8 @@ class Mode:
     """Of run, input and output: must be said."""
     takes: tuple[str, ...] = ()
     """Of these: may be said."""
+    takes_runs: bool = False
+    """Whether `run` may name several."""
     reads_images: bool = False
     """Whether it reads `dataset`, so that its path is checked first."""
     resumes: bool = False
@@ -25,7 +27,12 @@ class Mode:
 MODES: dict[str, Mode] = {
     "train": Mode("train one experiment and evaluate it once", reads_images=True, resumes=True),
     "evaluate": Mode("score a trained model on a split", needs=("run",)),
-    "predict": Mode("label images with a trained model", needs=("run", "input"), takes=("output",)),
+    "predict": Mode("label images with trained models", needs=("run", "input"), takes=("output",), takes_runs=True),
+    "export": Mode(
+        "write a trained model for use without transfer-run, checked and timed",
+        needs=("run",),
+        takes=("input", "output"),
+    ),
     "auto": Mode(
         "choose a backbone and settings, train and calibrate, within trainer.budget", reads_images=True, resumes=True
     ),

@@ -12,9 +12,10 @@ from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune, finetune_problems
 from transfer_cli.config.modes import MODES
 from transfer_cli.config.optimizers import Muon, Sgd, step_problems
-from transfer_cli.config.schema import Augment, Experiment
+from transfer_cli.config.schema import Augment, Experiment, ExportCommand, PredictCommand
+from transfer_cli.config.using import export_problems
 
-_EXPECTED = {"run": "run directory", "input": "image file or folder", "output": "CSV file"}
+_EXPECTED = {"run": "run directory", "input": "image file, folder, pattern or list", "output": "file"}
 
 
 def combination_problems(experiment: Experiment) -> list[str]:
@@ -42,12 +43,36 @@ def _mode_problems(e: Experiment) -> list[tuple[bool, str]]:
     checks = []
     for key, value in values.items():
         readers = [name for name, other in MODES.items() if key in other.needs + other.takes]
-        only = f"{key}={value}: only mode={' and mode='.join(readers)} read{'s' * (len(readers) == 1)} {key}."
+        only = f"{_said(key, value)}: only {_modes(readers)} read{'s' * (len(readers) == 1)} {key}."
         checks += [
             (key in mode.needs and value is None, f"{key}: mode={e.mode} needs {key}=<{_EXPECTED[key]}>."),
             (e.mode not in readers and value is not None and (e.mode, key) != ("train", "run"), only),
         ]
-    return checks
+    return [*checks, *_several_runs_problems(e)]
+
+
+def _several_runs_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """A list of runs where one is meant, or that is none."""
+    takers = [name for name, mode in MODES.items() if mode.takes_runs]
+    several = isinstance(e.run, tuple)
+    return [
+        (several and not e.runs, "run=[]: name the run directories, as in run=[outputs/runs/a,outputs/runs/b]."),
+        (len({*e.runs}) < len(e.runs), f"{_said('run', e.run)}: each run once."),
+        (
+            several and MODES[e.mode].needs != () and e.mode not in takers,
+            f"{_said('run', e.run)}: only {_modes(takers)} takes several runs.",
+        ),
+    ]
+
+
+def _said(key: str, value: str | tuple[str, ...] | None) -> str:
+    return f"{key}={value}" if not isinstance(value, tuple) else f"{key}=[{','.join(value)}]"
+
+
+def _modes(names: list[str]) -> str:
+    """`mode=a, mode=b and mode=c`."""
+    *others, last = [f"mode={name}" for name in names]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
@@ -75,6 +100,9 @@ def _mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
         ),
         *_auto_problems(e),
         *_compare_problems(e),
+        (e.mode != "predict" and e.predict != PredictCommand(), "predict: only mode=predict reads its keys."),
+        (e.mode != "export" and e.export != ExportCommand(), "export: only mode=export reads its keys."),
+        *(export_problems(e.export) if e.mode == "export" else []),
     ]
 
 
@@ -135,7 +163,7 @@ def _run_problems(e: Experiment) -> list[tuple[bool, str]]:
     return [
         (
             e.mode == "train" and e.run is not None,
-            f"run={e.run}: mode=train makes a new run; to continue one say resume=<run directory>.",
+            f"{_said('run', e.run)}: mode=train makes a new run; to continue one say resume=<run directory>.",
         ),
         (e.resume == "auto" and e.name is None, "resume=auto: say which run to continue with name=<name>."),
         (

@@ -145,6 +145,28 @@ class CompareCommand:
 
 
 @dataclass(frozen=True)
+class PredictCommand:
+    """`mode=predict`: what a row says. The defaults are for the config.yaml of earlier runs."""
+
+    format: Literal["auto", "csv", "jsonl"] = "auto"
+    top_k: Count = 1
+    views: Annotated[int, Between(1, 64)] = 1
+    threshold: Fraction | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class ExportCommand:
+    """`mode=export`: which file, and what is in it. The defaults as above."""
+
+    format: Literal["onnx", "torch_export", "timm", "safetensors"] = "onnx"
+    preprocessing: bool = False
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+    quantize: Literal["none", "int8"] = "none"
+    latency: bool = True
+
+
+@dataclass(frozen=True)
 class FindLr:
     """`mode=find_lr`: how many steps, at rates from the lowest to the highest."""
 
@@ -158,7 +180,7 @@ class Experiment:
     """One run, complete."""
 
     mode: Annotated[str, OneOf(tuple(MODES))]
-    run: str | None
+    run: str | tuple[str, ...] | None
     input: str | None
     output: str | None
     split: Literal["train", "val", "test"]
@@ -185,3 +207,10 @@ class Experiment:
     crop_fraction: Literal["auto"] | Annotated[float, Between(0.25, 2.0)] = "auto"
     tune: Literal["off", "quick", "full"] = "off"
     compare: CompareCommand = CompareCommand()
+    predict: PredictCommand = PredictCommand()
+    export: ExportCommand = ExportCommand()
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The run directories that `run` names."""
+        return () if self.run is None else (self.run,) if isinstance(self.run, str) else self.run

@@ -149,16 +149,30 @@ def _with_drop_path(
     return module
 
 
+def own_arguments(name: str, source: str, image_size: int, channels: int = RGB) -> tuple[str, str, dict[str, Any]]:
+    """The library that a model is built by, its name there, and the arguments besides the number of classes.
+
+    Raises UserError as `library` does.
+    """
+    if library(name, source) == "torchvision":
+        return "torchvision", name, _torchvision_arguments(name, image_size, channels)
+    return "timm", *_timm_arguments(name, image_size, channels)
+
+
+def _torchvision_arguments(name: str, image_size: int, channels: int) -> dict[str, Any]:
+    if name.startswith("vit_"):
+        return {"image_size": image_size}
+    if name.startswith("maxvit"):
+        return {"input_size": (image_size, image_size)}
+    if name in ("googlenet", "inception_v3"):
+        return {"aux_logits": False, "transform_input": channels == RGB, "init_weights": True}
+    return {}
+
+
 def _torchvision(channels: int, name: str, num_classes: int, image_size: int, drop_path: float | None) -> nn.Module:
     from torchvision.models._api import get_model
 
-    arguments: dict[str, Any] = {}
-    if name.startswith("vit_"):
-        arguments = {"image_size": image_size}
-    elif name.startswith("maxvit"):
-        arguments = {"input_size": (image_size, image_size)}
-    elif name in ("googlenet", "inception_v3"):
-        arguments = {"aux_logits": False, "transform_input": channels == RGB, "init_weights": True}
+    arguments = _torchvision_arguments(name, image_size, channels)
     if drop_path is not None:
         arguments["stochastic_depth_prob"] = drop_path
     module = get_model(name, weights=None, num_classes=num_classes, **arguments)
@@ -168,9 +182,8 @@ def _torchvision(channels: int, name: str, num_classes: int, image_size: int, dr
     return module
 
 
-def _timm(channels: int, name: str, num_classes: int, image_size: int, drop_path: float | None) -> nn.Module:
-    import timm
-
+def _timm_arguments(name: str, image_size: int, channels: int) -> tuple[str, dict[str, Any]]:
+    """The name to build a model by, and its arguments."""
     current = timm_name(name)
     config = timm_config(current)
     if config is None:
@@ -179,10 +192,15 @@ def _timm(channels: int, name: str, num_classes: int, image_size: int, drop_path
         config = timm_config(current)
     fixed = config.fixed_input_size and image_size != config.input_size[-1]
     arguments: dict[str, Any] = {"img_size": image_size} if fixed else {}
+    return current, arguments if channels == RGB else {**arguments, "in_chans": channels}
+
+
+def _timm(channels: int, name: str, num_classes: int, image_size: int, drop_path: float | None) -> nn.Module:
+    import timm
+
+    current, arguments = _timm_arguments(name, image_size, channels)
     if drop_path is not None:
         arguments["drop_path_rate"] = drop_path
-    if channels != RGB:
-        arguments["in_chans"] = channels
     try:
         module = timm.create_model(current, pretrained=False, num_classes=num_classes, **arguments)
     except TypeError as error:

@@ -110,7 +110,8 @@ def vote_shares(similarities: Tensor, labels: Tensor, classes: int) -> Tensor:
     (Wu 2018, arXiv 1805.01978), as in the protocol of DINO (Caron 2021, arXiv 2104.14294).
     """
     weights = (similarities / VOTE_TEMPERATURE).softmax(1)
-    return weights.new_zeros(len(weights), classes).scatter_add_(1, labels, weights)
+    # Not len, which torch.export takes for a constant.
+    return weights.new_zeros(weights.shape[0], classes).scatter_add_(1, labels, weights)
 
 
 def _linear(spec: HeadSpec, classes: int) -> nn.Module:

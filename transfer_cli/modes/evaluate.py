@@ -35,7 +35,7 @@ from transfer_cli.runs.saved_model import Trained, load_trained, warn_of_unread
 
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """Print the scores of one split and write them to `evaluation.json` in the run directory."""
-    assert experiment.run is not None
+    assert isinstance(experiment.run, str)
     directory, split = Path(experiment.run), experiment.split
     saved = saved_experiment(directory)
     dataset = _dataset(experiment.dataset, saved.dataset, overrides)

@@ -1,126 +1,149 @@
-"""mode=predict: a trained model on a file or a folder of images; a CSV of path, label and probability."""
+"""mode=predict: trained models on images, wherever these are listed; a row of path, label and probability each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+import os
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-
-import torch
 
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
-from transfer_cli.data.batches import Batch
-from transfer_cli.data.reading.bands.open import open_picture
-from transfer_cli.data.reading.decode import DecodeError
-from transfer_cli.data.reading.listing import few
-from transfer_cli.data.sources.folder import pictures_below
-from transfer_cli.engine.evaluation import BATCH_SIZE, predict
-from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import EXIT_OK, UserError
-from transfer_cli.files import write_csv
-from transfer_cli.methods.scores import softmax
+from transfer_cli.config.using import STREAM
+from transfer_cli.errors import EXIT_OK, RunError, UserError
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.saved_model import Trained, describe, load_trained, warn_of_unread
+from transfer_cli.runs.prediction import inputs
+from transfer_cli.runs.prediction.ensemble import Ensemble, load_ensemble
+from transfer_cli.runs.prediction.inputs import Input
+from transfer_cli.runs.prediction.pixels import Part, joined, read_ahead
+from transfer_cli.runs.prediction.rows import UNKNOWN, Row, columns, is_jsonl, row_of, writer
+from transfer_cli.runs.saved_model import describe, warn_of_unread
 
 SHOWN_ROWS = 10
-LISTED_FILES = 50
 
 
-class Images:
-    """Batches of the readable images among `files`; what cannot be read is warned of and left out."""
+@dataclass
+class Tally:
+    """What has been written so far, and its first rows."""
 
-    def __init__(
-        self,
-        files: list[Path],
-        trained: Trained,
-        max_pixels: int | None,
-        reporter: Reporter,
-    ) -> None:
-        self.files, self.preprocessing, self.reporter = files, trained.preprocessing, reporter
-        self.batch_size = BATCH_SIZE[trained.compute.device.type]
-        self.max_pixels, self.channels = max_pixels, trained.channels
-        self.read: list[Path] = []
+    rows: int = 0
+    bad: int = 0
+    first: list[Row] = field(default_factory=list)
 
-    def __iter__(self) -> Iterator[Batch]:
-        pixels: list[torch.Tensor] = []
-        for file in self.files:
-            try:
-                remark = partial(self._remark, file)
-                image = open_picture(file, channels=self.channels, max_pixels=self.max_pixels, remark=remark)
-                pixels.append(self.preprocessing.apply(image))
-            except DecodeError as error:
-                self.reporter.warn(f"left out: {error}")
-                continue
-            self.read.append(file)
-            if len(pixels) == self.batch_size:
-                yield _batch(pixels)
-                pixels = []
-        if pixels:
-            yield _batch(pixels)
-
-    def _remark(self, file: Path, text: str) -> None:
-        self.reporter.warn(f"{file}: {text}")
+    def add(self, rows: list[Row], bad: int) -> None:
+        self.first += rows[: SHOWN_ROWS - len(self.first)]
+        self.rows += len(rows)
+        self.bad += bad
 
 
 def run(experiment: Experiment, overrides: Overrides) -> int:
-    """Predict each image, write the CSV and show its first rows."""
-    assert experiment.run is not None and experiment.input is not None
-    reporter = Reporter(quiet=experiment.quiet)
-    source, directory = Path(experiment.input), Path(experiment.run)
-    arrays = describe(directory).channels is not None
-    files, others = pictures_below(source, arrays) if source.is_dir() else ([source], {})
-    if not files:
-        seen = "; ".join(_listed(kind, names) for kind, names in others.items())
-        raise UserError(f"input={source}: no image files in this folder" + (f" ({seen})." if seen else "."))
-    for kind, names in others.items():
-        reporter.warn(f"left out: {_listed(kind, names)}")
+    """Predict each image, write the rows as they come, and show the first ones."""
+    e = experiment
+    assert e.input is not None
+    streams = e.output == STREAM or (e.output is None and e.input == STREAM)
+    reporter = Reporter(quiet=e.quiet, stream=sys.stderr if streams else None)
+    found = inputs.find(e.input, reporter.warn, arrays=describe(Path(e.runs[0])).channels is not None)
     warn_of_unread(overrides, reporter, "dataset", "seed", "split", but="dataset.max_pixels")
-    trained = load_trained(directory, experiment)
-    images = Images(files, trained, experiment.dataset.max_pixels, reporter)
-    # Nothing readable must be found before the network sees an empty list.
-    batches = iter(images)
-    first = next(batches, None)
-    if first is None:
-        raise UserError(f"input={source}: none of {len(files)} files is a readable image.")
-    result = predict(trained.network, _chain(first, batches), trained.compute, trained.to_device, Stop())
-    assert result is not None
-    probabilities = softmax(result[0])
-    best = probabilities.argmax(1)
-    rows = [
-        (str(file), trained.classes[label], float(probabilities[row, label]))
-        for row, (file, label) in enumerate(zip(images.read, best, strict=True))
-    ]
-    target = Path(experiment.output) if experiment.output else directory / "predict" / f"{source.resolve().stem}.csv"
-    _write_csv(target, rows)
-    shown = [[path, label, f"{probability:.4f}"] for path, label, probability in rows[:SHOWN_ROWS]]
-    left_out = len(files) - len(rows) + sum(map(len, others.values()))
-    title = f"{len(rows):,} images predicted" + (f", {left_out} left out" if left_out else "")
-    reporter.table(title, ["path", "label", "probability"], shown)
-    if len(rows) > SHOWN_ROWS:
-        reporter.say(f"... and {len(rows) - SHOWN_ROWS:,} more rows in the file")
-    reporter.result(target)
+    ensemble = load_ensemble(e, reporter)
+    top_k = _top_k(e, ensemble, reporter)
+    jsonl = is_jsonl(e.predict, e.output)
+    tally = Tally()
+    with closing(_parts(e, found, ensemble, reporter)) as parts:
+        first = _first_images(e, parts)
+        target = STREAM if streams else e.output or _in_run(e, found, "jsonl" if jsonl else "csv")
+        with writer(target, columns(top_k), jsonl) as write:
+            for part in chain([first], parts):
+                rows = _rows(e, ensemble, part, top_k)
+                write(rows)
+                tally.add(rows, len(part.files) - len(rows))
+    _say(e, found, tally, top_k, None if streams else target, reporter)
+    if tally.bad and e.predict.strict:
+        raise RunError(
+            f"{tally.bad:,} of {tally.bad + tally.rows:,} images could not be read; the others are labelled."
+        )
     return EXIT_OK
 
 
-def _listed(kind: str, names: list[str]) -> str:
-    """How many things of a kind there are, and which."""
-    return f"{len(names):,} ({kind}): {few(names, LISTED_FILES)}"
+def _top_k(e: Experiment, ensemble: Ensemble, reporter: Reporter) -> int:
+    known = len(ensemble.classes)
+    if e.predict.top_k > known:
+        reporter.warn(f"predict.top_k={e.predict.top_k}: there are {known} classes, all of which are written")
+    if e.predict.threshold is not None and UNKNOWN in ensemble.classes:
+        reporter.warn(f"predict.threshold: a class of the model is itself called {UNKNOWN}; its probability tells")
+    return min(e.predict.top_k, known)
 
 
-def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
-    yield first
-    yield from rest
-
-
-def _batch(pixels: list[torch.Tensor]) -> Batch:
-    unknown = torch.full((len(pixels),), -1, dtype=torch.int64)
-    return Batch(torch.stack(pixels), unknown, unknown)
-
-
-def _write_csv(target: Path, rows: list[tuple[str, str, float]]) -> None:
+def _in_run(e: Experiment, found: Input, ending: str) -> str:
+    """Where rows go that the command names no file for. Raises UserError where nothing can be written there."""
+    folder = Path(e.runs[0]) / "predict"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_csv(target, ("path", "label", "probability"), rows)
+        folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"output={target}: cannot be written ({error.strerror}).") from error
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); name a file with output.") from error
+    file = folder / f"{found.stem}.{ending}"
+    if file.exists() and os.path.exists(str(e.input)) and file.samefile(str(e.input)):
+        raise UserError(f"input={e.input}: the results would take its place; name another file with output.")
+    return str(file)
+
+
+def _first_images(e: Experiment, parts: Iterator[Part]) -> Part:
+    """All files up to the first images. Raises UserError where there are none, before anything is written."""
+    files = Part([])
+    for part in parts:
+        files = joined([files, part])
+        if files.images:
+            return files
+    raise UserError(f"input={e.input}: none of {len(files.files):,} files is a readable image.")
+
+
+def _parts(e: Experiment, found: Input, ensemble: Ensemble, reporter: Reporter) -> Generator[Part, None, None]:
+    """The files in batches as the networks take them, with what is to be said of each."""
+    with ExitStack() as stack:
+        steps = None
+        if found.total is not None and e.output != STREAM:
+            steps = stack.enter_context(reporter.count("predicting", found.total, "images")).step
+        for pictures in found.parts:
+            waiting: list[Part] = []
+            for part in read_ahead(
+                pictures, ensemble.looks, ensemble.channels, e.dataset.max_pixels, e.trainer.workers
+            ):
+                for file in part.files:
+                    if file.problem:
+                        reporter.warn(f"left out: {file.problem}")
+                    elif file.remark:
+                        reporter.warn(f"{file.picture.file}: {file.remark}")
+                waiting.append(part)
+                if sum(len(one.images) for one in waiting) >= ensemble.batch_size:
+                    whole, waiting = joined(waiting), []
+                    yield whole
+                    if steps is not None:
+                        steps(len(whole.files))
+            if waiting:
+                yield joined(waiting)
+
+
+def _rows(e: Experiment, ensemble: Ensemble, part: Part, top_k: int) -> list[Row]:
+    if not part.images:
+        return []
+    probabilities = ensemble.probabilities(part)
+    return [
+        row_of(file.picture.name, values, ensemble.classes, top_k, e.predict.threshold)
+        for file, values in zip(part.images, probabilities, strict=True)
+    ]
+
+
+def _say(e: Experiment, found: Input, tally: Tally, top_k: int, target: str | None, reporter: Reporter) -> None:
+    """How many there were, the first of them, and the file."""
+    left_out = tally.bad + found.left_out
+    title = f"{tally.rows:,} images predicted" + (f", {left_out} left out" if left_out else "")
+    if target is None:
+        reporter.say(title)
+        return
+    shown = [[f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row] for row in tally.first]
+    reporter.table(title, columns(top_k), shown)
+    if tally.rows > SHOWN_ROWS:
+        reporter.say(f"... and {tally.rows - SHOWN_ROWS:,} more rows in the file")
+    reporter.result(Path(target))

@@ -42,8 +42,7 @@ MOST_SHOWN = 5
 
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """Train from the last state to the step that diverged, watch that one, and say what was not finite."""
-    assert experiment.run is not None
-    directory, reporter, stop = Path(experiment.run), Reporter(quiet=experiment.quiet), Stop()
+    directory, reporter, stop = Path(experiment.runs[0]), Reporter(quiet=experiment.quiet), Stop()
     diverged, saved = divergence.read(directory), saved_experiment(directory)
     warn_of_unread(overrides, reporter, "dataset", "seed", "split")
     e = _as_it_ran(saved, experiment)

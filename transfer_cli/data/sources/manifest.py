@@ -25,6 +25,7 @@ from transfer_cli.errors import UserError, did_you_mean
 _PARQUET_ENDINGS = (".parquet", ".pq")
 _LISTED = 5
 _USUAL_COLUMNS = {"image": "path", "label": "label", "split": "split", "weight": "weight"}
+_PATH_COLUMNS = ("path", "image", "file", "filename", "filepath")
 
 PATH = ExpectedPath("CSV, TSV or Parquet file", kind="file")
 
@@ -97,7 +98,7 @@ def load(dataset: Dataset) -> Listing:
     missing images, contradictory rows, a single class.
     """
     file = check_path(dataset, PATH)
-    table: Table = ParquetTable(file) if file.suffix.lower() in _PARQUET_ENDINGS else DelimitedTable(file)
+    table = _open(file)
     image, split, weight = (_column(table, role, dataset) for role in ("image", "split", "weight"))
     label = _column(table, "label", dataset) if dataset.labels == "classes" else None
     assert image is not None
@@ -115,6 +116,32 @@ def load(dataset: Dataset) -> Listing:
         rows, notes = replace(rows, labels=names), [*notes, *said]
     listing = _beside(table, rows) if inside is None else _inside(table, rows, inside)
     return replace(listing, notes=(*notes, *listing.notes))
+
+
+def paths_in(file: Path) -> tuple[list[str], tuple[str, ...]]:
+    """The cells of the column of paths in a table of images, as they are, and what the user should be warned of.
+
+    Raises UserError for a table without such a column, or one that holds the images themselves.
+    """
+    table = _open(file)
+    alike = [name for wanted in _PATH_COLUMNS for name in table.names if tidy(name).casefold() == wanted]
+    if not alike:
+        raise UserError(
+            f"{file}: no column of paths; one called {', '.join(_PATH_COLUMNS)} is read. It has "
+            f"{', '.join(table.names)}."
+        )
+    if table.images(alike[0]) is not None:
+        raise UserError(f"{file}: column {alike[0]} holds images and not their paths; save them as files.")
+    return table.cells(alike[0]), tuple(table.notes)
+
+
+def is_table(file: Path) -> bool:
+    """Whether a file's name ends as that of a table."""
+    return file.suffix.lower() in (*_PARQUET_ENDINGS, ".csv", ".tsv", ".tab")
+
+
+def _open(file: Path) -> Table:
+    return ParquetTable(file) if file.suffix.lower() in _PARQUET_ENDINGS else DelimitedTable(file)
 
 
 def _column(table: Table, role: str, dataset: Dataset) -> str | None:

@@ -1,0 +1,1 @@
+"""What mode=predict is made of: which images, their pixels ahead of use, probabilities, rows."""
