@@ -74,6 +74,7 @@ def _mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
         ),
         *_auto_problems(e),
         *_compare_problems(e),
+        *_fetch_problems(e),
     ]
 
 
@@ -112,6 +113,21 @@ def _compare_problems(e: Experiment) -> list[tuple[bool, str]]:
         (
             "distill" in rows and not isinstance(e.strategy, Distill),
             "compare.rows: distill needs a teacher: strategy=distill strategy.teacher.weights=<run directory>.",
+        ),
+    ]
+
+
+def _fetch_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """What mode=fetch alone reads, and does one at a time."""
+    f = e.fetch
+    said = {"models": [*f.models], "datasets": [*f.datasets], "pack": f.pack, "unpack": f.unpack}
+    named = ", ".join(f"fetch.{key}={value}" for key, value in said.items() if value)
+    others = [f"fetch.{key}" for key in ("models", "datasets", "pack") if said[key]]
+    return [
+        (e.mode != "fetch" and bool(named), f"{named}: only mode=fetch reads this."),
+        (
+            e.mode == "fetch" and f.unpack is not None and bool(others),
+            f"fetch.unpack={f.unpack}: an archive is unpacked as a whole; leave {' and '.join(others)} out.",
         ),
     ]
 
