@@ -43,17 +43,20 @@ def download(
     digest: Digest | None,
     headers: Mapping[str, str] | None = None,
     watch: Watch | None = None,
+    *,
+    verified_later: bool = False,
 ) -> None:
     """Fetch `url` to `path`, which appears whole and verified or not at all; `headers` go to its own server alone.
 
-    Proxies are those of http_proxy, https_proxy and no_proxy. Raises DownloadError, RunError where the disk is full,
-    UserError where the folder cannot be written.
+    Without a digest an earlier attempt is gone on from only where `verified_later`: the caller compares a hash. Proxies
+    are those of http_proxy, https_proxy and no_proxy. Raises DownloadError, RunError where the disk is full, UserError
+    where the folder cannot be written.
     """
     with partial(path) as unfinished:
         if digest is not None and path.is_file() and digest.holds(path):
             unfinished.drop()  # another process was faster
             return
-        if digest is None:
+        if digest is None and not verified_later:
             unfinished.cut()  # nothing says what an earlier attempt has left
         resumed = unfinished.size() > 0
         _receive_all(url, unfinished, headers or {}, watch)

@@ -46,11 +46,12 @@ def place_set(kit: Kit, entries: list[Entry], root: Path, marker: str, watch: Ca
                 "unpack to another folder with dataset.path=<folder>."
             )
     staging = Staging(root, entries[0].dataset)
-    for entry, same in zip(entries, there, strict=True):
-        if not same and not _is(entry, staging.folder / entry.file):
-            _write(kit, entry, staging.folder / entry.file, watch, durable=False)
     if not all(there) or staging.is_complete():
-        staging.settle(marker)
+        with staging.alone():
+            for entry in entries:
+                if not _is(entry, root / entry.file) and not _is(entry, staging.folder / entry.file):
+                    _write(kit, entry, staging.folder / entry.file, watch, durable=False)
+            staging.settle(marker)
     return [Placed(entry, root / entry.file, same) for entry, same in zip(entries, there, strict=True)]
 
 

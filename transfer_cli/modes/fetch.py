@@ -11,21 +11,20 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_OK
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words
-from transfer_cli.runs.fetching import archive, weights
+from transfer_cli.runs.fetching import archive, sets, weights
 from transfer_cli.runs.fetching.fetched import Fetched
-
-SETS_FOLDER = "data"
-"""Where the options of torchvision's sets look when dataset.path does not say it."""
 
 
 def run(experiment: Experiment, overrides: Overrides, source: ConfigSource) -> int:
     """Bring everything that is named into the caches, and pack it where that is asked for; or unpack an archive."""
     e, reporter = experiment, Reporter(quiet=experiment.quiet)
-    folder = Path(e.dataset.path or SETS_FOLDER).expanduser()
+    folder = sets.folder_of(e)
     if e.fetch.unpack is not None:
         _show(archive.unpacked(Path(e.fetch.unpack), folder, reporter), reporter)
         return EXIT_OK
-    items = [weights.have(one, reporter) for one in weights.wanted(e, source)]
+    models, names = weights.wanted(e, source), sets.wanted(e)
+    items = [weights.have(one, reporter) for one in models]
+    items += [sets.have(name, folder, reporter, to_pack=e.fetch.pack is not None) for name in names]
     if e.fetch.pack is not None:
         archive.write(Path(e.fetch.pack), items, reporter)
     _show(items, reporter)

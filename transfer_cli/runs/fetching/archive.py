@@ -16,8 +16,7 @@ from transfer_cli.downloads.unpack import place_set, place_weights
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.models import fetching
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.fetching.fetched import Fetched, counting
-from transfer_cli.runs.fetching.weights import AT_HAND
+from transfer_cli.runs.fetching.fetched import AT_HAND, Fetched, counting
 
 
 def write(archive: Path, items: Sequence[Fetched], reporter: Reporter) -> None:

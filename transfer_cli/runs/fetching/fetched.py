@@ -12,6 +12,7 @@ from transfer_cli.downloads.transfer import Watch
 from transfer_cli.records.progress import Count
 from transfer_cli.records.terminal import Reporter
 
+AT_HAND = "at hand"
 _MEGABYTE = 10**6
 
 

@@ -18,9 +18,7 @@ from transfer_cli.models import fetching, weights
 from transfer_cli.models.fetching import Remote
 from transfer_cli.models.published import WeightsSource
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.fetching.fetched import Fetched, watching
-
-AT_HAND = "at hand"
+from transfer_cli.runs.fetching.fetched import AT_HAND, Fetched, watching
 
 
 @dataclass(frozen=True)
