@@ -88,7 +88,7 @@ def test_carried_to_a_machine_without_a_network(
         assert tar.getnames() == ["manifest.json", HUB_FILE]
     there = machine("server", network=False)
     ended = command(*TINY, *MODEL, "model.weights=auto", "trainer.epochs=0")
-    assert ended.code == 2
+    assert ended.code == 2, "not found before it is carried"
     assert "mode=fetch fetch.unpack=kit.tar" in ended.err
     ended = command("mode=fetch", "fetch.unpack=kit.tar")
     assert ended.code == 0, ended.err

@@ -34,9 +34,9 @@ MODES: dict[str, Mode] = {
         "train by several recipes on the same images and recommend one", reads_images=True, resumes=True, composes=True
     ),
     "find_lr": Mode("try learning rates and suggest one", reads_images=True),
+    "cache": Mode("list, verify or clear what is cached"),
     "fetch": Mode(
         "bring weights and data sets into the caches, pack them for a machine without a network, unpack them there",
         composes=True,
     ),
-    "cache": Mode("list, verify or clear what is cached"),
 }

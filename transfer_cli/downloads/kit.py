@@ -29,14 +29,20 @@ class Kit:
 
     def blocks(self, entry: Entry) -> Iterator[bytes]:
         """The bytes of a file. Raises UserError, at the end, where they are not those that the manifest has hashed."""
-        self._file.seek(self._offsets[entry.name])
-        left, sha256 = entry.bytes, hashlib.sha256()
-        while left and (block := self._file.read(min(left, _BLOCK_BYTES))):
+        position, left, sha256 = self._offsets[entry.name], entry.bytes, hashlib.sha256()
+        while left and (block := self._read(position, min(left, _BLOCK_BYTES))):
             sha256.update(block)
-            left -= len(block)
+            position, left = position + len(block), left - len(block)
             yield block
         if left or sha256.hexdigest() != entry.sha256:
             raise _damaged(self.path, f"{entry.name} is not what was packed: its hash differs")
+
+    def _read(self, position: int, size: int) -> bytes:
+        try:
+            self._file.seek(position)
+            return self._file.read(size)
+        except OSError as error:
+            raise _damaged(self.path, f"it cannot be read ({error.strerror or error})") from error
 
     def verify(self, watch: Callable[[int], None]) -> None:
         """Read every byte. Raises UserError for the first file that is damaged."""

@@ -13,8 +13,8 @@ from transfer_cli.downloads.digest import Digest
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-MOST_BYTES = 2**28
-"""Of a manifest: about a million files."""
+MOST_BYTES = 2**26
+"""Of a manifest: about 250,000 files."""
 _SETS = "datasets"
 _KINDS = ("file", "hub", "dataset")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -50,10 +50,9 @@ def unpacked(archive: Path, sets_folder: Path, reporter: Reporter) -> list[Fetch
         with counting("verifying", total, reporter) as watch:
             opened.verify(lambda more: watch(more, None))
         with counting("unpacking", total, reporter) as watch:
-            return [
-                *(_weights(opened, entry, watch) for entry in opened.entries if entry.kind != "dataset"),
-                *_sets(opened, sets_folder, watch),
-            ]
+            # Sets first: where another file lies in the place of one of theirs, nothing else has been done.
+            sets = _sets(opened, sets_folder, watch)
+            return [*(_weights(opened, entry, watch) for entry in opened.entries if entry.kind != "dataset"), *sets]
 
 
 def _weights(opened: Kit, entry: Entry, watch: Watch) -> Fetched:
