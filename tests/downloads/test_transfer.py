@@ -166,7 +166,7 @@ def test_a_file_that_does_not_fit_is_not_begun(server: Server, monkeypatch: pyte
     monkeypatch.setattr("shutil.disk_usage", lambda _: namedtuple("usage", "free")(1000))
     with pytest.raises(RunError, match=r"1.0 MB more do not fit, 0.0 MB of its disk are free"):
         _get(server)
-    assert not FILE.exists()
+    _only()
 
 
 def test_a_full_disk_keeps_nothing(server: Server, full_after: Callable[[int], None]) -> None:

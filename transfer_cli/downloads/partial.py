@@ -23,6 +23,7 @@ class Partial:
 
     def __init__(self, path: Path, becomes: Path, file: FileIO) -> None:
         self.path, self._becomes, self._file = path, becomes, file
+        self._is_there = True
 
     def size(self) -> int:
         """Bytes that are there, from this process or from one before it."""
@@ -49,7 +50,7 @@ class Partial:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
-            self.path.unlink(missing_ok=True)
+            self.drop()
             raise RunError(f"{self._becomes} cannot be written: {error.strerror}. Nothing of it is kept.") from error
 
     def done(self, *, durable: bool = True) -> None:
@@ -58,6 +59,7 @@ class Partial:
             if durable:
                 os.fsync(self._file.fileno())
             os.replace(self.path, self._becomes)
+            self._is_there = False
             if durable:
                 fsync_directory(self._becomes.parent)
         except OSError as error:
@@ -65,7 +67,9 @@ class Partial:
 
     def drop(self) -> None:
         """Forget what was written."""
-        self.path.unlink(missing_ok=True)
+        if self._is_there:
+            self._is_there = False
+            self.path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -83,7 +87,12 @@ def partial(becomes: Path) -> Iterator[Partial]:
         message = f"{becomes} cannot be written: {error.strerror}."
         raise (RunError(message) if full else UserError(message)) from error
     with file:
-        yield Partial(path, becomes, file)
+        unfinished = Partial(path, becomes, file)
+        try:
+            yield unfinished
+        finally:
+            if not unfinished.size():
+                unfinished.drop()
 
 
 def _open_alone(path: Path) -> FileIO:

@@ -93,8 +93,6 @@ def _receive_all(url: str, unfinished: Partial, headers: Mapping[str, str], watc
         if in_vain:
             time.sleep(PAUSES_SECONDS[in_vain - 1])
     kept = unfinished.size()
-    if not kept:
-        unfinished.drop()
     raise DownloadError(_reason(failed) + (f"; {megabytes(kept)} are kept, to go on from" if kept else "")) from failed
 
 
