@@ -22,6 +22,8 @@ def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     checks = [_one_process, _device, _weights, _teacher, _run, _input, _output, _cache_dir]
     if MODES[experiment.mode].reads_images:
         checks += [_dataset_path, _unlabelled]
+    if experiment.mode == "fetch":
+        checks += [_archive]
     if experiment.mode == "train" and not in_sweep:
         checks.append(_run_directory)
     problems = [problem for check in checks if (problem := check(experiment))]
@@ -132,6 +134,18 @@ def _output(experiment: Experiment) -> str | None:
     if path.exists() and source.exists() and path.samefile(source):
         return f"output={path}: is the input, which is never changed; name another file."
     return missing("output", str(path.parent))
+
+
+def _archive(experiment: Experiment) -> str | None:
+    pack, unpack = experiment.fetch.pack, experiment.fetch.unpack
+    if unpack is not None:
+        problem = missing("fetch.unpack", unpack)
+        return problem or (None if Path(unpack).is_file() else f"fetch.unpack={unpack}: expected a tar archive.")
+    if pack is None:
+        return None
+    if os.path.lexists(pack):
+        return f"fetch.pack={pack}: is there already; choose another name, or remove it first."
+    return missing("fetch.pack", str(Path(pack).parent))
 
 
 def _cache_dir(experiment: Experiment) -> str | None:

@@ -43,4 +43,8 @@ MODES: dict[str, Mode] = {
     "find_lr": Mode("try learning rates and suggest one", reads_images=True),
     "replay": Mode("repeat the step at which a run diverged, and say where it begins", needs=("run",)),
     "cache": Mode("list, verify or clear what is cached"),
+    "fetch": Mode(
+        "bring weights and data sets into the caches, pack them for a machine without a network, unpack them there",
+        composes=True,
+    ),
 }

@@ -7,23 +7,20 @@ from __future__ import annotations
 
 from transfer_cli.config.dataset_problems import channel_problems, dataset_problems
 from transfer_cli.config.distill import Distill, distill_problems
-from transfer_cli.config.durations import EXPECTED, EXPECTED_INTERVAL, interval_of, seconds_of
+from transfer_cli.config.durations import EXPECTED_INTERVAL, interval_of
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune, finetune_problems
-from transfer_cli.config.modes import MODES
+from transfer_cli.config.mode_problems import mode_key_problems, mode_problems
 from transfer_cli.config.optimizers import Muon, Sgd, step_problems
-from transfer_cli.config.schema import Augment, Experiment, ExportCommand, PredictCommand
-from transfer_cli.config.using import export_problems
-
-_EXPECTED = {"run": "run directory", "input": "image file, folder, pattern or list", "output": "file"}
+from transfer_cli.config.schema import Augment, Experiment
 
 
 def combination_problems(experiment: Experiment) -> list[str]:
     """Settings that are each valid but make no sense together."""
     e = experiment
     checks = [
-        *_mode_problems(e),
-        *_mode_key_problems(e),
+        *mode_problems(e),
+        *mode_key_problems(e),
         *_run_problems(e),
         *_checkpoint_problems(e),
         *dataset_problems(e),
@@ -35,114 +32,6 @@ def combination_problems(experiment: Experiment) -> list[str]:
         *_distill_problems(e),
     ]
     return [message for wrong, message in checks if wrong] + step_problems(e.scheduler)
-
-
-def _mode_problems(e: Experiment) -> list[tuple[bool, str]]:
-    """Keys that the mode needs and that are not set, and keys that are set and that it does not read."""
-    mode, values = MODES[e.mode], {"run": e.run, "input": e.input, "output": e.output}
-    checks = []
-    for key, value in values.items():
-        readers = [name for name, other in MODES.items() if key in other.needs + other.takes]
-        only = f"{_said(key, value)}: only {_modes(readers)} read{'s' * (len(readers) == 1)} {key}."
-        checks += [
-            (key in mode.needs and value is None, f"{key}: mode={e.mode} needs {key}=<{_EXPECTED[key]}>."),
-            (e.mode not in readers and value is not None and (e.mode, key) != ("train", "run"), only),
-        ]
-    return [*checks, *_several_runs_problems(e)]
-
-
-def _several_runs_problems(e: Experiment) -> list[tuple[bool, str]]:
-    """A list of runs where one is meant, or that is none."""
-    takers = [name for name, mode in MODES.items() if mode.takes_runs]
-    several = isinstance(e.run, tuple)
-    return [
-        (several and not e.runs, "run=[]: name the run directories, as in run=[outputs/runs/a,outputs/runs/b]."),
-        (len({*e.runs}) < len(e.runs), f"{_said('run', e.run)}: each run once."),
-        (
-            several and MODES[e.mode].needs != () and e.mode not in takers,
-            f"{_said('run', e.run)}: only {_modes(takers)} takes several runs.",
-        ),
-    ]
-
-
-def _said(key: str, value: str | tuple[str, ...] | None) -> str:
-    return f"{key}={value}" if not isinstance(value, tuple) else f"{key}=[{','.join(value)}]"
-
-
-def _modes(names: list[str]) -> str:
-    """`mode=a, mode=b and mode=c`."""
-    *others, last = [f"mode={name}" for name in names]
-    return f"{', '.join(others)} and {last}" if others else last
-
-
-def _mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
-    """Keys of single modes."""
-    return [
-        (
-            e.find_lr.lowest >= e.find_lr.highest,
-            f"find_lr.lowest={e.find_lr.lowest}: must be below find_lr.highest={e.find_lr.highest}.",
-        ),
-        (
-            e.mode == "find_lr" and isinstance(e.strategy, Extract),
-            "mode=find_lr: strategy=extract tries rates itself; see strategy.grid.lr.",
-        ),
-        (
-            e.mode == "rank" and not e.rank.models,
-            "rank.models: mode=rank needs the backbones to rank, as in rank.models=[efficientnet_lite0,resnet18].",
-        ),
-        (
-            e.mode != "cache" and (e.cache.action, e.cache.kind) != ("list", "all"),
-            f"cache.action={e.cache.action}, cache.kind={e.cache.kind}: only mode=cache reads these.",
-        ),
-        (
-            not MODES[e.mode].resumes and e.resume != "never",
-            f"resume={e.resume}: only mode={', '.join(name for name, mode in MODES.items() if mode.resumes)} resumes.",
-        ),
-        *_auto_problems(e),
-        *_compare_problems(e),
-        (e.mode != "predict" and e.predict != PredictCommand(), "predict: only mode=predict reads its keys."),
-        (e.mode != "export" and e.export != ExportCommand(), "export: only mode=export reads its keys."),
-        *(export_problems(e.export) if e.mode == "export" else []),
-    ]
-
-
-def _auto_problems(e: Experiment) -> list[tuple[bool, str]]:
-    """What mode=auto needs, and what it alone reads."""
-    budget = e.trainer.budget
-    return [
-        (budget is not None and seconds_of(budget) is None, f"trainer.budget={budget}: {EXPECTED}."),
-        (e.mode != "auto" and budget is not None, f"trainer.budget={budget}: only mode=auto reads it."),
-        (e.mode == "auto" and budget is None, f"trainer.budget: mode=auto needs it; {EXPECTED}."),
-        (
-            e.mode == "auto" and e.resume not in ("never", "auto"),
-            f"resume={e.resume}: mode=auto goes on with name=<name> resume=auto.",
-        ),
-        (
-            e.mode == "auto" and not isinstance(e.strategy, Finetune),
-            f"strategy={e.strategy.name}: mode=auto probes and finetunes; leave strategy out.",
-        ),
-    ]
-
-
-def _compare_problems(e: Experiment) -> list[tuple[bool, str]]:
-    """Comparisons that compare nothing."""
-    if e.mode != "compare":
-        return []
-    rows = e.compare.rows
-    return [
-        (not rows, "compare.rows=[]: name the recipes to compare, as in compare.rows=[probe,lora]."),
-        (len({*rows}) < len(rows), f"compare.rows={[*rows]}: each recipe once."),
-        (e.trainer.epochs == 0, "trainer.epochs=0: nothing trains, so there is nothing to compare."),
-        (e.dataset.labels == "none", "dataset.labels=none: mode=compare needs labels to score by."),
-        (
-            e.resume not in ("never", "auto"),
-            f"resume={e.resume}: a comparison is continued by its name, with name=<name> resume=auto.",
-        ),
-        (
-            "distill" in rows and not isinstance(e.strategy, Distill),
-            "compare.rows: distill needs a teacher: strategy=distill strategy.teacher.weights=<run directory>.",
-        ),
-    ]
 
 
 def _checkpoint_problems(e: Experiment) -> list[tuple[bool, str]]:

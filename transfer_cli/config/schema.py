@@ -167,6 +167,16 @@ class ExportCommand:
 
 
 @dataclass(frozen=True)
+class FetchCommand:
+    """`mode=fetch`: of what, and an archive to carry. The defaults are for the config.yaml of earlier runs."""
+
+    models: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    pack: str | None = None
+    unpack: str | None = None
+
+
+@dataclass(frozen=True)
 class FindLr:
     """`mode=find_lr`: how many steps, at rates from the lowest to the highest."""
 
@@ -207,6 +217,7 @@ class Experiment:
     crop_fraction: Literal["auto"] | Annotated[float, Between(0.25, 2.0)] = "auto"
     tune: Literal["off", "quick", "full"] = "off"
     compare: CompareCommand = CompareCommand()
+    fetch: FetchCommand = FetchCommand()
     predict: PredictCommand = PredictCommand()
     export: ExportCommand = ExportCommand()
 

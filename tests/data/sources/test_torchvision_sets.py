@@ -4,8 +4,6 @@ import gzip
 import importlib
 import inspect
 import struct
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from PIL import Image
 from tests.data.loading import load
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources.torchvision_sets import SETS
+from transfer_cli.downloads import reach
 from transfer_cli.errors import UserError
 
 
@@ -221,12 +220,10 @@ def test_a_damaged_set_is_said(tmp_path: Path) -> None:
 
 
 def test_a_download_that_fails_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: object, **__: object) -> None:
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(urllib.request, "urlopen", offline)
-    with pytest.raises(UserError, match=r"dataset=cifar10: could not be downloaded.*no network"):
-        loaded("cifar10", tmp_path, download=True)
+    monkeypatch.setattr(reach, "_connects", lambda host, port: False)
+    with pytest.raises(UserError, match=r"dataset=cifar10: could not be downloaded.*no network.*mode=fetch"):
+        loaded("cifar10", tmp_path / "new", download=True)
+    assert not list(tmp_path.iterdir()), "nothing is left of it"
 
 
 @pytest.mark.parametrize("name", sorted(SETS))

@@ -5,10 +5,9 @@ torchvision finds, verifies and downloads the files; images in files are decoded
 
 from __future__ import annotations
 
+import errno
 import os
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,9 +20,10 @@ from transfer_cli.config.schema import Dataset
 from transfer_cli.data.reading import idx
 from transfer_cli.data.reading.listing import ImageFiles, Indices, Listing, read_pixels
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
-from transfer_cli.errors import UserError
-
-_DOWNLOAD_SILENCE_SECONDS = 20
+from transfer_cli.downloads.for_torchvision import torchvision_downloads
+from transfer_cli.downloads.staging import Staging, is_archive
+from transfer_cli.downloads.transfer import DownloadError, Watch
+from transfer_cli.errors import RunError, UserError
 
 PATH = ExpectedPath("folder that holds the set, or is to hold it", download=True)
 
@@ -90,6 +90,8 @@ class Spec:
     classes: Callable[[Any], Sequence[str]] = field(default=_own_classes)
     idx: bool = False
     """Whether it comes in four idx files, which may lie in other places than torchvision's."""
+    hashed: bool = True
+    """Whether torchvision knows the hashes of what it downloads."""
 
 
 SETS: dict[str, Spec] = {
@@ -107,7 +109,7 @@ SETS: dict[str, Spec] = {
     "stanford_cars": Spec("StanfordCars", "stanford_cars", _TRAIN_TEST, _pairs),
     "dtd": Spec("DTD", "dtd", _ALL_THREE, _image_files),
     "eurosat": Spec("EuroSAT", "eurosat", _ONE_POOL, _folder_pairs),
-    "fgvc_aircraft": Spec("FGVCAircraft", "fgvc-aircraft-2013b", _ALL_THREE, _image_files),
+    "fgvc_aircraft": Spec("FGVCAircraft", "fgvc-aircraft-2013b", _ALL_THREE, _image_files, hashed=False),
     "caltech101": Spec("Caltech101", "caltech101", _ONE_POOL, _caltech, lambda dataset: dataset.categories),
     "gtsrb": Spec("GTSRB", "gtsrb", _TRAIN_TEST, _pairs, _numbered(43)),
     # The figures published for Imagenette are those of its "val": here the split that is touched once, at the end.
@@ -136,9 +138,55 @@ def load(dataset: Dataset) -> Listing:
             f"dataset={name}: not found, looked for {expected}. Set dataset.path to the folder that holds "
             f"{spec.marker}{' or the four idx files (or .gz)' * spec.idx}, or dataset.download=true to fetch it there."
         )
-    sets = {split: _open(name, spec, root, arguments, dataset.download) for split, arguments in spec.splits.items()}
+    if dataset.download:
+        fetch(name, root)
+    sets = {split: _open(name, spec, root, arguments) for split, arguments in spec.splits.items()}
     classes = tuple(str(label) for label in spec.classes(sets["train"]))
     return _join(name, root, classes, {split: spec.samples(opened) for split, opened in sets.items()})
+
+
+def fetch(name: str, root: str, watch: Watch | None = None) -> bool:
+    """Download a set to below `root` where it is not there; whether it was not.
+
+    It is found there only once it is complete: what torchvision has extracted in part it would take for all of it.
+    Raises UserError where the set cannot be fetched, RunError for a full disk.
+    """
+    spec, staging = SETS[name], Staging(Path(root), name)
+    if os.path.exists(os.path.join(root, spec.marker)) and not staging.is_complete():
+        _mend(name, spec, root, watch)
+        return False
+    with staging.alone():
+        if not os.path.exists(os.path.join(root, spec.marker)) and not staging.is_complete():
+            staging.prepare()
+            with torchvision_downloads(watch, verified=spec.hashed):
+                for arguments in spec.splits.values():
+                    _open(name, spec, root, arguments, download_to=str(staging.folder))
+            staging.drop_archives()
+        staging.settle(spec.marker)
+    return True
+
+
+def _mend(name: str, spec: Spec, root: str, watch: Watch | None) -> None:
+    """Look whether a set that is there is complete; torchvision brings what is missing, where it can tell."""
+    with torchvision_downloads(watch, verified=spec.hashed):
+        for arguments in spec.splits.values():
+            try:
+                _open(name, spec, root, arguments)
+            except UserError:
+                _open(name, spec, root, arguments, download_to=root)
+
+
+def files_of(name: str, root: str) -> list[Path]:
+    """The files of a set that is below `root`, without archives of it and without hidden files."""
+    first = SETS[name].marker.split("/")[0]
+    tops = [*Path(root).glob("*_32x32.mat")] if name == "svhn" else [Path(root, first)]
+    found = [Path(folder, file) for top in tops for folder, _, files in os.walk(top) for file in files]
+    found += [top for top in tops if top.is_file()]
+    return sorted(path for path in found if not is_archive(path.name) and not _is_hidden(path.relative_to(root)))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _holder(given: str, marker: str) -> str:
@@ -160,30 +208,28 @@ def _from_idx(name: str, spec: Spec, root: str, files: idx.Files) -> Listing:
     return _join(name, root, classes, found)
 
 
-def _open(name: str, spec: Spec, root: str, arguments: dict[str, Any], download: bool) -> Any:
-    """One of torchvision's data sets, errors in the user's terms."""
+def _open(name: str, spec: Spec, root: str, arguments: dict[str, Any], *, download_to: str | None = None) -> Any:
+    """One of torchvision's data sets, errors in the user's terms; `download_to`: fetched to that folder."""
     from torchvision import datasets
 
     try:
-        with _impatient():
-            return getattr(datasets, spec.dataset)(root, **arguments, download=download)
-    except Exception as error:  # torchvision, urllib and the unpickling of damaged files raise a dozen types
-        tried = "could not be downloaded to" if download else "is incomplete or damaged in"
+        return getattr(datasets, spec.dataset)(download_to or root, **arguments, download=download_to is not None)
+    except (UserError, RunError):
+        raise
+    except DownloadError as error:
         raise UserError(
-            f"dataset={name}: {tried} {root} ({type(error).__name__}: {error}). It is expected at "
+            f"dataset={name}: could not be downloaded to {root} ({error}). On a connected machine mode=fetch "
+            f"dataset={name} fetch.pack=kit.tar packs it, to be carried here for mode=fetch fetch.unpack=kit.tar."
+        ) from error
+    except Exception as error:  # torchvision, urllib and the unpickling of damaged files raise a dozen types
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise RunError(f"dataset={name}: {root} cannot be written ({error.strerror}). Make room there.") from error
+        tried = "could not be downloaded to" if download_to else "is incomplete or damaged in"
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(
+            f"dataset={name}: {tried} {root} ({reason}). It is expected at "
             f"{os.path.join(root, spec.marker)}, laid out as torchvision.datasets.{spec.dataset} has it."
         ) from error
-
-
-@contextmanager
-def _impatient() -> Iterator[None]:
-    """A connection that stays silent is an error after seconds; urllib would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_SILENCE_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _join(name: str, root: str, classes: tuple[str, ...], found: dict[str, tuple[Samples, Sequence[int]]]) -> Listing:

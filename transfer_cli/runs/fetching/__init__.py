@@ -1,0 +1,1 @@
+"""What mode=fetch brings: weights of models, data sets, and both from an archive."""
