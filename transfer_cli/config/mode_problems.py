@@ -22,7 +22,7 @@ def mode_problems(e: Experiment) -> list[tuple[bool, str]]:
     checks = []
     for key, value in values.items():
         readers = [name for name, other in MODES.items() if key in other.needs + other.takes]
-        only = f"{_said(key, value)}: only {_modes(readers)} read{'s' * (len(readers) == 1)} {key}."
+        only = f"{said(key, value)}: only {_modes(readers)} read{'s' * (len(readers) == 1)} {key}."
         checks += [
             (key in mode.needs and value is None, f"{key}: mode={e.mode} needs {key}=<{_EXPECTED[key]}>."),
             (e.mode not in readers and value is not None and (e.mode, key) != ("train", "run"), only),
@@ -36,15 +36,15 @@ def _several_runs_problems(e: Experiment) -> list[tuple[bool, str]]:
     several = isinstance(e.run, tuple)
     return [
         (several and not e.runs, "run=[]: name the run directories, as in run=[outputs/runs/a,outputs/runs/b]."),
-        (len({*e.runs}) < len(e.runs), f"{_said('run', e.run)}: each run once."),
+        (len({*e.runs}) < len(e.runs), f"{said('run', e.run)}: each run once."),
         (
             several and MODES[e.mode].needs != () and e.mode not in takers,
-            f"{_said('run', e.run)}: only {_modes(takers)} takes several runs.",
+            f"{said('run', e.run)}: only {_modes(takers)} takes several runs.",
         ),
     ]
 
 
-def _said(key: str, value: str | tuple[str, ...] | None) -> str:
+def said(key: str, value: str | tuple[str, ...] | None) -> str:
     return f"{key}={value}" if not isinstance(value, tuple) else f"{key}=[{','.join(value)}]"
 
 

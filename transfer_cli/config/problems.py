@@ -10,7 +10,7 @@ from transfer_cli.config.distill import Distill, distill_problems
 from transfer_cli.config.durations import EXPECTED_INTERVAL, interval_of
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune, finetune_problems
-from transfer_cli.config.mode_problems import mode_key_problems, mode_problems
+from transfer_cli.config.mode_problems import mode_key_problems, mode_problems, said
 from transfer_cli.config.optimizers import Muon, Sgd, step_problems
 from transfer_cli.config.schema import Augment, Experiment
 
@@ -52,7 +52,7 @@ def _run_problems(e: Experiment) -> list[tuple[bool, str]]:
     return [
         (
             e.mode == "train" and e.run is not None,
-            f"{_said('run', e.run)}: mode=train makes a new run; to continue one say resume=<run directory>.",
+            f"{said('run', e.run)}: mode=train makes a new run; to continue one say resume=<run directory>.",
         ),
         (e.resume == "auto" and e.name is None, "resume=auto: say which run to continue with name=<name>."),
         (
