@@ -36,6 +36,18 @@ class Stopped(BaseException):
         self.code = code
 
 
+class LostRankError(RunError):
+    """Another process of the same training does not answer any more."""
+
+
+class FirstRankEnded(BaseException):
+    """The first of the processes of one training has ended with `code` and said why: nothing is left for the others."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 def nearest(found: str, valid: Iterable[str]) -> list[str]:
     """Up to three of `valid` that look like `found`, nearest first."""
     names = {name.lower(): name for name in valid}

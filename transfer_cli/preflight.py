@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
-from transfer_cli import rundir
+from transfer_cli import launched, rundir
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.modes import MODES
 from transfer_cli.config.schema import Experiment
@@ -17,7 +16,7 @@ from transfer_cli.errors import UserError, did_you_mean
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
-    checks = [_one_process, _device, _weights, _teacher, _run, _input, _output, _cache_dir]
+    checks = [_ranks, _device, _weights, _teacher, _run, _input, _output, _cache_dir]
     if MODES[experiment.mode].reads_images:
         checks += [_dataset_path, _unlabelled]
     if experiment.mode == "train" and not in_sweep:
@@ -27,15 +26,24 @@ def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
         raise UserError("\n".join(problems))
 
 
-def _one_process(experiment: Experiment) -> str | None:
-    """Processes that a launcher started as one training would each train all of it."""
-    for name, launcher in (("WORLD_SIZE", "torchrun"), ("SLURM_STEP_NUM_TASKS", "srun")):
-        count = os.environ.get(name, "1")
-        if count.isdecimal() and int(count) > 1:
-            return (
-                f"{name}={count}: {launcher} has started {count} processes as one training, and transfer-run trains "
-                f"on one: each would train all of it. Start one process, or a job of a sweep in each (unset {name})."
-            )
+def _ranks(experiment: Experiment) -> str | None:
+    """What does not run on several processes yet, and processes that do not agree on how many they are."""
+    place, devices = launched.taken(), experiment.trainer.devices
+    if place is None:
+        return _several(experiment, f"trainer.devices={devices}") if devices not in (1, "auto") else None
+    started = f"{place.launcher} has started {place.size} processes as one training"
+    if devices not in (1, "auto", place.size):
+        return f"trainer.devices={devices}: {started}; leave trainer.devices out."
+    return _several(experiment, started)
+
+
+def _several(experiment: Experiment, how: str) -> str | None:
+    if experiment.mode != "train":
+        return f"{how}: mode={experiment.mode} runs on one device."
+    if experiment.strategy.name == "extract":
+        return f"{how}: strategy=extract fits its head on one device."
+    if isinstance(experiment.strategy, Distill) and experiment.strategy.terms.get("crd"):
+        return f"{how}: strategy.loss.crd={experiment.strategy.terms['crd']} trains on one device."
     return None
 
 

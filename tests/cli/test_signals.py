@@ -24,7 +24,7 @@ def test_a_job_that_has_not_begun_ends_with_the_code_of_a_stopped_one(
         signal.raise_signal(number)
         return 0
 
-    monkeypatch.setattr(cli, "_dispatch", sent)
+    monkeypatch.setattr(cli, "dispatch", sent)
     assert cli.main([]) == EXIT_PREEMPTED
     assert "before training began" in capsys.readouterr().err
     assert signal.getsignal(number) is before

@@ -24,7 +24,7 @@ _NOT_IN_HASH = (
     *("mode", "run", "input", "output", "split", "name", "resume", "tune"),
     *("cache_dir", "cache_size", "cache", "rank", "find_lr", "compare", "output_dir", "quiet"),
 )
-_NOT_IN_HASH_OF_GROUP = {"trainer": ("workers", "budget"), "dataset": ("store",)}
+_NOT_IN_HASH_OF_GROUP = {"trainer": ("workers", "budget", "devices"), "dataset": ("store",)}
 
 # Settings that became options later, with what every run did before: at that value the hash stays what it was.
 _BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {

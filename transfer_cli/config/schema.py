@@ -116,6 +116,7 @@ class Trainer:
     """Runs from before it was an option chose by accuracy."""
     evaluate_every: Literal["auto"] | Count = 1
     budget: str | None = None
+    devices: Literal["auto"] | Annotated[int, Between(1, 1024)] = 1
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class Fit:
             for images in train_epoch(self.trainer, batches, cursor, progress.totals):
                 self.recorders.step(Step(images, progress.totals.means))
                 self._look_at_first()
-                if self.stop or self._is_late():
+                if self.stop.agree() or self._is_late():
                     break
         progress.train_seconds += time.perf_counter() - started
         progress.images += progress.totals.seen - before

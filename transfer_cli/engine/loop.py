@@ -15,6 +15,7 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.engine.checkpoints import Part
 from transfer_cli.engine.device import Compute, ToDevice
 from transfer_cli.engine.optimizers import set_rate
+from transfer_cli.engine.parallel import Parallel
 from transfer_cli.engine.strategy import StepResult, Strategy
 from transfer_cli.engine.task import Task
 from transfer_cli.errors import RunError
@@ -26,6 +27,12 @@ MAX_SKIPPED_STEPS = 25
 NO_SINGLE = (
     "trainer.batch_size=1: BatchNorm cannot train on one image where this network makes one pixel of it. "
     "Take trainer.batch_size=2 or more, or a larger image_size."
+)
+
+
+NO_ROOM = (
+    "out of memory on rank {rank}, whose share of a step was {images} images ({error}). States saved so far are kept. "
+    "Take a smaller trainer.batch_size, with trainer.accumulate so much larger, or more devices."
 )
 
 
@@ -57,16 +64,33 @@ class Totals:
         correct, labelled = torch.zeros(2, dtype=torch.int64, device=device).unbind()
         return cls(task, torch.zeros((), dtype=precise, device=device), correct, labelled)
 
-    def add(self, result: StepResult, labels: Tensor) -> None:
-        """Count one batch, whose loss and parts are means over its samples."""
-        count = len(labels)
-        right, labelled = self.task.right(result.logits, labels)
+    def add(self, result: StepResult, labels: Tensor, *, idle: bool = False) -> None:
+        """Count one batch, whose loss and parts are means over its samples; one that is `idle` as nothing."""
+        count = 0 if idle else len(labels)
+        right, labelled = self.task.right(result.logits[:count], labels[:count])
         self.loss += result.loss.to(self.loss.dtype) * count
         self.correct += right
         self.labelled += labelled
         for name, value in result.parts.items():
             self.parts[name] = self.parts.get(name, torch.zeros_like(self.loss)) + value.to(self.loss.dtype) * count
         self.seen += count
+
+    def merge(self, other: Totals) -> None:
+        """Add the sums of other batches."""
+        self.loss += other.loss
+        self.correct += other.correct
+        self.labelled += other.labelled
+        for name, value in other.parts.items():
+            self.parts[name] = self.parts.get(name, torch.zeros_like(self.loss)) + value
+        self.seen += other.seen
+
+    def over(self, parallel: Parallel, images: int) -> Totals:
+        """The sums over all ranks, of so many images together."""
+        own = [self.loss, self.correct, self.labelled, *self.parts.values()]
+        sums = parallel.agree(torch.stack([value.to(self.loss.dtype) for value in own]))
+        loss, correct, labelled, *parts = sums.unbind()
+        counts = correct.to(torch.int64), labelled.to(torch.int64)
+        return Totals(self.task, loss, *counts, dict(zip(self.parts, parts, strict=True)), images)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; the device synchronises here."""
@@ -99,8 +123,8 @@ class Trainer:
     """What one optimizer step needs, and what it has adapted."""
 
     strategy: Strategy
-    forward: Callable[[Batch], StepResult]
-    """The strategy's forward pass, compiled or wrapped."""
+    forward: Parallel
+    """The strategy's forward pass, on all ranks."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     compute: Compute
@@ -139,18 +163,20 @@ def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, tota
     trainer.strategy.train_mode(cursor.epoch)
     for batch in batches:
         set_rate(trainer.optimizer, trainer.rate(cursor.step))
+        trainer.forward.begin(cursor.step)
         placed = trainer.to_device(batch)
         backward = partial(_forward_backward, trainer, placed)
         result = sharp_gradients(network.module, trainer.rho, backward) if trainer.rho else backward()
-        if _clip_and_check(trainer, result.loss, cursor):
+        loss, step = _over_ranks(trainer, result, placed, totals)
+        if _clip_and_check(trainer, loss, cursor):
             trainer.scaler.step(trainer.optimizer)
-            totals.add(result, placed.labels)
+            totals.merge(step)
             if trainer.average is not None:
                 trainer.average.update(network.module, cursor.step)
         trainer.scaler.update()
         cursor.step += 1
         cursor.step_in_epoch += 1
-        yield len(batch)
+        yield step.seen
 
 
 def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
@@ -163,12 +189,15 @@ def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
         losses: list[Tensor] = []
         logits: list[Tensor] = []
         parts: dict[str, Tensor] = {}
+        parts_of_batch = batch.split(trainer.micro_batch)
+        weight = trainer.forward.weight(batch)
         try:
-            for micro in batch.split(trainer.micro_batch):
-                with trainer.compute.autocast():
-                    result = trainer.forward(micro)
+            for micro in parts_of_batch:
                 share = len(micro) / len(batch)
-                trainer.scaler.scale(result.loss * share).backward()
+                with trainer.forward.summing(micro, last=micro is parts_of_batch[-1]):
+                    with trainer.compute.autocast():
+                        result = trainer.forward(micro)
+                    trainer.scaler.scale(result.loss * (share * weight)).backward()
                 losses.append(result.loss.detach() * share)
                 logits.append(result.logits.detach())
                 for name, value in result.parts.items():
@@ -179,7 +208,22 @@ def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
                 raise
             raise RunError(NO_SINGLE) from error
         except torch.OutOfMemoryError as error:
+            if trainer.forward.world.size > 1:
+                # Others may be in the middle of this step's sums: it cannot be done again.
+                raise RunError(
+                    NO_ROOM.format(rank=trainer.forward.world.rank, images=len(batch), error=error)
+                ) from error
             _halve_micro_batch(trainer, len(batch), error)
+
+
+def _over_ranks(trainer: Trainer, result: StepResult, batch: Batch, totals: Totals) -> tuple[Tensor, Totals]:
+    """The mean loss of a step [], and its sums; what is this rank's alone becomes that of all."""
+    step = Totals.zeros(totals.task, totals.loss.device)
+    step.add(result, batch.labels, idle=batch.idle)
+    if batch.whole is None:
+        return result.loss, step
+    step = step.over(trainer.forward, batch.whole)
+    return step.loss / step.seen, step
 
 
 def _halve_micro_batch(trainer: Trainer, images: int, error: Exception) -> None:

@@ -27,6 +27,10 @@ class Stop:
     def __bool__(self) -> bool:
         return self.code is not None
 
+    def agree(self) -> bool:
+        """Whether to end now: asked where all ranks of a training come by, which a signal may reach one by one."""
+        return bool(self)
+
     def check(self, where: str) -> None:
         """Raises Stopped, which says `where`, if an end was asked for."""
         code = self.code

@@ -9,9 +9,11 @@ from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.parse import differences
 from transfer_cli.config.schema import Experiment
+from transfer_cli.engine.world import current
 from transfer_cli.errors import EXIT_OK, UserError
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
+from transfer_cli.runs.launch import Frozen, count_devices, launch
 from transfer_cli.runs.train import train
 
 
@@ -19,7 +21,11 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     """Train one experiment in the directory its name asks for."""
     if experiment.resume not in ("never", "auto"):
         experiment = _saved_with_overrides(experiment, overrides)
-    train(experiment, rundir.planned(experiment), Reporter(quiet=experiment.quiet))
+    path, world = rundir.planned(experiment), current()
+    devices = count_devices(experiment)
+    if world.size == 1 and devices > 1:
+        return launch(Frozen(experiment, path), devices)
+    train(experiment, path, Reporter(quiet=experiment.quiet), world=world)
     return EXIT_OK
 
 
@@ -37,7 +43,7 @@ def _saved_with_overrides(experiment: Experiment, overrides: Overrides) -> Exper
             f"resume={path}: that run was made with other settings: {'; '.join(wrong[:5])}. Leave them out to go "
             "on with it, or start another run."
         )
-    machine = replace(saved.trainer, workers=experiment.trainer.workers)
+    machine = replace(saved.trainer, workers=experiment.trainer.workers, devices=experiment.trainer.devices)
     return replace(
         saved,
         trainer=machine,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,20 @@ from torch import Tensor, nn
 from transfer_cli.config.auto import chosen
 from transfer_cli.config.parse import config_hash
 from transfer_cli.engine import checkpoints
+from transfer_cli.engine.agreement import agreed
 from transfer_cli.engine.best import Best, standard_error
 from transfer_cli.engine.checkpoints import Checkpoints, State
 from transfer_cli.engine.device import Compute
-from transfer_cli.engine.evaluation import BATCH_SIZE, predict
+from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, predict
 from transfer_cli.engine.fit import Fit, Progress
 from transfer_cli.engine.loop import Totals, Trainer
 from transfer_cli.engine.optimizers import build_optimizer
+from transfer_cli.engine.parallel import Parallel
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.engine.watch import Watch
+from transfer_cli.engine.world import ALONE, World
 from transfer_cli.errors import RunError
 from transfer_cli.methods.adapters import merge
 from transfer_cli.methods.averaging import Average
@@ -84,6 +87,8 @@ class LoopJob:
     """Whether to end before the last epoch, with the best so far; None: never."""
     more: Callable[[], dict[str, Any]] = dict
     """Entries of the summary that only this strategy has."""
+    world: World = ALONE
+    """The ranks that train together."""
 
     @property
     def precision(self) -> str:
@@ -139,9 +144,10 @@ class LoopJob:
     def _started(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Fit:
         """Everything before the first step that is left to train."""
         e = self.materials.experiment
-        write_parameters(rows(self.network, self.groups, e.optimizer), directory)
+        if self.world.is_first:
+            write_parameters(rows(self.network, self.groups, e.optimizer), directory)
         # Before a state comes back: a head is fitted, and regularisers take their start, on the pretrained weights.
-        start = self.begin(directory, reporter, stop)
+        start = self._begun(directory, reporter, stop)
         average = Average(self.network.module, self.average_decay) if self.average_decay else None
         fit = self._fit(start.strategy, average, directory, recorders, reporter, stop)
         if self.state is not None:
@@ -167,6 +173,18 @@ class LoopJob:
         if start.first_head is not None and cursor.step == 0:
             self._put_first_head(start.first_head, average)
         return fit
+
+    def _begun(self, directory: Path, reporter: Reporter, stop: Stop) -> Start:
+        """The beginning of the first rank, which the others make again from what it left in the cache."""
+        world = self.world
+        if world.is_first:
+            start = world.in_turn(lambda: self.begin(directory, reporter, stop))
+        else:
+            # A signal is for all ranks, and waits until these can agree.
+            start = world.in_turn(lambda: self.begin(None, reporter, Stop()))
+        world.join()
+        world.copy_first(self.network)
+        return replace(start, val=world.of_first(lambda: start.val))
 
     def _check_best(self, fit: Fit, state: State, reporter: Reporter) -> None:
         """Where the best weights are gone, those of the state that the run goes on from take their place."""
@@ -200,7 +218,7 @@ class LoopJob:
         e = self.materials.experiment
         return Trainer(
             strategy=strategy,
-            forward=torch.compile(strategy) if e.trainer.compile else strategy,
+            forward=Parallel(self.world, strategy, torch.compile(strategy) if e.trainer.compile else strategy, e.seed),
             optimizer=build_optimizer(self.groups, e.optimizer, self.compute.device),
             scaler=self.compute.grad_scaler(),
             compute=self.compute,
@@ -223,7 +241,7 @@ class LoopJob:
         stop: Stop,
     ) -> Fit:
         m, e = self.materials, self.materials.experiment
-        batches = self.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
+        batches = self.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate, self.world.shard)
         total_steps = m.plan.epochs * batches.steps_per_epoch
         progress = Progress(m.task, Totals.zeros(m.task, self.compute.device))
 
@@ -232,7 +250,8 @@ class LoopJob:
 
         trainer = self.build_trainer(strategy, rate, average, reporter)
         owned = owners(self.network, trainer, progress, self.compute, recorders, self.learnt)
-        evaluation = Evaluation(self.network, self.inputs, m, self.compute, average, stop)
+        stop = agreed(stop, self.world)
+        evaluation = Evaluation(self.network, self.inputs, m, self.compute, average, stop, self.world)
         return Fit(
             trainer=trainer,
             batches=batches,
@@ -240,7 +259,7 @@ class LoopJob:
             epochs=m.plan.epochs,
             patience=e.trainer.patience,
             progress=progress,
-            checkpoints=Checkpoints(directory / checkpoints.FOLDER, owned, config_hash(e)),
+            checkpoints=Checkpoints(directory / checkpoints.FOLDER, owned, config_hash(e), self.world),
             recorders=recorders,
             reporter=reporter,
             stop=stop,
@@ -262,10 +281,12 @@ class LoopJob:
         save_trained(directory, self.materials, self.network.module.state_dict(), self.head, self.precision)
 
     def _test_outputs(self, stop: Stop) -> Outputs | None:
-        if len(self.materials.images.splits["test"]) == 0:
+        images, size = len(self.materials.images.splits["test"]), BATCH_SIZE[self.compute.device.type]
+        if images == 0:
             return None
-        batches = self.inputs.ordered("test", BATCH_SIZE[self.compute.device.type])
-        return predict(self.network, batches, self.compute, self.inputs.to_device, stop)
+        batches = self.inputs.ordered("test", size, self.world.shard)
+        turns = Turns.of(self.world, images, size)
+        return predict(self.network, batches, self.compute, self.inputs.to_device, agreed(stop, self.world), turns)
 
 
 def _load_best(network: Network, state: Path, part: str) -> None:

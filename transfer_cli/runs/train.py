@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import yaml
 
 from transfer_cli import rundir
 from transfer_cli.config.auto import is_open
-from transfer_cli.config.parse import config_hash, differences, to_dict, with_choices_of
+from transfer_cli.config.parse import config_hash, differences, parse, to_dict, with_choices_of
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import FILE, changed_since, describe
 from transfer_cli.data.same_images import check_decoded, check_listed
@@ -21,6 +21,7 @@ from transfer_cli.engine import checkpoints
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.world import ALONE, World, lost_ranks
 from transfer_cli.errors import EXIT_INTERRUPTED, RunError, Stopped, UserError
 from transfer_cli.files import atomic_write_text, write_json
 from transfer_cli.records.events import Recorders, RunEnd
@@ -90,11 +91,13 @@ def train(
     stop: Stop | None = None,
     compare: Compare = as_asked,
     out_of_time: Callable[[], bool] | None = None,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Train in `path`, or go on there; returns the summary. Wrong input shows before a file is written.
 
     `may_exist`: the directory is ours already, as a sweep's job directory is. `stop`: what asks for an end, where it is
-    not signals alone; `out_of_time` ends a training before its last epoch, with the best so far.
+    not signals alone; `out_of_time` ends a training before its last epoch, with the best so far. `world`: the ranks
+    that train together, this being the first of them; the others `follow`.
     """
 
     def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> Job:
@@ -131,7 +134,7 @@ def train(
         with _as_run_errors(directory):
             if len(tries.candidates) > 1:
                 job, state = _best_of(tries, e, job, prepare, directory, reporter, stop)
-            summary = _train_in(directory, job, state, reporter, stop)
+            summary = _train_in(directory, job, state, reporter, stop, world)
     reporter.result(directory)
     return summary
 
@@ -155,7 +158,9 @@ def _best_of(
         return prepare(found.experiment, reporter, stop, found.state), found.state
 
 
-def _train_in(directory: Path, job: Job, state: State | None, reporter: Reporter, stop: Stop) -> dict[str, Any]:
+def _train_in(
+    directory: Path, job: Job, state: State | None, reporter: Reporter, stop: Stop, world: World
+) -> dict[str, Any]:
     """Train a prepared job in a directory that is ours."""
     m = job.materials
     reporter.open_log(directory / "run.log")
@@ -170,8 +175,10 @@ def _train_in(directory: Path, job: Job, state: State | None, reporter: Reporter
             summary = {"status": "completed", **known_before(m, job.precision)}
             recorders.run_ends(RunEnd(directory, summary))
             return summary
-        outcome = job.run(directory, recorders, reporter, stop)
-        return finish(outcome, m, directory, recorders, stop)
+        job = on_all_ranks(job, state, directory, world, reporter)
+        with lost_ranks():
+            outcome = job.run(directory, recorders, reporter, stop)
+            return finish(outcome, m, directory, recorders, stop)
 
 
 PREPARE: dict[str, Callable[[Experiment, Reporter, Stop, State | None], Job]] = {
@@ -180,6 +187,39 @@ PREPARE: dict[str, Callable[[Experiment, Reporter, Stop, State | None], Job]] = 
     # A student's teacher is trained first, by the same function.
     "distill": partial(distill.prepare, train),
 }
+
+
+def on_all_ranks(job: Job, state: State | None, directory: Path, world: World, reporter: Reporter) -> Job:
+    """The job as one of all ranks, the others being told what they need for theirs."""
+    if world.size == 1:
+        return job
+    if not isinstance(job, LoopJob):
+        reporter.warn(
+            f"strategy={job.materials.experiment.strategy.name} computes on one device: {world.size - 1} of "
+            f"{world.size} processes wait for nothing; leave trainer.devices out"
+        )
+        return job
+    reporter.say(f"ranks     {world.size} processes, each with its share of every step")
+    m = job.materials
+    values = to_dict(replace(m.experiment, cache_size=m.machine.cache.max_bytes / 2**30))
+    values["trainer"]["precision"] = job.precision
+    told = {"experiment": values, "directory": str(directory.resolve()), "state": state and str(state.path.resolve())}
+    world.of_first(lambda: told)
+    return replace(job, world=world)
+
+
+def follow(world: World) -> NoReturn:
+    """Train what the first rank trains, until it ends: raises FirstRankEnded then."""
+    reporter = Reporter(quiet=True, prints_result=False)
+    with Stop() as stop, lost_ranks():
+        while True:
+            told: dict[str, Any] = world.of_first(dict)
+            e = parse(told["experiment"])
+            state = checkpoints.load(Path(told["state"])) if told["state"] else None
+            # Signals are for all ranks, and wait until these can agree.
+            job = PREPARE[e.strategy.name](e, reporter, Stop(), state)
+            assert isinstance(job, LoopJob)
+            replace(job, world=world).run(Path(told["directory"]), Recorders([]), reporter, stop).test_outputs()
 
 
 def _write_description(directory: Path, m: Materials, reporter: Reporter) -> None:

@@ -1,0 +1,131 @@
+"""One step of a training on all ranks: each has a part of its samples, and all take the same step.
+
+Losses are weighted so that the gradient is that of the mean over the whole step, however its samples fall to the ranks.
+At the end of a step all ranks are equal to the bit: weights, running statistics of BatchNorm, sums; so any number of
+ranks goes on with a state of any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parallel import DistributedDataParallel
+
+from transfer_cli.data.batches import Batch
+from transfer_cli.engine.strategy import StepResult, Strategy
+from transfer_cli.engine.world import ALONE, World
+from transfer_cli.methods.sharpness import still_statistics
+
+_PROBED_SAMPLES = 2
+
+
+class _Step(nn.Module):
+    """What is wrapped. The logits are for the running accuracy alone: nothing may look as if it had a gradient."""
+
+    def __init__(self, strategy: nn.Module, forward: Callable[[Batch], StepResult]) -> None:
+        super().__init__()
+        self.strategy = strategy
+        self._forward = forward
+
+    def forward(self, batch: Batch) -> StepResult:
+        result = self._forward(batch)
+        return result._replace(logits=result.logits.detach())
+
+
+@dataclass
+class Parallel:
+    """The forward pass of a strategy on this rank, whose gradients become the mean over all ranks."""
+
+    world: World
+    strategy: Strategy
+    forward: Callable[[Batch], StepResult]
+    """The strategy's forward pass, compiled or plain."""
+    seed: int = 0
+    _wrapped: DistributedDataParallel | None = field(default=None, init=False)
+    _training: tuple[int, ...] = field(default=(), init=False)
+
+    def begin(self, step: int) -> None:
+        """Before a step: each rank draws numbers of its own, which follow from the step alone."""
+        if self.world.size > 1:
+            text = f"{self.seed} {step} {self.world.rank}"
+            torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
+
+    def __call__(self, batch: Batch) -> StepResult:
+        """The loss of this rank's samples, or of some of them."""
+        if self.world.size == 1:
+            return self.forward(batch)
+        result: StepResult = self._ddp(batch)(batch)
+        return result
+
+    def summing(self, batch: Batch, *, last: bool) -> AbstractContextManager[None]:
+        """Within, gradients are added up on this rank; those of the `last` part of a step go to all."""
+        if last or self.world.size == 1:
+            return nullcontext()
+        return self._ddp(batch).no_sync()
+
+    def weight(self, batch: Batch) -> float:
+        """What the mean loss of this rank's samples counts in the mean over ranks, so that that is one over samples."""
+        if batch.idle:
+            return 0.0
+        return 1.0 if batch.whole is None else self.world.size * len(batch) / batch.whole
+
+    def agree(self, sums: Tensor) -> Tensor:
+        """After a backward pass: `sums` [n] float64 of all ranks; running statistics become their mean."""
+        statistics = [] if self.world.size == 1 else self._statistics()
+        message = torch.cat([sums, *(tensor.flatten().to(sums.dtype) for tensor in statistics)])
+        self.world.sum(message)
+        found: Tensor
+        found, *means = message.split([len(sums), *(tensor.numel() for tensor in statistics)])
+        for tensor, mean in zip(statistics, means, strict=True):
+            tensor.copy_((mean / self.world.size).view_as(tensor))
+        return found
+
+    def _statistics(self) -> list[Tensor]:
+        """What BatchNorm changes in training."""
+        layers = [layer for layer in self.strategy.network.modules() if isinstance(layer, _NormBase) and layer.training]
+        found = [tensor for layer in layers for tensor in (layer.running_mean, layer.running_var)]
+        return [tensor for tensor in found if tensor is not None]
+
+    def _ddp(self, batch: Batch) -> DistributedDataParallel:
+        """The wrapped forward pass; made anew where other parameters train than before."""
+        assert isinstance(self.strategy, nn.Module)
+        training = tuple(id(p) for p in self.strategy.parameters() if p.requires_grad)
+        if self._wrapped is None or training != self._training:
+            unused = self._leaves_some_unused(batch)
+            with warnings.catch_warnings():
+                # torch 2.14 has another name for it, which torch 2.10 does not know.
+                warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+                self._wrapped = DistributedDataParallel(
+                    _Step(self.strategy, self.forward),
+                    broadcast_buffers=False,
+                    gradient_as_bucket_view=True,
+                    find_unused_parameters=unused,
+                )
+            self._training = training
+        return self._wrapped
+
+    def _leaves_some_unused(self, batch: Batch) -> bool:
+        """Whether the loss leaves out parameters that train, such as a head that only features are compared of.
+
+        Found on a few samples; nothing but the gradients, which come next, is moved.
+        """
+        assert isinstance(self.strategy, nn.Module)
+        parameters = [p for p in self.strategy.parameters() if p.requires_grad]
+        device = batch.inputs.device
+        generators = torch.random.fork_rng([device] if device.type == "cuda" else [], device_type=device.type)
+        with generators, still_statistics(self.strategy):
+            loss = self.strategy(batch[:_PROBED_SAMPLES]).loss
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        return any(gradient is None for gradient in found)
+
+
+def alone(strategy: Strategy, forward: Callable[[Batch], StepResult]) -> Parallel:
+    """Of one process."""
+    return Parallel(ALONE, strategy, forward)

@@ -1,0 +1,65 @@
+"""One process among several that train together: the first does what the command says, the others what it trains."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+from transfer_cli import launched
+from transfer_cli.engine.world import World, enter
+from transfer_cli.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_PREEMPTED,
+    EXIT_USER,
+    FirstRankEnded,
+    LostRankError,
+    RunError,
+    Stopped,
+    UserError,
+)
+from transfer_cli.launched import Place
+from transfer_cli.runs.train import follow
+
+_ON_PURPOSE = (EXIT_OK, EXIT_PREEMPTED, EXIT_INTERRUPTED)
+
+
+def as_rank(place: Place, work: Callable[[], int], *, says_lost: bool = True) -> int:
+    """Join the others: the first does `work`, and they train what it trains. Returns the exit code.
+
+    The first speaks for all, the others only of errors of their own; `says_lost`: it says as well that one is lost.
+    """
+    launched.take(place)
+    world = enter(place)
+    code = EXIT_FAILED
+    try:
+        code = work() if world.is_first else _follow(world)
+    except LostRankError:
+        if world.is_first and says_lost:
+            raise
+    except BaseException as error:
+        code = _code(error)
+        if world.is_first:
+            raise
+        if isinstance(error, UserError | RunError):
+            raise type(error)(f"rank {world.rank}: {error}") from error
+        if isinstance(error, Exception):
+            raise
+    finally:
+        world.end(code, lost=code not in _ON_PURPOSE)
+    return code
+
+
+def _code(error: BaseException) -> int:
+    if isinstance(error, Stopped | FirstRankEnded):
+        return error.code
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    return EXIT_USER if isinstance(error, UserError) else EXIT_FAILED
+
+
+def _follow(world: World) -> int:
+    # The first has the same, and says so.
+    warnings.simplefilter("ignore")
+    follow(world)
