@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from transfer_cli import launched
 from transfer_cli.cli import guarded
-from transfer_cli.errors import EXIT_OK
+from transfer_cli.errors import EXIT_OK, Stopped
 from transfer_cli.launched import CODE, FROZEN, Place, pid_file
 from transfer_cli.signals import leave
 
@@ -28,15 +28,14 @@ def run() -> NoReturn:
     folder, place = Path(sys.argv[1]), launched.place_of(os.environ)
     assert place is not None
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    code = guarded(lambda: _train(folder, place))
+    code = guarded(lambda: _first(folder, place) if place.rank == 0 else _other(folder, place))
     if place.rank == 0:
         (folder / CODE).write_text(str(code), encoding="ascii")
     leave(code)
 
 
-def _train(folder: Path, place: Place) -> int:
-    # What a signal does is settled by now.
-    pid_file(folder, place.rank).write_text(str(os.getpid()), encoding="ascii")
+def _first(folder: Path, place: Place) -> int:
+    _take_signals(folder, place)
     from transfer_cli.engine.world import current
     from transfer_cli.records.terminal import Reporter
     from transfer_cli.runs.launch import Frozen
@@ -51,6 +50,21 @@ def _train(folder: Path, place: Place) -> int:
 
     # That a rank is lost says the process that started them, which knows which one.
     return as_rank(place, work, says_lost=False)
+
+
+def _other(folder: Path, place: Place) -> int:
+    try:
+        _take_signals(folder, place)
+        from transfer_cli.runs.ranks import as_rank
+
+        return as_rank(place, lambda: EXIT_OK, says_lost=False)
+    except Stopped as stopped:
+        return stopped.code  # the first says so
+
+
+def _take_signals(folder: Path, place: Place) -> None:
+    """From here on a signal ends this process in good order, and so it may be sent one."""
+    pid_file(folder, place.rank).write_text(str(os.getpid()), encoding="ascii")
 
 
 def _end_with(parent: int) -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from transfer_cli.data.batches import Shard
@@ -167,8 +167,18 @@ def enter(place: Place) -> World:
     """Become a rank: find the store that all share, and take a device."""
     global _joined
     os.environ |= {"MASTER_ADDR": place.address, "MASTER_PORT": str(place.port)}
-    store, _, _ = next(iter(rendezvous("env://", place.rank, place.size, timeout=TIMEOUT)))
+    of_launcher, _, _ = next(iter(rendezvous("env://", place.rank, place.size, timeout=TIMEOUT)))
+    store = _own_store(place, PrefixStore("transfer-run", of_launcher))
     if torch.cuda.is_available():
         torch.cuda.set_device(place.local_rank % torch.cuda.device_count())
-    _joined = World(place.rank, place.size, PrefixStore("transfer-run", store))
+    _joined = World(place.rank, place.size, store)
     return _joined
+
+
+def _own_store(place: Place, of_launcher: Store) -> TCPStore:
+    """One that the first rank keeps: a state is saved even if the launcher, and its store, are gone."""
+    if place.rank == 0:
+        store = TCPStore(place.address, 0, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
+        of_launcher.set("port", str(store.port))
+        return store
+    return TCPStore(place.address, int(of_launcher.get("port")), is_master=False, timeout=TIMEOUT)

@@ -129,6 +129,8 @@ class _Ranks:
         # What it logs is for those who run a cluster of agents.
         logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
         os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(GRACE_SECONDS)
+        # Ranks inherit it: a lost connection is told in a sentence, without torch's stack of frames.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
