@@ -38,6 +38,8 @@ def _ranks(experiment: Experiment) -> str | None:
 
 
 def _several(experiment: Experiment, how: str) -> str | None:
+    if re.fullmatch(r"cuda:\d+", experiment.trainer.device):
+        return f"{how}: trainer.device={experiment.trainer.device}: names one device; say trainer.device=cuda."
     if experiment.mode != "train":
         return f"{how}: mode={experiment.mode} runs on one device."
     if experiment.strategy.name == "extract":

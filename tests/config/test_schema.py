@@ -68,7 +68,9 @@ def test_a_run_from_before_the_cap_was_an_option_keeps_its_identity(monkeypatch:
 
 def test_hash_ignores_where_and_notices_what() -> None:
     one = experiment()
-    assert config_hash(one) == config_hash(experiment("name=x", "resume=auto", "trainer.workers=2", "quiet=true"))
+    assert config_hash(one) == config_hash(
+        experiment("name=x", "resume=auto", "trainer.workers=2", "trainer.devices=4", "quiet=true")
+    )
     for change in (
         "seed=1",
         "optimizer.lr=0.5",
