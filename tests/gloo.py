@@ -26,7 +26,7 @@ def on_ranks(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
 @functools.cache
 def _pool() -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "transfer_cli.runs.train"])
+    context.set_forkserver_preload(["transfer_cli.runs.train", "timm", "matplotlib.figure", "torch.nn.parallel"])
     pool = ProcessPoolExecutor(MOST, mp_context=context)
     atexit.register(pool.shutdown, cancel_futures=True)
     return pool

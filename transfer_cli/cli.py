@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
         place = place_of(os.environ)
         if place is None:
             return dispatch(words)
-        from transfer_cli.runs.ranks import as_rank
+        from transfer_cli.runs.ranks.join import as_rank
 
         return as_rank(place, lambda: dispatch(words))
 

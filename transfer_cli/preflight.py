@@ -16,7 +16,7 @@ from transfer_cli.errors import UserError, did_you_mean
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
-    checks = [_ranks, _device, _weights, _teacher, _run, _input, _output, _cache_dir]
+    checks = [_no_ranks if in_sweep else _ranks, _device, _weights, _teacher, _run, _input, _output, _cache_dir]
     if MODES[experiment.mode].reads_images:
         checks += [_dataset_path, _unlabelled]
     if experiment.mode == "train" and not in_sweep:
@@ -35,6 +35,17 @@ def _ranks(experiment: Experiment) -> str | None:
     if devices not in (1, "auto", place.size):
         return f"trainer.devices={devices}: {started}; leave trainer.devices out."
     return _several(experiment, started)
+
+
+def _no_ranks(experiment: Experiment) -> str | None:
+    """A sweep starts the processes of each job itself."""
+    place = launched.taken()
+    if place is None:
+        return _ranks(experiment)
+    return (
+        f"{place.launcher} has started {place.size} processes as one training: start a sweep as one process, with "
+        "trainer.devices for its jobs."
+    )
 
 
 def _several(experiment: Experiment, how: str) -> str | None:

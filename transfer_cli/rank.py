@@ -38,8 +38,8 @@ def _first(folder: Path, place: Place) -> int:
     _take_signals(folder, place)
     from transfer_cli.engine.world import current
     from transfer_cli.records.terminal import Reporter
-    from transfer_cli.runs.launch import Frozen
-    from transfer_cli.runs.ranks import as_rank
+    from transfer_cli.runs.ranks.join import as_rank
+    from transfer_cli.runs.ranks.launch import Frozen
     from transfer_cli.runs.train import train
 
     def work() -> int:
@@ -55,7 +55,7 @@ def _first(folder: Path, place: Place) -> int:
 def _other(folder: Path, place: Place) -> int:
     try:
         _take_signals(folder, place)
-        from transfer_cli.runs.ranks import as_rank
+        from transfer_cli.runs.ranks.join import as_rank
 
         return as_rank(place, lambda: EXIT_OK, says_lost=False)
     except Stopped as stopped:

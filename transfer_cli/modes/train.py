@@ -13,7 +13,7 @@ from transfer_cli.engine.world import current
 from transfer_cli.errors import EXIT_OK, UserError
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
-from transfer_cli.runs.launch import Frozen, count_devices, launch
+from transfer_cli.runs.ranks.launch import Frozen, count_devices, launch
 from transfer_cli.runs.train import train
 
 

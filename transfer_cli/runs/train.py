@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import yaml
 
 from transfer_cli import rundir
 from transfer_cli.config.auto import is_open
-from transfer_cli.config.parse import config_hash, differences, parse, to_dict, with_choices_of
+from transfer_cli.config.parse import config_hash, differences, to_dict, with_choices_of
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import FILE, changed_since, describe
 from transfer_cli.data.same_images import check_decoded, check_listed
@@ -37,6 +37,7 @@ from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.recorders import recorders_of_run
 from transfer_cli.runs.sample_sheet import draw_samples
+from transfer_cli.runs.share_job import on_all_ranks
 
 
 class Prepare(Protocol):
@@ -133,6 +134,8 @@ def train(
             _check_still(directory, state)
         with _as_run_errors(directory):
             if len(tries.candidates) > 1:
+                if world.size > 1:
+                    reporter.warn(f"candidates train on one device, and {world.size - 1} wait: see tune=off")
                 job, state = _best_of(tries, e, job, prepare, directory, reporter, stop)
             summary = _train_in(directory, job, state, reporter, stop, world)
     reporter.result(directory)
@@ -175,7 +178,8 @@ def _train_in(
             summary = {"status": "completed", **known_before(m, job.precision)}
             recorders.run_ends(RunEnd(directory, summary))
             return summary
-        job = on_all_ranks(job, state, directory, world, reporter)
+        if isinstance(job, LoopJob):
+            job = on_all_ranks(job, state, directory, world, reporter)
         with lost_ranks():
             outcome = job.run(directory, recorders, reporter, stop)
             return finish(outcome, m, directory, recorders, stop)
@@ -187,39 +191,6 @@ PREPARE: dict[str, Callable[[Experiment, Reporter, Stop, State | None], Job]] = 
     # A student's teacher is trained first, by the same function.
     "distill": partial(distill.prepare, train),
 }
-
-
-def on_all_ranks(job: Job, state: State | None, directory: Path, world: World, reporter: Reporter) -> Job:
-    """The job as one of all ranks, the others being told what they need for theirs."""
-    if world.size == 1:
-        return job
-    if not isinstance(job, LoopJob):
-        reporter.warn(
-            f"strategy={job.materials.experiment.strategy.name} computes on one device: {world.size - 1} of "
-            f"{world.size} processes wait for nothing; leave trainer.devices out"
-        )
-        return job
-    reporter.say(f"ranks     {world.size} processes, each with its share of every step")
-    m = job.materials
-    values = to_dict(replace(m.experiment, cache_size=m.machine.cache.max_bytes / 2**30))
-    values["trainer"]["precision"] = job.precision
-    told = {"experiment": values, "directory": str(directory.resolve()), "state": state and str(state.path.resolve())}
-    world.of_first(lambda: told)
-    return replace(job, world=world)
-
-
-def follow(world: World) -> NoReturn:
-    """Train what the first rank trains, until it ends: raises FirstRankEnded then."""
-    reporter = Reporter(quiet=True, prints_result=False)
-    with Stop() as stop, lost_ranks():
-        while True:
-            told: dict[str, Any] = world.of_first(dict)
-            e = parse(told["experiment"])
-            state = checkpoints.load(Path(told["state"])) if told["state"] else None
-            # Signals are for all ranks, and wait until these can agree.
-            job = PREPARE[e.strategy.name](e, reporter, Stop(), state)
-            assert isinstance(job, LoopJob)
-            replace(job, world=world).run(Path(told["directory"]), Recorders([]), reporter, stop).test_outputs()
 
 
 def _write_description(directory: Path, m: Materials, reporter: Reporter) -> None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
 
 from transfer_cli import launched
-from transfer_cli.engine.world import World, enter
+from transfer_cli.config.parse import parse
+from transfer_cli.engine import checkpoints
+from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.world import World, enter, lost_ranks
 from transfer_cli.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -20,7 +26,10 @@ from transfer_cli.errors import (
     UserError,
 )
 from transfer_cli.launched import Place
-from transfer_cli.runs.train import follow
+from transfer_cli.records.events import Recorders
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.loop_job import LoopJob
+from transfer_cli.runs.train import PREPARE
 
 _ON_PURPOSE = (EXIT_OK, EXIT_PREEMPTED, EXIT_INTERRUPTED)
 
@@ -34,7 +43,7 @@ def as_rank(place: Place, work: Callable[[], int], *, says_lost: bool = True) ->
     world = enter(place)
     code = EXIT_FAILED
     try:
-        code = work() if world.is_first else _follow(world)
+        code = work() if world.is_first else follow(world)
     except LostRankError:
         if world.is_first and says_lost:
             raise
@@ -59,7 +68,17 @@ def _code(error: BaseException) -> int:
     return EXIT_USER if isinstance(error, UserError) else EXIT_FAILED
 
 
-def _follow(world: World) -> int:
+def follow(world: World) -> NoReturn:
+    """Train what the first rank trains, until it ends: raises FirstRankEnded then."""
+    reporter = Reporter(quiet=True, prints_result=False)
     # The first has the same, and says so.
     warnings.simplefilter("ignore")
-    follow(world)
+    with Stop() as stop, lost_ranks():
+        while True:
+            told: dict[str, Any] = world.of_first(dict)
+            e = parse(told["experiment"])
+            state = checkpoints.load(Path(told["state"])) if told["state"] else None
+            # Signals are for all ranks, and wait until these can agree.
+            job = PREPARE[e.strategy.name](e, reporter, Stop(), state)
+            assert isinstance(job, LoopJob)
+            replace(job, world=world).run(Path(told["directory"]), Recorders([]), reporter, stop).test_outputs()
