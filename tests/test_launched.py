@@ -24,6 +24,12 @@ def test_a_process_of_torchrun_or_srun_knows_its_place() -> None:
     assert place_of({**SRUN, "MASTER_ADDR": "there", "MASTER_PORT": "7"}) == Place(5, 8, 1, "srun", "there", 7)
 
 
+def test_processes_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launched.share_of(8) == 8
+    monkeypatch.setattr(launched, "_taken", place_of({**TORCHRUN, "LOCAL_WORLD_SIZE": "3"}))
+    assert [launched.share_of(cores) for cores in (8, 2)] == [2, 1]
+
+
 def test_one_process_stands_alone() -> None:
     # Slurm sets the first in an interactive shell, where this is one process.
     for environment in ({}, {"SLURM_NTASKS": "4"}, {"WORLD_SIZE": "1", "RANK": "0"}, {"SLURM_STEP_NUM_TASKS": "1"}):

@@ -16,7 +16,10 @@ _FIRST_PORT, _PORTS = 20_000, 10_000
 
 @dataclass(frozen=True)
 class Place:
-    """One process among `size`; `local_rank` is its number on this machine."""
+    """One process among `size`; `local_rank` is its number on this machine.
+
+    `sharers`: how many share the cores that it may use. Slurm gives each task cores of its own.
+    """
 
     rank: int
     size: int
@@ -24,6 +27,7 @@ class Place:
     launcher: str
     address: str
     port: int
+    sharers: int = 1
 
 
 _taken: Place | None = None
@@ -38,6 +42,11 @@ def take(place: Place) -> None:
 def taken() -> Place | None:
     """The place of this process; None where it trains alone."""
     return _taken
+
+
+def share_of(cores: int) -> int:
+    """How many of the cores here are this process's; one at least."""
+    return max(cores // (1 if _taken is None else _taken.sharers), 1)
 
 
 def place_of(environment: Mapping[str, str]) -> Place | None:
@@ -60,7 +69,8 @@ def _of_torchrun(environment: Mapping[str, str]) -> Place:
             "are not set: unset WORLD_SIZE to train on one device, or start it with torchrun."
         )
     rank, local_rank, port = (_count(environment, name) for name in ("RANK", "LOCAL_RANK", "MASTER_PORT"))
-    return Place(rank, size, local_rank, "torchrun", environment["MASTER_ADDR"], port)
+    sharers = max(_count(environment, "LOCAL_WORLD_SIZE"), 1)
+    return Place(rank, size, local_rank, "torchrun", environment["MASTER_ADDR"], port, sharers)
 
 
 def _of_srun(environment: Mapping[str, str]) -> Place:

@@ -161,6 +161,7 @@ def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, tota
     """
     network = trainer.strategy.network
     trainer.strategy.train_mode(cursor.epoch)
+    trainer.forward.begin_epoch()
     for batch in batches:
         set_rate(trainer.optimizer, trainer.rate(cursor.step))
         trainer.forward.begin(cursor.step)

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.strategy import StepResult, Strategy
-from transfer_cli.engine.world import ALONE, World
+from transfer_cli.engine.world import World
 from transfer_cli.methods.sharpness import still_statistics
 
 _PROBED_SAMPLES = 2
@@ -50,6 +50,13 @@ class Parallel:
     seed: int = 0
     _wrapped: DistributedDataParallel | None = field(default=None, init=False)
     _training: tuple[int, ...] = field(default=(), init=False)
+
+    def begin_epoch(self) -> None:
+        """Where other parameters train than before, they are to be wrapped anew."""
+        if self.world.size > 1:
+            training = tuple(id(p) for p in _module(self.strategy).parameters() if p.requires_grad)
+            self._wrapped = self._wrapped if training == self._training else None
+            self._training = training
 
     def begin(self, step: int) -> None:
         """Before a step: each rank draws numbers of its own, which follow from the step alone."""
@@ -94,21 +101,18 @@ class Parallel:
         return [tensor for tensor in found if tensor is not None]
 
     def _ddp(self, batch: Batch) -> DistributedDataParallel:
-        """The wrapped forward pass; made anew where other parameters train than before."""
-        assert isinstance(self.strategy, nn.Module)
-        training = tuple(id(p) for p in self.strategy.parameters() if p.requires_grad)
-        if self._wrapped is None or training != self._training:
+        """The wrapped forward pass, made with the first batch that it gets."""
+        if self._wrapped is None:
             unused = self._leaves_some_unused(batch)
             with warnings.catch_warnings():
                 # torch 2.14 has another name for it, which torch 2.10 does not know.
                 warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
                 self._wrapped = DistributedDataParallel(
-                    _Step(self.strategy, self.forward),
+                    _Step(_module(self.strategy), self.forward),
                     broadcast_buffers=False,
                     gradient_as_bucket_view=True,
                     find_unused_parameters=unused,
                 )
-            self._training = training
         return self._wrapped
 
     def _leaves_some_unused(self, batch: Batch) -> bool:
@@ -116,16 +120,15 @@ class Parallel:
 
         Found on a few samples; nothing but the gradients, which come next, is moved.
         """
-        assert isinstance(self.strategy, nn.Module)
-        parameters = [p for p in self.strategy.parameters() if p.requires_grad]
+        parameters = [p for p in _module(self.strategy).parameters() if p.requires_grad]
         device = batch.inputs.device
         generators = torch.random.fork_rng([device] if device.type == "cuda" else [], device_type=device.type)
-        with generators, still_statistics(self.strategy):
+        with generators, still_statistics(_module(self.strategy)):
             loss = self.strategy(batch[:_PROBED_SAMPLES]).loss
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
         return any(gradient is None for gradient in found)
 
 
-def alone(strategy: Strategy, forward: Callable[[Batch], StepResult]) -> Parallel:
-    """Of one process."""
-    return Parallel(ALONE, strategy, forward)
+def _module(strategy: Strategy) -> nn.Module:
+    assert isinstance(strategy, nn.Module)
+    return strategy

@@ -87,7 +87,10 @@ class World:
         """Give every rank the tensors of the first, bit for bit."""
         if self.size > 1:
             for tensor in [*module.parameters(), *module.buffers()]:
-                dist.broadcast(tensor.detach(), 0)
+                # Not every backend takes channels last.
+                sent = tensor.detach().contiguous()
+                dist.broadcast(sent, 0)
+                tensor.detach().copy_(sent)
 
     def of_first(self, make: Callable[[], T]) -> T:
         """What the first rank makes, however long it takes: plain values, as JSON has them."""

@@ -102,6 +102,7 @@ class LoopJob:
         fit = self._started(directory, recorders, reporter, stop)
         fit.run()
         progress = fit.progress
+        ranks = {"ranks": self.world.size} if self.world.size > 1 else {}
         assert progress.best.kept is not None
         if progress.best.epoch == 0:
             reporter.warn(
@@ -121,7 +122,7 @@ class LoopJob:
             weights=(self.loaded.label, self.loaded.sha256),
             train_seconds=progress.train_seconds,
             images=progress.images,
-            more={"epochs": progress.cursor.epoch, **self.more()},
+            more={"epochs": progress.cursor.epoch, **ranks, **self.more()},
         )
 
     def run_part(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop, until: int) -> float:

@@ -24,6 +24,7 @@ from transfer_cli.engine.device import Normalize, PixelsToDevice, ToDevice
 from transfer_cli.engine.mixed_batches import mixes
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
+from transfer_cli.launched import share_of
 from transfer_cli.methods.bit_rule import bit_rule
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
@@ -212,4 +213,4 @@ def worker_count(e: Experiment, store: Store) -> int:
     if workers != "auto":
         return workers
     # More threads would only queue for the GPU, each with a batch in its memory.
-    return 1 if store.where == "device" else auto_workers(threads=not store.decodes, cpu_count=cpus())
+    return 1 if store.where == "device" else auto_workers(threads=not store.decodes, cpu_count=share_of(cpus()))

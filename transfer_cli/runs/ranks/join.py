@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+
 from transfer_cli import launched
 from transfer_cli.config.parse import parse
+from transfer_cli.data.reading.workers import cpus
 from transfer_cli.engine import checkpoints
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.world import World, enter, lost_ranks
@@ -40,6 +44,8 @@ def as_rank(place: Place, work: Callable[[], int], *, says_lost: bool = True) ->
     The first speaks for all, the others only of errors of their own; `says_lost`: it says as well that one is lost.
     """
     launched.take(place)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(launched.share_of(cpus()))
     world = enter(place)
     code = EXIT_FAILED
     try:

@@ -87,7 +87,7 @@ def launch(frozen: Frozen, count: int) -> int:
     Raises RunError for a rank that was killed, Stopped where signals came before any rank could take them.
     """
     with tempfile.TemporaryDirectory(prefix="transfer-run-ranks-") as folder:
-        ranks = _Ranks(Path(folder), count)
+        ranks = Ranks(Path(folder), count)
         (ranks.folder / FROZEN).write_text(json.dumps(frozen.to_dict()), encoding="utf-8")
         with ranks.signals_handed_on():
             ranks.run()
@@ -95,13 +95,13 @@ def launch(frozen: Frozen, count: int) -> int:
 
 
 @dataclass
-class _Ranks:
+class Ranks:
     """The processes of one training, and the signals that this one got for them."""
 
     folder: Path
     count: int
     asked: list[int] = field(default_factory=list)
-    _codes: dict[int, int] = field(default_factory=dict)
+    codes: dict[int, int] = field(default_factory=dict)
     """Of ranks that failed, the first to do so first."""
     _handed: dict[int, int] = field(default_factory=dict)
     """How many signals each process has got."""
@@ -114,7 +114,7 @@ class _Ranks:
         deadline = None
         while agent.is_alive():
             agent.join(_POLL_SECONDS)
-            self._hand_on()
+            self.hand_on()
             if self.asked and deadline is None:
                 deadline = time.monotonic() + GRACE_SECONDS
             if deadline is not None and time.monotonic() > deadline:
@@ -147,7 +147,7 @@ class _Ranks:
             elastic_launch(config, sys.executable)(*_python_flags(), "-m", "transfer_cli.rank", str(self.folder))
         except ChildFailedError as error:
             failures = sorted(error.failures.items(), key=lambda pair: pair[1].timestamp)
-            self._codes = {rank: failure.exitcode for rank, failure in failures}
+            self.codes = {rank: failure.exitcode for rank, failure in failures}
 
     @contextlib.contextmanager
     def signals_handed_on(self) -> Iterator[None]:
@@ -166,7 +166,7 @@ class _Ranks:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _hand_on(self) -> None:
+    def hand_on(self) -> None:
         """Every signal to every rank that can take it: one that just starts would die of it, and gets it later."""
         for rank in range(self.count):
             for number in self.asked[self._handed.get(rank, 0) :]:
@@ -194,22 +194,21 @@ class _Ranks:
                 f"the ranks did not end within {GRACE_SECONDS} s and were killed. States saved so far are kept: go on "
                 "with the same command and resume=auto."
             )
-        if not self._codes:
+        if not self.codes:
             return own if own is not None else EXIT_OK
-        rank, first = next(iter(self._codes.items()))
+        rank, first = next(iter(self.codes.items()))
         if first < 0 and not self.asked:
             raise RunError(
                 f"rank {rank} was killed by signal {-first} ({signal.Signals(-first).name}), and the others ended. "
                 "Nothing of this program does so: the system had no memory left, or somebody did. States saved so far "
                 "are kept: go on with the same command and resume=auto."
             )
-        if own is not None and own != EXIT_OK:
-            return own
         if self.asked and own is None:
             code = EXIT_INTERRUPTED if signal.SIGINT in self.asked else EXIT_PREEMPTED
             raise Stopped(code, "before training began; the same command starts again")
-        codes = {code for code in self._codes.values() if code > 0}
-        return next((code for code in (EXIT_FAILED, EXIT_USER, EXIT_BUG) if code in codes), EXIT_FAILED)
+        # What one failed with, rather than that the others were stopped for it.
+        failed = [code for code in self.codes.values() if code in (EXIT_FAILED, EXIT_BUG, EXIT_USER)]
+        return failed[0] if failed else own or EXIT_FAILED
 
     def _own_code(self) -> int | None:
         try:
