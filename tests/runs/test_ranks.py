@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.conftest import TINY, experiment, logged, summary
+from tests.conftest import TINY, experiment, logged, start, summary
 from tests.gloo import on_ranks
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.world import World
@@ -114,3 +114,23 @@ def test_what_was_stopped_goes_on_on_any_number_of_ranks(before: int, after: int
     assert furthest("whole", "parts") < 1e-6
     losses = [np.array([line["loss"] for line in log(name)]) for name in ("whole", "parts")]
     assert np.abs(losses[0] - losses[1]).max() < 1e-6
+
+
+@pytest.mark.slow
+def test_what_ends_all_ranks_is_said_once(tmp_path: Path) -> None:
+    process = start(*TINY, "trainer.devices=2", "optimizer=sgd", "optimizer.lr=1e30", "tune=off", "name=far")
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert error.startswith("error: the loss or its gradient is not finite at step") and error.count("\n") == 1
+    assert summary("outputs/runs/far")["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_jobs_of_a_sweep_train_on_several_ranks(tmp_path: Path) -> None:
+    words = [*TINY, "-m", "seed=0,1", "trainer.devices=2", "tune=off", "trainer.epochs=1", "name=both"]
+    process = start(*words)
+    process.communicate(timeout=240)
+    assert process.returncode == 0
+    for job in ("0", "1"):
+        found = summary(f"outputs/sweeps/both/{job}")
+        assert found["status"] == "completed" and found["ranks"] == 2

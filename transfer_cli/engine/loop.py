@@ -168,16 +168,16 @@ def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, tota
         placed = trainer.to_device(batch)
         backward = partial(_forward_backward, trainer, placed)
         result = sharp_gradients(network.module, trainer.rho, backward) if trainer.rho else backward()
-        loss, step = _over_ranks(trainer, result, placed, totals)
-        if _clip_and_check(trainer, loss, cursor):
+        sums = None if batch.whole is None else _over_ranks(trainer, result, placed, batch.whole, totals)
+        if _clip_and_check(trainer, result.loss if sums is None else sums.loss / sums.seen, cursor):
             trainer.scaler.step(trainer.optimizer)
-            totals.merge(step)
+            totals.add(result, placed.labels) if sums is None else totals.merge(sums)
             if trainer.average is not None:
                 trainer.average.update(network.module, cursor.step)
         trainer.scaler.update()
         cursor.step += 1
         cursor.step_in_epoch += 1
-        yield step.seen
+        yield len(batch) if sums is None else sums.seen
 
 
 def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
@@ -217,14 +217,11 @@ def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
             _halve_micro_batch(trainer, len(batch), error)
 
 
-def _over_ranks(trainer: Trainer, result: StepResult, batch: Batch, totals: Totals) -> tuple[Tensor, Totals]:
-    """The mean loss of a step [], and its sums; what is this rank's alone becomes that of all."""
-    step = Totals.zeros(totals.task, totals.loss.device)
-    step.add(result, batch.labels, idle=batch.idle)
-    if batch.whole is None:
-        return result.loss, step
-    step = step.over(trainer.forward, batch.whole)
-    return step.loss / step.seen, step
+def _over_ranks(trainer: Trainer, result: StepResult, batch: Batch, images: int, totals: Totals) -> Totals:
+    """The sums of a step of so many images on all ranks, of which this one has the result of `batch`."""
+    own = Totals.zeros(totals.task, totals.loss.device)
+    own.add(result, batch.labels, idle=batch.idle)
+    return own.over(trainer.forward, images)
 
 
 def _halve_micro_batch(trainer: Trainer, images: int, error: Exception) -> None:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=10)
 """In which all ranks must come to a collective: some compile their first step longer than others."""
-_POLL_SECONDS = 0.02
+_POLL_SECONDS, _PATIENCE_SECONDS = 0.02, 5.0
 _END, _LOST = "end", "lost"
 # What gloo and NCCL begin or end their errors with; both raise nothing but RuntimeErrors.
 _OF_TRANSPORT = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe", "socket")
@@ -115,12 +115,30 @@ class World:
         return work()
 
     def end(self, code: int, *, lost: bool) -> None:
-        """Tell the others that this rank ends, and how; `lost`: in the middle of what they do together."""
-        with suppress(RuntimeError):  # a launcher that is gone has taken the store along
+        """Tell the others that this rank ends, and how; `lost`: in the middle of what they do together.
+
+        The first keeps the store, and so waits a moment for them to learn of it.
+        """
+        with suppress(RuntimeError):  # the first is gone, and the store with it
+            if lost and not self.is_first:
+                self.store.set(_LOST, str(code))
+            gone = self.store.add("gone", 1)
             if self.is_first:
                 self.store.set(_END, str(code))
-            elif lost:
-                self.store.set(_LOST, str(code))
+                deadline = time.monotonic() + _PATIENCE_SECONDS
+                while gone < self.size and time.monotonic() < deadline:
+                    time.sleep(_POLL_SECONDS)
+                    gone = self.store.add("gone", 0)
+
+    def first_ends(self) -> bool:
+        """Whether the first rank ends as well, of the same error: looked for a moment."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        with suppress(RuntimeError):
+            while time.monotonic() < deadline:
+                if self.store.check([_END]):
+                    return True
+                time.sleep(_POLL_SECONDS)
+        return False
 
     def _meet(self) -> None:
         number = next(self._turns)

@@ -22,7 +22,6 @@ from transfer_cli.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_PREEMPTED,
-    EXIT_USER,
     FirstRankEnded,
     LostRankError,
     RunError,
@@ -57,9 +56,10 @@ def as_rank(place: Place, work: Callable[[], int], *, says_lost: bool = True) ->
         code = _code(error)
         if world.is_first:
             raise
-        if isinstance(error, UserError | RunError):
-            raise type(error)(f"rank {world.rank}: {error}") from error
-        if isinstance(error, Exception):
+        # What ends all of them, such as a loss that is not finite, the first says.
+        if isinstance(error, Exception) and not world.first_ends():
+            if isinstance(error, UserError | RunError):
+                raise RunError(f"rank {world.rank}: {error}") from error
             raise
     finally:
         world.end(code, lost=code not in _ON_PURPOSE)
@@ -71,7 +71,7 @@ def _code(error: BaseException) -> int:
         return error.code
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    return EXIT_USER if isinstance(error, UserError) else EXIT_FAILED
+    return EXIT_FAILED
 
 
 def follow(world: World) -> NoReturn:
