@@ -55,8 +55,6 @@ def _several(experiment: Experiment, how: str) -> str | None:
         return f"{how}: mode={experiment.mode} runs on one device."
     if experiment.strategy.name == "extract":
         return f"{how}: strategy=extract fits its head on one device."
-    if isinstance(experiment.strategy, Distill) and experiment.strategy.terms.get("crd"):
-        return f"{how}: strategy.loss.crd={experiment.strategy.terms['crd']} trains on one device."
     return None
 
 

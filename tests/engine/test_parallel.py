@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import StepResult
 from transfer_cli.engine.task import Classification
 from transfer_cli.engine.world import ALONE, World
+from transfer_cli.methods.distill.contrast import Contrast
 
 TASK = Classification(("a", "b", "c"))
 RAGGED = [8, 8, 7, 3, 8, 2]
@@ -77,7 +79,9 @@ def trained(world: World, dtype: torch.dtype, sizes: list[int], options: dict[st
     torch.manual_seed(5)
     weighs = options.pop("weighs", True)
     batch_norm, rho = options.pop("batch_norm", False), options.pop("rho", 0.0)
-    strategy = Plain(Net(batch_norm=batch_norm).to(dtype), **options)
+    network = Net(batch_norm=batch_norm).to(dtype)
+    contrasts = options.pop("contrasts", False)
+    strategy = Contrasting(network) if contrasts else Plain(network, **options)
     parallel = Parallel(world, strategy, strategy)  # type: ignore[arg-type]
     if not weighs:
         parallel.weight = lambda batch: 0.0 if batch.idle else 1.0  # type: ignore[method-assign]
@@ -90,7 +94,7 @@ def trained(world: World, dtype: torch.dtype, sizes: list[int], options: dict[st
         compute=Compute(torch.device("cpu"), "fp32"),
         to_device=lambda batch: batch,
         rate=lambda step: 0.01,
-        micro_batch=3,
+        micro_batch=8 if contrasts else 3,
         clip_grad=0.4,
         warn=print,
         rho=rho,
@@ -144,6 +148,46 @@ def test_all_ranks_have_the_same_bits_and_statistics_of_all_of_them() -> None:
         assert all((other["tensors"][name] == ranks[0]["tensors"][name]).all() for name in floats)
         assert other["losses"] == ranks[0]["losses"] and other["sums"] == ranks[0]["sums"]
     assert (ranks[0]["tensors"]["network.module.1.running_mean"] != 0).all()
+
+
+class Contrasting(Plain):
+    """A contrast of images with a memory of earlier ones, beside cross-entropy."""
+
+    def __init__(self, network: Net) -> None:
+        super().__init__(network)
+        self.contrast = Contrast(4, 108, rows=24, population=24, seed=1)
+        # Fixed already: in the first step each rank would have an estimate of its own.
+        for name in ("student", "teacher"):
+            self.contrast.get_buffer(f"{name}_log_normalizer").fill_(4.0)
+
+    def forward(self, batch: Batch) -> StepResult:
+        features = self.network.module[:4](batch.inputs)
+        loss = self.contrast(features, batch.inputs.flatten(1), batch.indices, batch.indices.view(-1, 1) + 1)
+        logits = self.network.module[4](features)
+        return StepResult(loss, logits, {"crd": loss.detach()})
+
+
+def test_memories_of_samples_are_those_of_one_process() -> None:
+    sizes = [8, 7, 3, 2]
+    alone = trained(ALONE, torch.float32, sizes, {"contrasts": True})
+    ranks = on_ranks(3, trained, torch.float32, sizes, {"contrasts": True})
+    for rank in ranks:
+        assert all((rank["tensors"][name] == ranks[0]["tensors"][name]).all() for name in rank["tensors"])
+    assert furthest(alone, ranks[0]) < 1e-5
+
+
+def first_normalizers(world: World, estimates: list[float]) -> float:
+    world.join()
+    contrast = Contrast(1, 1, rows=2, population=2, seed=1)
+    for name in ("student", "teacher"):
+        contrast.get_buffer(f"{name}_log_normalizer").fill_(estimates[world.rank])
+    contrast.average_normalizers([0.75, 0.25][world.rank], world.sum)
+    return float(contrast.get_buffer("student_log_normalizer"))
+
+
+def test_what_the_first_batch_fixes_is_its_mean_over_all_ranks() -> None:
+    expected = math.log(0.75 * 8 + 0.25 * 4)
+    assert on_ranks(2, first_normalizers, [math.log(8), math.log(4)]) == pytest.approx([expected] * 2)
 
 
 def evaluated(world: World, images: int) -> Any:

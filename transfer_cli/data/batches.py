@@ -156,13 +156,17 @@ class Shard:
         if self.size == 1:
             return Visit(step)
         count = len(step)
-        first, last = (self._edge(count, rank) for rank in (self.rank, self.rank + 1))
+        first, last = self.stretch(count)
         idle = first == last
         if idle:
             first, last = 0, self._end_of_pair(count, 1)
         if order is None:
             return Visit(step[first:last], count, idle)
         return Visit(step[order[np.arange(first, last + 1) % count]], count, idle, extra=1)
+
+    def stretch(self, count: int) -> tuple[int, int]:
+        """The first of a step's samples that is this rank's, and the first behind its last; equal where it has none."""
+        return self._edge(count, self.rank), self._edge(count, self.rank + 1)
 
     def _edge(self, count: int, rank: int) -> int:
         return self._end_of_pair(count, max(count // 2, 1) * rank // self.size)

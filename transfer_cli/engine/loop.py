@@ -221,6 +221,7 @@ def _over_ranks(trainer: Trainer, result: StepResult, batch: Batch, images: int,
     """The sums of a step of so many images on all ranks, of which this one has the result of `batch`."""
     own = Totals.zeros(totals.task, totals.loss.device)
     own.add(result, batch.labels, idle=batch.idle)
+    trainer.forward.share_memories(batch)
     return own.over(trainer.forward, images)
 
 

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.strategy import StepResult, Strategy
 from transfer_cli.engine.world import World
+from transfer_cli.methods.distill.contrast import Contrast
 from transfer_cli.methods.sharpness import still_statistics
 
 _PROBED_SAMPLES = 2
@@ -50,6 +51,7 @@ class Parallel:
     seed: int = 0
     _wrapped: DistributedDataParallel | None = field(default=None, init=False)
     _training: tuple[int, ...] = field(default=(), init=False)
+    _step: int = field(default=0, init=False)
 
     def begin_epoch(self) -> None:
         """Where other parameters train than before, they are to be wrapped anew."""
@@ -60,6 +62,7 @@ class Parallel:
 
     def begin(self, step: int) -> None:
         """Before a step: each rank draws numbers of its own, which follow from the step alone."""
+        self._step = step
         if self.world.size > 1:
             text = f"{self.seed} {step} {self.world.rank}"
             torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
@@ -94,6 +97,21 @@ class Parallel:
             tensor.copy_((mean / self.world.size).view_as(tensor))
         return found
 
+    def share_memories(self, batch: Batch) -> None:
+        """After a backward pass on `batch`: what each rank has learnt of its samples all remember."""
+        assert batch.whole is not None
+        first, last = self.world.shard.stretch(batch.whole)
+        indices = torch.zeros(batch.whole, dtype=torch.int64)
+        indices[first:last] = batch.indices[: last - first]
+        for memory in (module for module in _module(self.strategy).modules() if isinstance(module, Contrast)):
+            device = batch.inputs.device
+            own = memory.rows(batch.indices[: last - first].to(device))
+            rows = own.new_zeros(batch.whole, own.shape[1])
+            rows[first:last] = own
+            memory.remember_rows(self.world.sum(indices).to(device), self.world.sum(rows))
+            if self._step == 0:
+                memory.average_normalizers((last - first) / batch.whole, self.world.sum)
+
     def _statistics(self) -> list[Tensor]:
         """What BatchNorm changes in training."""
         layers = [layer for layer in self.strategy.network.modules() if isinstance(layer, _NormBase) and layer.training]
@@ -120,12 +138,17 @@ class Parallel:
 
         Found on a few samples; nothing but the gradients, which come next, is moved.
         """
+        memories = [module for module in _module(self.strategy).modules() if isinstance(module, Contrast)]
+        for memory in memories:
+            memory.eval()
         parameters = [p for p in _module(self.strategy).parameters() if p.requires_grad]
         device = batch.inputs.device
         generators = torch.random.fork_rng([device] if device.type == "cuda" else [], device_type=device.type)
         with generators, still_statistics(_module(self.strategy)):
             loss = self.strategy(batch[:_PROBED_SAMPLES]).loss
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for memory in memories:
+            memory.train()
         return any(gradient is None for gradient in found)
 
 
