@@ -65,8 +65,8 @@ def test_the_first_host_of_a_list(hosts: str, first: str) -> None:
     ("words", "message"),
     [
         (["mode=rank", "rank.models=[resnet18]"], "trainer.devices=2: mode=rank runs on one device"),
-        (["strategy=extract"], "trainer.devices=2: strategy=extract fits its head on one device"),
-        (["trainer.device=cuda:1"], r"trainer\.device=cuda:1: names one device"),
+        (["strategy=extract"], "trainer.devices=2: strategy=extract computes features and fits its head on one device"),
+        (["trainer.device=cuda:1"], r"trainer\.device=cuda:1 names one device"),
     ],
 )
 def test_what_does_not_run_on_several_ranks_says_so(

@@ -27,14 +27,26 @@ def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
 
 
 def _ranks(experiment: Experiment) -> str | None:
-    """What does not run on several processes yet, and processes that do not agree on how many they are."""
-    place, devices = launched.taken(), experiment.trainer.devices
+    """What does not run on several processes, and processes that do not agree on how many they are."""
+    place, devices, reason = launched.taken(), experiment.trainer.devices, alone(experiment)
     if place is None:
-        return _several(experiment, f"trainer.devices={devices}") if devices not in (1, "auto") else None
+        asked = devices not in (1, "auto")
+        return f"trainer.devices={devices}: {reason}." if asked and reason is not None else None
     started = f"{place.launcher} has started {place.size} processes as one training"
     if devices not in (1, "auto", place.size):
         return f"trainer.devices={devices}: {started}; leave trainer.devices out."
-    return _several(experiment, started)
+    return None if reason is None else f"{started}: {reason}."
+
+
+def alone(experiment: Experiment) -> str | None:
+    """Why a command runs on one device whatever there is, or None."""
+    if re.fullmatch(r"cuda:\d+", experiment.trainer.device):
+        return f"trainer.device={experiment.trainer.device} names one device; say trainer.device=cuda"
+    if experiment.mode != "train":
+        return f"mode={experiment.mode} runs on one device"
+    if experiment.strategy.name == "extract":
+        return "strategy=extract computes features and fits its head on one device"
+    return None
 
 
 def _no_ranks(experiment: Experiment) -> str | None:
@@ -46,16 +58,6 @@ def _no_ranks(experiment: Experiment) -> str | None:
         f"{place.launcher} has started {place.size} processes as one training: start a sweep as one process, with "
         "trainer.devices for its jobs."
     )
-
-
-def _several(experiment: Experiment, how: str) -> str | None:
-    if re.fullmatch(r"cuda:\d+", experiment.trainer.device):
-        return f"{how}: trainer.device={experiment.trainer.device}: names one device; say trainer.device=cuda."
-    if experiment.mode != "train":
-        return f"{how}: mode={experiment.mode} runs on one device."
-    if experiment.strategy.name == "extract":
-        return f"{how}: strategy=extract fits its head on one device."
-    return None
 
 
 def _device(experiment: Experiment) -> str | None:

@@ -129,6 +129,8 @@ class World:
                 while gone < self.size and time.monotonic() < deadline:
                     time.sleep(_POLL_SECONDS)
                     gone = self.store.add("gone", 0)
+        if not lost and dist.is_initialized():
+            dist.destroy_process_group()
 
     def first_ends(self) -> bool:
         """Whether the first rank ends as well, of the same error: looked for a moment."""

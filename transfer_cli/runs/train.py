@@ -13,6 +13,7 @@ import yaml
 
 from transfer_cli import rundir
 from transfer_cli.config.auto import is_open
+from transfer_cli.config.distill import Distill
 from transfer_cli.config.parse import config_hash, differences, to_dict, with_choices_of
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import FILE, changed_since, describe
@@ -124,6 +125,8 @@ def train(
             "version, or start it again under another name."
         )
     state = _newest_state(e, path, reporter) if resuming and not searching else None
+    if world.size > 1 and isinstance(e.strategy, Distill) and e.strategy.trains_first:
+        reporter.warn("a teacher that is trained first trains on one device: better by a command of its own before")
     job = prepare(e, reporter, stop, state)
     if resuming:
         check_decoded(path, job.materials.pixels)

@@ -84,5 +84,7 @@ def test_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     on_gpus = [*TINY, "trainer.device=cuda"]
     assert [count_devices(experiment(*on_gpus, f"trainer.devices={devices}")) for devices in ("2", "auto")] == [2, 2]
+    # What one device does is not given more of them.
+    assert count_devices(experiment(*on_gpus, "trainer.devices=auto", "strategy=extract")) == 1
     with pytest.raises(UserError, match=r"trainer\.devices=3: this machine has 2 of cuda"):
         count_devices(experiment(*on_gpus, "trainer.devices=3"))

@@ -39,6 +39,7 @@ from transfer_cli.errors import (
     UserError,
 )
 from transfer_cli.launched import CODE, FROZEN, pid_file
+from transfer_cli.preflight import alone
 from transfer_cli.signals import ENDING, is_ignored
 
 GRACE_SECONDS = 25
@@ -70,7 +71,7 @@ class Frozen:
 def count_devices(e: Experiment) -> int:
     """How many processes `trainer.devices` means. Raises UserError for more devices than there are."""
     wanted = e.trainer.devices
-    if wanted == 1:
+    if wanted == 1 or (wanted == "auto" and alone(e) is not None):
         return 1
     kind = select_device(e.trainer.device).type
     there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind)
