@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=10)
 """In which all ranks must come to a collective: some compile their first step longer than others."""
-_POLL_SECONDS, _PATIENCE_SECONDS = 0.02, 5.0
+_POLL_SECONDS, _PATIENCE_SECONDS = 0.02, 10.0
 _END, _LOST = "end", "lost"
 # What gloo and NCCL begin or end their errors with; both raise nothing but RuntimeErrors.
 _OF_TRANSPORT = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe", "socket")
@@ -114,10 +114,10 @@ class World:
         self.of_first(lambda: None)
         return work()
 
-    def end(self, code: int, *, lost: bool) -> None:
+    def end(self, code: int, *, lost: bool, waits: bool = True) -> None:
         """Tell the others that this rank ends, and how; `lost`: in the middle of what they do together.
 
-        The first keeps the store, and so waits a moment for them to learn of it.
+        The first keeps the store, and so waits a moment for them to learn of it, where they are there.
         """
         with suppress(RuntimeError):  # the first is gone, and the store with it
             if lost and not self.is_first:
@@ -126,7 +126,7 @@ class World:
             if self.is_first:
                 self.store.set(_END, str(code))
                 deadline = time.monotonic() + _PATIENCE_SECONDS
-                while gone < self.size and time.monotonic() < deadline:
+                while waits and gone < self.size and time.monotonic() < deadline:
                     time.sleep(_POLL_SECONDS)
                     gone = self.store.add("gone", 0)
         if not lost and dist.is_initialized():
@@ -192,6 +192,11 @@ def enter(place: Place) -> World:
     os.environ |= {"MASTER_ADDR": place.address, "MASTER_PORT": str(place.port)}
     of_launcher, _, _ = next(iter(rendezvous("env://", place.rank, place.size, timeout=TIMEOUT)))
     store = _own_store(place, PrefixStore("transfer-run", of_launcher))
+    come = store.add("come", 1)
+    while place.rank == 0 and come < place.size:
+        # Each must find the store, were it only to learn that the command is wrong.
+        time.sleep(_POLL_SECONDS)
+        come = store.add("come", 0)
     if torch.cuda.is_available():
         torch.cuda.set_device(place.local_rank % torch.cuda.device_count())
     _joined = World(place.rank, place.size, store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from transfer_cli.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_PREEMPTED,
+    EXIT_USER,
     FirstRankEnded,
     LostRankError,
     RunError,
@@ -33,6 +35,7 @@ from transfer_cli.records.events import Recorders
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.train import PREPARE
+from transfer_cli.signals import ENDING
 
 _ON_PURPOSE = (EXIT_OK, EXIT_PREEMPTED, EXIT_INTERRUPTED)
 
@@ -46,10 +49,11 @@ def as_rank(place: Place, work: Callable[[], int], *, says_lost: bool = True) ->
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(launched.share_of(cpus()))
     world = enter(place)
-    code = EXIT_FAILED
+    code, all_there = EXIT_FAILED, True
     try:
         code = work() if world.is_first else follow(world)
     except LostRankError:
+        all_there = False
         if world.is_first and says_lost:
             raise
     except BaseException as error:
@@ -62,7 +66,10 @@ def as_rank(place: Place, work: Callable[[], int], *, says_lost: bool = True) ->
                 raise RunError(f"rank {world.rank}: {error}") from error
             raise
     finally:
-        world.end(code, lost=code not in _ON_PURPOSE)
+        # This process has done what it can: a signal would only make it say so of something else.
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
+        world.end(code, lost=code not in _ON_PURPOSE, waits=all_there)
     return code
 
 
@@ -71,7 +78,7 @@ def _code(error: BaseException) -> int:
         return error.code
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    return EXIT_FAILED
+    return EXIT_USER if isinstance(error, UserError) else EXIT_FAILED
 
 
 def follow(world: World) -> NoReturn:
