@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -33,6 +33,7 @@ from transfer_cli.errors import (
     is_out_of_memory,
     out_of_memory,
 )
+from transfer_cli.launched import place_of
 from transfer_cli.records.outlet import open_standard_streams, silence, write_error, write_out
 from transfer_cli.signals import PREEMPTING, is_ignored
 
@@ -79,15 +80,31 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command; returns its exit code. One of several processes of a launcher joins the others."""
     words = sys.argv[1:] if argv is None else argv
     _share_the_machine()
     open_standard_streams()
+
+    def work() -> int:
+        if argv is not None:
+            return dispatch(words)
+        # This process is the command.
+        restart_in_utf8()
+        place = place_of(os.environ)
+        if place is None:
+            return dispatch(words)
+        from transfer_cli.runs.ranks.join import as_rank
+
+        return as_rank(place, lambda: dispatch(words))
+
+    return guarded(work)
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """The exit code of `work`, whatever ends it, after one message where that was an error."""
     try:
-        if argv is None:  # this process is the command
-            restart_in_utf8()
         with _preemptible():
-            code = _dispatch(words)
+            code = work()
             write_out("")
             return code
     except UserError as error:
@@ -152,7 +169,8 @@ def _complain(message: str, code: int, heading: str = "error") -> int:
     return code
 
 
-def _dispatch(argv: list[str]) -> int:
+def dispatch(argv: list[str]) -> int:
+    """Do what the words of a command say; returns its exit code."""
     args = _parser().parse_intermixed_args(argv)
     source = _config_source(args)
     if args.help:

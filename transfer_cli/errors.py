@@ -41,6 +41,18 @@ class Stopped(BaseException):
         self.code = code
 
 
+class LostRankError(RunError):
+    """Another process of the same training does not answer any more."""
+
+
+class FirstRankEnded(BaseException):
+    """The first of the processes of one training has ended with `code` and said why: nothing is left for the others."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on the host or a device: libraries raise errors of many kinds for it."""
     if isinstance(error, MemoryError):

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from transfer_cli import rundir
+from transfer_cli import launched, rundir
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.modes import MODES
 from transfer_cli.config.schema import Experiment
@@ -19,7 +19,7 @@ from transfer_cli.errors import UserError, did_you_mean
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
-    checks = [_one_process, _device, _weights, _teacher, _run, _input, _output, _cache_dir]
+    checks = [_no_ranks if in_sweep else _ranks, _device, _weights, _teacher, _run, _input, _output, _cache_dir]
     if MODES[experiment.mode].reads_images:
         checks += [_dataset_path, _unlabelled]
     if experiment.mode == "fetch":
@@ -31,16 +31,38 @@ def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
         raise UserError("\n".join(problems))
 
 
-def _one_process(experiment: Experiment) -> str | None:
-    """Processes that a launcher started as one training would each train all of it."""
-    for name, launcher in (("WORLD_SIZE", "torchrun"), ("SLURM_STEP_NUM_TASKS", "srun")):
-        count = os.environ.get(name, "1")
-        if count.isdecimal() and int(count) > 1:
-            return (
-                f"{name}={count}: {launcher} has started {count} processes as one training, and transfer-run trains "
-                f"on one: each would train all of it. Start one process, or a job of a sweep in each (unset {name})."
-            )
+def _ranks(experiment: Experiment) -> str | None:
+    """What does not run on several processes, and processes that do not agree on how many they are."""
+    place, devices, reason = launched.taken(), experiment.trainer.devices, alone(experiment)
+    if place is None:
+        asked = devices not in (1, "auto")
+        return f"trainer.devices={devices}: {reason}." if asked and reason is not None else None
+    started = f"{place.launcher} has started {place.size} processes as one training"
+    if devices not in (1, "auto", place.size):
+        return f"trainer.devices={devices}: {started}; leave trainer.devices out."
+    return None if reason is None else f"{started}: {reason}."
+
+
+def alone(experiment: Experiment) -> str | None:
+    """Why a command runs on one device whatever there is, or None."""
+    if re.fullmatch(r"cuda:\d+", experiment.trainer.device):
+        return f"trainer.device={experiment.trainer.device} names one device; say trainer.device=cuda"
+    if experiment.mode != "train":
+        return f"mode={experiment.mode} runs on one device"
+    if experiment.strategy.name == "extract":
+        return "strategy=extract computes features and fits its head on one device"
     return None
+
+
+def _no_ranks(experiment: Experiment) -> str | None:
+    """A sweep starts the processes of each job itself."""
+    place = launched.taken()
+    if place is None:
+        return _ranks(experiment)
+    return (
+        f"{place.launcher} has started {place.size} processes as one training: start a sweep as one process, with "
+        "trainer.devices for its jobs."
+    )
 
 
 def _device(experiment: Experiment) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+from typing import NoReturn
 
 _OF_SCHEDULERS = ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP")
 
@@ -10,6 +12,13 @@ PREEMPTING = tuple(signal.Signals[name] for name in _OF_SCHEDULERS if name in si
 """What schedulers and closed terminals send: the state is saved, and the run can go on."""
 ENDING = (signal.SIGINT, *PREEMPTING)
 """These, and Ctrl-C."""
+
+
+def leave(code: int) -> NoReturn:
+    """All is done and said: a signal while Python takes itself down would only change the exit code."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def is_ignored(number: signal.Signals) -> bool:

@@ -31,5 +31,5 @@ def test_time_counts_from_the_last_state() -> None:
 
 def test_epochs() -> None:
     cadence = Cadence(Interval(epochs=2))
-    assert [epoch for epoch in range(1, 6) if cadence.is_due_after(epoch, 10 * epoch)] == [2, 4]
-    assert not Cadence(Interval(steps=1000)).is_due_after(1, 10)
+    assert [epoch for epoch in range(1, 6) if cadence.is_due_after(epoch)] == [2, 4]
+    assert not Cadence(Interval(steps=1000)).is_due_after(1)

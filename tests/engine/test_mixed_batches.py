@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+import pytest
 import torch
 
-from transfer_cli.data.batches import Batch
-from transfer_cli.data.views.mixing import Mixes
+from transfer_cli.data.batches import Batch, Shard, of_visit
+from transfer_cli.data.views.mixing import Mixes, mixing_order
 from transfer_cli.engine.mixed_batches import MixedEpochs, MixedToDevice, mixes
 from transfer_cli.runs.views import NO_AUGMENT
 
@@ -79,3 +81,40 @@ def test_what_mixes() -> None:
     assert mixes(MIXUP)
     assert mixes(replace(NO_AUGMENT, cutmix=1.0))
     assert not mixes(NO_AUGMENT)
+
+
+class OneStep:
+    """A step of so many samples, or the share of a rank: each sample one tone, which is its number."""
+
+    steps_per_epoch = 1
+
+    def __init__(self, count: int, shard: Shard) -> None:
+        indices = 3 * np.arange(count)
+        self._visit = shard.visit(indices, mixing_order(0, 0, indices))
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        indices = torch.from_numpy(self._visit.positions)
+        inputs = indices.float().view(-1, 1, 1, 1).expand(-1, 3, SIZE, SIZE).contiguous()
+        batch = Batch(inputs, indices // 3 % CLASSES, indices, weights=1 + indices.float())
+        yield of_visit(batch, self._visit)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("count", [1, 3, 7, 16])
+def test_images_are_mixed_with_the_same_ones_on_however_many_ranks(size: int, count: int) -> None:
+    both = replace(NO_AUGMENT, mixup=0.5, cutmix=1.0)
+
+    def mixed(shard: Shard) -> Batch:
+        return to_device(next(MixedEpochs(OneStep(count, shard), both, 0, SIZE).epoch(0)))
+
+    whole, seen = mixed(Shard()), []
+    for rank in range(size):
+        share = mixed(Shard(rank, size))
+        assert share.extra == 0 and share.whole == count
+        places = share.indices // 3
+        assert share.targets is not None and whole.targets is not None
+        assert share.weights is not None and whole.weights is not None
+        assert share.inputs.equal(whole.inputs[places])
+        assert share.targets.equal(whole.targets[places]) and share.weights.equal(whole.weights[places])
+        seen += [] if share.idle else places.tolist()
+    assert sorted(seen) == list(range(count))

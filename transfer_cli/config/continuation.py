@@ -13,8 +13,9 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError
 
 _HARMLESS = ("dataset.path", "dataset.download", "trainer.device", "trainer.compile", "trainer.patience")
-OF_THE_MACHINE = ("trainer.workers", "trainer.checkpoint_every", "trainer.keep")
-"""Keys that change no result."""
+OF_THE_COMMAND = ("trainer.workers", "trainer.devices")
+OF_THE_MACHINE = (*OF_THE_COMMAND, "trainer.checkpoint_every", "trainer.keep")
+"""Keys that change no result; the first are never those of the run that is gone on with."""
 _LENGTHS = ("trainer.epochs", "trainer.steps")
 _MOST_NAMED = 5
 

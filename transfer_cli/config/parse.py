@@ -25,7 +25,10 @@ _NOT_IN_HASH = (
     *("cache_dir", "cache_size", "cache", "rank", "find_lr", "compare", "predict", "export", "fetch", "output_dir"),
     "quiet",
 )
-_NOT_IN_HASH_OF_GROUP = {"trainer": ("workers", "budget", "checkpoint_every", "keep"), "dataset": ("store",)}
+_NOT_IN_HASH_OF_GROUP = {
+    "trainer": ("workers", "budget", "checkpoint_every", "keep", "devices"),
+    "dataset": ("store",),
+}
 
 # Settings that became options later, with what every run did before: at that value the hash stays what it was.
 _BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {

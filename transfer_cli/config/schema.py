@@ -119,6 +119,7 @@ class Trainer:
     budget: str | None = None
     checkpoint_every: Count | str = "auto"
     keep: Literal["best", "last", "none"] | Annotated[int, Between(1, 1000)] = 2
+    devices: Literal["auto"] | Annotated[int, Between(1, 1024)] = 1
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.reading.workers import run_jobs
 from transfer_cli.data.store.protocol import Store, ViewRecipe
 from transfer_cli.data.views.augment import view_of
-from transfer_cli.data.views.mixing import Mixes
+from transfer_cli.data.views.mixing import Mixes, mixing_order
 from transfer_cli.data.views.random_numbers import order
 from transfer_cli.models.preprocessing import Preprocessing
 
@@ -56,6 +57,12 @@ class Batch:
     """Outputs of the teachers, float [B, sum of their widths]."""
     negatives: Tensor | None = None
     """Indices of other samples that each sample is contrasted with, int64 [B, M]."""
+    whole: int | None = None
+    """Samples of the step on all ranks together; None: these are all."""
+    idle: bool = False
+    """Whether these samples are another rank's: the step has none for this one, and they must not count."""
+    extra: int = 0
+    """Samples at the end that are here to be mixed with, and are another rank's."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -121,6 +128,62 @@ class Samples:
         return batch_of(self.images, inputs, indices)
 
 
+class Visit(NamedTuple):
+    """What one rank sees of a step: positions in the split, and what `Batch` says of them."""
+
+    positions: Indices
+    whole: int | None = None
+    idle: bool = False
+    extra: int = 0
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which samples of each step are those of one rank, where `size` of them train together.
+
+    A stretch of the step, in whole pairs: BatchNorm cannot train on a single sample. A rank for which there is none
+    sees the first pair.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def visit(self, step: Indices, order: Indices | None = None) -> Visit:
+        """The part of a step's positions. `order`: in which each sample is mixed with the next; that one comes along.
+
+        One rank has the step as it is.
+        """
+        if self.size == 1:
+            return Visit(step)
+        count = len(step)
+        first, last = self.stretch(count)
+        idle = first == last
+        if idle:
+            first, last = 0, self._end_of_pair(count, 1)
+        if order is None:
+            return Visit(step[first:last], count, idle)
+        return Visit(step[order[np.arange(first, last + 1) % count]], count, idle, extra=1)
+
+    def stretch(self, count: int) -> tuple[int, int]:
+        """The first of a step's samples that is this rank's, and the first behind its last; equal where it has none."""
+        return self._edge(count, self.rank), self._edge(count, self.rank + 1)
+
+    def _edge(self, count: int, rank: int) -> int:
+        return self._end_of_pair(count, max(count // 2, 1) * rank // self.size)
+
+    def _end_of_pair(self, count: int, pairs: int) -> int:
+        """Samples in the first pairs of a step; an odd one joins the first."""
+        return min(2 * pairs + count % 2, count) if pairs else 0
+
+    def mine(self, steps: range) -> range:
+        """Those of some batches, in order, that are this rank's."""
+        return steps[self.rank :: self.size]
+
+
+WHOLE = Shard()
+"""Of one rank alone."""
+
+
 class Epochs(Protocol):
     """Shuffled batches of training samples."""
 
@@ -129,6 +192,11 @@ class Epochs(Protocol):
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start_step` on."""
         ...
+
+
+def of_visit(batch: Batch, visit: Visit) -> Batch:
+    """The batch of a visit's samples, which knows what share of the step they are."""
+    return replace(batch, whole=visit.whole, idle=visit.idle, extra=visit.extra)
 
 
 class TrainBatches:
@@ -142,20 +210,30 @@ class TrainBatches:
         sampler: str = "uniform",
         batch_size: int,
         workers: int,
+        shard: Shard = WHOLE,
+        mixes: bool = False,
     ) -> None:
-        """The sampler is `uniform` or `balanced`."""
+        """The sampler is `uniform` or `balanced`; `mixes`: samples of a step are mixed with each other."""
         self._samples, self._members, self._sampler = samples, samples.images.splits[split], sampler
+        self._shard, self._mixes = shard, mixes
         self._batch_size, self._workers = batch_size, workers
         full, rest = divmod(len(self._members), batch_size)
         # BatchNorm cannot train on one sample: a last batch of one is dropped where there are others.
         self.steps_per_epoch = full + (rest >= (2 if full and batch_size > 1 else 1))
 
-    def visits(self, epoch: int) -> list[Indices]:
-        """The samples of each step of an epoch, as positions in the split."""
+    def visits(self, epoch: int) -> list[Visit]:
+        """The samples of each step of an epoch, as positions in the split; of one rank where there are several."""
         labels = self._samples.images.labels[self._members]
         order = ORDERS[self._sampler](self._samples.seed, epoch, labels)
         steps = range(0, self.steps_per_epoch * self._batch_size, self._batch_size)
-        return [order[first : first + self._batch_size] for first in steps]
+        return [self._visit(epoch, order[first : first + self._batch_size]) for first in steps]
+
+    def _visit(self, epoch: int, step: Indices) -> Visit:
+        if not self._mixes or self._shard.size == 1:
+            return self._shard.visit(step)
+        samples = self._samples
+        view = view_of(epoch, samples.augment)
+        return self._shard.visit(step, mixing_order(samples.seed, view, self._members[step]))
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start_step` on.
@@ -165,7 +243,8 @@ class TrainBatches:
         visits, view = self.visits(epoch), view_of(epoch, self._samples.augment)
 
         def make(step: int) -> Batch:
-            return self._samples.view(self._members[visits[step]], view)
+            visit = visits[step]
+            return of_visit(self._samples.view(self._members[visit.positions], view), visit)
 
         return _ahead(self._samples.store, make, range(start_step, self.steps_per_epoch), self._workers)
 
@@ -174,18 +253,26 @@ class OrderedBatches:
     """Samples in the given order, each once, as `make` shows them: `Samples.evaluation`, or one view of them all."""
 
     def __init__(
-        self, samples: Samples, indices: Indices, *, view: int | None = None, batch_size: int, workers: int
+        self,
+        samples: Samples,
+        indices: Indices,
+        *,
+        view: int | None = None,
+        batch_size: int,
+        workers: int,
+        shard: Shard = WHOLE,
     ) -> None:
         """`view` is None for evaluation pixels."""
         self._samples, self._indices, self._view = samples, indices, view
         self._batch_size, self._workers = batch_size, workers
+        self._steps = shard.mine(range(-(-len(self._indices) // self._batch_size)))
 
     def __len__(self) -> int:
-        return -(-len(self._indices) // self._batch_size)
+        return len(self._steps)
 
     def __iter__(self) -> Iterator[Batch]:
         """Raises DecodeError for a damaged file and RunError where a worker dies or hangs."""
-        return _ahead(self._samples.store, self._make, range(len(self)), self._workers)
+        return _ahead(self._samples.store, self._make, self._steps, self._workers)
 
     def _make(self, step: int) -> Batch:
         """Batch number `step`."""

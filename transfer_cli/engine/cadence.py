@@ -17,6 +17,8 @@ class Cadence:
     clock: Callable[[], float] = time.monotonic
     """Seconds."""
     saved_at: float = field(init=False)
+    is_due: bool = False
+    """What was found at the last step, by all ranks of a training together."""
     saved_step: int | None = None
     """In all; None: of the first step that is asked about."""
 
@@ -24,7 +26,7 @@ class Cadence:
         self.saved_at = self.clock()
 
     def is_due_within(self, step: int) -> bool:
-        """Whether a state is due after `step` steps in all, within an epoch."""
+        """Whether a state is due after `step` steps in all, for their number or the time."""
         if self.saved_step is None:
             self.saved_step = step - 1
         steps, seconds = self.every.steps, self.every.seconds
@@ -32,11 +34,11 @@ class Cadence:
             seconds is not None and self.clock() - self.saved_at >= seconds
         )
 
-    def is_due_after(self, epoch: int, step: int) -> bool:
-        """Whether one is due at the end of an evaluated epoch, counted from 1."""
+    def is_due_after(self, epoch: int) -> bool:
+        """Whether one is due at the end of an evaluated epoch, counted from 1, for the number of epochs alone."""
         epochs = self.every.epochs
-        return (epochs is not None and epoch % epochs == 0) or self.is_due_within(step)
+        return epochs is not None and epoch % epochs == 0
 
     def saved(self, step: int) -> None:
         """Count from here."""
-        self.saved_step, self.saved_at = step, self.clock()
+        self.saved_step, self.saved_at, self.is_due = step, self.clock(), False

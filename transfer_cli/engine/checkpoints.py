@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from transfer_cli.engine.world import ALONE, World
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.files import file_sha256, first_line, fsync_directory
 from transfer_cli.models.tensors import write_tensors
@@ -71,11 +72,17 @@ class Checkpoints:
     """Of the settings of the run: a state of other settings is none of its states."""
     newest: int = NEWEST
     """How many states are kept besides the best."""
+    world: World = ALONE
+    """The ranks of the run: the first writes what all of them restore."""
 
     def next_name(self) -> str:
         """The name of the next state to be saved."""
-        numbers = [int(path.name.removeprefix("state-")) for path in states_in(self.folder)]
-        return f"state-{1 + max(numbers, default=0):06d}"
+
+        def name() -> str:
+            numbers = [int(path.name.removeprefix("state-")) for path in states_in(self.folder)]
+            return f"state-{1 + max(numbers, default=0):06d}"
+
+        return self.world.of_first(name)
 
     def save(self, name: str, best: str | None) -> None:
         """Write a new state atomically, then delete what is no longer needed.
@@ -83,6 +90,9 @@ class Checkpoints:
         `best` names the state whose weights are the best so far: it stays as long as this one does. Raises OSError,
         leaving nothing half written.
         """
+        self.world.of_first(lambda: self._save(name, best))
+
+    def _save(self, name: str, best: str | None) -> None:
         parts = {owner: found.state() for owner, found in self.owners.items()}
         content = {
             "format": FORMAT,
@@ -150,6 +160,11 @@ def newest_valid(folder: Path, hashes: Collection[str]) -> tuple[State | None, l
             problem = "it was saved by a run with other settings"
         warnings.append(f"{path}: {problem}; not used")
     return None, warnings
+
+
+def load(path: Path) -> State:
+    """A state that is known to be valid."""
+    return _load(path, _content(path))
 
 
 def states_in(folder: Path) -> list[Path]:

@@ -62,7 +62,10 @@ def select_device(name: str) -> torch.device:
     if (device.index or 0) >= count:
         there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
         raise UserError(f"trainer.device={name}: this machine has no such device. Here: {there}; auto takes the best.")
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+    if device.type != "cuda":
+        return device
+    # One of several processes has its own by now.
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
 def prepare(device: torch.device, seed: int) -> None:

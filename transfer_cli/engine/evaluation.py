@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute, ToDevice
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
+from transfer_cli.engine.world import ALONE, World
 from transfer_cli.methods.scores import Scores
 from transfer_cli.models.network import Network, run_frozen
 
@@ -24,34 +27,92 @@ Forward = Callable[[Tensor], Tensor]
 """Inputs [B, ...] on the device to outputs [B, ...]."""
 
 
+@dataclass(frozen=True)
+class Turns:
+    """How the ranks of a training share the batches of a split: one after another, `count` each or one less."""
+
+    world: World
+    count: int
+
+    @classmethod
+    def of(cls, world: World, images: int, batch_size: int) -> Turns:
+        """For so many images."""
+        return cls(world, -(-images // (batch_size * world.size)))
+
+
+ONE = Turns(ALONE, 0)
+"""Of one process, which has all batches."""
+
+
 def evaluate(
-    network: Network, batches: Iterable[Batch], task: Task, compute: Compute, to_device: ToDevice, stop: Stop
+    network: Network,
+    batches: Iterable[Batch],
+    task: Task,
+    compute: Compute,
+    to_device: ToDevice,
+    stop: Stop,
+    turns: Turns = ONE,
 ) -> Scores | None:
     """The scores of a network over all batches, each sample counted once; None if `stop` asked for an end.
 
-    Sums stay on the device, which synchronises once, at the end. The network is in eval mode afterwards.
+    Sums stay on the device, which synchronises once, at the end. The network is in eval mode afterwards. `batches` are
+    those of this rank; all ranks have the same scores, those that one would have.
     """
     network.eval()
     sums = task.sums(compute.device)
-    for batch, output in outputs(_logits_of(network), batches, compute, to_device):
-        if stop:
+    for pair in _until_stopped(outputs(_logits_of(network), batches, compute, to_device), stop, turns):
+        if pair is None:
             return None
+        batch, output = pair
         sums.add(output, batch.labels)
+    if turns.world.size > 1:
+        sums.join(turns.world.gather(sums.part()))
     return sums.scores()
 
 
 def predict(
-    network: Network, batches: Iterable[Batch], compute: Compute, to_device: ToDevice, stop: Stop
+    network: Network,
+    batches: Iterable[Batch],
+    compute: Compute,
+    to_device: ToDevice,
+    stop: Stop,
+    turns: Turns = ONE,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-    """Logits [N, K] float32 and labels [N] in the order of `batches`; None if `stop` asked for an end."""
+    """Logits [N, K] float32 and labels [N] in the order of `batches`; None if `stop` asked for an end.
+
+    `batches` are those of this rank; the first has the outputs of all, the others None.
+    """
     network.eval()
-    logits, labels = [], []
-    for batch, output in outputs(_logits_of(network), batches, compute, to_device):
-        if stop:
+    found = []
+    for pair in _until_stopped(outputs(_logits_of(network), batches, compute, to_device), stop, turns):
+        if pair is None:
             return None
-        logits.append(output.float().cpu().numpy())
-        labels.append(batch.labels.cpu().numpy())
-    return np.concatenate(logits), np.concatenate(labels)
+        batch, output = pair
+        found.append((output.float().cpu().numpy(), batch.labels.cpu().numpy()))
+    if turns.world.size > 1:
+        of_ranks = turns.world.gather_first(found)
+        found = [one for turn in zip_longest(*of_ranks) for one in turn if one is not None]
+    if not found:
+        return None
+    return np.concatenate([logits for logits, _ in found]), np.concatenate([labels for _, labels in found])
+
+
+def _until_stopped(
+    found: Iterator[tuple[Batch, Tensor]], stop: Stop, turns: Turns
+) -> Iterator[tuple[Batch, Tensor] | None]:
+    """What is found, batch by batch; None where all ranks are to end.
+
+    A rank with a batch less looks as often as the others.
+    """
+    looks = 0
+    for pair in found:
+        looks += 1
+        if stop.agree():
+            yield None
+            return
+        yield pair
+    if any(stop.agree() for _ in range(looks, turns.count)):
+        yield None
 
 
 def outputs(

@@ -186,9 +186,10 @@ class Fit:
             for images in train_epoch(self.trainer, batches, cursor, progress.totals):
                 self.recorders.step(Step(images, progress.totals.means))
                 self._look_at_first()
-                if self.stop or self._is_late():
+                if self.stop.agree(self.cadence.is_due_within(cursor.step)) or self._is_late():
                     break
-                if self._is_partial() and self.cadence.is_due_within(cursor.step):
+                self.cadence.is_due = self.stop.due
+                if self._is_partial() and self.cadence.is_due:
                     self._save(self.checkpoints.next_name())
         progress.train_seconds += time.perf_counter() - started
         progress.images += progress.totals.seen - before
@@ -230,7 +231,7 @@ class Fit:
         )
         progress.totals = Totals.zeros(progress.task, progress.totals.loss.device)
         self.recorders.epoch_ends(end)
-        if is_best or (due and (last or self.cadence.is_due_after(cursor.epoch, cursor.step))):
+        if is_best or (due and (last or self.cadence.is_due or self.cadence.is_due_after(cursor.epoch))):
             self._save(name)
 
     def _save(self, name: str) -> None:

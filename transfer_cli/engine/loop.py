@@ -15,9 +15,11 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.engine.checkpoints import Part
 from transfer_cli.engine.device import Compute, ToDevice
 from transfer_cli.engine.optimizers import set_rate
+from transfer_cli.engine.parallel import Parallel
 from transfer_cli.engine.strategy import StepResult, Strategy
 from transfer_cli.engine.task import Task
-from transfer_cli.errors import RunError
+from transfer_cli.errors import RunError, is_out_of_memory
+from transfer_cli.files import first_line
 from transfer_cli.methods.averaging import Average
 from transfer_cli.methods.sharpness import sharp_gradients
 
@@ -26,6 +28,12 @@ MAX_SKIPPED_STEPS = 25
 NO_SINGLE = (
     "trainer.batch_size=1: BatchNorm cannot train on one image where this network makes one pixel of it. "
     "Take trainer.batch_size=2 or more, or a larger image_size."
+)
+
+
+NO_ROOM = (
+    "out of memory on rank {rank}, whose share of a step was {images} images ({error}). States saved so far are kept. "
+    "Take a smaller trainer.batch_size, with trainer.accumulate so much larger, or more devices."
 )
 
 
@@ -79,16 +87,33 @@ class Totals:
         correct, labelled = torch.zeros(2, dtype=torch.int64, device=device).unbind()
         return cls(task, torch.zeros((), dtype=precise, device=device), correct, labelled)
 
-    def add(self, result: StepResult, labels: Tensor) -> None:
-        """Count one batch, whose loss and parts are means over its samples."""
-        count = len(labels)
-        right, labelled = self.task.right(result.logits, labels)
+    def add(self, result: StepResult, labels: Tensor, *, idle: bool = False) -> None:
+        """Count one batch, whose loss and parts are means over its samples; one that is `idle` as nothing."""
+        count = 0 if idle else len(labels)
+        right, labelled = self.task.right(result.logits[:count], labels[:count])
         self.loss += result.loss.to(self.loss.dtype) * count
         self.correct += right
         self.labelled += labelled
         for name, value in result.parts.items():
             self.parts[name] = self.parts.get(name, torch.zeros_like(self.loss)) + value.to(self.loss.dtype) * count
         self.seen += count
+
+    def merge(self, other: Totals) -> None:
+        """Add the sums of other batches."""
+        self.loss += other.loss
+        self.correct += other.correct
+        self.labelled += other.labelled
+        for name, value in other.parts.items():
+            self.parts[name] = self.parts.get(name, torch.zeros_like(self.loss)) + value
+        self.seen += other.seen
+
+    def over(self, parallel: Parallel, images: int) -> Totals:
+        """The sums over all ranks, of so many images together."""
+        own = [self.loss, self.correct, self.labelled, *self.parts.values()]
+        sums = parallel.agree(torch.stack([value.to(self.loss.dtype) for value in own]))
+        loss, correct, labelled, *parts = sums.unbind()
+        counts = correct.to(torch.int64), labelled.to(torch.int64)
+        return Totals(self.task, loss, *counts, dict(zip(self.parts, parts, strict=True)), images)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; the device synchronises here."""
@@ -121,8 +146,8 @@ class Trainer:
     """What one optimizer step needs, and what it has adapted."""
 
     strategy: Strategy
-    forward: Callable[[Batch], StepResult]
-    """The strategy's forward pass, compiled or wrapped."""
+    forward: Parallel
+    """The strategy's forward pass, on all ranks."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     compute: Compute
@@ -159,20 +184,23 @@ def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, tota
     """
     network = trainer.strategy.network
     trainer.strategy.train_mode(cursor.epoch)
+    trainer.forward.begin_epoch()
     for batch in batches:
         set_rate(trainer.optimizer, trainer.rate(cursor.step))
+        trainer.forward.begin(cursor.step)
         placed = trainer.to_device(batch)
         backward = partial(_forward_backward, trainer, placed)
         result = sharp_gradients(network.module, trainer.rho, backward) if trainer.rho else backward()
-        if _clip_and_check(trainer, result.loss, cursor, placed.indices):
+        sums = None if batch.whole is None else _over_ranks(trainer, result, placed, batch.whole, totals)
+        if _clip_and_check(trainer, result.loss if sums is None else sums.loss / sums.seen, cursor, placed.indices):
             trainer.scaler.step(trainer.optimizer)
-            totals.add(result, placed.labels)
+            totals.add(result, placed.labels) if sums is None else totals.merge(sums)
             if trainer.average is not None:
                 trainer.average.update(network.module, cursor.step)
         trainer.scaler.update()
         cursor.step += 1
         cursor.step_in_epoch += 1
-        yield len(batch)
+        yield len(batch) if sums is None else sums.seen
 
 
 def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
@@ -180,36 +208,63 @@ def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
 
     Returns the batch's result, detached.
     """
+    generator = torch.get_rng_state()
     while True:
         trainer.optimizer.zero_grad(set_to_none=True)
-        losses: list[Tensor] = []
-        logits: list[Tensor] = []
-        parts: dict[str, Tensor] = {}
         try:
-            for micro in batch.split(trainer.micro_batch):
-                with trainer.compute.autocast():
-                    result = trainer.forward(micro)
-                share = len(micro) / len(batch)
-                trainer.scaler.scale(result.loss * share).backward()
-                losses.append(result.loss.detach() * share)
-                logits.append(result.logits.detach())
-                for name, value in result.parts.items():
-                    parts[name] = parts.get(name, torch.zeros_like(value)) + value * share
-            return StepResult(torch.stack(losses).sum(), torch.cat(logits), parts)
+            return _accumulated(trainer, batch)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise RunError(NO_SINGLE) from error
-        except torch.OutOfMemoryError as error:
-            _halve_micro_batch(trainer, len(batch), error)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if trainer.forward.world.size > 1:
+                # Others may be in the middle of this step's sums: it cannot be done again.
+                raise RunError(
+                    NO_ROOM.format(rank=trainer.forward.world.rank, images=len(batch), error=error)
+                ) from error
+            reason = first_line(error)
+        # Out of the block: the error holds on to the graph of what failed, and so to the memory that is wanted.
+        _halve_micro_batch(trainer, len(batch), reason)
+        torch.set_rng_state(generator)
 
 
-def _halve_micro_batch(trainer: Trainer, images: int, error: Exception) -> None:
+def _accumulated(trainer: Trainer, batch: Batch) -> StepResult:
+    """One pass over the micro-batches of a batch, their gradients added up."""
+    losses: list[Tensor] = []
+    logits: list[Tensor] = []
+    parts: dict[str, Tensor] = {}
+    parts_of_batch = batch.split(trainer.micro_batch)
+    weight = trainer.forward.weight(batch)
+    for micro in parts_of_batch:
+        share = len(micro) / len(batch)
+        with trainer.forward.summing(micro, last=micro is parts_of_batch[-1]):
+            with trainer.compute.autocast():
+                result = trainer.forward(micro)
+            trainer.scaler.scale(result.loss * (share * weight)).backward()
+        losses.append(result.loss.detach() * share)
+        logits.append(result.logits.detach())
+        for name, value in result.parts.items():
+            parts[name] = parts.get(name, torch.zeros_like(value)) + value * share
+    return StepResult(torch.stack(losses).sum(), torch.cat(logits), parts)
+
+
+def _over_ranks(trainer: Trainer, result: StepResult, batch: Batch, images: int, totals: Totals) -> Totals:
+    """The sums of a step of so many images on all ranks, of which this one has the result of `batch`."""
+    own = Totals.zeros(totals.task, totals.loss.device)
+    own.add(result, batch.labels, idle=batch.idle)
+    trainer.forward.share_memories(batch)
+    return own.over(trainer.forward, images)
+
+
+def _halve_micro_batch(trainer: Trainer, images: int, reason: str) -> None:
     size = min(trainer.micro_batch, images)
     if size <= 1:
         raise RunError(
-            f"out of memory with one image at a time ({error}). Free the device, or take a smaller model or image_size."
-        ) from error
+            f"out of memory with one image at a time ({reason}). Free the device, or take a smaller model or image_size."
+        )
     trainer.micro_batch = math.ceil(size / 2)
     if trainer.compute.device.type == "cuda":
         torch.cuda.empty_cache()

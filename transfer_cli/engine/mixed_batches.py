@@ -32,7 +32,8 @@ class MixedEpochs:
         augment, view, size = self._augment, view_of(epoch, self._augment), (self._size, self._size)
         for batch in self._batches.epoch(epoch, start_step):
             indices = batch.indices.numpy()
-            drawn = draw(self._seed, view, indices, size, mixup=augment.mixup, cutmix=augment.cutmix)
+            chained = batch.extra > 0
+            drawn = draw(self._seed, view, indices, size, mixup=augment.mixup, cutmix=augment.cutmix, chained=chained)
             yield replace(batch, mixes=drawn)
 
 
@@ -52,4 +53,6 @@ class MixedToDevice:
         own = placed.weights
         weights = None if own is None else torch.lerp(own[found.partners], own, found.shares)
         targets = mix_targets(placed.labels, found, self.classes)
-        return replace(placed, inputs=mix_images(placed.inputs, found), targets=targets, weights=weights, mixes=None)
+        inputs = mix_images(placed.inputs, found)
+        mixed = replace(placed, inputs=inputs, targets=targets, weights=weights, mixes=None)
+        return mixed if not batch.extra else replace(mixed[: -batch.extra], extra=0)

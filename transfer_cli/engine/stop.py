@@ -21,11 +21,21 @@ class Stop:
     def __init__(self) -> None:
         self.code: int | None = None
         """The exit code asked for: 75 for SIGTERM and its like, 130 for Ctrl-C; None while nobody asked."""
+        self.due = False
+        """Whether a state is to be saved, as of the last look."""
         self._previous: dict[int, Any] = {}
         self._entered = 0
 
     def __bool__(self) -> bool:
         return self.code is not None
+
+    def agree(self, due: bool = False) -> bool:
+        """Whether to end now: asked where all ranks of a training come by, which a signal may reach one by one.
+
+        `due`, whether a state is to be saved, is agreed upon likewise.
+        """
+        self.due = due
+        return bool(self)
 
     def check(self, where: str) -> None:
         """Raises Stopped, which says `where`, if an end was asked for."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -34,6 +34,14 @@ class Sums(Protocol):
 
     def add(self, outputs: Tensor, labels: Tensor) -> None:
         """Count a batch: outputs of the network [B, width] and labels [B, ...]."""
+        ...
+
+    def part(self) -> Any:
+        """What other ranks need of this one's batches."""
+        ...
+
+    def join(self, parts: Sequence[Any]) -> None:
+        """Be the sums over the batches of all ranks, from the `part` of each, by rank."""
         ...
 
     def scores(self) -> Scores:

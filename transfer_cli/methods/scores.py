@@ -8,7 +8,9 @@ Legend: B samples of a batch, N of all, K classes. A label of -1 means unlabelle
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -31,6 +33,15 @@ def rank(scores: Mapping[str, float], metric: str) -> Rank:
     return (-value if metric == "loss" else value), -scores["loss"]
 
 
+@dataclass(frozen=True)
+class Part:
+    """The sums of one rank: counts [2 + K * K], of each of its batches loss and gaps, probabilities where kept."""
+
+    counts: Tensor
+    sums: list[Tensor]
+    kept: list[tuple[Tensor, Tensor]] | None
+
+
 class Tally:
     """Sums of everything that the scores of a classification need.
 
@@ -40,10 +51,11 @@ class Tally:
     def __init__(self, classes: int, device: torch.device, *, keep_logits: bool = False) -> None:
         # MPS has no float64.
         precise = torch.float32 if device.type == "mps" else torch.float64
-        self._loss = torch.zeros((), dtype=precise, device=device)
+        self._precise = precise
+        self._sums: list[Tensor] = []
+        """Of each batch: its loss, then its gaps by calibration bin, [1 + bins]."""
         self._in_top5, self._not_finite = torch.zeros(2, dtype=torch.int64, device=device).unbind()
         self._confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
-        self._gaps = torch.zeros(_CALIBRATION_BINS, dtype=precise, device=device)
         self._edges = torch.linspace(0, 1, _CALIBRATION_BINS + 1, dtype=torch.float64)[1:-1].to(device, precise)
         self._kept: list[tuple[Tensor, Tensor]] | None = [] if keep_logits else None
         self._classes = classes
@@ -53,11 +65,11 @@ class Tally:
         labelled = labels >= 0
         true = labels.where(labelled, 0)
         self._not_finite += ((~logits.isfinite()).any(1) & labelled).sum()
-        shifted = logits.to(self._loss.dtype)
+        shifted = logits.to(self._precise)
         shifted = shifted - shifted.amax(1, keepdim=True)
         log_sums = shifted.exp().sum(1).log()
         own = shifted.gather(1, true[:, None])
-        self._loss += torch.where(labelled, log_sums - own[:, 0], 0).sum()
+        loss = torch.where(labelled, log_sums - own[:, 0], 0).sum()
         # Among equal logits the lower class comes first, as in argmax.
         places = torch.arange(self._classes, device=logits.device)
         ahead = (shifted > own) | ((shifted == own) & (places < true[:, None]))
@@ -67,9 +79,26 @@ class Tally:
         confidence = (-log_sums).exp()
         bins = torch.bucketize(confidence, self._edges)
         gaps = torch.where(labelled, confidence - (predicted == true).to(confidence.dtype), 0)
-        self._gaps += (bins[:, None] == torch.arange(_CALIBRATION_BINS, device=bins.device)).to(gaps.dtype).T @ gaps
+        of_bins = (bins[:, None] == torch.arange(_CALIBRATION_BINS, device=bins.device)).to(gaps.dtype).T @ gaps
+        self._sums.append(torch.cat([loss[None], of_bins]))
         if self._kept is not None:
             self._kept.append((logits[labelled].float().softmax(1).cpu(), labels[labelled].cpu()))
+
+    def part(self) -> Part:
+        """What other ranks need of this one's batches, on the host. The device synchronises here."""
+        counts = torch.cat([self._in_top5[None], self._not_finite[None], self._confusion])
+        return Part(counts.cpu(), [sums.cpu() for sums in self._sums], self._kept)
+
+    def join(self, parts: Sequence[Part]) -> None:
+        """Be the sums of all ranks, by rank; batches of a data set went to one after another.
+
+        Added up in the order of the batches, the same bits as on one.
+        """
+        counts = torch.stack([part.counts for part in parts]).sum(0).to(self._confusion.device)
+        self._in_top5, self._not_finite, self._confusion = counts[0], counts[1], counts[2:]
+        self._sums = [one for turn in zip_longest(*(part.sums for part in parts)) for one in turn if one is not None]
+        if self._kept is not None:
+            self._kept = [pair for part in parts for pair in part.kept or ()]
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -92,14 +121,15 @@ class Tally:
             raise ValueError("no labelled samples to score")
         self._check_finite(count)
         hits, of_class = matrix.diagonal(), matrix.sum(1)
+        loss, *gaps = sum(torch.stack(self._sums).cpu(), torch.zeros((), dtype=self._precise))
         occurring, there = of_class + matrix.sum(0), of_class > 0
         found = {
             "accuracy": float(hits.sum() / count),
             "top5_accuracy": int(self._in_top5) / count,
             "macro_f1": float(np.mean(2 * hits[occurring > 0] / occurring[occurring > 0])),
             "balanced_accuracy": float(np.mean(hits[there] / of_class[there])),
-            "loss": float(self._loss) / count,
-            "ece": float(self._gaps.abs().sum()) / count,
+            "loss": float(loss) / count,
+            "ece": float(torch.stack(gaps).abs().sum()) / count,
         }
         return found if self._kept is None else {**found, "auroc": _auroc(self._kept, of_class)}
 

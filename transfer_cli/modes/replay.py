@@ -82,7 +82,7 @@ class _Step:
 
     def repeat(self, fit: Fit) -> DivergenceError | None:
         """Train up to and with the step; the error that it ends in again."""
-        cursor, forward = fit.progress.cursor, fit.trainer.forward
+        cursor, forward = fit.progress.cursor, fit.trainer.forward.forward
 
         def looked_at(batch: Batch) -> StepResult:
             if cursor.step != self.number:
@@ -94,7 +94,7 @@ class _Step:
             with self._watched():
                 return forward(batch)
 
-        fit.trainer.forward = looked_at
+        fit.trainer.forward.forward = looked_at
         fit = replace(fit, recorders=Recorders([_Until(lambda: cursor.step > self.number)]))
         try:
             fit.run()

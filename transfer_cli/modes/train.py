@@ -7,12 +7,14 @@ from pathlib import Path
 
 from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
-from transfer_cli.config.continuation import OF_THE_MACHINE, check, with_values_of
+from transfer_cli.config.continuation import OF_THE_COMMAND, OF_THE_MACHINE, check, with_values_of
 from transfer_cli.config.parse import changes
 from transfer_cli.config.schema import Experiment
+from transfer_cli.engine.world import current
 from transfer_cli.errors import EXIT_OK
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
+from transfer_cli.runs.ranks.launch import Frozen, count_devices, launch
 from transfer_cli.runs.train import train
 
 
@@ -20,7 +22,11 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     """Train one experiment in the directory its name asks for."""
     if experiment.resume not in ("never", "auto"):
         experiment = _saved_with_overrides(experiment, overrides)
-    train(experiment, rundir.planned(experiment), Reporter(quiet=experiment.quiet))
+    path, world = rundir.planned(experiment), current()
+    devices = count_devices(experiment)
+    if world.size == 1 and devices > 1:
+        return launch(Frozen(experiment, path), devices)
+    train(experiment, path, Reporter(quiet=experiment.quiet), world=world)
     return EXIT_OK
 
 
@@ -34,7 +40,7 @@ def _saved_with_overrides(experiment: Experiment, overrides: Overrides) -> Exper
     recipe = overrides.names("experiment")
     named = {key: pair for key, pair in changes(experiment, saved).items() if recipe or overrides.names(key)}
     check(named, saved, f"resume={path}: that run", "Leave them out to go on with it, or start another run.")
-    of_the_machine = [key for key in OF_THE_MACHINE if overrides.names(key)]
+    of_the_machine = [key for key in OF_THE_MACHINE if key in OF_THE_COMMAND or overrides.names(key)]
     return replace(
         with_values_of(experiment, saved, [*named, *of_the_machine]),
         resume=experiment.resume,

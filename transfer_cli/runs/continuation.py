@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.continuation import state_hash
 from transfer_cli.config.parse import config_hash
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine import checkpoints
 from transfer_cli.engine.best import Best
 from transfer_cli.engine.checkpoints import State
-from transfer_cli.engine.fit import Fit
+from transfer_cli.engine.fit import Fit, Progress
+from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.engine.task import Task
 from transfer_cli.errors import UserError
 from transfer_cli.records.terminal import Reporter
@@ -53,3 +56,21 @@ def replace_lost_best(fit: Fit, state: State, task: Task, reporter: Reporter) ->
     fit.progress.best = Best()
     val = fit.evaluate().get("val")
     fit.progress.best.offer(fit.progress.cursor.epoch, val, task, lambda: state.path.name)
+
+
+def rate_of(e: Experiment, step: int, total_steps: int, history: Sequence[float]) -> float:
+    """The learning rate of a step of a training of so many."""
+    return chosen(e.optimizer.lr) * rate_multiplier(e.scheduler, step, total_steps, history)
+
+
+def say_new_rate(progress: Progress, e: Experiment, reporter: Reporter) -> None:
+    """What training longer than an earlier process had planned does to the rate of the next step."""
+    step, before, now = progress.cursor.step, progress.planned_before, progress.planned_steps
+    if before is None or before == now:
+        return
+    then, rate = (rate_of(e, step, total, progress.history) for total in (before, now))
+    if then != rate:
+        reporter.say(
+            f"changed   the {e.scheduler.name} schedule is that of {now:,} steps now, of {before:,} before: the next "
+            f"step has the learning rate {rate:.3g}, not {then:.3g}"
+        )

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from transfer_cli.engine.device import Compute
-from transfer_cli.engine.evaluation import BATCH_SIZE, evaluate
+from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, evaluate
 from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.world import ALONE, World
 from transfer_cli.extras import named
 from transfer_cli.methods.averaging import Average
 from transfer_cli.methods.scores import Scores
@@ -29,15 +30,19 @@ class Evaluation:
     average: Average | None
     """Of the weights, where one is kept: then it is what evaluators see."""
     stop: Stop
+    world: World = ALONE
+    """The ranks that share the work; all of them must ask for the same scores then."""
 
     def scores(self, split: str) -> Scores | None:
         """Of the network as it is; None where no image of the split has a label or a signal asked for an end."""
         images = self.materials.images
         if not (images.labels[images.splits[split]] >= 0).any():
             return None
-        batches = self.inputs.ordered(split, BATCH_SIZE[self.compute.device.type])
+        size = BATCH_SIZE[self.compute.device.type]
+        batches = self.inputs.ordered(split, size, self.world.shard)
+        turns = Turns.of(self.world, len(images.splits[split]), size)
         task, to_device = self.materials.task, self.inputs.to_device
-        return evaluate(self.network, batches, task, self.compute, to_device, self.stop)
+        return evaluate(self.network, batches, task, self.compute, to_device, self.stop, turns)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from transfer_cli.data.batches import Batch, Epochs, batch_of
+from transfer_cli.data.batches import WHOLE, Batch, Epochs, Shard, batch_of, of_visit
 from transfer_cli.data.reading.listing import Indices
 from transfer_cli.engine.device import ActivationsToDevice, ToDevice
 from transfer_cli.engine.mixed_batches import MixedEpochs, MixedToDevice, mixes
@@ -28,12 +28,12 @@ class Inputs(Protocol):
         """Compute what must be there before the first batch; Stopped where a signal asks for an end."""
         ...
 
-    def shuffled(self, batch_size: int) -> Epochs:
-        """The training samples, epoch by epoch."""
+    def shuffled(self, batch_size: int, shard: Shard = WHOLE) -> Epochs:
+        """The training samples, epoch by epoch; of each step what is in a shard."""
         ...
 
-    def ordered(self, split: str, batch_size: int) -> Iterable[Batch]:
-        """The samples of a split in data set order, as evaluation sees them."""
+    def ordered(self, split: str, batch_size: int, shard: Shard = WHOLE) -> Iterable[Batch]:
+        """The samples of a split in data set order, as evaluation sees them; the batches of a shard."""
         ...
 
 
@@ -52,16 +52,16 @@ class PixelInputs:
         m = self.materials
         return MixedToDevice(m.to_device, m.task.width) if mixes(m.augment) else m.to_device
 
-    def shuffled(self, batch_size: int) -> Epochs:
+    def shuffled(self, batch_size: int, shard: Shard = WHOLE) -> Epochs:
         """Views of the training images."""
-        m, batches = self.materials, self.materials.shuffled(batch_size)
+        m, batches = self.materials, self.materials.shuffled(batch_size, shard)
         if not mixes(m.augment):
             return batches
         return MixedEpochs(batches, m.augment, m.experiment.seed, m.preprocessing.crop_pixels)
 
-    def ordered(self, split: str, batch_size: int) -> Iterable[Batch]:
+    def ordered(self, split: str, batch_size: int, shard: Shard = WHOLE) -> Iterable[Batch]:
         """The pixels of evaluation."""
-        return self.materials.ordered(split, batch_size)
+        return self.materials.ordered(split, batch_size, shard=shard)
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,14 @@ class ActivationInputs:
         """As they are."""
         return ActivationsToDevice(self.materials.device)
 
-    def shuffled(self, batch_size: int) -> Epochs:
+    def shuffled(self, batch_size: int, shard: Shard = WHOLE) -> Epochs:
         """Activations of the same views in the same order as epochs of pixels."""
-        return ActivationEpochs(self, batch_size)
+        return ActivationEpochs(self, batch_size, shard)
 
-    def ordered(self, split: str, batch_size: int) -> Iterable[Batch]:
+    def ordered(self, split: str, batch_size: int, shard: Shard = WHOLE) -> Iterable[Batch]:
         """Activations of the pixels of evaluation."""
         count = len(self.materials.images.splits[split])
-        for first in range(0, count, batch_size):
+        for first in shard.mine(range(0, count, batch_size)):
             yield self.batch(split, None, np.arange(first, min(first + batch_size, count)))
 
     def batch(self, split: str, view: int | None, positions: Indices) -> Batch:
@@ -102,12 +102,12 @@ class ActivationInputs:
 class ActivationEpochs:
     """Shuffled batches of activations."""
 
-    def __init__(self, inputs: ActivationInputs, batch_size: int) -> None:
-        self._inputs, self._batches = inputs, inputs.materials.shuffled(batch_size)
+    def __init__(self, inputs: ActivationInputs, batch_size: int, shard: Shard) -> None:
+        self._inputs, self._batches = inputs, inputs.materials.shuffled(batch_size, shard)
         self.steps_per_epoch = self._batches.steps_per_epoch
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start_step` on."""
         view = self._inputs.activations.views.of_epoch(epoch)
-        for positions in self._batches.visits(epoch)[start_step:]:
-            yield self._inputs.batch("train", view, positions)
+        for visit in self._batches.visits(epoch)[start_step:]:
+            yield of_visit(self._inputs.batch("train", view, visit.positions), visit)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,20 @@ from transfer_cli.config.auto import chosen
 from transfer_cli.config.continuation import state_hash
 from transfer_cli.config.durations import Interval, interval_of
 from transfer_cli.engine import checkpoints
+from transfer_cli.engine.agreement import agreed
 from transfer_cli.engine.best import standard_error
 from transfer_cli.engine.cadence import Cadence
-from transfer_cli.engine.checkpoints import Checkpoints, Owner, State
+from transfer_cli.engine.checkpoints import Checkpoints, State
 from transfer_cli.engine.device import Compute
-from transfer_cli.engine.evaluation import BATCH_SIZE, predict
+from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, predict
 from transfer_cli.engine.fit import Fit, Progress
 from transfer_cli.engine.loop import DivergenceError, Totals, Trainer
 from transfer_cli.engine.optimizers import build_optimizer
-from transfer_cli.engine.schedule import rate_multiplier
+from transfer_cli.engine.parallel import Parallel
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.engine.watch import Watch
+from transfer_cli.engine.world import ALONE, World
 from transfer_cli.errors import RunError
 from transfer_cli.methods.adapters import merge
 from transfer_cli.methods.averaging import Average
@@ -41,7 +43,7 @@ from transfer_cli.records.events import Recorders, RunStart
 from transfer_cli.records.parameters import write_parameters
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs import divergence
-from transfer_cli.runs.continuation import replace_lost_best
+from transfer_cli.runs.continuation import rate_of, replace_lost_best, say_new_rate
 from transfer_cli.runs.evaluation import Evaluation, evaluate_epoch
 from transfer_cli.runs.finish import Outcome, Outputs
 from transfer_cli.runs.inputs import Inputs
@@ -89,6 +91,8 @@ class LoopJob:
     """Whether to end before the last epoch, with the best so far; None: never."""
     more: Callable[[], dict[str, Any]] = dict
     """Entries of the summary that only this strategy has."""
+    world: World = ALONE
+    """The ranks that train together."""
 
     @property
     def precision(self) -> str:
@@ -107,6 +111,7 @@ class LoopJob:
             e = self.materials.experiment
             raise divergence.record(directory, error, self.materials.images, e.seed) from error
         progress = fit.progress
+        ranks = {"ranks": self.world.size} if self.world.size > 1 else {}
         assert progress.best.kept is not None
         if progress.best.epoch == 0:
             reporter.warn(
@@ -126,7 +131,7 @@ class LoopJob:
             weights=(self.loaded.label, self.loaded.sha256),
             train_seconds=progress.train_seconds,
             images=progress.images,
-            more={"epochs": progress.cursor.epoch, **self.more()},
+            more={"epochs": progress.cursor.epoch, **ranks, **self.more()},
         )
 
     def run_part(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop, until: int) -> float:
@@ -149,9 +154,10 @@ class LoopJob:
     def started(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Fit:
         """Everything before the first step that is left to train."""
         e = self.materials.experiment
-        write_parameters(rows(self.network, self.groups, e.optimizer), directory)
+        if self.world.is_first:
+            write_parameters(rows(self.network, self.groups, e.optimizer), directory)
         # Before a state comes back: a head is fitted, and regularisers take their start, on the pretrained weights.
-        start = self.begin(directory, reporter, stop)
+        start = self._begun(directory, reporter, stop)
         average = Average(self.network.module, self.average_decay) if self.average_decay else None
         fit = self._fit(start.strategy, average, directory, recorders, reporter, stop)
         if self.state is not None:
@@ -160,7 +166,7 @@ class LoopJob:
         if self.state is not None:
             replace_lost_best(fit, self.state, self.materials.task, reporter)
             reporter.say(f"resuming at epoch {cursor.epoch + 1}, step {cursor.step}")
-            self._say_new_rate(fit, reporter)
+            say_new_rate(fit.progress, e, reporter)
         recorders.run_starts(
             RunStart(
                 e,
@@ -179,23 +185,17 @@ class LoopJob:
             self._put_first_head(start.first_head, average)
         return fit
 
-    def _say_new_rate(self, fit: Fit, reporter: Reporter) -> None:
-        """What training longer does to the rate of the next step."""
-        progress, scheduler = fit.progress, self.materials.experiment.scheduler
-        step, before, now = progress.cursor.step, progress.planned_before, progress.planned_steps
-        if before is None or before == now:
-            return
-        then, rate = (self._rate(step, total, progress.history) for total in (before, now))
-        if then != rate:
-            reporter.say(
-                f"changed   the {scheduler.name} schedule is that of {now:,} steps now, of {before:,} before: the next "
-                f"step has the learning rate {rate:.3g}, not {then:.3g}"
-            )
-
-    def _rate(self, step: int, total_steps: int, history: Sequence[float]) -> float:
-        """The learning rate of a step of a training of so many."""
-        e = self.materials.experiment
-        return chosen(e.optimizer.lr) * rate_multiplier(e.scheduler, step, total_steps, history)
+    def _begun(self, directory: Path, reporter: Reporter, stop: Stop) -> Start:
+        """The beginning of the first rank, which the others make again from what it left in the cache."""
+        world = self.world
+        if world.is_first:
+            start = world.in_turn(lambda: self.begin(directory, reporter, stop))
+        else:
+            # A signal is for all ranks, and waits until these can agree.
+            start = world.in_turn(lambda: self.begin(None, reporter, Stop()))
+        world.join()
+        world.copy_first(self.network)
+        return replace(start, val=world.of_first(lambda: start.val))
 
     def _put_first_head(self, head: dict[str, Tensor], average: Average | None) -> None:
         """The head that training starts from in place of the fitted one, which is in a state by now."""
@@ -215,7 +215,7 @@ class LoopJob:
         e = self.materials.experiment
         return Trainer(
             strategy=strategy,
-            forward=torch.compile(strategy) if e.trainer.compile else strategy,
+            forward=Parallel(self.world, strategy, torch.compile(strategy) if e.trainer.compile else strategy, e.seed),
             optimizer=build_optimizer(self.groups, e.optimizer, self.compute.device),
             scaler=self.compute.grad_scaler(),
             compute=self.compute,
@@ -238,16 +238,18 @@ class LoopJob:
         stop: Stop,
     ) -> Fit:
         m, e = self.materials, self.materials.experiment
-        batches = self.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
+        batches = self.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate, self.world.shard)
         total_steps = m.plan.epochs * batches.steps_per_epoch
         progress = Progress(m.task, Totals.zeros(m.task, self.compute.device), planned_steps=total_steps)
 
         def rate(step: int) -> float:
-            return self._rate(step, total_steps, progress.history)
+            return rate_of(e, step, total_steps, progress.history)
 
         trainer = self.build_trainer(strategy, rate, average, reporter)
+        newest = e.trainer.keep if isinstance(e.trainer.keep, int) else checkpoints.NEWEST
         owned = owners(self.network, trainer, progress, self.compute, recorders, self.learnt)
-        evaluation = Evaluation(self.network, self.inputs, m, self.compute, average, stop)
+        stop = agreed(stop, self.world)
+        evaluation = Evaluation(self.network, self.inputs, m, self.compute, average, stop, self.world)
         return Fit(
             trainer=trainer,
             batches=batches,
@@ -255,7 +257,7 @@ class LoopJob:
             epochs=m.plan.epochs,
             patience=e.trainer.patience,
             progress=progress,
-            checkpoints=self._checkpoints(directory, owned),
+            checkpoints=Checkpoints(directory / checkpoints.FOLDER, owned, state_hash(e), newest, self.world),
             recorders=recorders,
             reporter=reporter,
             stop=stop,
@@ -264,11 +266,6 @@ class LoopJob:
             watch=self._watch(),
             out_of_time=self.out_of_time,
         )
-
-    def _checkpoints(self, directory: Path, owned: Mapping[str, Owner]) -> Checkpoints:
-        e, folder = self.materials.experiment, directory / checkpoints.FOLDER
-        keep = e.trainer.keep
-        return Checkpoints(folder, owned, state_hash(e), keep if isinstance(keep, int) else checkpoints.NEWEST)
 
     def _watch(self) -> Watch | None:
         """What guessing would reach; only for finetuning, whose loss is that of the labels."""
@@ -283,10 +280,12 @@ class LoopJob:
         save_trained(directory, self.materials, self.network.module.state_dict(), self.head, self.precision)
 
     def _test_outputs(self, stop: Stop) -> Outputs | None:
-        if len(self.materials.images.splits["test"]) == 0:
+        images, size = len(self.materials.images.splits["test"]), BATCH_SIZE[self.compute.device.type]
+        if images == 0:
             return None
-        batches = self.inputs.ordered("test", BATCH_SIZE[self.compute.device.type])
-        return predict(self.network, batches, self.compute, self.inputs.to_device, stop)
+        batches = self.inputs.ordered("test", size, self.world.shard)
+        turns = Turns.of(self.world, images, size)
+        return predict(self.network, batches, self.compute, self.inputs.to_device, agreed(stop, self.world), turns)
 
 
 def _load_best(network: Network, state: Path, part: str) -> None:

@@ -11,7 +11,7 @@ from transfer_cli.cache.entries import Cache
 from transfer_cli.config.auto import chosen
 from transfer_cli.config.schema import Augment, Experiment
 from transfer_cli.data.balance import skew_note
-from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
+from transfer_cli.data.batches import WHOLE, OrderedBatches, Samples, Shard, TrainBatches
 from transfer_cli.data.describe import class_table
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.workers import auto_workers, cpus
@@ -21,8 +21,10 @@ from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import DecodedSet, Gpu, StoreOptions, open_store
 from transfer_cli.data.store.protocol import Store
 from transfer_cli.engine.device import Normalize, PixelsToDevice, ToDevice
+from transfer_cli.engine.mixed_batches import mixes
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
+from transfer_cli.launched import share_of
 from transfer_cli.methods.bit_rule import bit_rule
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
@@ -96,17 +98,22 @@ class Materials:
         """The same pixels for some of the images."""
         return replace(self, pixels=replace(self.pixels, images=images))
 
-    def ordered(self, split: str, batch_size: int, view: int | None = None) -> OrderedBatches:
+    def ordered(self, split: str, batch_size: int, view: int | None = None, shard: Shard = WHOLE) -> OrderedBatches:
         """The images of a split in data set order: as evaluation sees them, or in a view."""
         workers = worker_count(self.experiment, self.pixels.store)
         indices = self.images.splits[split]
-        return OrderedBatches(self.samples, indices, batch_size=batch_size, workers=workers, view=view)
+        return OrderedBatches(self.samples, indices, batch_size=batch_size, workers=workers, view=view, shard=shard)
 
-    def shuffled(self, batch_size: int) -> TrainBatches:
-        """The training images, shuffled and augmented, epoch by epoch."""
-        workers = worker_count(self.experiment, self.pixels.store)
-        sampler = self.experiment.dataset.sampler
-        return TrainBatches(self.samples, sampler=sampler, batch_size=batch_size, workers=workers)
+    def shuffled(self, batch_size: int, shard: Shard = WHOLE) -> TrainBatches:
+        """The training images, shuffled and augmented, epoch by epoch; of each step what is in a shard."""
+        return TrainBatches(
+            self.samples,
+            sampler=self.experiment.dataset.sampler,
+            batch_size=batch_size,
+            workers=worker_count(self.experiment, self.pixels.store),
+            shard=shard,
+            mixes=mixes(self.augment),
+        )
 
 
 def plan_training(e: Experiment, images: ImageSet, preprocessing: Preprocessing, reporter: Reporter) -> Plan:
@@ -206,4 +213,4 @@ def worker_count(e: Experiment, store: Store) -> int:
     if workers != "auto":
         return workers
     # More threads would only queue for the GPU, each with a batch in its memory.
-    return 1 if store.where == "device" else auto_workers(threads=not store.decodes, cpu_count=cpus())
+    return 1 if store.where == "device" else auto_workers(threads=not store.decodes, cpu_count=share_of(cpus()))

@@ -17,3 +17,13 @@ def check_options(e: Experiment) -> None:
     if isinstance(config, Distill):
         check_terms(config.loss, labelled=e.dataset.labels == "classes", pairs=config.pairs is not None)
         chosen_regularizers(config.adapt.regularizers, "strategy.adapt")
+
+
+def terms_of_batches(e: Experiment) -> list[str]:
+    """Keys of what compares the images of a batch with each other, so that it matters which are together."""
+    config = e.strategy
+    if isinstance(config, Finetune):
+        chosen = chosen_regularizers(config.regularizers)
+        return ["strategy.bss"] if "bss" in chosen.options else []
+    terms = config.terms if isinstance(config, Distill) else {}
+    return [f"strategy.loss.{name}" for name in ("dist", "rkd") if terms.get(name)]

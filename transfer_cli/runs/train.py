@@ -15,6 +15,7 @@ from transfer_cli import rundir
 from transfer_cli.config.auto import is_open
 from transfer_cli.config.continuation import continued, is_longer
 from transfer_cli.config.convert import shown
+from transfer_cli.config.distill import Distill
 from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import FILE, changed_since, describe
@@ -23,6 +24,7 @@ from transfer_cli.engine import checkpoints
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.world import ALONE, World, lost_ranks
 from transfer_cli.errors import EXIT_INTERRUPTED, RunError, Stopped, UserError, is_out_of_memory, out_of_memory
 from transfer_cli.files import atomic_write_text, write_json
 from transfer_cli.records.events import Recorders, RunEnd
@@ -39,6 +41,7 @@ from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.recorders import recorders_of_run
 from transfer_cli.runs.sample_sheet import draw_samples
+from transfer_cli.runs.share_job import on_all_ranks
 
 
 class Prepare(Protocol):
@@ -93,11 +96,13 @@ def train(
     stop: Stop | None = None,
     compare: Compare = as_asked,
     out_of_time: Callable[[], bool] | None = None,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Train in `path`, or go on there; returns the summary. Wrong input shows before a file is written.
 
     `may_exist`: the directory is ours already, as a sweep's job directory is. `stop`: what asks for an end, where it is
-    not signals alone; `out_of_time` ends a training before its last epoch, with the best so far.
+    not signals alone; `out_of_time` ends a training before its last epoch, with the best so far. `world`: the ranks
+    that train together, this being the first of them; the others `follow`.
     """
 
     def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> Job:
@@ -127,6 +132,8 @@ def train(
         )
     may_load = resuming and not searching
     state = newest_state(e, begun, path, reporter, complete=done is not None) if may_load else None
+    if world.size > 1 and isinstance(e.strategy, Distill) and e.strategy.trains_first:
+        reporter.warn("a teacher that is trained first trains on one device: better by a command of its own before")
     job = prepare(e, reporter, stop, state)
     if resuming:
         check_decoded(path, job.materials.pixels)
@@ -137,8 +144,10 @@ def train(
             _check_still(directory, state, done)
         with _as_run_errors(directory):
             if len(tries.candidates) > 1:
+                if world.size > 1:
+                    reporter.warn(f"candidates train on one device, and {world.size - 1} wait: see tune=off")
                 job, state = _best_of(tries, e, job, prepare, directory, reporter, stop)
-            summary = _train_in(directory, job, state, reporter, stop)
+            summary = _train_in(directory, job, state, reporter, stop, world)
     reporter.result(directory)
     return summary
 
@@ -162,7 +171,9 @@ def _best_of(
         return prepare(found.experiment, reporter, stop, found.state), found.state
 
 
-def _train_in(directory: Path, job: Job, state: State | None, reporter: Reporter, stop: Stop) -> dict[str, Any]:
+def _train_in(
+    directory: Path, job: Job, state: State | None, reporter: Reporter, stop: Stop, world: World
+) -> dict[str, Any]:
     """Train a prepared job in a directory that is ours."""
     m = job.materials
     reporter.open_log(directory / "run.log")
@@ -177,9 +188,12 @@ def _train_in(directory: Path, job: Job, state: State | None, reporter: Reporter
             summary = {"status": "completed", **known_before(m, job.precision)}
             recorders.run_ends(RunEnd(directory, summary))
             return summary
-        outcome = job.run(directory, recorders, reporter, stop)
-        summary = finish(outcome, m, directory, recorders, stop)
-    if not isinstance(m.experiment.trainer.keep, int):
+        if isinstance(job, LoopJob):
+            job = on_all_ranks(job, state, directory, world, reporter)
+        with lost_ranks():
+            outcome = job.run(directory, recorders, reporter, stop)
+            summary = finish(outcome, m, directory, recorders, stop)
+    if not isinstance(m.experiment.trainer.keep, int) and world.is_first:
         checkpoints.prune_completed(directory / checkpoints.FOLDER, m.experiment.trainer.keep)
     return summary
 

@@ -10,7 +10,7 @@ from transfer_cli import rundir
 from transfer_cli.command.compose import to_plain
 from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Experiment
-from transfer_cli.errors import EXIT_OK
+from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, Stopped
 from transfer_cli.files import write_json
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.several.attempt import attempt
@@ -35,7 +35,7 @@ def run_job(config: DictConfig) -> int:
     before = leaderboard.read(directory / JOB)
     done = leaderboard.read(directory / rundir.SUMMARY).get("status") == "completed"
     started = time.perf_counter()
-    code, error = attempt(lambda: _train(experiment, directory, reporter))
+    code, error = _train(experiment, directory, reporter)
     seconds = time.perf_counter() - started
     if done and code == EXIT_OK:
         seconds = before.get("seconds", seconds)  # it took what it took then
@@ -44,7 +44,24 @@ def run_job(config: DictConfig) -> int:
     return code
 
 
-def _train(experiment: Experiment, directory: Path, reporter: Reporter) -> None:
+def _train(experiment: Experiment, directory: Path, reporter: Reporter) -> tuple[int, str | None]:
+    """The exit code of the job, and its message where it failed; a signal goes through."""
+    from transfer_cli.runs.ranks.launch import Frozen, count_devices, launch
     from transfer_cli.runs.train import train
 
-    train(experiment, directory, reporter, may_exist=True)
+    codes = []
+
+    def work() -> None:
+        devices = count_devices(experiment)
+        if devices == 1:
+            train(experiment, directory, reporter, may_exist=True)
+        else:
+            codes.append(launch(Frozen(experiment, directory, may_exist=True, prints_result=False), devices))
+
+    code, error = attempt(work)
+    if codes in ([EXIT_PREEMPTED], [EXIT_INTERRUPTED]):
+        raise Stopped(codes[0], "in the middle of the sweep; the same command with resume=auto goes on from there")
+    if codes in ([], [EXIT_OK]):
+        return code, error
+    # The rank has said why.
+    return codes[0], leaderboard.read(directory / rundir.SUMMARY).get("error", f"exit code {codes[0]}")

@@ -42,11 +42,13 @@ def draw(
     *,
     mixup: float,
     cutmix: float,
+    chained: bool = False,
 ) -> Mixes:
     """The mixes of the samples `indices` [B] for images of `size` (H, W).
 
     `mixup` and `cutmix` are the alphas of Beta(alpha, alpha), 0 for off; with both on a sample gets one or the other,
-    evenly.
+    evenly. `chained`: samples are part of a batch in the order of `mixing_order`, so that each is mixed with the next
+    and the last, which is there for that alone, with nobody in particular.
     """
     # The first number is not used; without it all others, and so every run, would change.
     _, kind, level, y, x, rank = uniforms(seed, view, indices, 6, "mixing").T
@@ -56,10 +58,16 @@ def draw(
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     shares = np.where(cuts, 1 - area / (size[0] * size[1]), _beta(mixup, level))
     # Neighbours in a random order of the batch: nobody is his own partner, everybody is somebody's.
-    order = np.argsort(rank, kind="stable")
+    order = np.arange(len(rank)) if chained else np.argsort(rank, kind="stable")
     partners = np.empty_like(order)
     partners[order] = np.roll(order, -1)
     return Mixes(torch.from_numpy(partners), torch.from_numpy(shares.astype(np.float32)), torch.from_numpy(boxes))
+
+
+def mixing_order(seed: int, view: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions [B] of a batch in the order in which each sample is mixed with the next, the last with the first."""
+    order: NDArray[np.int64] = np.argsort(uniforms(seed, view, indices, 6, "mixing")[:, 5], kind="stable")
+    return order
 
 
 def _beta(alpha: float, level: NDArray[np.float64]) -> NDArray[np.float64]:

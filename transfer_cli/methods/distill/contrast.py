@@ -7,6 +7,7 @@ the memory holds of the other network for samples of other classes, the negative
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from transfer_cli.errors import UserError
 from transfer_cli.methods.distill.feature_losses import vectors
 from transfer_cli.methods.distill.terms import LossInputs, Term
 from transfer_cli.methods.full_precision import full_precision
+
+_NETWORKS = ("student", "teacher")
 
 
 class Negatives:
@@ -67,7 +70,7 @@ class Contrast(nn.Module):
         self.embed_teacher = nn.Linear(teacher_width, self.width)
         self.population = population
         generator = torch.Generator().manual_seed(seed)
-        for name in ("student", "teacher"):
+        for name in _NETWORKS:
             rows_at_random = torch.randn(rows, self.width, generator=generator)
             self.register_buffer(f"{name}_memory", F.normalize(rows_at_random, dim=1))
             # Fixed by the first batch; infinite until then.
@@ -83,6 +86,21 @@ class Contrast(nn.Module):
             self._remember("student", ours.detach(), indices)
             self._remember("teacher", theirs.detach(), indices)
         return loss
+
+    def rows(self, indices: Tensor) -> Tensor:
+        """What the memory holds of samples `indices` [B], [B, 2 * 128]: of the student, then of the teacher."""
+        return torch.cat([self.get_buffer(f"{name}_memory")[indices] for name in _NETWORKS], dim=1)
+
+    def remember_rows(self, indices: Tensor, rows: Tensor) -> None:
+        """Hold `rows` [B, 2 * 128] of samples `indices` [B], as other processes have them."""
+        for name, own in zip(_NETWORKS, rows.split(self.width, dim=1), strict=True):
+            self.get_buffer(f"{name}_memory").index_copy_(0, indices, own)
+
+    def average_normalizers(self, share: float, total: Callable[[Tensor], Tensor]) -> None:
+        """Take the mean over processes of what each has fixed by its `share` of the first batch; `total` sums up."""
+        for name in _NETWORKS:
+            log_normalizer = self.get_buffer(f"{name}_log_normalizer")
+            log_normalizer.copy_(total(share * log_normalizer.double().exp()).log())
 
     def _against(self, name: str, embeddings: Tensor, indices: Tensor, negatives: Tensor) -> Tensor:
         """The loss of embeddings [B, 128] against a memory: their own rows are true, those of `negatives` [B, M] false.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transfer_cli.data.batches import Batch, Epochs
+from transfer_cli.data.batches import WHOLE, Batch, Epochs, Shard
 from transfer_cli.engine.device import ToDevice
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.methods.distill.contrast import Negatives
@@ -41,15 +41,15 @@ class TeacherOutputs:
                 if split == "train":
                     self.rows.of(split, view)
 
-    def of_epoch(self, epoch: int, start_step: int, batch_size: int) -> Callable[[Batch], Tensor]:
+    def of_epoch(self, epoch: int, start_step: int, batch_size: int, shard: Shard) -> Callable[[Batch], Tensor]:
         """From each of the student's batches of an epoch, in order from `start_step` on, to outputs [B, width]."""
         if self.stored:
             rows = self.rows.of_epoch(epoch)
-            visits = iter(self.materials.shuffled(batch_size).visits(epoch)[start_step:])
-            return lambda batch: rows.rows(next(visits))
+            visits = iter(self.materials.shuffled(batch_size, shard).visits(epoch)[start_step:])
+            return lambda batch: rows.rows(next(visits).positions)
         if self.same_pixels:
             return self._now
-        own = self.materials.shuffled(batch_size).epoch(epoch, start_step)
+        own = self.materials.shuffled(batch_size, shard).epoch(epoch, start_step)
         return lambda batch: self._now(next(own))
 
     def accuracy(self) -> float | None:
@@ -88,27 +88,27 @@ class TaughtInputs:
         for one in self.teachers:
             one.compute()
 
-    def shuffled(self, batch_size: int) -> Epochs:
+    def shuffled(self, batch_size: int, shard: Shard = WHOLE) -> Epochs:
         """Views of the training images, with outputs for the same views."""
-        return TaughtEpochs(self, batch_size)
+        return TaughtEpochs(self, batch_size, shard)
 
-    def ordered(self, split: str, batch_size: int) -> Iterable[Batch]:
+    def ordered(self, split: str, batch_size: int, shard: Shard = WHOLE) -> Iterable[Batch]:
         """The pixels of evaluation, which needs no teacher."""
-        return self.pixels.ordered(split, batch_size)
+        return self.pixels.ordered(split, batch_size, shard)
 
 
 class TaughtEpochs:
     """Epochs of pixels whose batches carry teacher outputs."""
 
-    def __init__(self, inputs: TaughtInputs, batch_size: int) -> None:
-        self._inputs, self._batch_size = inputs, batch_size
-        self._batches: Epochs = inputs.pixels.shuffled(batch_size)
+    def __init__(self, inputs: TaughtInputs, batch_size: int, shard: Shard) -> None:
+        self._inputs, self._batch_size, self._shard = inputs, batch_size, shard
+        self._batches: Epochs = inputs.pixels.shuffled(batch_size, shard)
         self.steps_per_epoch = self._batches.steps_per_epoch
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start_step` on."""
         inputs, device = self._inputs, self._inputs.pixels.materials.device
-        outputs = [one.of_epoch(epoch, start_step, self._batch_size) for one in inputs.teachers]
+        outputs = [one.of_epoch(epoch, start_step, self._batch_size, self._shard) for one in inputs.teachers]
         for batch in self._batches.epoch(epoch, start_step):
             rows = [of_batch(batch).to(device, non_blocking=True) for of_batch in outputs]
             found = inputs.negatives

@@ -46,7 +46,7 @@ class CachedFeatures:
     def epoch(self, epoch: int) -> Batches:
         """Rows of the epoch's view, in its order."""
         rows = self._activations.of_epoch(epoch)
-        for positions in self._visits(epoch):
+        for positions, *_ in self._visits(epoch):
             yield self._batch(rows.rows(positions), self._labels["train"][positions])
 
     def split(self, name: str) -> Batches:
@@ -82,7 +82,7 @@ class LiveFeatures:
         """The backbone runs on every sample of the epoch."""
         members, samples = self._materials.images.splits["train"], self._materials.samples
         view = self._views.of_epoch(epoch)
-        for positions in self._visits(epoch):
+        for positions, *_ in self._visits(epoch):
             indices = members[positions]
             yield self._run(samples.evaluation(indices) if view is None else samples.view(indices, view))
 

@@ -1,0 +1,47 @@
+"""Ranks for tests: a few processes that stay, each with torch imported, and talk over gloo."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import multiprocessing
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+MOST = 3
+_TIMEOUT_SECONDS = 120
+
+
+def on_ranks(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What `work(world, *arguments)` returns on each of `size` ranks; it is a function of a module."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = str(Path(folder) / "store")
+        futures = [_pool().submit(_as_rank, rank, size, store, work, arguments) for rank in range(size)]
+        return [future.result(_TIMEOUT_SECONDS) for future in futures]
+
+
+@functools.cache
+def _pool() -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["transfer_cli.runs.train", "timm", "matplotlib.figure", "torch.nn.parallel"])
+    pool = ProcessPoolExecutor(MOST, mp_context=context)
+    atexit.register(pool.shutdown, cancel_futures=True)
+    return pool
+
+
+def _as_rank(rank: int, size: int, store: str, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    import torch
+    from torch import distributed as dist
+
+    from transfer_cli.engine.world import World
+
+    torch.set_num_threads(1)
+    world = World(rank, size, dist.FileStore(store, size))  # type: ignore[attr-defined]
+    try:
+        return work(world, *arguments)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()

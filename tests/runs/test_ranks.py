@@ -1,0 +1,136 @@
+"""Whole runs on several ranks: one directory, and what one process would have made of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import TINY, experiment, logged, start, summary
+from tests.gloo import on_ranks
+from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.world import World
+from transfer_cli.errors import FirstRankEnded, Stopped
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.ranks.join import follow
+from transfer_cli.runs.train import train
+
+# LayerNorm, so that no image depends on the others of its batch.
+VIT = [*TINY, "model.name=test_vit", "dataset.samples=50", "augment.mixup=0.3", "augment.cutmix=1", "tune=off"]
+
+
+class StopsAt(Stop):
+    """As if a signal came before so many looks at it."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+        super().__init__()
+
+    @property
+    def code(self) -> int | None:
+        self.looks -= 1
+        return 75 if self.looks < 0 else None
+
+    @code.setter
+    def code(self, value: int | None) -> None:
+        pass
+
+
+def run(world: World, folder: str, words: list[str], looks: int | None = None) -> str | None:
+    """One run on all ranks; on the first, how it ended."""
+    os.chdir(folder)
+    os.environ["TRANSFER_RUN_CACHE"] = f"{folder}/cache"
+    if not world.is_first:
+        with pytest.raises((FirstRankEnded, Stopped)):
+            follow(world)
+        return None
+    try:
+        e = experiment(*words)
+        assert e.name is not None
+        stop = None if looks is None else StopsAt(looks)
+        train(e, Path("outputs/runs") / e.name, Reporter(quiet=True), world=world, stop=stop)
+        return "completed"
+    except Stopped as stopped:
+        return str(stopped)
+    finally:
+        world.end(0, lost=False)
+
+
+def tensors(name: str) -> dict[str, torch.Tensor]:
+    return load_file(f"outputs/runs/{name}/model.safetensors")
+
+
+def furthest(one: str, other: str) -> float:
+    a, b = tensors(one), tensors(other)
+    return max(float((a[name].double() - b[name].double()).abs().max()) for name in a)
+
+
+def log(name: str) -> list[dict[str, Any]]:
+    return logged(Path(f"outputs/runs/{name}/metrics.jsonl"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_two_ranks_make_the_run_of_one(tmp_path: Path) -> None:
+    for size in (1, 2):
+        assert on_ranks(size, run, str(tmp_path), [*VIT, f"name=of{size}"])[0] == "completed"
+    assert sorted(path.name for path in Path("outputs/runs").iterdir()) == ["of1", "of2"]
+    assert furthest("of1", "of2") < 1e-6
+    for ours, theirs in zip(log("of1"), log("of2"), strict=True):
+        assert ours["split"] == theirs["split"] and ours["accuracy"] == theirs["accuracy"]
+        assert theirs["loss"] == pytest.approx(ours["loss"], abs=1e-6)
+    predictions = [Path(f"outputs/runs/of{size}/predictions.csv").read_text().splitlines() for size in (1, 2)]
+    assert [line.rsplit(",", 1)[0] for line in predictions[0]] == [line.rsplit(",", 1)[0] for line in predictions[1]]
+    assert summary("outputs/runs/of1")["config_hash"] == summary("outputs/runs/of2")["config_hash"]
+
+
+def test_what_was_stopped_goes_on_to_the_same_bits_on_as_many_ranks(tmp_path: Path) -> None:
+    words = [*TINY, "strategy.drop_path=0.2", "strategy.ema=0.9", "tune=off"]
+    assert on_ranks(2, run, str(tmp_path), [*words, "name=whole"])[0] == "completed"
+    assert "state saved" in on_ranks(2, run, str(tmp_path), [*words, "name=parts"], 1)[0]
+    assert on_ranks(2, run, str(tmp_path), [*words, "name=parts", "resume=auto"])[0] == "completed"
+    assert all(torch.equal(tensor, tensors("parts")[name]) for name, tensor in tensors("whole").items())
+    assert log("whole") == log("parts")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 3), (3, 2)])
+def test_what_was_stopped_goes_on_on_any_number_of_ranks(before: int, after: int, tmp_path: Path) -> None:
+    words = [*VIT, "trainer.accumulate=2", "trainer.clip_grad=0.5", "trainer.epochs=4"]
+    on_ranks(1, run, str(tmp_path), [*words, "name=whole"])
+    assert "state saved" in on_ranks(before, run, str(tmp_path), [*words, "name=parts"], 4)[0]
+    assert on_ranks(after, run, str(tmp_path), [*words, "name=parts", "resume=auto"])[0] == "completed"
+    assert furthest("whole", "parts") < 1e-6
+    losses = [np.array([line["loss"] for line in log(name)]) for name in ("whole", "parts")]
+    assert np.abs(losses[0] - losses[1]).max() < 1e-6
+
+
+@pytest.mark.slow
+def test_what_ends_all_ranks_is_said_once(tmp_path: Path) -> None:
+    process = start(*TINY, "trainer.devices=2", "optimizer=sgd", "optimizer.lr=1e30", "tune=off", "name=far")
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert error.startswith("error: the loss or its gradient is not finite at step") and error.count("\n") == 1
+    assert summary("outputs/runs/far")["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_jobs_of_a_sweep_train_on_several_ranks(tmp_path: Path) -> None:
+    words = [*TINY, "-m", "seed=0,1", "trainer.devices=2", "tune=off", "trainer.epochs=1", "name=both"]
+    process = start(*words)
+    process.communicate(timeout=240)
+    assert process.returncode == 0
+    for job in ("0", "1"):
+        found = summary(f"outputs/sweeps/both/{job}")
+        assert found["status"] == "completed" and found["ranks"] == 2

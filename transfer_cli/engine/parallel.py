@@ -1,0 +1,157 @@
+"""One step of a training on all ranks: each has a part of its samples, and all take the same step.
+
+Losses are weighted so that the gradient is that of the mean over the whole step, however its samples fall to the ranks.
+At the end of a step all ranks are equal to the bit: weights, running statistics of BatchNorm, sums; so any number of
+ranks goes on with a state of any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parallel import DistributedDataParallel
+
+from transfer_cli.data.batches import Batch
+from transfer_cli.engine.strategy import StepResult, Strategy
+from transfer_cli.engine.world import World
+from transfer_cli.methods.distill.contrast import Contrast
+from transfer_cli.methods.sharpness import still_statistics
+
+_PROBED_SAMPLES = 2
+
+
+class _Step(nn.Module):
+    """What is wrapped. The logits are for the running accuracy alone: nothing may look as if it had a gradient."""
+
+    def __init__(self, strategy: nn.Module, forward: Callable[[Batch], StepResult]) -> None:
+        super().__init__()
+        self.strategy = strategy
+        self._forward = forward
+
+    def forward(self, batch: Batch) -> StepResult:
+        result = self._forward(batch)
+        return result._replace(logits=result.logits.detach())
+
+
+@dataclass
+class Parallel:
+    """The forward pass of a strategy on this rank, whose gradients become the mean over all ranks."""
+
+    world: World
+    strategy: Strategy
+    forward: Callable[[Batch], StepResult]
+    """The strategy's forward pass, compiled or plain."""
+    seed: int = 0
+    _wrapped: DistributedDataParallel | None = field(default=None, init=False)
+    _training: tuple[int, ...] = field(default=(), init=False)
+    _step: int = field(default=0, init=False)
+
+    def begin_epoch(self) -> None:
+        """Where other parameters train than before, they are to be wrapped anew."""
+        if self.world.size > 1:
+            training = tuple(id(p) for p in _module(self.strategy).parameters() if p.requires_grad)
+            self._wrapped = self._wrapped if training == self._training else None
+            self._training = training
+
+    def begin(self, step: int) -> None:
+        """Before a step: each rank draws numbers of its own, which follow from the step alone."""
+        self._step = step
+        if self.world.size > 1:
+            text = f"{self.seed} {step} {self.world.rank}"
+            torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
+
+    def __call__(self, batch: Batch) -> StepResult:
+        """The loss of this rank's samples, or of some of them."""
+        if self.world.size == 1:
+            return self.forward(batch)
+        result: StepResult = self._ddp(batch)(batch)
+        return result
+
+    def summing(self, batch: Batch, *, last: bool) -> AbstractContextManager[None]:
+        """Within, gradients are added up on this rank; those of the `last` part of a step go to all."""
+        if last or self.world.size == 1:
+            return nullcontext()
+        return self._ddp(batch).no_sync()
+
+    def weight(self, batch: Batch) -> float:
+        """What the mean loss of this rank's samples counts in the mean over ranks, so that that is one over samples."""
+        if batch.idle:
+            return 0.0
+        return 1.0 if batch.whole is None else self.world.size * len(batch) / batch.whole
+
+    def agree(self, sums: Tensor) -> Tensor:
+        """After a backward pass: `sums` [n] float64 of all ranks; running statistics become their mean."""
+        statistics = [] if self.world.size == 1 else self._statistics()
+        message = torch.cat([sums, *(tensor.flatten().to(sums.dtype) for tensor in statistics)])
+        self.world.sum(message)
+        found: Tensor
+        found, *means = message.split([len(sums), *(tensor.numel() for tensor in statistics)])
+        for tensor, mean in zip(statistics, means, strict=True):
+            tensor.copy_((mean / self.world.size).view_as(tensor))
+        return found
+
+    def share_memories(self, batch: Batch) -> None:
+        """After a backward pass on `batch`: what each rank has learnt of its samples all remember."""
+        assert batch.whole is not None
+        first, last = self.world.shard.stretch(batch.whole)
+        indices = torch.zeros(batch.whole, dtype=torch.int64)
+        indices[first:last] = batch.indices[: last - first]
+        for memory in (module for module in _module(self.strategy).modules() if isinstance(module, Contrast)):
+            device = batch.inputs.device
+            own = memory.rows(batch.indices[: last - first].to(device))
+            rows = own.new_zeros(batch.whole, own.shape[1])
+            rows[first:last] = own
+            memory.remember_rows(self.world.sum(indices).to(device), self.world.sum(rows))
+            if self._step == 0:
+                memory.average_normalizers((last - first) / batch.whole, self.world.sum)
+
+    def _statistics(self) -> list[Tensor]:
+        """What BatchNorm changes in training."""
+        layers = [layer for layer in self.strategy.network.modules() if isinstance(layer, _NormBase) and layer.training]
+        found = [tensor for layer in layers for tensor in (layer.running_mean, layer.running_var)]
+        return [tensor for tensor in found if tensor is not None]
+
+    def _ddp(self, batch: Batch) -> DistributedDataParallel:
+        """The wrapped forward pass, made with the first batch that it gets."""
+        if self._wrapped is None:
+            unused = self._leaves_some_unused(batch)
+            with warnings.catch_warnings():
+                # torch 2.14 has another name for it, which torch 2.10 does not know.
+                warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+                self._wrapped = DistributedDataParallel(
+                    _Step(_module(self.strategy), self.forward),
+                    broadcast_buffers=False,
+                    gradient_as_bucket_view=True,
+                    find_unused_parameters=unused,
+                )
+        return self._wrapped
+
+    def _leaves_some_unused(self, batch: Batch) -> bool:
+        """Whether the loss leaves out parameters that train, such as a head that only features are compared of.
+
+        Found on a few samples; nothing but the gradients, which come next, is moved.
+        """
+        memories = [module for module in _module(self.strategy).modules() if isinstance(module, Contrast)]
+        for memory in memories:
+            memory.eval()
+        parameters = [p for p in _module(self.strategy).parameters() if p.requires_grad]
+        device = batch.inputs.device
+        generators = torch.random.fork_rng([device] if device.type == "cuda" else [], device_type=device.type)
+        with generators, still_statistics(_module(self.strategy)):
+            loss = self.strategy(batch[:_PROBED_SAMPLES]).loss
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for memory in memories:
+            memory.train()
+        return any(gradient is None for gradient in found)
+
+
+def _module(strategy: Strategy) -> nn.Module:
+    assert isinstance(strategy, nn.Module)
+    return strategy

@@ -1,0 +1,1 @@
+"""Several processes that train together: how they are started, and how one joins the others."""
