@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import experiment, start, summary
-from transfer_cli.engine.loop import Cursor, Totals, train_epoch
+from transfer_cli.engine.loop import Cursor, train_epoch
 from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.totals import Totals
 from transfer_cli.records.events import Recorders
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.finetune import job as finetune

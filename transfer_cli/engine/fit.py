@@ -11,10 +11,11 @@ from transfer_cli.data.batches import Epochs
 from transfer_cli.engine.best import Best
 from transfer_cli.engine.cadence import Cadence
 from transfer_cli.engine.checkpoints import Checkpoints, Part
-from transfer_cli.engine.loop import Cursor, Totals, Trainer, train_epoch
+from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
 from transfer_cli.engine.schedule import should_stop
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
+from transfer_cli.engine.totals import Totals
 from transfer_cli.engine.watch import CAUSES, STOP_AFTER, WARN_AFTER, Watch
 from transfer_cli.errors import RunError
 from transfer_cli.methods.scores import Scores

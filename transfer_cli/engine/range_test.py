@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from transfer_cli.data.batches import Epochs
-from transfer_cli.engine.loop import Cursor, Totals, Trainer, train_epoch
+from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
+from transfer_cli.engine.totals import Totals
 from transfer_cli.errors import RunError
 from transfer_cli.methods.range_test import has_diverged, smoothed
 

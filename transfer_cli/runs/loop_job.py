@@ -24,11 +24,12 @@ from transfer_cli.engine.checkpoints import Checkpoints, State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, predict
 from transfer_cli.engine.fit import Fit, Progress
-from transfer_cli.engine.loop import DivergenceError, Totals, Trainer
+from transfer_cli.engine.loop import DivergenceError, Trainer
 from transfer_cli.engine.optimizers import build_optimizer
 from transfer_cli.engine.parallel import Parallel
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
+from transfer_cli.engine.totals import Totals
 from transfer_cli.engine.watch import Watch
 from transfer_cli.engine.world import ALONE, World
 from transfer_cli.errors import RunError
