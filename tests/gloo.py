@@ -36,7 +36,7 @@ def _as_rank(rank: int, size: int, store: str, work: Callable[..., Any], argumen
     import torch
     from torch import distributed as dist
 
-    from transfer_cli.engine.world import World
+    from transfer_cli.engine.ranks.world import World
 
     torch.set_num_threads(1)
     world = World(rank, size, dist.FileStore(store, size))  # type: ignore[attr-defined]

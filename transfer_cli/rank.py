@@ -36,7 +36,7 @@ def run() -> NoReturn:
 
 def _first(folder: Path, place: Place) -> int:
     _take_signals(folder, place)
-    from transfer_cli.engine.world import current
+    from transfer_cli.engine.ranks.world import current
     from transfer_cli.records.terminal import Reporter
     from transfer_cli.runs.ranks.join import as_rank
     from transfer_cli.runs.ranks.launch import Frozen

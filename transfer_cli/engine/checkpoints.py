@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from transfer_cli.engine.world import ALONE, World
+from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.files import file_sha256, first_line, fsync_directory
 from transfer_cli.models.tensors import write_tensors

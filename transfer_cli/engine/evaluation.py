@@ -14,9 +14,9 @@ from torch import Tensor
 
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute, ToDevice
+from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
-from transfer_cli.engine.world import ALONE, World
 from transfer_cli.methods.scores import Scores
 from transfer_cli.models.network import Network, run_frozen
 

@@ -14,7 +14,7 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.engine.checkpoints import Part
 from transfer_cli.engine.device import Compute, ToDevice
 from transfer_cli.engine.optimizers import set_rate
-from transfer_cli.engine.parallel import Parallel
+from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.strategy import StepResult, Strategy
 from transfer_cli.engine.totals import Totals
 from transfer_cli.errors import RunError, is_out_of_memory

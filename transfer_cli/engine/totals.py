@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transfer_cli.engine.parallel import Parallel
+from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.strategy import StepResult
 from transfer_cli.engine.task import Task
 

@@ -10,7 +10,7 @@ from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.continuation import OF_THE_COMMAND, OF_THE_MACHINE, check, with_values_of
 from transfer_cli.config.parse import changes
 from transfer_cli.config.schema import Experiment
-from transfer_cli.engine.world import current
+from transfer_cli.engine.ranks.world import current
 from transfer_cli.errors import EXIT_OK
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment

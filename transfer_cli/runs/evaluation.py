@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, evaluate
+from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
-from transfer_cli.engine.world import ALONE, World
 from transfer_cli.extras import named
 from transfer_cli.methods.averaging import Average
 from transfer_cli.methods.scores import Scores

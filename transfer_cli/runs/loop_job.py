@@ -17,7 +17,6 @@ from transfer_cli.config.auto import chosen
 from transfer_cli.config.continuation import state_hash
 from transfer_cli.config.durations import Interval, interval_of
 from transfer_cli.engine import checkpoints
-from transfer_cli.engine.agreement import agreed
 from transfer_cli.engine.best import standard_error
 from transfer_cli.engine.cadence import Cadence
 from transfer_cli.engine.checkpoints import Checkpoints, State
@@ -26,12 +25,13 @@ from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, predict
 from transfer_cli.engine.fit import Fit, Progress
 from transfer_cli.engine.loop import DivergenceError, Trainer
 from transfer_cli.engine.optimizers import build_optimizer
-from transfer_cli.engine.parallel import Parallel
+from transfer_cli.engine.ranks.agreement import agreed
+from transfer_cli.engine.ranks.parallel import Parallel
+from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.engine.totals import Totals
 from transfer_cli.engine.watch import Watch
-from transfer_cli.engine.world import ALONE, World
 from transfer_cli.errors import RunError
 from transfer_cli.methods.adapters import merge
 from transfer_cli.methods.averaging import Average

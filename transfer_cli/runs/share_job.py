@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from transfer_cli.config.parse import to_dict
 from transfer_cli.engine.checkpoints import State
-from transfer_cli.engine.world import World
+from transfer_cli.engine.ranks.world import World
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.options import terms_of_batches

@@ -23,8 +23,8 @@ from transfer_cli.data.same_images import check_decoded, check_listed
 from transfer_cli.engine import checkpoints
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.checkpoints import State
+from transfer_cli.engine.ranks.world import ALONE, World, lost_ranks
 from transfer_cli.engine.stop import Stop
-from transfer_cli.engine.world import ALONE, World, lost_ranks
 from transfer_cli.errors import EXIT_INTERRUPTED, RunError, Stopped, UserError, is_out_of_memory, out_of_memory
 from transfer_cli.files import atomic_write_text, write_json
 from transfer_cli.records.events import Recorders, RunEnd

@@ -16,8 +16,8 @@ from transfer_cli import launched
 from transfer_cli.config.parse import parse
 from transfer_cli.data.reading.workers import cpus
 from transfer_cli.engine import checkpoints
+from transfer_cli.engine.ranks.world import World, enter, lost_ranks
 from transfer_cli.engine.stop import Stop
-from transfer_cli.engine.world import World, enter, lost_ranks
 from transfer_cli.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,

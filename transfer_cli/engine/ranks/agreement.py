@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import distributed as dist
 
+from transfer_cli.engine.ranks.world import World
 from transfer_cli.engine.stop import Stop
-from transfer_cli.engine.world import World
 
 
 class AgreedStop(Stop):

@@ -19,8 +19,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
 from transfer_cli.data.batches import Batch
+from transfer_cli.engine.ranks.world import World
 from transfer_cli.engine.strategy import StepResult, Strategy
-from transfer_cli.engine.world import World
 from transfer_cli.methods.distill.contrast import Contrast
 from transfer_cli.methods.sharpness import still_statistics
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.gloo import on_ranks
-from transfer_cli.engine.world import ALONE, World, lost_ranks
+from transfer_cli.engine.ranks.world import ALONE, World, lost_ranks
 from transfer_cli.errors import FirstRankEnded, LostRankError
 
 

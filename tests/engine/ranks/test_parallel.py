@@ -12,16 +12,16 @@ from torch.nn import functional as F
 
 from tests.gloo import on_ranks
 from transfer_cli.data.batches import Batch, Shard, of_visit
-from transfer_cli.engine.agreement import agreed
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.evaluation import Turns, evaluate, predict
 from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
-from transfer_cli.engine.parallel import Parallel
+from transfer_cli.engine.ranks.agreement import agreed
+from transfer_cli.engine.ranks.parallel import Parallel
+from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import StepResult
 from transfer_cli.engine.task import Classification
 from transfer_cli.engine.totals import Totals
-from transfer_cli.engine.world import ALONE, World
 from transfer_cli.methods.distill.contrast import Contrast
 
 TASK = Classification(("a", "b", "c"))
