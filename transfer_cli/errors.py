@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable
 
 EXIT_OK = 0
@@ -62,20 +63,27 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def out_of_memory(error: BaseException) -> str:
     """The message of a run that ended for want of memory, with its numbers."""
-    import resource
-
     asked = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     wanted = re.search(r"allocate (\d+) bytes", asked)
     if wanted is not None:
         asked = f"{int(wanted[1]) / 2**20:,.1f} MiB more were wanted"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    most = resource.getrlimit(resource.RLIMIT_AS)[0]
-    limit = "" if most == resource.RLIM_INFINITY else f", and may have {most / 2**30:.1f} GiB of addresses (ulimit -v)"
     return (
-        f"out of memory ({asked}). The process had {peak:.1f} GiB at most{limit}. Free memory, or take a smaller "
+        f"out of memory ({asked}).{_had()} Free memory, or take a smaller "
         "trainer.batch_size, image_size or model; dataset.store=disk keeps no pixels in memory. States saved so far "
         "are kept."
     )
+
+
+def _had() -> str:
+    """The most memory of this process, and its limit, where the system tells."""
+    try:
+        import resource
+    except ImportError:
+        return ""
+    peak, most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, resource.getrlimit(resource.RLIMIT_AS)[0]
+    peak_bytes = peak if sys.platform == "darwin" else peak * 1024
+    limit = "" if most == resource.RLIM_INFINITY else f", and may have {most / 2**30:.1f} GiB of addresses (ulimit -v)"
+    return f" The process had {peak_bytes / 2**30:.1f} GiB at most{limit}."
 
 
 def nearest(found: str, valid: Iterable[str]) -> list[str]:

@@ -42,12 +42,12 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
     fsync_directory(path.parent)
 
 
-def unfinished(folder: Path) -> list[Path]:
-    """What processes that were killed have left half written in a folder and those in it.
+def unfinished(folder: Path, pattern: str = "") -> list[Path]:
+    """What processes that were killed have left half written in a folder, or in those that `pattern` finds in it.
 
     Others may be writing such a file just now, unless the folder is one's own.
     """
-    return [path for pattern in (".*", "*/.*") for path in folder.glob(f"{pattern}{_UNFINISHED}") if path.is_file()]
+    return [path for path in folder.glob(f"{pattern}.*{_UNFINISHED}") if path.is_file()]
 
 
 def atomic_write_text(path: Path, text: str) -> None:

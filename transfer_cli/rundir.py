@@ -80,7 +80,8 @@ def claim(path: Path, *, named: bool, may_exist: bool) -> Iterator[Path]:
     try:
         holder = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         (path / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
-        for left in unfinished(path):
+        # Not in predict/, where another command may be writing just now.
+        for left in [*unfinished(path), *unfinished(path, "plots/")]:
             left.unlink(missing_ok=True)
         yield path
     finally:

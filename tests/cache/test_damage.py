@@ -79,7 +79,7 @@ def test_pixels_that_change_while_they_are_read_are_decoded_from_their_file(tmp_
 
     entry = _pack(tmp_path)
     flip(entry / "pixels.bin", 1.0)
-    pack = Pack(entry)
+    pack = Pack(entry, 3)
     rows = [np.empty((4, 4, 3), np.uint8) for _ in range(2)]
     for row, pixels in enumerate(rows):
         pack.read(row, pixels)

@@ -240,7 +240,7 @@ OTHERS: dict[str, Case] = {
         lambda: floats(np.nan, -np.inf, 0.5, np.inf), Shows((BLACK, BLACK, grey(128), WHITE)), "a.tif"
     ),
     "tiff float RGB": Case(
-        lambda: tiff((PIXELS / 255).astype("<f4").tobytes(), 32, 3, 3), Refused("not an image"), "a.tif"
+        lambda: tiff((PIXELS / 255).astype("<f4").tobytes(), 32, 3, 3), Refused("dataset.channels"), "a.tif"
     ),
     "tiff cut": Case(lambda: saved(PICTURE, "TIFF")[:-300], Refused("cannot be decoded"), "a.tif"),
     "tiff of endless pages": Case(

@@ -33,3 +33,8 @@ def test_epochs() -> None:
     cadence = Cadence(Interval(epochs=2))
     assert [epoch for epoch in range(1, 6) if cadence.is_due_after(epoch)] == [2, 4]
     assert not Cadence(Interval(steps=1000)).is_due_after(1)
+
+
+def test_epochs_that_are_not_evaluated_postpone_a_state_and_no_more() -> None:
+    cadence = Cadence(Interval(epochs=6))
+    assert [epoch for epoch in range(4, 33, 4) if cadence.is_due_after(epoch)] == [8, 12, 20, 24, 32]

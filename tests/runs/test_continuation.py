@@ -141,7 +141,7 @@ def test_extracted_heads_do_not_train_longer(command: Command) -> None:
     words = [*words, "augment=none", "strategy=extract", "strategy.solver=optimizer"]
     assert command(*words, "name=run").code == 0
     assert command(*words, "name=run", "resume=auto", "trainer.epochs=4").code == 2
-    assert "has no states" in command(*words, "trainer.keep=1").err
+    assert "strategy=extract has no states" in command(*words, "trainer.keep=1").out
 
 
 def test_without_a_state_it_does_not_train_longer(command: Command) -> None:

@@ -130,7 +130,7 @@ class Cache:
         for folder in [*self.root.glob(f"*/{UNFINISHED}*"), *undescribed]:
             if age_seconds(folder) > _ABANDONED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
-        for file in unfinished(self.root):
+        for file in [*unfinished(self.root), *unfinished(self.root, "*/")]:
             with contextlib.suppress(OSError):
                 if age_seconds(file) > _ABANDONED_SECONDS:
                     file.unlink()

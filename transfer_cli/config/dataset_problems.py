@@ -108,7 +108,7 @@ _POLICIES = {"randaugment": None, "trivialaugment": False}
 
 def channel_problems(e: Experiment) -> list[tuple[bool, str]]:
     """Views that are made of the colours of RGB, where images have channels of their own."""
-    if e.dataset.channels is None or e.mode in ("evaluate", "predict", "rank", "cache"):
+    if e.dataset.channels is None or e.mode in ("evaluate", "predict", "export", "rank", "replay", "fetch", "cache"):
         return []
     off: dict[str, int | bool | None] = {key: 0 for key in _COLOURS if getattr(e.augment, key) > 0}
     off |= {key: unset for key, unset in _POLICIES.items() if getattr(e.augment, key) != unset}

@@ -35,16 +35,9 @@ def combination_problems(experiment: Experiment) -> list[str]:
 
 
 def _checkpoint_problems(e: Experiment) -> list[tuple[bool, str]]:
-    """How often states are saved, and where there are none."""
-    every, keep = e.trainer.checkpoint_every, e.trainer.keep
-    extracts = isinstance(e.strategy, Extract)
-    return [
-        (interval_of(every) is None, f"trainer.checkpoint_every={every}: {EXPECTED_INTERVAL}."),
-        (
-            extracts and (every, keep) != ("auto", 2),
-            f"trainer.checkpoint_every={every}, trainer.keep={keep}: strategy=extract has no states; leave them out.",
-        ),
-    ]
+    """How often states are saved."""
+    every = e.trainer.checkpoint_every
+    return [(interval_of(every) is None, f"trainer.checkpoint_every={every}: {EXPECTED_INTERVAL}.")]
 
 
 def _run_problems(e: Experiment) -> list[tuple[bool, str]]:

@@ -44,8 +44,13 @@ class Digest:
         return self.found(path).startswith(self.digits)
 
 
+def git_sha1(size: int) -> hashlib._Hash:
+    """What git knows a file of so many bytes by, before its bytes."""
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
 def _git_sha1(path: Path) -> str:
-    sha1 = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    sha1 = git_sha1(path.stat().st_size)
     with path.open("rb") as file:
         while block := file.read(2**20):
             sha1.update(block)

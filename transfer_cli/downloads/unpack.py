@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from transfer_cli.downloads.digest import git_sha1
 from transfer_cli.downloads.kit import Kit
 from transfer_cli.downloads.manifest import Entry
 from transfer_cli.downloads.partial import partial
@@ -64,13 +65,21 @@ def _is(entry: Entry, path: Path) -> bool:
 
 
 def _write(kit: Kit, entry: Entry, path: Path, watch: Callable[[int], None], *, durable: bool) -> None:
+    of_git = git_sha1(entry.bytes)
     with partial(path) as unfinished:
         unfinished.cut()
         try:
             unfinished.need(entry.bytes)
             for block in kit.blocks(entry):
                 unfinished.write(block)
+                of_git.update(block)
                 watch(len(block))
+            if (
+                entry.etag is not None
+                and len(entry.etag) == of_git.digest_size * 2
+                and entry.etag != of_git.hexdigest()
+            ):
+                raise UserError(f"{kit.path}: {entry.name} is not what the hub calls {entry.etag}. Pack it anew.")
             unfinished.done(durable=durable)
         except BaseException:
             unfinished.drop()

@@ -22,6 +22,9 @@ class Cadence:
     saved_step: int | None = None
     """In all; None: of the first step that is asked about."""
 
+    _looked_at: int | None = field(default=None, init=False)
+    """The last epoch that was asked about."""
+
     def __post_init__(self) -> None:
         self.saved_at = self.clock()
 
@@ -35,9 +38,13 @@ class Cadence:
         )
 
     def is_due_after(self, epoch: int) -> bool:
-        """Whether one is due at the end of an evaluated epoch, counted from 1, for the number of epochs alone."""
-        epochs = self.every.epochs
-        return epochs is not None and epoch % epochs == 0
+        """Whether one is due at the end of an evaluated epoch, counted from 1, for the number of epochs alone.
+
+        Where epochs that nobody evaluates lie between, as soon as a multiple of that number has gone by.
+        """
+        before = epoch - 1 if self._looked_at is None else self._looked_at
+        self._looked_at = epoch
+        return self.every.epochs is not None and epoch // self.every.epochs > before // self.every.epochs
 
     def saved(self, step: int) -> None:
         """Count from here."""

@@ -44,8 +44,9 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     """Train from the last state to the step that diverged, watch that one, and say what was not finite."""
     directory, reporter, stop = Path(experiment.runs[0]), Reporter(quiet=experiment.quiet), Stop()
     diverged, saved = divergence.read(directory), saved_experiment(directory)
-    warn_of_unread(overrides, reporter, "dataset", "seed", "split")
-    e = _as_it_ran(saved, experiment)
+    warn_of_unread(overrides, reporter, "dataset", "seed", "split", "trainer.precision")
+    device = experiment.trainer.device if overrides.names("trainer.device") else saved.trainer.device
+    e = _as_it_ran(saved, experiment, device)
     check_listed((directory, e))
     state = _last_state(directory, e)
     job = PREPARE[e.strategy.name](e, reporter, stop, state)
@@ -142,9 +143,9 @@ class _Until(Recorder):
             raise _StepIsDone
 
 
-def _as_it_ran(saved: Experiment, asked: Experiment) -> Experiment:
+def _as_it_ran(saved: Experiment, asked: Experiment, device: str) -> Experiment:
     """The settings of the run, uncompiled, on the machine's own terms."""
-    trainer = replace(saved.trainer, compile=False, workers=asked.trainer.workers)
+    trainer = replace(saved.trainer, compile=False, workers=asked.trainer.workers, device=device)
     own = {"cache_dir": asked.cache_dir, "cache_size": asked.cache_size, "quiet": asked.quiet}
     return replace(saved, trainer=trainer, resume="never", **own)  # type: ignore[arg-type]
 

@@ -23,7 +23,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def found(source: str, said: list[str] | None = None) -> list[tuple[str, str]]:
-    listed = inputs.find(source, (said if said is not None else []).append)
+    listed = inputs.find(source, (said if said is not None else []).append, arrays=False)
     return [(picture.name, os.path.relpath(picture.file)) for part in listed.parts for picture in part]
 
 

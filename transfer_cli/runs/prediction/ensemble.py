@@ -50,16 +50,21 @@ class Ensemble:
         return BATCH_SIZE[self.members[0].trained.compute.device.type]
 
     def probabilities(self, part: Part) -> NDArray[np.float64]:
-        """[B, K] of the images of a part, B > 0."""
-        total, count = np.zeros((len(part.images), len(self.classes))), 0
+        """[B, K] of the images of a part, B > 0: each model counts as much, however many views it takes."""
+        total = np.zeros((len(part.images), len(self.classes)))
         for member in self.members:
-            trained = member.trained
-            for batch in part.shown[member.look]:
-                found = predict(trained.network, [batch], trained.compute, trained.to_device, Stop())
-                assert found is not None
-                total += softmax(found[0])[:, member.columns]
-                count += 1
-        return total / count
+            total += self._of(member, part)
+        return total / len(self.members)
+
+    def _of(self, member: Member, part: Part) -> NDArray[np.float64]:
+        """The probabilities of one model, averaged over its views."""
+        trained, views = member.trained, part.shown[member.look]
+        total = np.zeros((len(part.images), len(self.classes)))
+        for batch in views:
+            found = predict(trained.network, [batch], trained.compute, trained.to_device, Stop())
+            assert found is not None
+            total += softmax(found[0])[:, member.columns]
+        return total / len(views)
 
 
 def load_ensemble(experiment: Experiment, reporter: Reporter) -> Ensemble:
@@ -76,7 +81,11 @@ def load_ensemble(experiment: Experiment, reporter: Reporter) -> Ensemble:
         looks += [look] if look not in looks else []
         classes = classes or trained.classes
         if members and trained.channels != members[0].trained.channels:
-            raise UserError(f"run={run}: it takes images of other channels than {experiment.runs[0]}.")
+            own, theirs = (one.preprocessing.channels for one in (trained, members[0].trained))
+            raise UserError(
+                f"run={run}: it takes images of {own} channels, and {experiment.runs[0]} of {theirs}. Average models "
+                "of the same images."
+            )
         members.append(Member(trained, looks.index(look), _columns(run, trained.classes, experiment.runs[0], classes)))
     return Ensemble(members, tuple(looks), classes, members[0].trained.channels)
 
