@@ -86,8 +86,8 @@ files = st.dictionaries(
     max_size=4,
 )
 
-often = settings(max_examples=3000, deadline=None, database=None, suppress_health_check=[*HealthCheck])
-now_and_then = settings(often, max_examples=30, derandomize=True)
+often = settings(max_examples=1500, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+now_and_then = settings(often, max_examples=15, derandomize=True)
 
 
 def ended(*command: str) -> tuple[int, str]:
@@ -134,4 +134,4 @@ def test_many_commands() -> None:
 
 @pytest.mark.slow
 def test_many_option_files() -> None:
-    repeated(check_file, files, settings(often, max_examples=300))()
+    repeated(check_file, files, settings(often, max_examples=150))()

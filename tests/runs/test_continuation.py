@@ -79,7 +79,7 @@ def test_states_after_some_epochs_and_of_the_best(command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep", "left"), [("1", 1), pytest.param("3", 3, marks=pytest.mark.slow), ("last", 1), ("best", 1), ("none", 0)]
+    ("keep", "left"), [("1", 1), pytest.param("3", 3, marks=pytest.mark.slow), ("last", 1), ("best", 1)]
 )
 def test_how_many_are_kept(command: Command, keep: str, left: int) -> None:
     assert command(*WORDS, "name=run", "trainer.epochs=5", f"trainer.keep={keep}").code == 0
@@ -126,7 +126,7 @@ def test_the_schedule_of_a_longer_run_is_said(command: Command, stop_at: StopAt)
         ("seed=7", "seed=7 (there 0)"),
     ],
 )
-@pytest.mark.parametrize("how", ["name=run resume=auto", f"resume={RUN}"])
+@pytest.mark.parametrize("how", ["name=run resume=auto", pytest.param(f"resume={RUN}", marks=pytest.mark.slow)])
 def test_what_would_make_another_run_is_refused(command: Command, change: str, said: str, how: str) -> None:
     assert command(*WORDS, "name=run").code == 0
     before = {path: path.stat().st_mtime_ns for path in RUN.rglob("*")}

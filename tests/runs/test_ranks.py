@@ -95,6 +95,7 @@ def test_two_ranks_make_the_run_of_one(tmp_path: Path) -> None:
     assert summary("outputs/runs/of1")["config_hash"] == summary("outputs/runs/of2")["config_hash"]
 
 
+@pytest.mark.slow
 def test_what_was_stopped_goes_on_to_the_same_bits_on_as_many_ranks(tmp_path: Path) -> None:
     words = [*TINY, "strategy.drop_path=0.2", "strategy.ema=0.9", "tune=off"]
     assert on_ranks(2, run, str(tmp_path), [*words, "name=whole"])[0] == "completed"

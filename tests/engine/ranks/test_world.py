@@ -43,6 +43,7 @@ def ends(world: World) -> int:
     return ended.value.code
 
 
+@pytest.mark.slow
 def test_the_others_end_with_the_code_of_the_first() -> None:
     assert on_ranks(3, ends) == [0, 2, 2]
 
