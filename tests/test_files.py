@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from transfer_cli.errors import one_line
-from transfer_cli.files import AppendedLines, atomic_write_bytes, atomic_write_text, write_csv, write_json
+from transfer_cli.files import (
+    AppendedLines,
+    atomic_write_bytes,
+    atomic_write_text,
+    growing_file,
+    unfinished,
+    write_csv,
+    write_json,
+)
 
 
 def test_replaces_a_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -20,6 +28,16 @@ def test_replaces_a_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     atomic_write_bytes(path, b"new")
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_what_grows_is_there_once_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with growing_file(path) as write:
+        write("é")
+        write("\udcff\n")
+        assert not path.exists() and len(unfinished(tmp_path)) == 1
+    assert path.read_bytes() == "é\\udcff\n".encode()
+    assert os.listdir(tmp_path) == ["a.csv"]
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,16 +23,17 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
 
 
-_UNFINISHED = ".writing"
+UNFINISHED = ".writing"
 
 
-def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by a file that holds `data`. Raises OSError, leaving what was there before."""
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` once the block ends, and is gone where it fails. Raises OSError."""
     # Not tempfile: its files are private to the user whatever the umask, and runs are shared.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -42,12 +43,18 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
     fsync_directory(path.parent)
 
 
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by a file that holds `data`. Raises OSError, leaving what was there before."""
+    with _new_file(path) as file:
+        file.write(data)
+
+
 def unfinished(folder: Path, pattern: str = "") -> list[Path]:
     """What processes that were killed have left half written in a folder, or in those that `pattern` finds in it.
 
     Others may be writing such a file just now, unless the folder is one's own.
     """
-    return [path for path in folder.glob(f"{pattern}.*{_UNFINISHED}") if path.is_file()]
+    return [path for path in folder.glob(f"{pattern}.*{UNFINISHED}") if path.is_file()]
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -94,21 +101,12 @@ def growing_file(path: Path) -> Iterator[Callable[[str], None]]:
 
     Raises OSError.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.writing")
-    try:
-        with temporary.open("xb") as file:
+    with _new_file(path) as file:
 
-            def write(text: str) -> None:
-                file.write(text.encode("utf-8", "backslashreplace"))
+        def write(text: str) -> None:
+            file.write(text.encode("utf-8", "backslashreplace"))
 
-            yield write
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync_directory(path.parent)
+        yield write
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> None:

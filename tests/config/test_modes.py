@@ -32,7 +32,9 @@ def test_the_folder_holds_a_file_for_each_mode_and_nothing_else() -> None:
         (["mode=evaluate", "run=[a,b]"], r"run=\[a,b\]: only mode=predict takes several runs"),
         (["mode=predict", "input=x", "run=[a,a]"], r"run=\[a,a\]: each run once"),
         (["predict.top_k=2"], "predict: only mode=predict reads its keys"),
-        (["export.format=timm"], "export: only mode=export reads its keys"),
+        (["export.layout=nchw"], "export: only mode=export reads its keys"),
+        (["format=csv"], "format=csv: only mode=predict and mode=export read format"),
+        (["mode=export", "run=x", "format=csv"], "format=csv: mode=export writes onnx, torch_export, "),
     ],
 )
 def test_a_mode_is_told_what_it_needs_and_does_not_read(words: list[str], message: str) -> None:

@@ -69,8 +69,10 @@ def test_a_run_from_before_a_key_was_an_option_keeps_its_identity(key: str, monk
 
 def test_hash_ignores_where_and_notices_what() -> None:
     one = experiment()
-    assert config_hash(one) == config_hash(
-        experiment("name=x", "resume=auto", "trainer.workers=2", "trainer.devices=4", "quiet=true")
+    assert (
+        config_hash(one)
+        == config_hash(experiment("name=x", "resume=auto", "trainer.workers=2", "trainer.devices=4", "quiet=true"))
+        == config_hash(experiment("mode=predict", "run=x", "input=y", "format=jsonl"))
     )
     for change in (
         "seed=1",

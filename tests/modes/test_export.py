@@ -115,7 +115,7 @@ def test_weights_for_the_librarys_own_constructor(command: Command, run: Path) -
     pixels = pixels_of(9, about)
     expected, inputs = logits_of(about, pixels), normalised(about, pixels)
     for form in ("timm", "safetensors"):
-        words = ["mode=export", f"run={run}", f"export.format={form}", "export.latency=false", f"output={form}"]
+        words = ["mode=export", f"run={run}", f"format={form}", "export.latency=false", f"output={form}"]
         assert command(*words).code == 0
     by_path = timm.create_model("test_resnet", num_classes=3, checkpoint_path="timm/model.safetensors")
     by_folder = timm.create_model("local-dir:timm", pretrained=True)
@@ -138,7 +138,7 @@ def test_what_differs_is_not_kept_and_images_come_from_elsewhere(
         module.register_forward_hook(lambda module, inputs, logits: logits + 2e-4)
         return module
 
-    words = ["mode=export", f"run={run}", "export.format=safetensors", "export.latency=false"]
+    words = ["mode=export", f"run={run}", "format=safetensors", "export.latency=false"]
     with monkeypatch.context() as patched:
         patched.setattr(plain, "construct", construct)
         ended = command(*words)
@@ -167,15 +167,15 @@ def test_what_cannot_be_exported_is_told_before_anything_is_written(
 ) -> None:
     words = [*TINY, "strategy=extract", "strategy.solver=knn", "strategy.neighbours=[3]", "name=tiny"]
     assert command(*words).code == 0
-    ended = command("mode=export", f"run={RUN}", "export.format=timm")
+    ended = command("mode=export", f"run={RUN}", "format=timm")
     assert ended.code == 2
     assert "its head lets stored training samples vote (k-NN), and test_resnet has no such layers" in ended.err
-    ended = command("mode=export", f"run={RUN}", "export.format=timm", "export.quantize=int8")
-    assert ended.code == 2 and "only export.format=onnx is quantised" in ended.err
+    ended = command("mode=export", f"run={RUN}", "format=timm", "export.quantize=int8")
+    assert ended.code == 2 and "only format=onnx is quantised" in ended.err
     Path("mine").mkdir()
     Path("mine/notes.txt").write_text("x")
     ended = command("mode=export", f"run={RUN}", "output=mine")
-    assert ended.code == 2 and "output=mine: holds files that are no export" in ended.err
+    assert ended.code == 2 and "output=mine: holds files that are of no export (notes.txt)" in ended.err
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     ended = command("mode=export", f"run={RUN}")
     assert ended.code == 2 and "pip install 'transfer-run[export]'" in ended.err
@@ -224,19 +224,19 @@ def test_every_format_agrees_with_the_run_on_100_images(command: Command, networ
     expected, inputs = logits_of(about, pixels), normalised(about, pixels)
     words = ["mode=export", f"run={RUN}", "export.latency=false"]
 
-    assert command(*words, "export.format=onnx").code == 0
+    assert command(*words, "format=onnx").code == 0
     session = onnxruntime.InferenceSession(RUN / "export/onnx/model.onnx", providers=["CPUExecutionProvider"])
     assert alike(session.run(None, {"images": inputs.numpy()})[0], expected)
 
     layout = ["export.preprocessing=true", "export.layout=nchw"]
-    assert command(*words, "export.format=torch_export", *layout).code == 0
+    assert command(*words, "format=torch_export", *layout).code == 0
     program = torch.export.load(RUN / "export/torch_export/model.pt2").module()
     assert alike(program(pixels.contiguous()).detach().numpy(), expected)
 
     for form in ("timm", "safetensors"):
-        ended = command(*words, f"export.format={form}")
+        ended = command(*words, f"format={form}")
         if method not in PLAIN:
-            assert ended.code == 2 and f"export.format={form}: its head" in ended.err
+            assert ended.code == 2 and f"format={form}: its head" in ended.err
             continue
         assert ended.code == 0, ended.err
         assert alike(fresh(form)(inputs).detach().numpy(), expected)
@@ -273,7 +273,7 @@ def fresh(form: str) -> nn.Module:
 @pytest.mark.parametrize("share", ["auto", "0.8", "1.2"])
 def test_the_example_sees_what_the_run_sees(command: Command, fit: str, share: str) -> None:
     assert command(*TINY, "trainer.epochs=1", f"image_fit={fit}", f"crop_fraction={share}", "name=tiny").code == 0
-    words = ["mode=export", f"run={RUN}", "export.format=safetensors", "export.latency=false"]
+    words = ["mode=export", f"run={RUN}", "format=safetensors", "export.latency=false"]
     assert command(*words).code == 0
     sizes = [(51, 38), (20, 77), (32, 32), (33, 140)]
     images = [picture(f"{number}.png", size) for number, size in enumerate(sizes)]

@@ -111,7 +111,7 @@ def test_views_change_probabilities_and_a_threshold_labels(command: Command, run
 
 def test_rows_come_as_paths_do_and_a_reader_may_leave(run: Path) -> None:
     names = make(3)
-    words = ["mode=predict", f"run={run}", CPU, "input=-", "predict.format=jsonl"]
+    words = ["mode=predict", f"run={run}", CPU, "input=-", "format=jsonl"]
     process = subprocess.Popen(
         [sys.executable, "-m", "transfer_cli", *words],
         stdin=subprocess.PIPE,
@@ -140,7 +140,8 @@ def test_rows_come_as_paths_do_and_a_reader_may_leave(run: Path) -> None:
     [
         (["input=photos/*.gif"], "input=photos/*.gif: nothing matches this pattern"),
         (["input=photos/list.txt", "output=photos/list.txt"], "is the input, which is never changed"),
-        (["input=photos", "predict.format=json"], "predict.format=json: expected one of auto, csv, jsonl"),
+        (["input=photos", "format=json"], "format=json: expected one of auto, csv, jsonl"),
+        (["input=photos", "format=onnx"], "format=onnx: mode=predict writes csv, jsonl; format=auto chooses"),
         (["input=photos", "predict.treshold=0.5"], "predict.threshold"),
     ],
 )

@@ -84,6 +84,25 @@ def test_a_run_on_arrays_is_used_as_any_other(command: Command, arrays: None) ->
     assert len(rows) == IMAGES and sum(",down," in row for row in rows) == IMAGES
 
 
+def test_weights_of_four_channels_are_exported_for_timm_and_refused_for_torchvision(
+    command: Command, arrays: None
+) -> None:
+    words = [*SCRATCH, *FOUR, "trainer.epochs=1"]
+    export = ["mode=export", "format=timm", "export.latency=false"]
+    assert command(*words, "name=run").code == 0
+    ended = command(*export, "run=outputs/runs/run", "output=.")
+    assert ended.code == 2 and "output=.: holds files that are of no export (cache, outputs, set)" in ended.err
+    ended = command(*export, "run=outputs/runs/run", "output=weights")
+    assert ended.code == 0, ended.err
+    assert json.loads(Path("weights/config.json").read_text())["pretrained_cfg"]["input_size"] == [4, SIDE, SIDE]
+    others = ["model.name=squeezenet1_1", "model.source=torchvision", "name=other"]
+    assert command(*words, *others).code == 0
+    ended = command(*export, "run=outputs/runs/other", "output=others")
+    assert ended.code == 2
+    assert "torchvision builds squeezenet1_1 for RGB alone, and the run has dataset.channels=4" in ended.err
+    assert "format=onnx" in ended.err and not Path("others").exists()
+
+
 @pytest.mark.slow
 def test_views_and_stores_change_nothing_but_the_time(command: Command, arrays: None) -> None:
     views = ["augment.rotate=20", "augment.erase=0.5", "augment.mixup=0.2", "trainer.epochs=2"]

@@ -31,7 +31,8 @@ USUAL = {
         *("trainer.patience", "trainer.metric", "trainer.device", "trainer.precision", "seed"),
     ),
     "Where it goes, and what is used": (
-        *("name", "resume", "output_dir", "cache_dir", "cache_size", "run", "input", "output", "split", "quiet"),
+        *("name", "resume", "output_dir", "cache_dir", "cache_size"),
+        *("run", "input", "output", "format", "split", "quiet"),
     ),
 }
 """The keys that people reach for, most used first; the page of each group has all of its keys."""

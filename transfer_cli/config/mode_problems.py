@@ -5,6 +5,7 @@ Each function returns pairs: whether it is so, and the message.
 
 from __future__ import annotations
 
+from transfer_cli.config.auto import AUTO
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.durations import EXPECTED, seconds_of
 from transfer_cli.config.extract import Extract
@@ -27,7 +28,19 @@ def mode_problems(e: Experiment) -> list[tuple[bool, str]]:
             (key in mode.needs and value is None, f"{key}: mode={e.mode} needs {key}=<{_EXPECTED[key]}>."),
             (e.mode not in readers and value is not None and (e.mode, key) != ("train", "run"), only),
         ]
-    return [*checks, *_several_runs_problems(e)]
+    return [*checks, *_format_problems(e), *_several_runs_problems(e)]
+
+
+def _format_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """A format that the mode does not write."""
+    readers, formats = [name for name, mode in MODES.items() if mode.formats], MODES[e.mode].formats
+    return [
+        (e.format != AUTO and not formats, f"format={e.format}: only {_modes(readers)} read format."),
+        (
+            formats != () and e.format not in (AUTO, *formats),
+            f"format={e.format}: mode={e.mode} writes {', '.join(formats)}; format=auto chooses.",
+        ),
+    ]
 
 
 def _several_runs_problems(e: Experiment) -> list[tuple[bool, str]]:
@@ -81,7 +94,7 @@ def mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
         *_compare_problems(e),
         (e.mode != "predict" and e.predict != PredictCommand(), "predict: only mode=predict reads its keys."),
         (e.mode != "export" and e.export != ExportCommand(), "export: only mode=export reads its keys."),
-        *(export_problems(e.export) if e.mode == "export" else []),
+        *(export_problems(e) if e.mode == "export" else []),
         *_fetch_problems(e),
     ]
 

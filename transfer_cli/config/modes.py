@@ -14,6 +14,8 @@ class Mode:
     """Of run, input and output: must be said."""
     takes: tuple[str, ...] = ()
     """Of these: may be said."""
+    formats: tuple[str, ...] = ()
+    """What `format` may say besides auto; none: it does not read `format`."""
     takes_runs: bool = False
     """Whether `run` may name several."""
     reads_images: bool = False
@@ -27,11 +29,18 @@ class Mode:
 MODES: dict[str, Mode] = {
     "train": Mode("train one experiment and evaluate it once", reads_images=True, resumes=True),
     "evaluate": Mode("score a trained model on a split", needs=("run",)),
-    "predict": Mode("label images with trained models", needs=("run", "input"), takes=("output",), takes_runs=True),
+    "predict": Mode(
+        "label images with trained models",
+        needs=("run", "input"),
+        takes=("output",),
+        formats=("csv", "jsonl"),
+        takes_runs=True,
+    ),
     "export": Mode(
         "write a trained model for use without transfer-run, checked and timed",
         needs=("run",),
         takes=("input", "output"),
+        formats=("onnx", "torch_export", "timm", "safetensors"),
     ),
     "auto": Mode(
         "choose a backbone and settings, train and calibrate, within trainer.budget", reads_images=True, resumes=True
@@ -48,3 +57,6 @@ MODES: dict[str, Mode] = {
         composes=True,
     ),
 }
+
+FORMATS = tuple(name for mode in MODES.values() for name in mode.formats)
+"""All that a mode writes."""

@@ -21,7 +21,7 @@ STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract, "distil
 
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
 _NOT_IN_HASH = (
-    *("mode", "run", "input", "output", "split", "name", "resume", "tune"),
+    *("mode", "run", "input", "output", "format", "split", "name", "resume", "tune"),
     *("cache_dir", "cache_size", "cache", "rank", "find_lr", "compare", "predict", "export", "fetch", "output_dir"),
     "quiet",
 )

@@ -22,7 +22,7 @@ from transfer_cli.config.convert import (
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
-from transfer_cli.config.modes import MODES
+from transfer_cli.config.modes import FORMATS, MODES
 from transfer_cli.config.optimizers import Optimizer, Scheduler
 
 Metric = Literal["accuracy", "macro_f1", "balanced_accuracy", "auroc", "loss", "top5_accuracy"]
@@ -149,7 +149,6 @@ class CompareCommand:
 class PredictCommand:
     """`mode=predict`: what a row says. The defaults are for the config.yaml of earlier runs."""
 
-    format: Literal["auto", "csv", "jsonl"] = "auto"
     top_k: Count = 1
     views: Annotated[int, Between(1, 64)] = 1
     threshold: Fraction | None = None
@@ -158,9 +157,8 @@ class PredictCommand:
 
 @dataclass(frozen=True)
 class ExportCommand:
-    """`mode=export`: which file, and what is in it. The defaults as above."""
+    """`mode=export`: what is in the file, and what is found out about it. The defaults as above."""
 
-    format: Literal["onnx", "torch_export", "timm", "safetensors"] = "onnx"
     preprocessing: bool = False
     layout: Literal["nhwc", "nchw"] = "nhwc"
     quantize: Literal["none", "int8"] = "none"
@@ -221,6 +219,7 @@ class Experiment:
     fetch: FetchCommand = FetchCommand()
     predict: PredictCommand = PredictCommand()
     export: ExportCommand = ExportCommand()
+    format: Annotated[str, OneOf(("auto", *FORMATS))] = "auto"
 
     @property
     def runs(self) -> tuple[str, ...]:

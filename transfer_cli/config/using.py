@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from transfer_cli.config.schema import ExportCommand
+from transfer_cli.config.auto import AUTO
+from transfer_cli.config.schema import Experiment
 
 STREAM = "-"
 """As `input` or `output`: standard input, standard output."""
 
 
-def export_problems(e: ExportCommand) -> list[tuple[bool, str]]:
+def export_format(e: Experiment) -> str:
+    """What mode=export writes: onnx where nothing is said."""
+    return "onnx" if e.format == AUTO else e.format
+
+
+def export_problems(experiment: Experiment) -> list[tuple[bool, str]]:
     """Settings that not every format has: (whether it is so, what to say)."""
-    programs = e.format in ("onnx", "torch_export")
+    e, form = experiment.export, export_format(experiment)
+    programs = form in ("onnx", "torch_export")
     return [
         (
-            e.quantize != "none" and e.format != "onnx",
-            f"export.quantize={e.quantize}: only export.format=onnx is quantised.",
+            e.quantize != "none" and form != "onnx",
+            f"export.quantize={e.quantize}: only format=onnx is quantised.",
         ),
         (
             e.preprocessing and not programs,
-            f"export.preprocessing=true: export.format={e.format} holds weights alone; onnx and torch_export hold a "
+            f"export.preprocessing=true: format={form} holds weights alone; onnx and torch_export hold a "
             "program that preprocessing can be a part of. It is described beside every file.",
         ),
         (

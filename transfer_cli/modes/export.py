@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,23 +13,23 @@ from numpy.typing import NDArray
 from transfer_cli import __version__
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
+from transfer_cli.config.using import export_format
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import EXIT_OK, RunError, UserError
-from transfer_cli.files import atomic_write_text, fsync_directory, write_json
+from transfer_cli.errors import EXIT_OK, RunError
+from transfer_cli.files import atomic_write_text, write_json
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words, percent
-from transfer_cli.rundir import check_writable
 from transfer_cli.runs.export import programs
 from transfer_cli.runs.export.check import TOLERANCE, Cost, cost_of, largest_difference, run_on
 from transfer_cli.runs.export.description import DESCRIPTION, describe_use
 from transfer_cli.runs.export.example import EXAMPLE, example_of
+from transfer_cli.runs.export.folder import check_target, made_whole, write_report
 from transfer_cli.runs.export.formats import FORMATS, Format
 from transfer_cli.runs.export.latency import Timing, measure
 from transfer_cli.runs.export.samples import Samples, gather
 from transfer_cli.runs.export.subject import Subject, load_subject
 from transfer_cli.runs.saved_model import warn_of_unread
 
-REPORT = "export.json"
 _IMAGES, _IMAGES_FOR_ACCURACY = 100, 1000
 _WORTH_IT = 0.1
 
@@ -54,21 +50,21 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     e = experiment
     assert isinstance(e.run, str)
     directory, reporter = Path(e.run), Reporter(quiet=e.quiet)
-    form = FORMATS[e.export.format]
+    form = FORMATS[export_format(e)]
     form.need()
-    target = Path(e.output) if e.output else directory / "export" / e.export.format
-    _check_target(target)
+    target = Path(e.output) if e.output else directory / "export" / export_format(e)
+    check_target(target)
     warn_of_unread(overrides, reporter, "dataset", "seed", "split", "trainer", but="dataset.max_pixels")
     subject = load_subject(directory, e)
     form.check(subject)
     most = _IMAGES if e.export.quantize == "none" else _IMAGES_FOR_ACCURACY
     samples = gather(e, directory, subject.about, _IMAGES, most, reporter)
-    reporter.say(f"export    {subject.about.name} as {e.export.format}, compared on {samples.origin}")
+    reporter.say(f"export    {subject.about.name} as {subject.format}, compared on {samples.origin}")
     if subject.about.precision != "fp32":
         own = subject.about.precision
         reporter.say(f"precision fp32, as is what it is compared with; the run itself predicts in {own}")
     try:
-        with _made_whole(target) as folder:
+        with made_whole(target) as folder:
             report = _export(subject, form, folder, samples)
             _write_words(subject, folder, samples, report)
     except OSError as error:
@@ -83,7 +79,7 @@ def _export(subject: Subject, form: Format, folder: Path, samples: Samples) -> R
     form.write(subject, folder)
     threads = torch.get_num_threads()
     found = run_on(lambda: form.open(subject, folder, threads), subject, samples.pixels)
-    report = Report(largest_difference(expected, found, f"export.format={subject.command.format}"))
+    report = Report(largest_difference(expected, found, f"format={subject.format}"))
     if subject.command.quantize == "int8":
         report.linear_share = programs.quantize(folder)
         rounded = run_on(
@@ -114,7 +110,7 @@ def _write_words(subject: Subject, folder: Path, samples: Samples, report: Repor
     atomic_write_text(folder / EXAMPLE, example_of(subject))
     found: dict[str, Any] = {
         "run": str(subject.run),
-        "format": subject.command.format,
+        "format": subject.format,
         "preprocessing_inside": subject.command.preprocessing,
         "precision": "fp32",
         "compared": {
@@ -128,7 +124,7 @@ def _write_words(subject: Subject, folder: Path, samples: Samples, report: Repor
         "latency": [{**one._asdict(), "images_per_second": one.images_per_second} for one in report.timings],
         "versions": {"transfer-run": __version__, "torch": torch.__version__},
     }
-    write_json(folder / REPORT, found)
+    write_report(folder, found)
 
 
 def _say(target: Path, samples: Samples, report: Report, reporter: Reporter) -> None:
@@ -149,29 +145,3 @@ def _say(target: Path, samples: Samples, report: Report, reporter: Reporter) -> 
     files = [(file.name, in_words(file.stat().st_size)) for file in sorted(target.iterdir())]
     reporter.say("files     " + ", ".join(f"{name} ({size})" for name, size in files))
     reporter.result(target)
-
-
-def _check_target(target: Path) -> None:
-    """Raises UserError for a folder with other things than an earlier export."""
-    if target.is_dir() and any(target.iterdir()) and not (target / REPORT).is_file():
-        raise UserError(f"output={target}: holds files that are no export; name another folder.")
-    check_writable(target.parent)
-
-
-@contextmanager
-def _made_whole(target: Path) -> Iterator[Path]:
-    """A folder that takes the place of `target` once the block ends, and is gone where it fails."""
-    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.writing")
-    alone = not target.parent.exists()
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-        if target.exists():
-            shutil.rmtree(target)
-        folder.rename(target)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        if alone:
-            target.parent.rmdir()
-        raise
-    fsync_directory(target.parent)

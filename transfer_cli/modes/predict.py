@@ -49,7 +49,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     warn_of_unread(overrides, reporter, "dataset", "seed", "split", but="dataset.max_pixels")
     ensemble = load_ensemble(e, reporter)
     top_k = _top_k(e, ensemble, reporter)
-    jsonl = is_jsonl(e.predict, e.output)
+    jsonl = is_jsonl(e.format, e.output)
     tally = Tally()
     with closing(_parts(e, found, ensemble, reporter)) as parts:
         first = _first_images(e, parts)

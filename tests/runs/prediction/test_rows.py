@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transfer_cli.config.schema import PredictCommand
 from transfer_cli.errors import UserError
 from transfer_cli.runs.prediction.rows import columns, is_jsonl, row_of, writer
 
@@ -32,7 +31,7 @@ def test_the_first_of_equals_as_everywhere() -> None:
     [("auto", "a.jsonl", True), ("auto", "a.csv", False), ("auto", None, False), ("csv", "a.jsonl", False)],
 )
 def test_the_format_goes_by_the_ending_unless_it_is_said(format: str, output: str | None, expected: bool) -> None:
-    assert is_jsonl(PredictCommand(format=format), output) is expected  # type: ignore[arg-type]
+    assert is_jsonl(format, output) is expected
 
 
 def interrupted() -> None:

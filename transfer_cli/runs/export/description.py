@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.runs.export.plain import library_of
 from transfer_cli.runs.export.subject import INPUT, OUTPUT, Subject
 
@@ -21,7 +20,7 @@ def describe_use(subject: Subject) -> dict[str, Any]:
         "fit": p.fit,
         "resize": p.resize_pixels,
         "interpolation": p.interpolation,
-        "background": background(p),
+        "background": [*p.ground],
         "mean": [*p.mean],
         "std": [*p.std],
         "steps": steps(subject),
@@ -29,11 +28,6 @@ def describe_use(subject: Subject) -> dict[str, Any]:
         "output": {"name": OUTPUT, "dtype": "float32", "shape": ["batch", len(about.classes)]},
         "architecture": {"library": library, "name": name, "arguments": arguments},
     }
-
-
-def background(p: Preprocessing) -> list[int]:
-    """The colour around what does not fill the square."""
-    return [round(255 * mean) if p.fit == "pad" else 0 for mean in p.mean]
 
 
 def steps(subject: Subject) -> list[str]:
@@ -50,7 +44,7 @@ def steps(subject: Subject) -> list[str]:
         if subject.about.channels is None
         else f"read {p.channels} channels as they are, 8 bits a channel",
         f"resize with Pillow's {p.interpolation} filter: {resized}",
-        f"cut {p.crop_pixels} x {p.crop_pixels} pixels out of the centre, on a ground of {background(p)}",
+        f"cut {p.crop_pixels} x {p.crop_pixels} pixels out of the centre, on a ground of {[*p.ground]}",
         f"{normalised} (inside the model)" if subject.command.preprocessing else normalised,
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from transfer_cli.runs.export import plain, programs
-from transfer_cli.runs.export.description import DESCRIPTION, background
+from transfer_cli.runs.export.description import DESCRIPTION
 from transfer_cli.runs.export.subject import INPUT, Subject
 
 EXAMPLE = "example.py"
@@ -66,7 +66,7 @@ def example_of(subject: Subject) -> str:
         resized=_RESIZED[p.fit].format(r=p.resize_pixels),
         filter=p.interpolation.upper(),
         s=p.crop_pixels,
-        ground=tuple(background(p)),
+        ground=p.ground,
         channels=p.channels,
         description=DESCRIPTION,
     )
@@ -85,7 +85,7 @@ def example_of(subject: Subject) -> str:
 
 def _runtime(subject: Subject) -> tuple[str, str, str]:
     """What is imported, how the model is loaded as `model`, and what gives the logits of `batch`."""
-    form = subject.command.format
+    form = subject.format
     if form == "onnx":
         session = f'onnxruntime.InferenceSession(HERE / "{programs.ONNX}", providers=["CPUExecutionProvider"])'
         return "import onnxruntime", f"MODEL = {session}", f'MODEL.run(None, {{"{INPUT}": batch}})[0][0]'

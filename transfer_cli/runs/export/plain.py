@@ -16,6 +16,7 @@ from transfer_cli.errors import UserError
 from transfer_cli.files import write_json
 from transfer_cli.models.backbones import own_arguments
 from transfer_cli.models.heads import LINEAR
+from transfer_cli.models.input_layer import RGB
 from transfer_cli.models.tensors import write_tensors
 from transfer_cli.runs.export.subject import Runner, Subject
 
@@ -49,8 +50,8 @@ def construct(library: str, name: str, arguments: dict[str, Any], classes: int) 
 
 def plain_tensors(subject: Subject) -> dict[str, Tensor]:
     """The state dict of the plain architecture. Raises UserError where its own layers cannot hold the head."""
-    head, key = subject.about.head, f"export.format={subject.command.format}"
-    other = "export.format=onnx and torch_export take the network as it is."
+    head, key = subject.about.head, f"format={subject.format}"
+    other = "format=onnx and format=torch_export take the network as it is."
     reason = _OTHER_HEADS.get(head.kind)
     if reason is None and (head.stages or head.pooling != "auto"):
         reason = f"its head reads {', '.join(head.stages) or 'features'} pooled by strategy.pooling={head.pooling}"
@@ -58,6 +59,10 @@ def plain_tensors(subject: Subject) -> dict[str, Tensor]:
         raise UserError(f"{key}: {reason}, and {subject.about.name} has no such layers; {other}")
     own = subject.trained.network.module.state_dict()
     library, name, arguments = library_of(subject)
+    channels = subject.about.preprocessing.channels
+    if library == "torchvision" and channels != RGB:
+        asked = f"dataset.channels={channels}"
+        raise UserError(f"{key}: torchvision builds {name} for RGB alone, and the run has {asked}; {other}")
     wanted = construct(library, name, arguments, len(subject.about.classes)).state_dict()
     if own.keys() != wanted.keys() or any(own[key].numel() != wanted[key].numel() for key in wanted):
         raise UserError(f"{key}: the layers of its head are not those that {library} gives {name}; {other}")
@@ -81,7 +86,7 @@ def write_timm(subject: Subject, folder: Path) -> None:
             "label_names": [*about.classes],
             "model_args": arguments,
             "pretrained_cfg": {
-                "input_size": [3, p.crop_pixels, p.crop_pixels],
+                "input_size": [p.channels, p.crop_pixels, p.crop_pixels],
                 "num_classes": len(about.classes),
                 "interpolation": p.interpolation,
                 "crop_pct": p.crop_pixels / p.resize_pixels,

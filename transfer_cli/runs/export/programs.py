@@ -26,7 +26,7 @@ _QUIET = 3
 def need_onnx() -> None:
     """Raises UserError naming the extra where a package is missing."""
     for package in ("onnx", "onnxruntime", "onnxscript"):
-        need(package, "export", "export.format=onnx")
+        need(package, "export", "format=onnx")
 
 
 def write_onnx(subject: Subject, folder: Path) -> None:
@@ -133,6 +133,6 @@ def _traced(subject: Subject) -> torch.export.ExportedProgram:
 
 def _not_exported(subject: Subject, error: Exception) -> RunError:
     return RunError(
-        f"{subject.about.name} cannot be exported as {subject.command.format}: torch says "
-        f"{type(error).__name__}: {first_line(error)}. Another export.format may work; nothing is kept."
+        f"{subject.about.name} cannot be exported as {subject.format}: torch says "
+        f"{type(error).__name__}: {first_line(error)}. Another format may work; nothing is kept."
     )

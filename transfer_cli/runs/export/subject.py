@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from transfer_cli.config.schema import Experiment, ExportCommand
+from transfer_cli.config.using import export_format
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict
 from transfer_cli.engine.stop import Stop
@@ -54,6 +55,8 @@ class Subject:
     about: Description
     trained: Trained
     command: ExportCommand
+    format: str
+    """Of the file, by its name in the table of formats."""
 
     @property
     def module(self) -> nn.Module:
@@ -90,4 +93,4 @@ def load_subject(run: Path, e: Experiment) -> Subject:
     on_host = replace(e, trainer=replace(e.trainer, device="cpu", precision="fp32"))
     trained = load_trained(run, on_host)
     trained.network.requires_grad_(False)
-    return Subject(run, describe(run), trained, e.export)
+    return Subject(run, describe(run), trained, e.export, export_format(e))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.config.schema import PredictCommand
+from transfer_cli.config.auto import AUTO
 from transfer_cli.config.using import STREAM
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.files import csv_line, growing_file
@@ -40,10 +40,10 @@ def row_of(
     return row
 
 
-def is_jsonl(command: PredictCommand, output: str | None) -> bool:
-    """Whether rows are JSON objects."""
+def is_jsonl(form: str, output: str | None) -> bool:
+    """Whether rows are JSON objects, by `format` and the ending of `output`."""
     ending = Path(output or "").suffix.lower()
-    return command.format == "jsonl" or (command.format == "auto" and ending in (".jsonl", ".ndjson"))
+    return form == "jsonl" or (form == AUTO and ending in (".jsonl", ".ndjson"))
 
 
 @contextmanager
