@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -237,6 +239,11 @@ def test_shards_are_pairs_that_together_are_the_step(size: int, count: int) -> N
     step = torch.randperm(count).numpy()
     visits = [Shard(rank, size).visit(step) for rank in range(size)]
     assert [index for visit in visits if not visit.idle for index in visit.positions] == list(step)
+    in_a_chain = [Shard(rank, size).visit(step, np.arange(count)) for rank in range(size)]
+    for seen in (visits, in_a_chain):
+        batches = [of_visit(whole_step(0, len(v.positions), torch.float32), v) for v in seen]
+        own = [replace(b, indices=torch.from_numpy(v.positions)).own for b, v in zip(batches, seen, strict=True)]
+        assert torch.cat(own).tolist() == list(step)
     # One sample alone would end BatchNorm.
     assert all(len(visit.positions) > 1 or count == 1 for visit in visits)
     assert all(visit.whole == (None if size == 1 else count) for visit in visits)
