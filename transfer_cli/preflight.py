@@ -19,7 +19,7 @@ from transfer_cli.errors import UserError, did_you_mean
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
-    checks = [_no_ranks if in_sweep else _ranks, _device, _weights, _teacher, _run, _input, _output, _cache_dir]
+    checks = [_no_ranks if in_sweep else ranks_problem, _device, _weights, _teacher, _run, _input, _output, _cache_dir]
     if MODES[experiment.mode].reads_images:
         checks += [_dataset_path, _unlabelled]
     if experiment.mode == "fetch":
@@ -31,7 +31,7 @@ def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
         raise UserError("\n".join(problems))
 
 
-def _ranks(experiment: Experiment) -> str | None:
+def ranks_problem(experiment: Experiment) -> str | None:
     """What does not run on several processes, and processes that do not agree on how many they are."""
     place, devices, reason = launched.taken(), experiment.trainer.devices, alone(experiment)
     if place is None:
@@ -58,7 +58,7 @@ def _no_ranks(experiment: Experiment) -> str | None:
     """A sweep starts the processes of each job itself."""
     place = launched.taken()
     if place is None:
-        return _ranks(experiment)
+        return ranks_problem(experiment)
     return (
         f"{place.launcher} has started {place.size} processes as one training: start a sweep as one process, with "
         "trainer.devices for its jobs."

@@ -54,6 +54,15 @@ def test_a_step_that_is_finite_is_said_to_be(command: Command, diverged: str) ->
         assert "the step is finite this time" in ended.out
 
 
+def test_a_step_of_several_ranks_is_said_to_be_repeated_on_one(command: Command) -> None:
+    rate = ["optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant"]
+    assert command(*WORDS, *rate, "name=run").code == 3
+    assert "ranks" not in command("mode=replay", f"run={RUN}").out
+    path = RUN / "diverged.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "ranks": 2}))
+    assert "trained on 2 ranks, and the step was repeated on one process" in command("mode=replay", f"run={RUN}").out
+
+
 def test_what_cannot_be_replayed(command: Command) -> None:
     assert command(*WORDS, "trainer.epochs=1", "name=run").code == 0
     assert "no step of this run has diverged" in command("mode=replay", f"run={RUN}").err

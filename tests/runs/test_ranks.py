@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,12 @@ from safetensors.torch import load_file
 
 from tests.conftest import TINY, experiment, logged, start, summary
 from tests.gloo import on_ranks
-from transfer_cli.engine.ranks.world import World
+from transfer_cli.engine.loop import DivergedStep, DivergenceError
+from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import FirstRankEnded, Stopped
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs import divergence, loop_job
 from transfer_cli.runs.ranks.join import follow
 from transfer_cli.runs.train import train
 
@@ -105,6 +109,46 @@ def test_what_was_stopped_goes_on_to_the_same_bits_on_as_many_ranks(tmp_path: Pa
     assert log("whole") == log("parts")
 
 
+def run_with_a_signal_at_test(world: World, folder: str, words: list[str]) -> str | None:
+    """One run of which the last rank alone gets SIGTERM, once it looks at the test split."""
+    predict = loop_job.predict
+
+    def after_a_signal(*arguments: Any) -> Any:
+        if world.rank == world.size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return predict(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop_job, "BATCH_SIZE", {"cpu": 2})
+        patch.setattr(loop_job, "predict", after_a_signal)
+        return run(world, folder, words)
+
+
+def test_a_signal_to_another_rank_while_the_test_split_is_seen_leaves_the_run_unfinished(tmp_path: Path) -> None:
+    words = [*TINY, "trainer.epochs=1", "tune=off", "name=late"]
+    assert "after the last epoch, state saved" in on_ranks(2, run_with_a_signal_at_test, str(tmp_path), words)[0]
+    assert summary("outputs/runs/late")["status"] == "preempted"
+
+
+def diverges(world: World, folder: str) -> str:
+    """A step of which each rank has seen one image, but for the last, which has seen none."""
+    world.join()
+    own = [10 + world.rank] if world.is_first or world.rank < world.size - 1 else []
+    error = DivergenceError("not finite.", DivergedStep(4, 1, float("nan"), 1.0, 0.1, own))
+    materials: Any = SimpleNamespace(images=SimpleNamespace(ids=list(range(20))), experiment=SimpleNamespace(seed=7))
+    # The others must not write: they have no such folder.
+    there = Path(folder) if world.is_first else Path(folder) / "nowhere"
+    return str(divergence.record(there, error, materials, world))
+
+
+def test_the_images_of_all_ranks_are_kept_of_a_step_that_diverged(tmp_path: Path) -> None:
+    assert all("diverged.json" in message for message in on_ranks(3, diverges, str(tmp_path)))
+    step = divergence.read(tmp_path)
+    assert step["indices"] == step["images"] == [10, 11] and step["ranks"] == 3 and step["step"] == 4
+    diverges(ALONE, str(tmp_path))
+    assert list(divergence.read(tmp_path)) == [key for key in step if key != "ranks"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 3), (3, 2)])
 def test_what_was_stopped_goes_on_on_any_number_of_ranks(before: int, after: int, tmp_path: Path) -> None:
@@ -124,6 +168,8 @@ def test_what_ends_all_ranks_is_said_once(tmp_path: Path) -> None:
     assert process.returncode == 3
     assert error.startswith("error: the loss or its gradient is not finite at step") and error.count("\n") == 1
     assert summary("outputs/runs/far")["status"] == "failed"
+    step = divergence.read(Path("outputs/runs/far"))
+    assert step["ranks"] == 2 and len(set(step["indices"])) == len(step["indices"]) in (10, 16)
 
 
 @pytest.mark.slow

@@ -67,6 +67,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def own(self) -> Tensor:
+        """The indices of the samples that are this rank's, int64 [at most B]: those of all ranks are the step's."""
+        return self.indices[: 0 if self.idle else len(self.indices) - self.extra]
+
     def __getitem__(self, rows: slice) -> Batch:
         """Some of the samples, without a copy."""
         return self._with(lambda tensor: tensor[rows])

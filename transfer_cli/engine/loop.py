@@ -31,7 +31,7 @@ NO_SINGLE = (
 
 
 NO_ROOM = (
-    "out of memory on rank {rank}, whose share of a step was {images} images ({error}). States saved so far are kept. "
+    "out of memory with {images} images, one rank's share of a step ({reason}). States saved so far are kept. "
     "Take a smaller trainer.batch_size, with trainer.accumulate so much larger, or more devices."
 )
 
@@ -47,7 +47,7 @@ class DivergedStep:
     gradient_norm: float
     learning_rate: float
     indices: list[int]
-    """In the data set."""
+    """In the data set; of several ranks, this one's."""
 
 
 class DivergenceError(RunError):
@@ -118,7 +118,7 @@ def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, tota
         backward = partial(_forward_backward, trainer, placed)
         result = sharp_gradients(network.module, trainer.rho, backward) if trainer.rho else backward()
         sums = None if batch.whole is None else _over_ranks(trainer, result, placed, batch.whole, totals)
-        if _clip_and_check(trainer, result.loss if sums is None else sums.loss / sums.seen, cursor, placed.indices):
+        if _clip_and_check(trainer, result.loss if sums is None else sums.loss / sums.seen, cursor, placed.own):
             trainer.scaler.step(trainer.optimizer)
             totals.add(result, placed.labels) if sums is None else totals.merge(sums)
             if trainer.average is not None:
@@ -148,9 +148,7 @@ def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
                 raise
             if trainer.forward.world.size > 1:
                 # Others may be in the middle of this step's sums: it cannot be done again.
-                raise RunError(
-                    NO_ROOM.format(rank=trainer.forward.world.rank, images=len(batch), error=error)
-                ) from error
+                raise RunError(NO_ROOM.format(images=len(batch), reason=first_line(error))) from error
             reason = first_line(error)
         # Out of the block: the error holds on to the graph of what failed, and so to the memory that is wanted.
         _halve_micro_batch(trainer, len(batch), reason)
@@ -201,7 +199,7 @@ def _halve_micro_batch(trainer: Trainer, images: int, reason: str) -> None:
     )
 
 
-def _clip_and_check(trainer: Trainer, loss: Tensor, cursor: Cursor, indices: Tensor) -> bool:
+def _clip_and_check(trainer: Trainer, loss: Tensor, cursor: Cursor, own: Tensor) -> bool:
     """Unscale and clip the gradients; whether the step may be taken. The one place where a step synchronises.
 
     Raises DivergenceError, naming the images of the step, before the weights move.
@@ -219,7 +217,7 @@ def _clip_and_check(trainer: Trainer, loss: Tensor, cursor: Cursor, indices: Ten
         return False
     rate = trainer.rate(cursor.step)
     history = ", ".join(f"{past:.4g}" for past in trainer.last_losses) or "none"
-    seen = DivergedStep(cursor.step, cursor.epoch + 1, value, norm_value, rate, indices.tolist())
+    seen = DivergedStep(cursor.step, cursor.epoch + 1, value, norm_value, rate, own.tolist())
     raise DivergenceError(
         f"the loss or its gradient is not finite at step {cursor.step} (epoch {cursor.epoch + 1}): loss {value:g}, "
         f"gradient norm {norm_value:g}, learning rate {rate:.3g}, last finite losses {history}. Lower optimizer.lr, "

@@ -184,5 +184,11 @@ def _show(report: dict[str, Any], diverged: dict[str, Any], reporter: Reporter) 
     ]
     title = f"step {report['step']} of epoch {diverged['epoch']}"
     reporter.table(title, ["what", "found"], rows)
+    ranks = diverged.get("ranks", 1)
+    if ranks != 1:
+        reporter.warn(
+            f"the run trained on {ranks} ranks, and the step was repeated on one process, whose random numbers and "
+            "BatchNorm batches are others"
+        )
     if not report["diverged_again"]:
         reporter.warn("the step is finite this time: what made it diverge is not in the state, or not repeatable here")

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from transfer_cli.data.reading.image_set import ImageSet
-from transfer_cli.engine.loop import DivergenceError
+from transfer_cli.engine.loop import DivergedStep, DivergenceError
+from transfer_cli.engine.ranks.world import World
 from transfer_cli.errors import UserError
 from transfer_cli.files import write_json
+from transfer_cli.runs.materials import Materials
 
 FILE = "diverged.json"
 
 
-def record(directory: Path, error: DivergenceError, images: ImageSet, seed: int) -> DivergenceError:
-    """Keep what the step saw in the run directory; the error, which then says how the step is looked at."""
-    # JSON has no infinity.
-    figures = {key: f"{getattr(error.step, key):g}" for key in ("loss", "gradient_norm")}
-    names = [images.ids[index] for index in error.step.indices]
-    values = {**asdict(error.step), **figures, "seed": seed, "images": names}
-    write_json(directory / FILE, values)
+def record(directory: Path, error: DivergenceError, m: Materials, world: World) -> DivergenceError:
+    """Keep what the step saw in the run directory; the error, which then says how the step is looked at.
+
+    Of several ranks all raise at the same step, each with its own images: the first writes those of all.
+    """
+    indices = [index for of_rank in world.gather(error.step.indices) for index in of_rank]
+    if world.is_first:
+        _write(directory, replace(error.step, indices=indices), m, world)
     return DivergenceError(
         f"{error} The images of that step are in {directory / FILE}; transfer-run mode=replay run={directory} shows "
         "where in the network it begins.",
         error.step,
     )
+
+
+def _write(directory: Path, step: DivergedStep, m: Materials, world: World) -> None:
+    # JSON has no infinity.
+    figures = {key: f"{getattr(step, key):g}" for key in ("loss", "gradient_norm")}
+    names = [m.images.ids[index] for index in step.indices]
+    ranks = {"ranks": world.size} if world.size > 1 else {}
+    write_json(directory / FILE, {**asdict(step), **figures, **ranks, "seed": m.experiment.seed, "images": names})
 
 
 def forget(directory: Path) -> None:

@@ -19,6 +19,7 @@ from transfer_cli.runs.materials import Materials
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Outputs of the network [N, width] and labels [N, ...]."""
+STOPPED = "after the last epoch, state saved; the same command with resume=auto finishes the run"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def finish(outcome: Outcome, m: Materials, directory: Path, recorders: Recorders
     """Save the model, evaluate it on test, tell the recorders; returns the summary."""
     outcome.save_model(directory)
     found = outcome.test_outputs()
-    stop.check("after the last epoch, state saved; the same command with resume=auto finishes the run")
+    stop.check(STOPPED)
     predictions, test = None, None
     if found is not None:
         outputs, labels = found

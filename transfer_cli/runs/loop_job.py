@@ -46,7 +46,7 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs import divergence
 from transfer_cli.runs.continuation import rate_of, replace_lost_best, say_new_rate
 from transfer_cli.runs.evaluation import Evaluation, evaluate_epoch
-from transfer_cli.runs.finish import Outcome, Outputs
+from transfer_cli.runs.finish import STOPPED, Outcome, Outputs
 from transfer_cli.runs.inputs import Inputs
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.pretrained import parameter_counts, trainable_parameters
@@ -109,8 +109,7 @@ class LoopJob:
         try:
             fit.run()
         except DivergenceError as error:
-            e = self.materials.experiment
-            raise divergence.record(directory, error, self.materials.images, e.seed) from error
+            raise divergence.record(directory, error, self.materials, self.world) from error
         progress = fit.progress
         ranks = {"ranks": self.world.size} if self.world.size > 1 else {}
         assert progress.best.kept is not None
@@ -284,9 +283,11 @@ class LoopJob:
         images, size = len(self.materials.images.splits["test"]), BATCH_SIZE[self.compute.device.type]
         if images == 0:
             return None
-        batches = self.inputs.ordered("test", size, self.world.shard)
-        turns = Turns.of(self.world, images, size)
-        return predict(self.network, batches, self.compute, self.inputs.to_device, agreed(stop, self.world), turns)
+        batches, stop = self.inputs.ordered("test", size, self.world.shard), agreed(stop, self.world)
+        turns, place = Turns.of(self.world, images, size), self.inputs.to_device
+        if (found := predict(self.network, batches, self.compute, place, stop, turns)) is None:
+            stop.check(STOPPED)
+        return found
 
 
 def _load_best(network: Network, state: Path, part: str) -> None:

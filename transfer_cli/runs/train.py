@@ -133,7 +133,10 @@ def train(
     may_load = resuming and not searching
     state = newest_state(e, begun, path, reporter, complete=done is not None) if may_load else None
     if world.size > 1 and isinstance(e.strategy, Distill) and e.strategy.trains_first:
-        reporter.warn("a teacher that is trained first trains on one device: better by a command of its own before")
+        reporter.warn(
+            "the teacher is trained on one device while the others wait: train it in a command of its own first, then "
+            "say strategy.teacher.weights=<run directory>"
+        )
     job = prepare(e, reporter, stop, state)
     if resuming:
         check_decoded(path, job.materials.pixels)
@@ -145,11 +148,16 @@ def train(
         with _as_run_errors(directory):
             if len(tries.candidates) > 1:
                 if world.size > 1:
-                    reporter.warn(f"candidates train on one device, and {world.size - 1} wait: see tune=off")
+                    reporter.warn(_waiting(world.size - 1))
                 job, state = _best_of(tries, e, job, prepare, directory, reporter, stop)
             summary = _train_in(directory, job, state, reporter, stop, world)
     reporter.result(directory)
     return summary
+
+
+def _waiting(others: int) -> str:
+    processes = "1 process waits" if others == 1 else f"{others} processes wait"
+    return f"the search trains its candidates on one device, and {processes} meanwhile; tune=off leaves the search out"
 
 
 def _best_of(

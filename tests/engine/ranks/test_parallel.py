@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import StepResult
 from transfer_cli.engine.task import Classification
 from transfer_cli.engine.totals import Totals
+from transfer_cli.errors import RunError
 from transfer_cli.methods.distill.contrast import Contrast
 
 TASK = Classification(("a", "b", "c"))
@@ -128,6 +131,25 @@ def test_ragged_steps_in_micro_batches_clipped_are_those_of_one_process(size: in
         assert theirs["parts"]["all"] == pytest.approx(ours["parts"]["all"], abs=1e-11)
     # The control: shards that count alike, however many samples they have.
     assert furthest(alone, on_ranks(size, trained, torch.float64, RAGGED, {"weighs": False})[0]) > 1e-4
+
+
+def starved(world: World) -> str:
+    """What a rank says that has no memory for its samples."""
+
+    def forward(self: Plain, batch: Batch) -> StepResult:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore of it, line by line")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Plain, "forward", forward)
+        with pytest.raises(RunError) as error:
+            trained(world, torch.float32, [8], {})
+    return str(error.value)
+
+
+def test_a_rank_without_memory_says_so_in_a_line() -> None:
+    for message in on_ranks(2, starved):
+        assert message.startswith("out of memory with 4 images, one rank's share of a step (CUDA out of memory. Tried")
+        assert "GiB.). States" in message and "\n" not in message and "rank 1" not in message
 
 
 def test_in_single_precision_twenty_steps_stay_within_rounding() -> None:
@@ -237,6 +259,11 @@ def test_shards_are_pairs_that_together_are_the_step(size: int, count: int) -> N
     step = torch.randperm(count).numpy()
     visits = [Shard(rank, size).visit(step) for rank in range(size)]
     assert [index for visit in visits if not visit.idle for index in visit.positions] == list(step)
+    in_a_chain = [Shard(rank, size).visit(step, np.arange(count)) for rank in range(size)]
+    for seen in (visits, in_a_chain):
+        batches = [of_visit(whole_step(0, len(v.positions), torch.float32), v) for v in seen]
+        own = [replace(b, indices=torch.from_numpy(v.positions)).own for b, v in zip(batches, seen, strict=True)]
+        assert torch.cat(own).tolist() == list(step)
     # One sample alone would end BatchNorm.
     assert all(len(visit.positions) > 1 or count == 1 for visit in visits)
     assert all(visit.whole == (None if size == 1 else count) for visit in visits)

@@ -39,7 +39,7 @@ from transfer_cli.errors import (
     UserError,
 )
 from transfer_cli.launched import CODE, FROZEN, pid_file
-from transfer_cli.preflight import alone
+from transfer_cli.preflight import alone, ranks_problem
 from transfer_cli.signals import ENDING, is_ignored
 
 GRACE_SECONDS = 25
@@ -69,8 +69,13 @@ class Frozen:
 
 
 def count_devices(e: Experiment) -> int:
-    """How many processes `trainer.devices` means. Raises UserError for more devices than there are."""
-    wanted = e.trainer.devices
+    """How many processes `trainer.devices` means. Raises UserError for more devices than there are, or can be used.
+
+    The settings of a run that goes on are known only now: they may name one device.
+    """
+    wanted, problem = e.trainer.devices, ranks_problem(e)
+    if problem is not None:
+        raise UserError(problem)
     if wanted == 1 or (wanted == "auto" and alone(e) is not None):
         return 1
     kind = select_device(e.trainer.device).type
