@@ -57,7 +57,8 @@ def stopped_in_the_middle(stop: signal.Signals) -> None:
     assert not entries()
 
 
-@pytest.mark.parametrize("stop", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_the_middle_leaves_nothing(stop: signal.Signals) -> None:
     stopped_in_the_middle(stop)
     assert not list(Path("cache/pixels").glob(".filling-*"))

@@ -53,8 +53,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "stop",
     [
         signal.SIGKILL,
-        signal.SIGTERM,
-        *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGHUP, signal.SIGINT)),
+        *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)),
     ],
 )
 def test_stopped_in_the_third_epoch_and_resumed(untouched: Path, stop: signal.Signals) -> None:
@@ -101,6 +100,7 @@ def test_a_signal_that_is_ignored_changes_nothing() -> None:
     assert process.returncode == 0, err
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(untouched: Path) -> None:
     """Kills at odd moments, also while a state is written: each start goes on from the newest valid state."""
     run = Path("outputs/runs/often")
@@ -145,6 +145,7 @@ def test_two_processes_one_directory() -> None:
     assert first.returncode == 75
 
 
+@pytest.mark.slow
 def test_interrupted_twice_stops_at_once_and_keeps_the_last_state() -> None:
     run = Path("outputs/runs/twice")
     process = start(*SLOW, "name=twice", "trainer.workers=2", "trainer.epochs=500")

@@ -23,7 +23,7 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     ("redirected", "warns"),
     [
         (">/dev/full", True),
-        ("| head -n 1; exit ${PIPESTATUS[0]}", False),
+        pytest.param("| head -n 1; exit ${PIPESTATUS[0]}", False, marks=pytest.mark.slow),
         pytest.param(">&-", False, marks=pytest.mark.slow),
         pytest.param("<&- >&- 2>&-", False, marks=pytest.mark.slow),
     ],

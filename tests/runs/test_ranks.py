@@ -124,6 +124,7 @@ def run_with_a_signal_at_test(world: World, folder: str, words: list[str]) -> st
         return run(world, folder, words)
 
 
+@pytest.mark.slow
 def test_a_signal_to_another_rank_while_the_test_split_is_seen_leaves_the_run_unfinished(tmp_path: Path) -> None:
     words = [*TINY, "trainer.epochs=1", "tune=off", "name=late"]
     assert "after the last epoch, state saved" in on_ranks(2, run_with_a_signal_at_test, str(tmp_path), words)[0]
