@@ -43,7 +43,7 @@ class Whole:
         """A moment in it: half by the clock, half at a system call."""
         kinds = [kind for kind in CALLS if self.calls[kind]]
         if draw.random() < 0.5 or not kinds:
-            return Kill(seconds=draw.uniform(0.25, 1.0) * self.seconds)
+            return Kill(seconds=draw.uniform(0.2, 0.8) * self.seconds)
         kind = draw.choice(kinds)
         return Kill(call=kind, number=draw.randint(1, self.calls[kind]))
 
