@@ -15,6 +15,11 @@ DARK = "16-bit levels below 4,096 are nearly black as they are; save them with t
 OWN_RANGE = (
     "greys beyond the usual range, and the header names no other: each image goes from its darkest to its brightest"
 )
+LOW = (
+    "values of 16 bits that use less than half of their range stay dark, and pictures of the same set with fewer bits "
+    "are read by theirs: scale all of them to 8 bits alike where their brightness matters"
+)
+NOT_FINITE = "values that are no numbers are read as black, infinite ones as the ends of the range"
 
 # Of a TIFF file: BitsPerSample, PhotometricInterpretation, SampleFormat, Min- and MaxSampleValue, and these once more
 # for signed and float samples.
@@ -109,7 +114,13 @@ def levels_of(values: NDArray[Any], header: Mapping[int, Any]) -> tuple[NDArray[
     floats = values.dtype.kind == "f" or values.dtype == np.uint64
     wide = values.astype(np.float64 if floats else np.int64)
     scale = _scale_by(header, lambda: _reach([wide]), floats=floats)
-    return _levels(wide, scale).astype(np.uint8), scale.remark
+    said = [scale.remark] if scale.remark else []
+    least, most = _reach([wide])
+    if not floats and (scale.black, scale.white) == (0, _DEEP) and least >= 0 and 0 < most <= _DEEP / 2:
+        said.append(LOW)
+    if floats and not np.isfinite(wide).all():
+        said.append(NOT_FINITE)
+    return _levels(wide, scale).astype(np.uint8), "; ".join(said)
 
 
 def _levels(values: NDArray[Any], scale: Scale) -> NDArray[Any]:
