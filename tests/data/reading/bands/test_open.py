@@ -192,10 +192,10 @@ def test_images_in_memory_are_taken_for_grey_only_where_they_are() -> None:
 
 def test_what_becomes_dark_or_is_no_number_is_said(tmp_path: Path) -> None:
     said: list[str] = []
-    np.save(tmp_path / "deep.npy", np.linspace(0, 10_000, 48).reshape(4, 3, 4).astype(np.uint16))
+    np.save(tmp_path / "deep.npy", np.linspace(0, 10_000, 48).reshape(3, 4, 4).astype(np.uint16))
     read(tmp_path / "deep.npy", 4, said)
-    np.save(tmp_path / "gaps.npy", np.where(np.arange(48).reshape(4, 3, 4) % 7, 0.5, np.nan).astype(np.float32))
+    np.save(tmp_path / "gaps.npy", np.where(np.arange(48).reshape(3, 4, 4) % 7, 0.5, np.nan).astype(np.float32))
     assert read(tmp_path / "gaps.npy", 4, said)[0, 0, 0] == 0
-    np.save(tmp_path / "full.npy", np.linspace(0, 65_535, 48).reshape(4, 3, 4).astype(np.uint16))
+    np.save(tmp_path / "full.npy", np.linspace(0, 65_535, 48).reshape(3, 4, 4).astype(np.uint16))
     read(tmp_path / "full.npy", 4, said)
     assert said == [LOW, NOT_FINITE]
