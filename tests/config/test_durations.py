@@ -17,6 +17,7 @@ from transfer_cli.config.durations import Interval, interval_of
         ("500 steps", Interval(steps=500)),
         ("1step", Interval(steps=1)),
         ("10 min", Interval(seconds=600)),
+        ("10 MIN", Interval(seconds=600)),
         ("90s", Interval(seconds=90)),
         ("1.5 h", Interval(seconds=5400)),
     ],

@@ -37,7 +37,7 @@ def interval_of(value: str | int) -> Interval | None:
         return Interval(epochs=value)
     if value == "auto":
         return Interval(epochs=1, seconds=_LONGEST_AUTO_SECONDS)
-    found = _OFTEN.fullmatch(value.strip())
+    found = _OFTEN.fullmatch(value.strip().lower())
     if found is None or not float(found[1]):
         return None
     amount, unit = float(found[1]), found[2] or "epochs"
