@@ -7,9 +7,7 @@ import contextlib
 import difflib
 import io
 import os
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +33,7 @@ from transfer_cli.errors import (
 )
 from transfer_cli.launched import place_of
 from transfer_cli.records.outlet import open_standard_streams, silence, write_error, write_out
-from transfer_cli.signals import PREEMPTING, is_ignored
+from transfer_cli.signals import PREEMPTING, handled
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -138,16 +136,8 @@ def _preemptible() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise Stopped(EXIT_PREEMPTED, "before training began; the same command starts again")
 
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in PREEMPTING:
-            if not is_ignored(number):
-                before[number] = signal.signal(number, stop)
-    try:
+    with handled(PREEMPTING, stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _share_the_machine() -> None:

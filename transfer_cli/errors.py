@@ -63,10 +63,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def out_of_memory(error: BaseException) -> str:
     """The message of a run that ended for want of memory, with its numbers."""
-    asked = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    wanted = re.search(r"allocate (\d+) bytes", asked)
-    if wanted is not None:
-        asked = f"{int(wanted[1]) / 2**20:,.1f} MiB more were wanted"
+    wanted = re.search(r"allocate (\d+) bytes", str(error))
+    asked = first_line(error) if wanted is None else f"{int(wanted[1]) / 2**20:,.1f} MiB more were wanted"
     return (
         f"out of memory ({asked}).{_had()} Free memory, or take a smaller "
         "trainer.batch_size, image_size or model; dataset.store=disk keeps no pixels in memory. States saved so far "
@@ -108,6 +106,12 @@ def unknown(key: str, found: str, valid: Iterable[str]) -> UserError:
     if len(valid) <= _LIST_ALL_UP_TO:
         message += f" Choices: {', '.join(valid)}."
     return UserError(message)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, cut to a part of one line."""
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:200]
 
 
 def one_line(name: str) -> str:

@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from transfer_cli.errors import first_line
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # All but tabs and line breaks, which a cell may hold.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -165,12 +167,6 @@ class AppendedLines:
     def offset(self) -> int:
         """Bytes written so far: where a resumed run goes on."""
         return self._path.stat().st_size
-
-
-def first_line(error: Exception) -> str:
-    """What an error of a library says, cut to a part of one line."""
-    text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:200]
 
 
 def as_os_error(error: Exception, path: Path) -> OSError:

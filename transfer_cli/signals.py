@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 _OF_SCHEDULERS = ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP")
@@ -14,10 +18,33 @@ ENDING = (signal.SIGINT, *PREEMPTING)
 """These, and Ctrl-C."""
 
 
-def leave(code: int) -> NoReturn:
-    """All is done and said: a signal while Python takes itself down would only change the exit code."""
+@contextmanager
+def handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within, `handler` gets these signals, but for those that are ignored.
+
+    Handlers belong to the main thread; elsewhere (a test, a notebook) there is nothing to install.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in numbers:
+            if not is_ignored(number):
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def ignore() -> None:
+    """This process has done what it can: a signal would only make it say so of something else."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
+
+
+def leave(code: int) -> NoReturn:
+    """All is done and said: a signal while Python takes itself down would only change the exit code."""
+    ignore()
     sys.exit(code)
 
 

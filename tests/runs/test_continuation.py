@@ -78,6 +78,12 @@ def test_states_after_some_epochs_and_of_the_best(command: Command) -> None:
     assert [where(state) for state in states()] == [(epoch, 0) for epoch in sorted({*best, 3, 6, 7})]
 
 
+def test_a_state_that_is_due_at_the_last_step_of_an_epoch_waits_for_its_evaluation(command: Command) -> None:
+    often = [f"trainer.checkpoint_every={STEPS} steps", "trainer.keep=100"]
+    assert command(*WORDS, "name=run", "trainer.epochs=5", *often).code == 0
+    assert [where(state) for state in states()] == [(epoch, 0) for epoch in range(1, 6)]
+
+
 @pytest.mark.parametrize(
     ("keep", "left"), [("1", 1), pytest.param("3", 3, marks=pytest.mark.slow), ("last", 1), ("best", 1)]
 )
@@ -105,11 +111,13 @@ def test_a_complete_run_trains_longer(command: Command) -> None:
 
 def test_the_schedule_of_a_longer_run_is_said(command: Command, stop_at: StopAt) -> None:
     assert command(*WORDS, "name=run", "trainer.epochs=2").code == 0
-    words = ["trainer.epochs=4", f"resume={RUN}"]
+    words = ["trainer.epochs=4", f"resume={RUN}", "trainer.keep=5", "trainer.workers=1"]
     # Stopped before its first step, with a config.yaml of four epochs and states of two.
     stop_at(1)
     assert command(*words).code == 75
     stop_at(None)
+    begun = yaml.safe_load((RUN / "config.yaml").read_text())["trainer"]
+    assert (begun["epochs"], begun["keep"], begun["workers"]) == (4, 5, 1)
     ended = command(*WORDS, "name=run", "resume=auto", "trainer.epochs=4")
     assert ended.code == 0, ended.err
     assert "resuming at epoch 3, step 6" in ended.out

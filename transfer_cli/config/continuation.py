@@ -12,11 +12,18 @@ from transfer_cli.config.parse import Changes, changes, config_hash, parse, to_d
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError
 
-_HARMLESS = ("dataset.path", "dataset.download", "trainer.device", "trainer.compile", "trainer.patience")
+_HARMLESS: dict[str, Any] = {
+    "dataset.path": None,
+    "dataset.download": False,
+    "trainer.device": "auto",
+    "trainer.compile": False,
+    "trainer.patience": None,
+}
+_LENGTHS: dict[str, Any] = {"trainer.epochs": 1, "trainer.steps": None}
+"""Keys that may change on the way, and the values that stand for all others where a state is to be recognised."""
 OF_THE_COMMAND = ("trainer.workers", "trainer.devices")
 OF_THE_MACHINE = (*OF_THE_COMMAND, "trainer.checkpoint_every", "trainer.keep")
 """Keys that change no result; the first are never those of the run that is gone on with."""
-_LENGTHS = ("trainer.epochs", "trainer.steps")
 _MOST_NAMED = 5
 
 
@@ -33,7 +40,7 @@ def continued(ours: Experiment, begun: Experiment, where: str, hint: str) -> tup
 def check(found: Changes, begun: Experiment, where: str, hint: str) -> None:
     """Raises UserError, naming `where` and ending in `hint`, for a change that the run cannot go on with."""
     # While a search goes on its candidates have the schedule of the length that was asked for.
-    lengths = () if begun.strategy.name == "extract" or is_open(to_dict(begun)) else _LENGTHS
+    lengths = {} if begun.strategy.name == "extract" or is_open(to_dict(begun)) else _LENGTHS
     refused = [
         f"{key}={shown(new)} (there {shown(old)})"
         for key, (new, old) in found.items()
@@ -60,8 +67,10 @@ def is_longer(found: Changes) -> bool:
 
 def state_hash(e: Experiment) -> str:
     """Of the settings that a saved state belongs to: all that a run cannot change on its way."""
-    trainer = replace(e.trainer, device="auto", compile=False, patience=None, epochs=1, steps=None)
-    return config_hash(replace(e, trainer=trainer, dataset=replace(e.dataset, path=None, download=False)))
+    for key, value in {**_HARMLESS, **_LENGTHS}.items():
+        group, _, name = key.partition(".")
+        e = replace(e, **{group: replace(getattr(e, group), **{name: value})})
+    return config_hash(e)
 
 
 def _is_longer(new: Any, old: Any) -> bool:

@@ -58,6 +58,7 @@ def _several_runs_problems(e: Experiment) -> list[tuple[bool, str]]:
 
 
 def said(key: str, value: str | tuple[str, ...] | None) -> str:
+    """A key and its value, a list among them, as the command line writes it."""
     return f"{key}={value}" if not isinstance(value, tuple) else f"{key}=[{','.join(value)}]"
 
 
@@ -141,9 +142,9 @@ def _compare_problems(e: Experiment) -> list[tuple[bool, str]]:
 def _fetch_problems(e: Experiment) -> list[tuple[bool, str]]:
     """What mode=fetch alone reads, and does one at a time."""
     f = e.fetch
-    said = {"models": [*f.models], "datasets": [*f.datasets], "pack": f.pack, "unpack": f.unpack}
-    named = ", ".join(f"fetch.{key}={value}" for key, value in said.items() if value)
-    others = [f"fetch.{key}" for key in ("models", "datasets", "pack") if said[key]]
+    made = {"fetch.models": f.models, "fetch.datasets": f.datasets, "fetch.pack": f.pack}
+    named = ", ".join(said(key, value) for key, value in {**made, "fetch.unpack": f.unpack}.items() if value)
+    others = [key for key, value in made.items() if value]
     return [
         (e.mode != "fetch" and bool(named), f"{named}: only mode=fetch reads this."),
         (

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from transfer_cli.engine.ranks.world import ALONE, World
-from transfer_cli.errors import RunError, UserError
-from transfer_cli.files import file_sha256, first_line, fsync_directory
+from transfer_cli.errors import RunError, UserError, first_line
+from transfer_cli.files import UNFINISHED, file_sha256, fsync_directory
 from transfer_cli.models.tensors import write_tensors
 
 FOLDER = "checkpoints"
@@ -102,7 +102,7 @@ class Checkpoints:
             "parts": {owner: part.values for owner, part in parts.items()},
         }
         self.folder.mkdir(exist_ok=True)
-        temporary = self.folder / f".writing-{name}"
+        temporary = self.folder / f"{UNFINISHED}-{name}"
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             temporary.mkdir()
@@ -230,7 +230,7 @@ def prune_completed(folder: Path, keep: Literal["best", "last", "none"]) -> None
 
 
 def _remove_but(folder: Path, keep: Collection[str | None]) -> None:
-    for path in [*states_in(folder), *folder.glob(".writing-*")]:
+    for path in [*states_in(folder), *folder.glob(f"{UNFINISHED}-*")]:
         if path.name not in keep:
             shutil.rmtree(path, ignore_errors=True)
 

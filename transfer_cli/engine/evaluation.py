@@ -89,9 +89,8 @@ def predict(
             return None
         batch, output = pair
         found.append((output.float().cpu().numpy(), batch.labels.cpu().numpy()))
-    if turns.world.size > 1:
-        of_ranks = turns.world.gather_first(found)
-        found = [one for turn in zip_longest(*of_ranks) for one in turn if one is not None]
+    of_ranks = turns.world.gather_first(found)
+    found = [one for turn in zip_longest(*of_ranks) for one in turn if one is not None]
     if not found:
         return None
     return np.concatenate([logits for logits, _ in found]), np.concatenate([labels for _, labels in found])

@@ -133,7 +133,7 @@ class Fit:
         return bool(self.progress.history) and self.progress.cursor.epoch % self.evaluate_every == 0
 
     def _is_due(self, epoch: int) -> bool:
-        """Whether an epoch (from 1) is evaluated and saved."""
+        """Whether an epoch (from 1) is evaluated."""
         return epoch % self.evaluate_every == 0 or epoch == self.epochs
 
     def offer_start(self, val: Scores, margin: float) -> None:

@@ -17,8 +17,7 @@ from transfer_cli.engine.optimizers import set_rate
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.strategy import StepResult, Strategy
 from transfer_cli.engine.totals import Totals
-from transfer_cli.errors import RunError, is_out_of_memory
-from transfer_cli.files import first_line
+from transfer_cli.errors import RunError, first_line, is_out_of_memory
 from transfer_cli.methods.averaging import Average
 from transfer_cli.methods.sharpness import sharp_gradients
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import threading
+from contextlib import ExitStack
 from types import FrameType, TracebackType
-from typing import Any
 
 from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, Stopped
-from transfer_cli.signals import ENDING, is_ignored
+from transfer_cli.signals import ENDING, handled
 
 
 class Stop:
@@ -23,7 +22,7 @@ class Stop:
         """The exit code asked for: 75 for SIGTERM and its like, 130 for Ctrl-C; None while nobody asked."""
         self.due = False
         """Whether a state is to be saved, as of the last look."""
-        self._previous: dict[int, Any] = {}
+        self._handlers = ExitStack()
         self._entered = 0
 
     def __bool__(self) -> bool:
@@ -44,12 +43,9 @@ class Stop:
             raise Stopped(code, where)
 
     def __enter__(self) -> Stop:
-        # Signal handlers belong to the main thread; elsewhere (a test, a notebook) there is nothing to install.
         self._entered += 1
-        if self._entered == 1 and threading.current_thread() is threading.main_thread():
-            for number in ENDING:
-                if not is_ignored(number):
-                    self._previous[number] = signal.signal(number, self._handle)
+        if self._entered == 1:
+            self._handlers.enter_context(handled(ENDING, self._handle))
         return self
 
     def __exit__(
@@ -57,9 +53,7 @@ class Stop:
     ) -> None:
         self._entered -= 1
         if self._entered == 0:
-            for number, handler in self._previous.items():
-                signal.signal(number, handler)
-            self._previous.clear()
+            self._handlers.close()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transfer_cli.errors import UserError, did_you_mean, is_out_of_memory
+from transfer_cli.errors import UserError, did_you_mean, first_line, is_out_of_memory
 from transfer_cli.models import stages_timm, stages_torchvision
 from transfer_cli.models.input_layer import RGB, replace_first, unadaptable
 from transfer_cli.models.network import Cut, Network
@@ -113,7 +113,7 @@ def build(
     except (ValueError, AssertionError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if channels != RGB:
             raise unadaptable(name, channels, f"or images of {image_size} pixels: {reason}") from error
         raise UserError(

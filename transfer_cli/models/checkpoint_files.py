@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transfer_cli.errors import UserError
-from transfer_cli.files import first_line
+from transfer_cli.errors import UserError, first_line
 
 WRAPPERS = (
     *("state_dict", "model_state_dict", "model", "model_state", "net", "network", "teacher", "student"),

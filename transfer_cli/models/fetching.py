@@ -13,8 +13,8 @@ from transfer_cli.downloads.digest import Digest
 from transfer_cli.downloads.manifest import MANIFEST, Entry
 from transfer_cli.downloads.mirror import Mirror
 from transfer_cli.downloads.transfer import DownloadError, Watch, download
-from transfer_cli.errors import RunError, UserError
-from transfer_cli.files import file_sha256, first_line
+from transfer_cli.errors import RunError, UserError, first_line
+from transfer_cli.files import file_sha256
 
 # Of the hub's answer on what a file is. That it can be reached is known by then.
 ANSWER_SECONDS = 10.0

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from transfer_cli.files import as_os_error, fsync_directory
+from transfer_cli.files import UNFINISHED, as_os_error, fsync_directory
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool = True) -> None:
@@ -46,7 +46,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def replace_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors by name; the file is there whole, or as it was before."""
-    temporary = path.with_name(f".{path.name}.writing")
+    temporary = path.with_name(f".{path.name}{UNFINISHED}")
     try:
         write_tensors(temporary, tensors)
         os.replace(temporary, path)

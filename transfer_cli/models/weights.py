@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from transfer_cli.errors import UserError
-from transfer_cli.files import file_sha256, first_line
+from transfer_cli.errors import UserError, first_line
+from transfer_cli.files import file_sha256
 from transfer_cli.models import fetching
 from transfer_cli.models.checkpoint_files import read_checkpoint
 from transfer_cli.models.fitting import COUNTER, check_fit, without_prefix

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.campaign.cases import CASES, NAME, Case, make_photos
+from tests.chaos.campaign.cases import CASES, Case, make_photos
 from tests.chaos.campaign.controls import CONTROLS
 from tests.chaos.campaign.kills import Kill, Whole, killed, whole
 
@@ -55,11 +55,6 @@ class Subject:
     length: Whole
     results: dict[str, bytes]
 
-    @property
-    def words(self) -> list[str]:
-        """The command that is killed and given again."""
-        return [*self.case.words, f"name={NAME}", "resume=auto"]
-
     def chain(self, draw: random.Random) -> tuple[list[Kill], str | None]:
         """Kill the command again and again, then let it finish; the kills, and what is wrong with its end."""
         with tempfile.TemporaryDirectory() as place:
@@ -69,10 +64,10 @@ class Subject:
                 prepare(folder, self.case)
                 for _ in range(IN_A_CHAIN):
                     kill = self.length.kill(draw)
-                    if not killed(folder, self.words, kill):
+                    if not killed(folder, self.case.command, kill):
                         break
                     kills.append(kill)
-                whole(folder, self.words)
+                whole(folder, self.case.command)
             except RuntimeError as error:
                 return kills, str(error)
             return kills, self._wrong(folder)
@@ -104,7 +99,7 @@ def left_alone(name: str) -> Subject:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         prepare(folder, case)
-        length = whole(folder, [*case.words, f"name={NAME}", "resume=auto"])
+        length = whole(folder, case.command)
         return Subject(name, case, length, case.results(folder))
 
 

@@ -30,6 +30,11 @@ class Case:
     """Whether it reads a folder of images."""
     sweep: bool = False
 
+    @property
+    def command(self) -> list[str]:
+        """The words that are given, and given again after a kill."""
+        return [*self.words, f"name={NAME}", "resume=auto"]
+
     def results(self, where: Path) -> dict[str, bytes]:
         """The files of the run, or of all jobs of the sweep, that must be the same."""
         folder = where / "outputs" / ("sweeps" if self.sweep else "runs") / NAME

@@ -28,7 +28,7 @@ def _altered(change: Callable[[Path], None]) -> Callable[[], str | None]:
 
     def control() -> str | None:
         case = CASES["finetune"]
-        words = [*case.words, f"name={NAME}", "resume=auto", "trainer.keep=100"]
+        words = [*case.command, "trainer.keep=100"]
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             whole(folder, words)

@@ -84,8 +84,8 @@ def trained(world: World, dtype: torch.dtype, sizes: list[int], options: dict[st
     weighs = options.pop("weighs", True)
     batch_norm, rho = options.pop("batch_norm", False), options.pop("rho", 0.0)
     network = Net(batch_norm=batch_norm).to(dtype)
-    contrasts = options.pop("contrasts", False)
-    strategy = Contrasting(network) if contrasts else Plain(network, **options)
+    contrasts = options.pop("contrasts", None)
+    strategy = Contrasting(network, contrasts) if contrasts else Plain(network, **options)
     parallel = Parallel(world, strategy, strategy)  # type: ignore[arg-type]
     if not weighs:
         parallel.weight = lambda batch: 0.0 if batch.idle else 1.0  # type: ignore[method-assign]
@@ -176,12 +176,11 @@ def test_all_ranks_have_the_same_bits_and_statistics_of_all_of_them() -> None:
 class Contrasting(Plain):
     """A contrast of images with a memory of earlier ones, beside cross-entropy."""
 
-    def __init__(self, network: Net) -> None:
+    def __init__(self, network: Net, normalizer: float) -> None:
         super().__init__(network)
         self.contrast = Contrast(4, 108, rows=24, population=24, seed=1)
-        # Fixed already: in the first step each rank would have an estimate of its own.
         for name in ("student", "teacher"):
-            self.contrast.get_buffer(f"{name}_log_normalizer").fill_(4.0)
+            self.contrast.get_buffer(f"{name}_log_normalizer").fill_(normalizer)
 
     def forward(self, batch: Batch) -> StepResult:
         features = self.network.module[:4](batch.inputs)
@@ -190,13 +189,15 @@ class Contrasting(Plain):
         return StepResult(loss, logits, {"crd": loss.detach()})
 
 
-def test_memories_of_samples_are_those_of_one_process() -> None:
+@pytest.mark.parametrize("normalizer", [4.0, math.inf])
+def test_memories_of_samples_are_those_of_one_process(normalizer: float) -> None:
     sizes = [8, 7, 3, 2]
-    alone = trained(ALONE, torch.float32, sizes, {"contrasts": True})
-    ranks = on_ranks(3, trained, torch.float32, sizes, {"contrasts": True})
+    ranks = on_ranks(3, trained, torch.float32, sizes, {"contrasts": normalizer})
     for rank in ranks:
         assert all((rank["tensors"][name] == ranks[0]["tensors"][name]).all() for name in rank["tensors"])
-    assert furthest(alone, ranks[0]) < 1e-5
+    # Where it is not fixed yet, each rank has an estimate of its own in the first step.
+    if normalizer != math.inf:
+        assert furthest(trained(ALONE, torch.float32, sizes, {"contrasts": normalizer}), ranks[0]) < 1e-5
 
 
 def first_normalizers(world: World, estimates: list[float]) -> float:
@@ -251,6 +252,20 @@ def stopped_at(world: World, asked: int) -> list[int]:
 
 def test_a_signal_to_one_rank_ends_all_at_the_same_step() -> None:
     assert on_ranks(3, stopped_at, 4) == [[5]] * 3
+
+
+def due_at(world: World, asked: int) -> list[int]:
+    """The looks at which a state is due, the last rank asking for one at a look, and again while it is saved."""
+    world.join()
+    stop, found = agreed(Stop(), world), []
+    for look in range(8):
+        stop.agree(world.rank == world.size - 1 and look in (asked, asked + 1))
+        found += [look] if stop.due else []
+    return found
+
+
+def test_a_state_that_is_due_on_one_rank_is_saved_by_all_at_the_same_step_and_once() -> None:
+    assert on_ranks(3, due_at, 3) == [[4]] * 3
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transfer_cli.data.reading.decode import DecodeError, open_image
-from transfer_cli.errors import UserError
+from transfer_cli.errors import UserError, first_line
 from transfer_cli.extras import need
 
 KEEP_BYTES = 256 * 2**20
@@ -127,4 +127,4 @@ def _named(file: Path | str) -> Iterator[None]:
     try:
         yield
     except (ArrowException, OSError) as error:
-        raise UserError(f"{file}: not a Parquet file, or damaged ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"{file}: not a Parquet file, or damaged ({first_line(error)}).") from error

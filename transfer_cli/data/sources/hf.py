@@ -18,7 +18,7 @@ from transfer_cli.data.reading.labelling import check_several, index_labels, spl
 from transfer_cli.data.reading.listing import Indices, Listing, few, split_of
 from transfer_cli.data.reading.paths import ExpectedPath, path_problem
 from transfer_cli.data.reading.spelling import one_spelling
-from transfer_cli.errors import UserError, did_you_mean
+from transfer_cli.errors import UserError, did_you_mean, first_line
 from transfer_cli.extras import need
 from transfer_cli.models.fetching import Remote, unreachable
 
@@ -87,8 +87,7 @@ def _load(library: Any, dataset: Dataset) -> Any:
         raise
     except Exception as error:  # the hub's client, Arrow and the builders each raise their own
         key, value = ("path", path) if path else ("hub", hub)
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"dataset.{key}={value}: cannot be loaded ({reason}).") from error
+        raise UserError(f"dataset.{key}={value}: cannot be loaded ({first_line(error)}).") from error
 
 
 @contextmanager

@@ -13,15 +13,18 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.data.store.stamps import SHA256_BYTES, Digests
-from transfer_cli.data.views.geometry import Pixels
 from transfer_cli.errors import RunError
 from transfer_cli.files import as_os_error
+
+if TYPE_CHECKING:
+    # mode=cache needs no torch, which comes with it.
+    from transfer_cli.data.views.geometry import Pixels
 
 PIXELS = "pixels.bin"
 INDEX = "index.safetensors"

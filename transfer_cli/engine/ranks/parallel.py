@@ -88,7 +88,7 @@ class Parallel:
 
     def agree(self, sums: Tensor) -> Tensor:
         """After a backward pass: `sums` [n] float64 of all ranks; running statistics become their mean."""
-        statistics = [] if self.world.size == 1 else self._statistics()
+        statistics = self._statistics()
         message = torch.cat([sums, *(tensor.flatten().to(sums.dtype) for tensor in statistics)])
         self.world.sum(message)
         found: Tensor
@@ -99,18 +99,24 @@ class Parallel:
 
     def share_memories(self, batch: Batch) -> None:
         """After a backward pass on `batch`: what each rank has learnt of its samples all remember."""
+        memories = self._memories()
+        if not memories:
+            return
         assert batch.whole is not None
         first, last = self.world.shard.stretch(batch.whole)
         indices = torch.zeros(batch.whole, dtype=torch.int64)
         indices[first:last] = batch.indices[: last - first]
-        for memory in (module for module in _module(self.strategy).modules() if isinstance(module, Contrast)):
-            device = batch.inputs.device
+        of_all, device = self.world.sum(indices), batch.inputs.device
+        for memory in memories:
             own = memory.rows(batch.indices[: last - first].to(device))
             rows = own.new_zeros(batch.whole, own.shape[1])
             rows[first:last] = own
-            memory.remember_rows(self.world.sum(indices).to(device), self.world.sum(rows))
+            memory.remember_rows(of_all.to(device), self.world.sum(rows))
             if self._step == 0:
                 memory.average_normalizers((last - first) / batch.whole, self.world.sum)
+
+    def _memories(self) -> list[Contrast]:
+        return [module for module in _module(self.strategy).modules() if isinstance(module, Contrast)]
 
     def _statistics(self) -> list[Tensor]:
         """What BatchNorm changes in training."""
@@ -138,7 +144,7 @@ class Parallel:
 
         Found on a few samples; nothing but the gradients, which come next, is moved.
         """
-        memories = [module for module in _module(self.strategy).modules() if isinstance(module, Contrast)]
+        memories = self._memories()
         for memory in memories:
             memory.eval()
         parameters = [p for p in _module(self.strategy).parameters() if p.requires_grad]

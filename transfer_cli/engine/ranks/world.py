@@ -79,6 +79,8 @@ class World:
 
     def gather_first(self, value: T) -> list[T]:
         """What each rank has, by rank, on the first; an empty list on the others."""
+        if self.size == 1:
+            return [value]
         values: list[Any] = [None] * self.size
         dist.gather_object(value, values if self.is_first else None)
         return values if self.is_first else []

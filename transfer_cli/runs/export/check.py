@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transfer_cli.errors import RunError
-from transfer_cli.files import first_line
+from transfer_cli.errors import RunError, first_line
 from transfer_cli.runs.export.samples import Samples
 from transfer_cli.runs.export.subject import Runner, Subject
 

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from transfer_cli.errors import RunError
+from transfer_cli.errors import RunError, first_line
 from transfer_cli.extras import need
-from transfer_cli.files import first_line
 from transfer_cli.runs.export.quiet import silenced
 from transfer_cli.runs.export.subject import INPUT, OUTPUT, Runner, Subject
 

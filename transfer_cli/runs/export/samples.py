@@ -18,8 +18,7 @@ from transfer_cli.data.reading.bands.open import open_picture
 from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources import load as sources
-from transfer_cli.errors import UserError
-from transfer_cli.files import first_line
+from transfer_cli.errors import UserError, first_line
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment

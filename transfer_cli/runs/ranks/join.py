@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from transfer_cli import launched
+from transfer_cli import launched, signals
 from transfer_cli.config.parse import parse
 from transfer_cli.data.reading.workers import cpus
 from transfer_cli.engine import checkpoints
@@ -35,7 +34,6 @@ from transfer_cli.records.events import Recorders
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.train import PREPARE
-from transfer_cli.signals import ENDING
 
 _ON_PURPOSE = (EXIT_OK, EXIT_PREEMPTED, EXIT_INTERRUPTED)
 
@@ -66,9 +64,7 @@ def as_rank(place: Place, work: Callable[[], int], *, says_lost: bool = True) ->
                 raise RunError(f"rank {world.rank}: {error}") from error
             raise
     finally:
-        # This process has done what it can: a signal would only make it say so of something else.
-        for number in ENDING:
-            signal.signal(number, signal.SIG_IGN)
+        signals.ignore()
         world.end(code, lost=code not in _ON_PURPOSE, waits=all_there)
     return code
 

@@ -6,7 +6,6 @@ on, and says what became of a rank that could not say so itself.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -16,7 +15,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -40,7 +39,7 @@ from transfer_cli.errors import (
 )
 from transfer_cli.launched import CODE, FROZEN, pid_file
 from transfer_cli.preflight import alone, ranks_problem
-from transfer_cli.signals import ENDING, is_ignored
+from transfer_cli.signals import ENDING, handled
 
 GRACE_SECONDS = 25
 """For ranks to save a state, before they are killed."""
@@ -155,22 +154,13 @@ class Ranks:
             failures = sorted(error.failures.items(), key=lambda pair: pair[1].timestamp)
             self.codes = {rank: failure.exitcode for rank, failure in failures}
 
-    @contextlib.contextmanager
-    def signals_handed_on(self) -> Iterator[None]:
+    def signals_handed_on(self) -> AbstractContextManager[None]:
         """Within, what is sent to this process is meant for the ranks."""
 
         def note(number: int, frame: FrameType | None) -> None:
             self.asked.append(number)
 
-        taken = [number for number in ENDING if not is_ignored(number)]
-        if threading.current_thread() is not threading.main_thread():
-            taken = []
-        before = {number: signal.signal(number, note) for number in taken}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return handled(ENDING, note)
 
     def hand_on(self) -> None:
         """Every signal to every rank that can take it: one that just starts would die of it, and gets it later."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.data.reading.bands.counted import Asked
-from transfer_cli.errors import one_line
+from transfer_cli.errors import first_line, one_line
 from transfer_cli.extras import need
 
 OFFSET, MAGIC = 128, b"DICM"
@@ -79,4 +79,4 @@ def _frames(file: Any) -> int:
 
 
 def _reason(error: Exception) -> str:
-    return one_line(str(error).splitlines()[0] if str(error) else type(error).__name__)
+    return one_line(first_line(error))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from transfer_cli.data.reading.bands.counted import Asked
 from transfer_cli.data.reading.decode import DecodeError
-from transfer_cli.errors import one_line
+from transfer_cli.errors import first_line, one_line
 from transfer_cli.extras import need
 
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -49,7 +49,7 @@ def read(data: bytes, asked: Asked) -> tuple[NDArray[Any], Mapping[int, Any], in
     except DecodeError:
         raise
     except Exception as error:  # tifffile and the codecs raise a dozen types on damaged input
-        reason = one_line(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        reason = one_line(first_line(error))
         hint = "; pip install 'transfer-run[tiff]' brings it" if "imagecodecs" in reason else ""
         raise asked.fail(f"cannot be decoded ({reason}{hint})") from error
     orientation = tags.get(_ORIENTATION)
