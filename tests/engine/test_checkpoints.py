@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -98,6 +99,19 @@ def test_prune_keeps_two_and_the_best_and_removes_torn_writes(tmp_path: Path) ->
     (tmp_path / ".writing-state-000009").mkdir()
     checkpoints.prune(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [best, "state-000003", "state-000004"]
+
+
+@pytest.mark.parametrize(("keep", "left"), [("best", [1]), ("last", [3]), ("none", None)])
+def test_of_a_completed_run_what_was_asked_for_is_kept(
+    keep: Literal["best", "last", "none"], left: list[int] | None, tmp_path: Path
+) -> None:
+    folder = tmp_path / checkpoints.FOLDER
+    best = save(folder, 1)
+    for number in (2, 3):
+        save(folder, number, best)
+    checkpoints.prune_completed(folder, keep)
+    names = [path.name for path in folder.iterdir()] if folder.exists() else None
+    assert names == (None if left is None else [f"state-{number:06d}" for number in left])
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import TINY, Ended, logged, summary
 from transfer_cli.records.summary import KEYS
+from transfer_cli.runs import train
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
@@ -204,6 +206,20 @@ def test_a_run_that_was_continued_can_be_repeated(command: Command) -> None:
     assert command(*TINY, f"resume={RUNS}/one").code == 0
     assert command(f"--config-path={RUNS}/one", "name=again").code == 0
     assert same_result(RUNS / "one", RUNS / "again")
+
+
+def test_a_run_that_another_process_has_ended_meanwhile_is_left_alone(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RUNS / "run"
+    assert command(*TINY, "name=run", "trainer.epochs=1").code == 0
+    (run / "summary.json").rename("summary.json")
+    # Called between the look at the run and its lock.
+    monkeypatch.setattr(train, "check_decoded", lambda *_: shutil.move("summary.json", run))
+    before = (run / "metrics.jsonl").read_bytes()
+    ended = command(*TINY, "name=run", "trainer.epochs=1", "resume=auto")
+    assert ended.code == 2 and "another process has continued this run meanwhile" in ended.err
+    assert (run / "metrics.jsonl").read_bytes() == before
 
 
 def test_what_a_kill_left_half_written_is_gone_when_the_run_ends(command: Command) -> None:
