@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
 
 COMMIT = "c" * 40
 
@@ -103,6 +106,15 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(content[:cut])
         self.close_connection = True
+
+
+def without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy and no mirror of this machine."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "TRANSFER_RUN_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    # urllib reads them once in a process.
+    monkeypatch.setattr(urllib.request, "_opener", None)
 
 
 @contextmanager

@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -18,7 +16,7 @@ from transfer_cli.models.backbones import own_arguments
 from transfer_cli.models.heads import LINEAR
 from transfer_cli.models.input_layer import RGB
 from transfer_cli.models.tensors import write_tensors
-from transfer_cli.runs.export.subject import Runner, Subject
+from transfer_cli.runs.export.subject import Runner, Subject, on_threads
 
 WEIGHTS, STATE, CONFIG = "model.safetensors", "model.pth", "config.json"
 _OTHER_HEADS = {
@@ -119,7 +117,7 @@ def open_timm(subject: Subject, folder: Path, threads: int) -> Runner:
             checkpoint_path=str(folder / WEIGHTS),
             **arguments,
         )
-    return _runner(module.eval(), threads)
+    return on_threads(module.eval(), threads)
 
 
 def open_safetensors(subject: Subject, folder: Path, threads: int) -> Runner:
@@ -127,15 +125,4 @@ def open_safetensors(subject: Subject, folder: Path, threads: int) -> Runner:
     library, name, arguments = library_of(subject)
     module = construct(library, name, arguments, len(subject.about.classes))
     module.load_state_dict(load_file(folder / WEIGHTS))
-    return _runner(module, threads)
-
-
-def _runner(module: nn.Module, threads: int) -> Runner:
-    torch.set_num_threads(threads)
-
-    def run(images: NDArray[np.generic]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            logits: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
-        return logits
-
-    return run
+    return on_threads(module, threads)
