@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,10 @@ def plain_tensors(subject: Subject) -> dict[str, Tensor]:
     if own.keys() != wanted.keys() or any(own[key].numel() != wanted[key].numel() for key in wanted):
         raise UserError(f"{key}: the layers of its head are not those that {library} gives {name}; {other}")
     # A linear map may be a convolution of one pixel there.
-    return {key: own[key].reshape(tensor.shape).contiguous() for key, tensor in wanted.items()}
+    tensors = OrderedDict((key, own[key].reshape(tensor.shape).contiguous()) for key, tensor in wanted.items())
+    # The versions of modules, which a file of torch's keeps, and without which torchvision's MNASNet refuses to load.
+    tensors._metadata = wanted._metadata  # type: ignore[attr-defined]
+    return tensors
 
 
 def write_timm(subject: Subject, folder: Path) -> None:
