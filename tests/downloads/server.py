@@ -32,7 +32,11 @@ class Server(ThreadingHTTPServer):
         self.silent_after: int | None = None
         self.failures: list[int] = []
         """Status codes of the next answers."""
+        self.moved: dict[str, str] = {}
+        """Where to ask for a path instead."""
         self.asked: list[tuple[str, str, str | None]] = []
+        self.tokens: list[str | None] = []
+        """Of every request."""
         self.over = threading.Event()
 
     @property
@@ -68,13 +72,20 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, with_body: bool) -> None:
         server, path = self.server, unquote(urlsplit(self.path).path)
         server.asked.append((self.command, self.path, self.headers.get("Range")))
+        server.tokens.append(self.headers.get("Authorization"))
+        if path in server.moved:
+            self.send_response(302)
+            self.send_header("Location", server.moved[path])
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         if with_body and server.failures:
             return self.send_error(server.failures.pop(0))
         found = server.content(path)
         if found is None:
             return self.send_error(404)
         content, headers = found
-        offset = self._offset(len(content)) if with_body else 0
+        unchanged = self.headers.get("If-Range") in (None, headers.get("ETag"))
+        offset = self._offset(len(content)) if with_body and unchanged else 0
         if offset is None:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
