@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.downloads.server import Server, serving
+from tests.downloads.server import Server, serving, without_proxy
 
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "TRANSFER_RUN_MIRROR"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    # urllib reads them once in a process.
-    monkeypatch.setattr(urllib.request, "_opener", None)
+    without_proxy(monkeypatch)
 
 
 @pytest.fixture

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
 
 COMMIT = "c" * 40
 
@@ -29,7 +32,11 @@ class Server(ThreadingHTTPServer):
         self.silent_after: int | None = None
         self.failures: list[int] = []
         """Status codes of the next answers."""
+        self.moved: dict[str, str] = {}
+        """Where to ask for a path instead."""
         self.asked: list[tuple[str, str, str | None]] = []
+        self.tokens: list[str | None] = []
+        """Of every request."""
         self.over = threading.Event()
 
     @property
@@ -65,13 +72,20 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, with_body: bool) -> None:
         server, path = self.server, unquote(urlsplit(self.path).path)
         server.asked.append((self.command, self.path, self.headers.get("Range")))
+        server.tokens.append(self.headers.get("Authorization"))
+        if path in server.moved:
+            self.send_response(302)
+            self.send_header("Location", server.moved[path])
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         if with_body and server.failures:
             return self.send_error(server.failures.pop(0))
         found = server.content(path)
         if found is None:
             return self.send_error(404)
         content, headers = found
-        offset = self._offset(len(content)) if with_body else 0
+        unchanged = self.headers.get("If-Range") in (None, headers.get("ETag"))
+        offset = self._offset(len(content)) if with_body and unchanged else 0
         if offset is None:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -103,6 +117,15 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(content[:cut])
         self.close_connection = True
+
+
+def without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy and no mirror of this machine."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "TRANSFER_RUN_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    # urllib reads them once in a process.
+    monkeypatch.setattr(urllib.request, "_opener", None)
 
 
 @contextmanager

@@ -204,6 +204,27 @@ def test_headers_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
         _weights()
 
 
+def test_a_manifest_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    _tar(("a.pth", b"a"))
+    monkeypatch.setattr(kit, "MOST_BYTES", 50)
+    with pytest.raises(UserError, match=r"its manifest.json is too long"):
+        _weights()
+
+
+def test_a_small_file_of_the_hub_must_be_what_the_hub_calls_it() -> None:
+    """By the hash of git; its sha256 is the archive's own word alone."""
+    right, name = hashlib.sha1(b"blob 1\0a").hexdigest(), "owner/repository/config.json"
+    for etag in ("0" * 40, right):
+        manifest = to_json([entry(name, b"a", "hub", commit="0" * 40, etag=etag)])
+        _tar((name, b"a"), manifest=manifest)
+        if etag == right:
+            assert _weights() == [False]
+            continue
+        with pytest.raises(UserError, match=r"config\.json is not what the hub calls 0000"):
+            _weights()
+        assert not [path for path in Path("cache").rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"no tar", b"PK\x03\x04" + bytes(1000), b"\x1f\x8b" + bytes(1000), bytes(20480)]
 )

@@ -14,6 +14,7 @@ import pytest
 from tests.downloads.server import Server, serving
 from transfer_cli.downloads import transfer
 from transfer_cli.downloads.digest import Digest
+from transfer_cli.downloads.partial import partial
 from transfer_cli.downloads.transfer import DownloadError, download
 from transfer_cli.errors import RunError
 
@@ -50,6 +51,27 @@ def test_broken_connections_are_gone_on_from(server: Server, digest: Digest | No
     _get(server, digest)
     assert FILE.read_bytes() == CONTENT
     assert [asked[2] for asked in server.asked] == [None, "bytes=300000-", "bytes=500000-"]
+
+
+def test_a_file_that_changes_on_the_server_is_not_mixed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.hub["owner/repository/weights.pth"], server.cuts = CONTENT, [300_000]
+
+    def changes(error: Exception) -> bool:
+        server.hub["owner/repository/weights.pth"] = CONTENT[::-1]
+        return True
+
+    monkeypatch.setattr(transfer, "_may_pass", changes)
+    download(f"{server.url}/owner/repository/resolve/main/weights.pth", FILE, None)
+    assert FILE.read_bytes() == CONTENT[::-1]
+    assert [asked[2] for asked in server.asked] == [None, "bytes=300000-"]
+
+
+def test_a_token_goes_to_its_own_server_alone(server: Server) -> None:
+    with serving() as other:
+        other.files["/elsewhere"] = CONTENT
+        server.moved["/weights.pth"] = f"{other.url}/elsewhere"
+        download(f"{server.url}/weights.pth", FILE, DIGEST, {"Authorization": "Bearer secret"})
+        assert (server.tokens, other.tokens) == (["Bearer secret"], [None])
 
 
 def test_a_server_that_cannot_go_on_begins_anew(server: Server) -> None:
@@ -158,6 +180,29 @@ def test_two_at_once_fetch_once(server: Server) -> None:
     assert FILE.read_bytes() == CONTENT
     assert len(server.asked) == 1
     _only("weights.pth")
+
+
+def test_who_waited_does_not_write_into_the_file_that_came(server: Server) -> None:
+    """Nothing says what is in it, so that each fetches it anew."""
+    failed: list[BaseException] = []
+
+    def get() -> None:
+        try:
+            _get(server, None)
+        except BaseException as error:
+            failed.append(error)
+
+    with partial(FILE) as unfinished:
+        waiting = threading.Thread(target=get)
+        waiting.start()
+        time.sleep(0.3)  # it has opened the file, and waits for it
+        unfinished.write(b"whole")
+        unfinished.done()
+        os.link(FILE, "kept")
+    waiting.join()
+    assert not failed
+    assert Path("kept").read_bytes() == b"whole"
+    assert FILE.read_bytes() == CONTENT
 
 
 def test_a_file_that_does_not_fit_is_not_begun(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from transfer_cli.errors import UserError
 from transfer_cli.models import backbones, weights
+from transfer_cli.models.input_layer import adapted, replace_first
 from transfer_cli.models.network import Network
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.models.published import WeightsSource
@@ -69,6 +70,15 @@ def test_weights_of_as_many_channels_stay_what_they_are(tmp_path: Path) -> None:
     assert first[0].equal(first[1])
 
 
+def test_a_new_first_convolution_keeps_the_size_of_what_comes_out() -> None:
+    for channels in (1, 12):
+        module = torch.nn.Sequential(torch.nn.Conv2d(3, 512, 7, stride=2, padding=3))
+        before = float(module[0].weight.detach().std())
+        replace_first("x", module, channels)
+        assert module[0].weight.shape == (512, channels, 7, 7) and module[0].stride == (2, 2)
+        assert float(module[0].weight.detach().std()) == pytest.approx(before * (3 / channels) ** 0.5, rel=0.05)
+
+
 def test_channels_are_not_taken_for_colours() -> None:
     network = build("googlenet", "torchvision", 64, 4)
     assert network.module.transform_input is False
@@ -76,8 +86,6 @@ def test_channels_are_not_taken_for_colours() -> None:
 
 
 def test_a_first_layer_that_is_no_convolution_is_refused_by_name(tmp_path: Path) -> None:
-    from transfer_cli.models.input_layer import adapted
-
     class Patches(torch.nn.Module):
         def __init__(self, channels: int) -> None:
             super().__init__()

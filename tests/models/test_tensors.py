@@ -26,7 +26,7 @@ def test_no_room_is_an_os_error(tmp_path: Path) -> None:
     code = f"""
 import resource, signal, torch
 from pathlib import Path
-from transfer_cli.models.tensors import load_into, write_tensors
+from transfer_cli.models.tensors import write_tensors
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

@@ -16,12 +16,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tests.conftest import TINY, Ended, experiment
+from transfer_cli.data.batches import unlabelled
 from transfer_cli.data.sources.load import load
 from transfer_cli.engine.device import Normalize
 from transfer_cli.engine.evaluation import predict
 from transfer_cli.engine.stop import Stop
 from transfer_cli.runs.export import plain
-from transfer_cli.runs.export.subject import batch_of
 from transfer_cli.runs.saved_model import Trained, load_trained
 
 Command = Callable[..., Ended]
@@ -38,14 +38,14 @@ def trained(run: Path = RUN) -> Trained:
     return load_trained(run, experiment("trainer.device=cpu", "trainer.precision=fp32"))
 
 
-def pixels_of(count: int, about: Trained, samples: int = 120) -> Tensor:
+def pixels_of(count: int, model: Trained, samples: int = 120) -> Tensor:
     """Images of the set that the tiny runs learn from, as the network is to see them: uint8 [N, 3, S, S]."""
     images = load(experiment("dataset=fake", "dataset.num_classes=3", f"dataset.samples={samples}").dataset, 0)
-    return torch.stack([about.preprocessing.apply(images.read(index)) for index in range(count)])
+    return torch.stack([model.about.preprocessing.apply(images.read(index)) for index in range(count)])
 
 
-def logits_of(about: Trained, pixels: Tensor) -> np.ndarray:
-    found = predict(about.network, [batch_of(pixels)], about.compute, about.to_device, Stop())
+def logits_of(model: Trained, pixels: Tensor) -> np.ndarray:
+    found = predict(model.network, [unlabelled(pixels)], model.compute, model.to_device, Stop())
     assert found is not None
     return found[0]
 
@@ -55,8 +55,8 @@ def alike(found: np.ndarray, expected: np.ndarray) -> bool:
     return bool(np.abs(found - expected).max() < min(1e-4, 1e-3 * float(expected.std(0).max())))
 
 
-def normalised(about: Trained, pixels: Tensor) -> Tensor:
-    p = about.preprocessing
+def normalised(model: Trained, pixels: Tensor) -> Tensor:
+    p = model.about.preprocessing
     return Normalize(p.mean, p.std, torch.device("cpu"))(pixels).contiguous()
 
 
@@ -91,11 +91,11 @@ def test_onnx_with_its_preprocessing_inside_and_in_8_bits(command: Command, run:
     assert "warning: export.quantize=int8 gains next to nothing" in ended.out
     folder = run / "export" / "onnx"
     assert ended.out.splitlines()[-1] == str(folder)
-    about = trained()
-    pixels = pixels_of(33, about)
+    model = trained()
+    pixels = pixels_of(33, model)
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"images": pixels.permute(0, 2, 3, 1).numpy()})
-    assert alike(found, logits_of(about, pixels))
+    assert alike(found, logits_of(model, pixels))
     report = json.loads((folder / "export.json").read_text())
     assert report["compared"]["real"] and report["compared"]["images"] == 100
     assert {"same_label", "accuracy", "accuracy_of_the_run"} < report["int8"].keys()
@@ -111,9 +111,9 @@ def test_weights_for_the_librarys_own_constructor(command: Command, run: Path) -
     import timm
     from safetensors.torch import load_file
 
-    about = trained()
-    pixels = pixels_of(9, about)
-    expected, inputs = logits_of(about, pixels), normalised(about, pixels)
+    model = trained()
+    pixels = pixels_of(9, model)
+    expected, inputs = logits_of(model, pixels), normalised(model, pixels)
     for form in ("timm", "safetensors"):
         words = ["mode=export", f"run={run}", f"format={form}", "export.latency=false", f"output={form}"]
         assert command(*words).code == 0
@@ -125,7 +125,7 @@ def test_weights_for_the_librarys_own_constructor(command: Command, run: Path) -
     by_hand.load_state_dict(load_file("safetensors/model.safetensors"))
     for module in (by_path, by_folder, by_hand):
         assert alike(module.eval()(inputs).detach().numpy(), expected)
-    assert described["classes"] == by_folder.pretrained_cfg["label_names"] == [*about.classes]
+    assert described["classes"] == by_folder.pretrained_cfg["label_names"] == [*model.about.classes]
 
 
 def test_what_differs_is_not_kept_and_images_come_from_elsewhere(
@@ -219,9 +219,9 @@ def test_every_format_agrees_with_the_run_on_100_images(command: Command, networ
         assert command(*common, "name=teacher").code == 0
     ended = command(*common, *METHODS[method], "name=tiny")
     assert ended.code == 0, ended.err
-    about = trained()
-    pixels = pixels_of(100, about, samples=600)
-    expected, inputs = logits_of(about, pixels), normalised(about, pixels)
+    model = trained()
+    pixels = pixels_of(100, model, samples=600)
+    expected, inputs = logits_of(model, pixels), normalised(model, pixels)
     words = ["mode=export", f"run={RUN}", "export.latency=false"]
 
     assert command(*words, "format=onnx").code == 0

@@ -6,7 +6,6 @@ import os
 import signal
 import tarfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from tests.conftest import TINY, Ended, start
-from tests.downloads.server import COMMIT, Server, serving
+from tests.downloads.server import COMMIT, Server, serving, without_proxy
 from transfer_cli.downloads import reach, transfer
 from transfer_cli.downloads.digest import Digest
 from transfer_cli.models import fetching
@@ -27,10 +26,7 @@ MODEL = ["model.name=test_resnet", "model.source=timm"]
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "TRANSFER_RUN_MIRROR"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr(urllib.request, "_opener", None)
+    without_proxy(monkeypatch)
     monkeypatch.setattr(transfer, "PAUSES_SECONDS", ())
 
 

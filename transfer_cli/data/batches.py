@@ -18,7 +18,7 @@ from torch import Tensor
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.balance import balanced_order
 from transfer_cli.data.reading.image_set import ImageSet
-from transfer_cli.data.reading.listing import Indices
+from transfer_cli.data.reading.listing import UNLABELLED, Indices
 from transfer_cli.data.reading.workers import run_jobs
 from transfer_cli.data.store.protocol import Store, ViewRecipe
 from transfer_cli.data.views.augment import view_of
@@ -100,6 +100,12 @@ def batch_of(images: ImageSet, inputs: Tensor, indices: Indices) -> Batch:
     labels, own = torch.from_numpy(images.labels[indices]), torch.from_numpy(indices.copy())
     weights = None if images.weights is None else torch.from_numpy(images.weights[indices])
     return Batch(inputs, labels, own, weights=weights)
+
+
+def unlabelled(pixels: Tensor, colour: Tensor | None = None) -> Batch:
+    """Pixels of images that are of no set and of no known class."""
+    unknown = torch.full((len(pixels),), UNLABELLED, dtype=torch.int64)
+    return Batch(pixels, unknown, unknown, colour=colour)
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,10 @@ class Mirror:
         base = os.environ.get(VARIABLE, "").rstrip("/")
         if not base:
             return None
-        if urlsplit(base).scheme not in ("http", "https") and not Path(base).expanduser().is_dir():
+        mirror = cls(base)
+        if mirror.folder is not None and not mirror.folder.is_dir():
             raise UserError(f"{VARIABLE}={base}: no such folder, and no http:// or https:// address.")
-        return cls(base)
+        return mirror
 
     @property
     def folder(self) -> Path | None:

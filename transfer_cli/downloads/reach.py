@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 REACH_SECONDS = 1.5
@@ -16,11 +16,13 @@ def unreachable(url: str) -> str | None:
     address = urlsplit(url)
     proxy = _proxy(address.scheme, address.hostname or "")
     if proxy is not None:
-        asked = urlsplit(proxy if "://" in proxy else f"//{proxy}")
-        reached = _connects(asked.hostname or "", asked.port or (443 if asked.scheme == "https" else 80))
-        return None if reached else f"the proxy {asked.hostname}:{asked.port or 80} does not answer"
-    reached = _connects(address.hostname or "", address.port or (443 if address.scheme == "https" else 80))
-    return None if reached else "no network connection to its server"
+        host, port = _place(urlsplit(proxy if "://" in proxy else f"//{proxy}"))
+        return None if _connects(host, port) else f"the proxy {host}:{port} does not answer"
+    return None if _connects(*_place(address)) else "no network connection to its server"
+
+
+def _place(address: SplitResult) -> tuple[str, int]:
+    return address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
 
 
 def _proxy(scheme: str, host: str) -> str | None:

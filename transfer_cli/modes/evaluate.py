@@ -55,7 +55,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     store = dataset.store if dataset.store in ("disk", "stream") else "auto"
     e = replace(experiment, dataset=replace(dataset, store=store), seed=seed)
     cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
-    requests = [PixelRequest(formats.evaluation(trained.preprocessing), images.splits[split])]
+    requests = [PixelRequest(formats.evaluation(trained.about.preprocessing), images.splits[split])]
     decoded = open_pixels(e, images, requests, cache, reporter, stop)
     _warn_of_other_images(directory, saved, e, decoded, reporter)
     values = _scores(e, trained, decoded, saved.trainer.metric, stop)
@@ -73,13 +73,13 @@ def _scores(e: Experiment, trained: Trained, decoded: DecodedSet, metric: str, s
     if len(indices) == 0:
         raise UserError(f"split={e.split}: none of the images of {images.name} can be decoded.")
     batches = OrderedBatches(
-        Samples(images, decoded.store, trained.preprocessing, e.augment, e.seed),
+        Samples(images, decoded.store, trained.about.preprocessing, e.augment, e.seed),
         indices,
         batch_size=BATCH_SIZE[trained.compute.device.type],
         workers=worker_count(e, decoded.store),
     )
-    relabelled = _relabelled(batches, _as_trained(images, trained.classes))
-    task = Classification(trained.classes, metric)
+    relabelled = _relabelled(batches, _as_trained(images, trained.about.classes))
+    task = Classification(trained.about.classes, metric)
     values = evaluate(trained.network, relabelled, task, trained.compute, trained.to_device, stop)
     assert values is not None
     return values
@@ -120,13 +120,13 @@ def _dataset(composed: Dataset, saved: Dataset, overrides: Overrides) -> Dataset
 
 def _of_channels(dataset: Dataset, trained: Trained, overrides: Overrides) -> Dataset:
     """The data set read with the channels that the model takes. Raises UserError where the command says others."""
-    if dataset.channels == trained.channels:
+    if dataset.channels == trained.about.channels:
         return dataset
     said = overrides.of("dataset.channels")
     if said:
-        own = "null" if trained.channels is None else trained.channels
+        own = "null" if trained.about.channels is None else trained.about.channels
         raise UserError(f"{said[0]}: the model was trained with dataset.channels={own}; leave it out.")
-    return replace(dataset, channels=trained.channels)
+    return replace(dataset, channels=trained.about.channels)
 
 
 def _relabelled(batches: Iterable[Batch], positions: NDArray[np.int64]) -> Iterator[Batch]:

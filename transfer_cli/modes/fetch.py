@@ -23,8 +23,9 @@ def run(experiment: Experiment, overrides: Overrides, source: ConfigSource) -> i
         _show(archive.unpacked(Path(e.fetch.unpack), folder, reporter), reporter)
         return EXIT_OK
     models, names = weights.wanted(e, source), sets.wanted(e)
-    items = [weights.have(one, reporter) for one in models]
-    items += [sets.have(name, folder, reporter, to_pack=e.fetch.pack is not None) for name in names]
+    to_pack = e.fetch.pack is not None
+    items = [weights.have(one, reporter, to_pack=to_pack) for one in models]
+    items += [sets.have(name, folder, reporter, to_pack=to_pack) for name in names]
     if e.fetch.pack is not None:
         archive.write(Path(e.fetch.pack), items, reporter)
     _show(items, reporter)

@@ -48,10 +48,10 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     val = images.splits["val"]
     if not trained.network.has_features or len(val) == 0:
         return None
-    request = PixelRequest(formats.evaluation(trained.preprocessing), val)
+    request = PixelRequest(formats.evaluation(trained.about.preprocessing), val)
     decoded = open_pixels(e, images, [request], open_cache(e.cache_dir, e.cache_size, reporter.warn), reporter, stop)
     batches = OrderedBatches(
-        Samples(decoded.images, decoded.store, trained.preprocessing, e.augment, e.seed),
+        Samples(decoded.images, decoded.store, trained.about.preprocessing, e.augment, e.seed),
         decoded.images.splits["val"],
         batch_size=BATCH_SIZE[trained.compute.device.type],
         workers=worker_count(e, decoded.store),
@@ -62,7 +62,7 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     assert found is not None
     logits, labels = found
     temperature = fit_temperature(logits, labels)
-    task = Classification(trained.classes)
+    task = Classification(trained.about.classes)
     before, after = (float(task.scores(one, labels)["ece"]) for one in (logits, logits / np.float32(temperature)))
     if after >= before:
         return Calibrated(1.0, before, before)

@@ -33,23 +33,6 @@ WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A trained network, ready to predict."""
-
-    network: Network
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    compute: Compute
-    channels: int | None = None
-    """As `dataset.channels` of its training."""
-
-    @property
-    def to_device(self) -> ToDevice:
-        """Batches of pixels to network inputs on the device."""
-        return PixelsToDevice(Normalize(self.preprocessing.mean, self.preprocessing.std, self.compute.device))
-
-
 def save_trained(
     directory: Path, materials: Materials, tensors: Mapping[str, Tensor], head: HeadSpec, precision: str
 ) -> None:
@@ -79,6 +62,21 @@ class Description:
     head: HeadSpec
     channels: int | None = None
     """As `dataset.channels` of its training: None for RGB."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, ready to predict."""
+
+    network: Network
+    about: Description
+    compute: Compute
+
+    @property
+    def to_device(self) -> ToDevice:
+        """Batches of pixels to network inputs on the device."""
+        preprocessing = self.about.preprocessing
+        return PixelsToDevice(Normalize(preprocessing.mean, preprocessing.std, self.compute.device))
 
 
 def describe(run: Path, key: str = "run") -> Description:
@@ -145,4 +143,4 @@ def load_trained(run: Path, experiment: Experiment) -> Trained:
     cuts = SeenWeights(known_folder(cache_folder(experiment.cache_dir))).cuts
     network = build_trained(run, about, about.preprocessing.crop_pixels, cuts)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Trained(network, about.classes, about.preprocessing, Compute(device, precision), about.channels)
+    return Trained(network, about, Compute(device, precision))

@@ -8,7 +8,6 @@ import io
 import os
 import struct
 import tarfile
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ import pytest
 from PIL import Image
 from torchvision import datasets
 
-from tests.downloads.server import Server, serving
+from tests.data.loading import load
+from tests.downloads.server import Server, serving, without_proxy
 from transfer_cli.data.sources import torchvision_sets
 from transfer_cli.data.sources.torchvision_sets import fetch, files_of
 from transfer_cli.downloads import transfer
@@ -29,7 +29,7 @@ AIRCRAFT = "fgvc-aircraft-2013b"
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """One that has made-up digits of MNIST and, as a mirror, made-up aircraft."""
-    monkeypatch.setattr(urllib.request, "_opener", None)
+    without_proxy(monkeypatch)
     monkeypatch.setattr(transfer, "PAUSES_SECONDS", ())
     with serving() as server:
         resources = []
@@ -72,6 +72,30 @@ def test_a_set_comes_once_and_whole(server: Server, tmp_path: Path) -> None:
     assert len(server.asked) == 4
     assert not fetch("mnist", str(root))
     assert len(server.asked) == 4
+
+
+def test_a_set_that_is_there_is_opened_once(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFER_RUN_MIRROR", f"{server.url}/mirror")
+    fetch("fgvc_aircraft", str(tmp_path))
+    opened: list[str] = []
+    real = datasets.FGVCAircraft.__init__
+
+    def counted(own: datasets.FGVCAircraft, *words: Any, **named: Any) -> None:
+        opened.append(named["split"])
+        real(own, *words, **named)
+
+    monkeypatch.setattr(datasets.FGVCAircraft, "__init__", counted)
+    assert len(load("fgvc_aircraft", tmp_path, download=True).ids) == 6
+    assert opened == ["train", "val", "test"]
+
+
+def test_what_is_missing_of_a_set_that_is_there_is_brought(server: Server, tmp_path: Path) -> None:
+    fetch("mnist", str(tmp_path))
+    before = len(server.asked)
+    (tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte").unlink()
+    assert not fetch("mnist", str(tmp_path))
+    assert len(server.asked) > before
+    assert len(files_of("mnist", str(tmp_path))) == 4
 
 
 def test_an_interruption_is_gone_on_from(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

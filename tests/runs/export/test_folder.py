@@ -53,6 +53,23 @@ def test_the_folder_may_be_a_link_or_the_one_where_the_user_is(tmp_path: Path, m
     assert (tmp_path / "ahead").is_symlink() and names(tmp_path / "later") == ["export.json", "model.onnx"]
 
 
+def test_the_report_is_replaced_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the earlier one says which files are of an export."""
+    export(tmp_path, "model.onnx")
+    replaced, real = [], os.replace
+
+    def watched(source: Path, target: Path) -> None:
+        replaced.append(Path(target).name)
+        real(source, target)
+
+    check_target(tmp_path)
+    with made_whole(tmp_path) as folder:
+        (folder / "model.pt2").write_text("x")
+        write_report(folder, {})
+        monkeypatch.setattr(os, "replace", watched)
+    assert replaced == ["model.pt2", "export.json"]
+
+
 def interrupted(target: Path) -> None:
     with made_whole(target) as folder:
         (folder / "model.onnx").write_text("half")

@@ -55,7 +55,7 @@ def test_a_table_without_paths_and_an_empty_list_are_refused() -> None:
 
 def test_paths_of_a_stream_come_as_they_are_written() -> None:
     reading, writing = os.pipe()
-    parts: Iterator[list[inputs.Picture]] = inputs._streamed(reading)
+    parts: Iterator[list[inputs.Item]] = inputs._streamed(reading)
     os.write(writing, b"one.png\ntwo.png\nhal")
     assert [picture.name for picture in next(parts)] == ["one.png", "two.png"]
     os.write(writing, b"f.png\r\n\nnul.png\0last.png")

@@ -24,6 +24,9 @@ def test_the_likeliest_classes_each_with_its_probability() -> None:
 
 def test_the_first_of_equals_as_everywhere() -> None:
     assert row_of("x", np.array([0.4, 0.2, 0.4]), CLASSES, 2, None) == ["x", "ant", 0.4, "cat", 0.4]
+    values = np.tile([1.0, 3.0, 2.0], 100) / 600
+    ranked = sorted(range(300), key=lambda label: -values[label])
+    assert row_of("x", values, tuple(map(str, range(300))), 300, None)[1::2] == [*map(str, ranked)]
 
 
 @pytest.mark.parametrize(

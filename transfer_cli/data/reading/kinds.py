@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 
+from numpy.lib import format as npy
 from PIL import Image
 
 EXTENSIONS = frozenset(
@@ -23,7 +24,9 @@ _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "
 _HEIF = "HEIF"
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _AVIF_BRANDS = {b"avif", b"avis"}
-_NUMPY, _DICOM = b"\x93NUMPY", b"DICM"
+NUMPY = npy.MAGIC_PREFIX
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How files of these kinds begin."""
 _UNREAD = {
     b"\xff\x0a": "JPEG XL",
     b"\0\0\0\x0cJXL ": "JPEG XL",
@@ -69,7 +72,12 @@ def is_array(name: str) -> bool:
 
 def is_array_head(head: bytes) -> bool:
     """Whether the first bytes of a file are those of a NumPy array or a DICOM file."""
-    return head.startswith(_NUMPY) or head[128:132] == _DICOM
+    return head.startswith(NUMPY) or is_dicom_head(head)
+
+
+def is_dicom_head(head: bytes) -> bool:
+    """Whether the first bytes of a file, 132 or more, are those of a DICOM file."""
+    return head[128:132] == b"DICM"
 
 
 def is_heic(name: str) -> bool:
@@ -84,11 +92,11 @@ def name_of(head: bytes) -> str:
         return "an AVIF picture; Pillow reads them from version 11.3 on"
     if _HEIC_BRANDS & brands:
         return f"a HEIC picture; {HEIC_HINT}"
-    if head.startswith(_NUMPY):
+    if head.startswith(NUMPY):
         return f"a NumPy array; {CHANNELS_HINT}"
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+    if head.startswith(TIFF):
         return f"a TIFF file of a kind that is not read as RGB; {CHANNELS_HINT}"
     known = next((name for start, name in _UNREAD.items() if head.startswith(start)), None)
-    if known is None and head[128:132] == _DICOM:
+    if known is None and is_dicom_head(head):
         return "a DICOM file; dataset.channels=1 reads it"
     return "" if known is None else f"a {known} file, which is not read; convert it to PNG, TIFF or JPEG"

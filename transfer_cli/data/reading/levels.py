@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -113,11 +114,13 @@ def levels_of(values: NDArray[Any], header: Mapping[int, Any]) -> tuple[NDArray[
         return 255 - found if header.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else found, ""
     floats = values.dtype.kind == "f" or values.dtype == np.uint64
     wide = values.astype(np.float64 if floats else np.int64)
-    scale = _scale_by(header, lambda: _reach([wide]), floats=floats)
+    extremes = cache(lambda: _reach([wide]))
+    scale = _scale_by(header, extremes, floats=floats)
     said = [scale.remark] if scale.remark else []
-    least, most = _reach([wide])
-    if not floats and (scale.black, scale.white) == (0, _DEEP) and least >= 0 and 0 < most <= _DEEP / 2:
-        said.append(LOW)
+    if not floats and (scale.black, scale.white) == (0, _DEEP):
+        least, most = extremes()
+        if least >= 0 and 0 < most <= _DEEP / 2:
+            said.append(LOW)
     if floats and not np.isfinite(wide).all():
         said.append(NOT_FINITE)
     return _levels(wide, scale).astype(np.uint8), "; ".join(said)

@@ -199,7 +199,7 @@ def pictures_below(folder: Path, arrays: bool = False) -> tuple[list[Path], dict
     for item in walk(folder, {inode_of(folder)}, hidden=True):
         file = folder / item.key
         by_content = item.problem in ("file", HEIC, ARRAY)
-        if not item.problem or (by_content and (is_picture(file) or (arrays and is_array_file(file)))):
+        if not item.problem or (by_content and ((arrays and is_array_file(file)) or is_picture(file))):
             pictures.append(file)
         else:
             kind = (what_else(file) or "no image") if by_content else item.problem

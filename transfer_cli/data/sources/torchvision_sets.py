@@ -138,9 +138,12 @@ def load(dataset: Dataset) -> Listing:
             f"dataset={name}: not found, looked for {expected}. Set dataset.path to the folder that holds "
             f"{spec.marker}{' or the four idx files (or .gz)' * spec.idx}, or dataset.download=true to fetch it there."
         )
-    if dataset.download:
-        fetch(name, root)
-    sets = {split: _open(name, spec, root, arguments) for split, arguments in spec.splits.items()}
+    if dataset.download and _is_there(name, root):
+        sets = _mended(name, root)
+    else:
+        if dataset.download:
+            fetch(name, root)
+        sets = {split: _open(name, spec, root, arguments) for split, arguments in spec.splits.items()}
     classes = tuple(str(label) for label in spec.classes(sets["train"]))
     return _join(name, root, classes, {split: spec.samples(opened) for split, opened in sets.items()})
 
@@ -152,11 +155,11 @@ def fetch(name: str, root: str, watch: Watch | None = None) -> bool:
     Raises UserError where the set cannot be fetched, RunError for a full disk.
     """
     spec, staging = SETS[name], Staging(Path(root), name)
-    if os.path.exists(os.path.join(root, spec.marker)) and not staging.is_complete():
-        _mend(name, spec, root, watch)
+    if _is_there(name, root):
+        _mended(name, root, watch)
         return False
     with staging.alone():
-        if not os.path.exists(os.path.join(root, spec.marker)) and not staging.is_complete():
+        if not _is_found(spec, root) and not staging.is_complete():
             staging.prepare()
             with torchvision_downloads(watch, verified=spec.hashed):
                 for arguments in spec.splits.values():
@@ -166,14 +169,25 @@ def fetch(name: str, root: str, watch: Watch | None = None) -> bool:
     return True
 
 
-def _mend(name: str, spec: Spec, root: str, watch: Watch | None) -> None:
-    """Look whether a set that is there is complete; torchvision brings what is missing, where it can tell."""
+def _is_found(spec: Spec, root: str) -> bool:
+    return os.path.exists(os.path.join(root, spec.marker))
+
+
+def _is_there(name: str, root: str) -> bool:
+    """Whether a set is found, and no process was killed while it moved it there."""
+    return _is_found(SETS[name], root) and not Staging(Path(root), name).is_complete()
+
+
+def _mended(name: str, root: str, watch: Watch | None = None) -> dict[str, Any]:
+    """The splits of a set that is there; torchvision brings what is missing, where it can tell."""
+    spec, opened = SETS[name], {}
     with torchvision_downloads(watch, verified=spec.hashed):
-        for arguments in spec.splits.values():
+        for split, arguments in spec.splits.items():
             try:
-                _open(name, spec, root, arguments)
+                opened[split] = _open(name, spec, root, arguments)
             except UserError:
-                _open(name, spec, root, arguments, download_to=root)
+                opened[split] = _open(name, spec, root, arguments, download_to=root)
+    return opened
 
 
 def files_of(name: str, root: str) -> list[Path]:

@@ -50,15 +50,14 @@ def draw(
     evenly. `chained`: samples are part of a batch in the order of `mixing_order`, so that each is mixed with the next
     and the last, which is there for that alone, with nobody in particular.
     """
-    # The first number is not used; without it all others, and so every run, would change.
-    _, kind, level, y, x, rank = uniforms(seed, view, indices, 6, "mixing").T
+    kind, level, y, x, rank = _numbers(seed, view, indices)
     cuts = kind < (0.5 if mixup and cutmix else float(cutmix > 0))
     boxes = _boxes(_beta(cutmix, level), y, x, size)
     boxes[~cuts] = 0
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     shares = np.where(cuts, 1 - area / (size[0] * size[1]), _beta(mixup, level))
     # Neighbours in a random order of the batch: nobody is his own partner, everybody is somebody's.
-    order = np.arange(len(rank)) if chained else np.argsort(rank, kind="stable")
+    order = np.arange(len(rank)) if chained else _order(rank)
     partners = np.empty_like(order)
     partners[order] = np.roll(order, -1)
     return Mixes(torch.from_numpy(partners), torch.from_numpy(shares.astype(np.float32)), torch.from_numpy(boxes))
@@ -66,8 +65,18 @@ def draw(
 
 def mixing_order(seed: int, view: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
     """Positions [B] of a batch in the order in which each sample is mixed with the next, the last with the first."""
-    order: NDArray[np.int64] = np.argsort(uniforms(seed, view, indices, 6, "mixing")[:, 5], kind="stable")
-    return order
+    *_, rank = _numbers(seed, view, indices)
+    return _order(rank)
+
+
+def _numbers(seed: int, view: int, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of each of B samples: which kind of mix, its level, a place (y, x), and the rank in the order: [5, B]."""
+    # The first number is not used; without it all others, and so every run, would change.
+    return uniforms(seed, view, indices, 6, "mixing").T[1:]
+
+
+def _order(rank: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.argsort(rank, kind="stable")
 
 
 def _beta(alpha: float, level: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -18,7 +17,7 @@ from transfer_cli.models.backbones import own_arguments
 from transfer_cli.models.heads import LINEAR
 from transfer_cli.models.input_layer import RGB
 from transfer_cli.models.tensors import write_tensors
-from transfer_cli.runs.export.subject import Runner, Subject
+from transfer_cli.runs.export.subject import Runner, Subject, on_threads
 
 WEIGHTS, STATE, CONFIG = "model.safetensors", "model.pth", "config.json"
 _OTHER_HEADS = {
@@ -67,7 +66,10 @@ def plain_tensors(subject: Subject) -> dict[str, Tensor]:
     if own.keys() != wanted.keys() or any(own[key].numel() != wanted[key].numel() for key in wanted):
         raise UserError(f"{key}: the layers of its head are not those that {library} gives {name}; {other}")
     # A linear map may be a convolution of one pixel there.
-    return {key: own[key].reshape(tensor.shape).contiguous() for key, tensor in wanted.items()}
+    tensors = OrderedDict((key, own[key].reshape(tensor.shape).contiguous()) for key, tensor in wanted.items())
+    # The versions of modules, which a file of torch's keeps, and without which torchvision's MNASNet refuses to load.
+    tensors._metadata = wanted._metadata  # type: ignore[attr-defined]
+    return tensors
 
 
 def write_timm(subject: Subject, folder: Path) -> None:
@@ -119,7 +121,7 @@ def open_timm(subject: Subject, folder: Path, threads: int) -> Runner:
             checkpoint_path=str(folder / WEIGHTS),
             **arguments,
         )
-    return _runner(module.eval(), threads)
+    return on_threads(module.eval(), threads)
 
 
 def open_safetensors(subject: Subject, folder: Path, threads: int) -> Runner:
@@ -127,15 +129,4 @@ def open_safetensors(subject: Subject, folder: Path, threads: int) -> Runner:
     library, name, arguments = library_of(subject)
     module = construct(library, name, arguments, len(subject.about.classes))
     module.load_state_dict(load_file(folder / WEIGHTS))
-    return _runner(module, threads)
-
-
-def _runner(module: nn.Module, threads: int) -> Runner:
-    torch.set_num_threads(threads)
-
-    def run(images: NDArray[np.generic]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            logits: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
-        return logits
-
-    return run
+    return on_threads(module, threads)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from transfer_cli.errors import RunError, first_line
 from transfer_cli.extras import need
 from transfer_cli.runs.export.quiet import silenced
-from transfer_cli.runs.export.subject import INPUT, OUTPUT, Runner, Subject
+from transfer_cli.runs.export.subject import INPUT, OUTPUT, Runner, Subject, on_threads
 
 ONNX, QUANTIZED, PROGRAM = "model.onnx", "model.int8.onnx", "model.pt2"
 _PROTOBUF_BYTES = 2**31 - 2**20
@@ -107,16 +107,9 @@ def write_program(subject: Subject, folder: Path) -> None:
 
 def open_program(folder: Path, threads: int) -> Runner:
     """A program as torch computes it."""
-    torch.set_num_threads(threads)
     with silenced():
         module = torch.export.load(folder / PROGRAM).module()
-
-    def run(images: NDArray[np.generic]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            logits: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
-        return logits
-
-    return run
+    return on_threads(module, threads)
 
 
 def _traced(subject: Subject) -> torch.export.ExportedProgram:

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from transfer_cli.config.schema import Experiment, ExportCommand
 from transfer_cli.config.using import export_format
-from transfer_cli.data.batches import Batch
+from transfer_cli.data.batches import unlabelled
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict
 from transfer_cli.engine.stop import Stop
 from transfer_cli.models.preprocessing import Preprocessing
-from transfer_cli.runs.saved_model import Description, Trained, describe, load_trained
+from transfer_cli.runs.saved_model import Description, Trained, load_trained
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -52,11 +52,15 @@ class Subject:
     """A trained network, and how it is to be exported."""
 
     run: Path
-    about: Description
     trained: Trained
     command: ExportCommand
     format: str
     """Of the file, by its name in the table of formats."""
+
+    @property
+    def about(self) -> Description:
+        """What the run says of the network."""
+        return self.trained.about
 
     @property
     def module(self) -> nn.Module:
@@ -69,23 +73,29 @@ class Subject:
     def inputs(self, pixels: Tensor) -> NDArray[np.generic]:
         """What the exported model takes of uint8 pixels [N, C, S, S]."""
         if not self.command.preprocessing:
-            found: NDArray[np.generic] = self.trained.to_device(batch_of(pixels)).inputs.contiguous().numpy()
+            found: NDArray[np.generic] = self.trained.to_device(unlabelled(pixels)).inputs.contiguous().numpy()
             return found
         return np.ascontiguousarray(pixels.permute(0, 2, 3, 1) if self.command.layout == "nhwc" else pixels)
 
     def logits(self, pixels: Tensor) -> NDArray[np.float32]:
         """[N, K], as mode=evaluate and mode=predict compute them."""
         size = BATCH_SIZE["cpu"]
-        batches = [batch_of(pixels[first : first + size]) for first in range(0, len(pixels), size)]
+        batches = [unlabelled(pixels[first : first + size]) for first in range(0, len(pixels), size)]
         found = predict(self.trained.network, batches, self.trained.compute, self.trained.to_device, Stop())
         assert found is not None
         return found[0]
 
 
-def batch_of(pixels: Tensor) -> Batch:
-    """Images without labels."""
-    unknown = torch.full((len(pixels),), -1, dtype=torch.int64)
-    return Batch(pixels, unknown, unknown)
+def on_threads(module: nn.Module, threads: int) -> Runner:
+    """A module as torch computes it on so many threads, as all that torch computes from here on."""
+    torch.set_num_threads(threads)
+
+    def run(images: NDArray[np.generic]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
+        return logits
+
+    return run
 
 
 def load_subject(run: Path, e: Experiment) -> Subject:
@@ -93,4 +103,4 @@ def load_subject(run: Path, e: Experiment) -> Subject:
     on_host = replace(e, trainer=replace(e.trainer, device="cpu", precision="fp32"))
     trained = load_trained(run, on_host)
     trained.network.requires_grad_(False)
-    return Subject(run, describe(run), trained, e.export, export_format(e))
+    return Subject(run, trained, e.export, export_format(e))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from transfer_cli.downloads import kit
 from transfer_cli.downloads.kit import Kit
 from transfer_cli.downloads.manifest import Entry
 from transfer_cli.downloads.pack import pack
-from transfer_cli.downloads.transfer import Watch
 from transfer_cli.downloads.unpack import place_set, place_weights
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.models import fetching
@@ -28,7 +27,7 @@ def write(archive: Path, items: Sequence[Fetched], reporter: Reporter) -> None:
     if not files:
         raise UserError(f"fetch.pack={archive}: there is nothing to pack.")
     with counting("packing", sum(entry.bytes for entry, _ in files.values()), reporter) as watch:
-        pack(archive, [*files.values()], lambda more: watch(more, None))
+        pack(archive, [*files.values()], watch)
 
 
 def _instead(item: Fetched) -> str:
@@ -48,29 +47,29 @@ def unpacked(archive: Path, sets_folder: Path, reporter: Reporter) -> list[Fetch
             raise UserError(f"fetch.unpack={archive}: it holds a data set that is not known, {sorted(unknown)[0]}.")
         total = sum(entry.bytes for entry in opened.entries)
         with counting("verifying", total, reporter) as watch:
-            opened.verify(lambda more: watch(more, None))
+            opened.verify(watch)
         with counting("unpacking", total, reporter) as watch:
             # Sets first: where another file lies in the place of one of theirs, nothing else has been done.
             sets = _sets(opened, sets_folder, watch)
             return [*(_weights(opened, entry, watch) for entry in opened.entries if entry.kind != "dataset"), *sets]
 
 
-def _weights(opened: Kit, entry: Entry, watch: Watch) -> Fetched:
+def _weights(opened: Kit, entry: Entry, watch: Callable[[int], None]) -> Fetched:
     try:
-        placed = place_weights(opened, entry, fetching.place_of(entry), fetching.appear, lambda more: watch(more, None))
+        placed = place_weights(opened, entry, fetching.place_of(entry), fetching.appear, watch)
     except OSError as error:
         raise RunError(f"{fetching.place_of(entry)}: cannot be put there ({error.strerror or error}).") from error
     state = AT_HAND if placed.was_there else "unpacked"
     return Fetched(entry.model or entry.file, entry.name, placed.path, entry.bytes, state)
 
 
-def _sets(opened: Kit, folder: Path, watch: Watch) -> list[Fetched]:
+def _sets(opened: Kit, folder: Path, watch: Callable[[int], None]) -> list[Fetched]:
     entries = sorted((entry for entry in opened.entries if entry.kind == "dataset"), key=lambda entry: entry.dataset)
     done = []
     for name, group in groupby(entries, key=lambda entry: entry.dataset):
         files = [*group]
         marker = SETS[name].marker
-        placed = place_set(opened, files, folder, marker, lambda more: watch(more, None))
+        placed = place_set(opened, files, folder, marker, watch)
         state = AT_HAND if all(one.was_there for one in placed) else "unpacked"
         size = sum(entry.bytes for entry in files)
         done.append(Fetched(name, f"{len(files):,} files", folder / marker, size, state))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +50,12 @@ def watching(doing: str, reporter: Reporter) -> Iterator[Watch]:
 
 
 @contextmanager
-def counting(doing: str, total: int, reporter: Reporter) -> Iterator[Watch]:
+def counting(doing: str, total: int, reporter: Reporter) -> Iterator[Callable[[int], None]]:
     """The same for work of a known size, whose function is told of the bytes since it was told last."""
     with reporter.count(doing, max(total // _MEGABYTE, 1), "MB") as count:
         told = 0
 
-        def watch(more: int, _: int | None = None) -> None:
+        def watch(more: int) -> None:
             nonlocal told
             before, told = told, told + more
             count.step(told // _MEGABYTE - before // _MEGABYTE)

@@ -36,13 +36,9 @@ def have(name: str, folder: Path, reporter: Reporter, *, to_pack: bool) -> Fetch
     with watching(f"fetching {name}", reporter) as watch:
         state = "fetched" if torchvision_sets.fetch(name, str(folder), watch) else AT_HAND
     files = torchvision_sets.files_of(name, str(folder))
-    place, label, size = (
-        folder / SETS[name].marker,
-        f"{len(files):,} files",
-        sum(os.path.getsize(file) for file in files),
-    )
+    size = sum(os.path.getsize(file) for file in files)
     packed = tuple((_entry(name, folder, file), file) for file in files) if to_pack else ()
-    return Fetched(name, label, place, size, state, packed)
+    return Fetched(name, f"{len(files):,} files", folder / SETS[name].marker, size, state, packed)
 
 
 def _entry(name: str, folder: Path, file: Path) -> Entry:

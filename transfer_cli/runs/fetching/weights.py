@@ -68,7 +68,7 @@ def _teachers(e: Experiment) -> list[Model]:
     return [Model(teacher.model, teacher.source, one) for one in several if teacher.model is not None]
 
 
-def have(one: Wanted, reporter: Reporter) -> Fetched:
+def have(one: Wanted, reporter: Reporter, *, to_pack: bool) -> Fetched:
     """Fetch what is not there, or is damaged. Raises UserError at once where it cannot be fetched."""
     found, remote = one.source, one.source.remote
     for note in found.notes:
@@ -84,8 +84,8 @@ def have(one: Wanted, reporter: Reporter) -> Fetched:
     if path is None:
         with watching(f"fetching {one.model}", reporter) as watch:
             path, state = fetching.fetch(remote, found.otherwise, watch), "fetched"
-    entry = fetching.describe(remote, path, one.model)
-    return Fetched(one.model, found.label, path, entry.bytes, state, ((entry, path),))
+    packed = ((fetching.describe(remote, path, one.model), path),) if to_pack else ()
+    return Fetched(one.model, found.label, path, path.stat().st_size, state, packed)
 
 
 def _is_whole(remote: Remote, path: Path) -> bool:

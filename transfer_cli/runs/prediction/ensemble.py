@@ -16,6 +16,7 @@ from transfer_cli.engine.evaluation import BATCH_SIZE, predict
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import UserError, did_you_mean
 from transfer_cli.methods.scores import softmax
+from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.prediction.pixels import Look, Part, gentle
@@ -41,8 +42,11 @@ class Ensemble:
     looks: tuple[Look, ...]
     """What they take, each once: models of equal preprocessing share their pixels."""
     classes: tuple[str, ...]
-    channels: int | None
-    """Of the images: None for RGB."""
+
+    @property
+    def channels(self) -> int | None:
+        """Of the images: None for RGB."""
+        return self.members[0].trained.about.channels
 
     @property
     def batch_size(self) -> int:
@@ -77,28 +81,29 @@ def load_ensemble(experiment: Experiment, reporter: Reporter) -> Ensemble:
     classes: tuple[str, ...] = ()
     for run in map(Path, experiment.runs):
         trained = load_trained(run, experiment)
-        look = _look(run, trained, experiment.predict.views, reporter)
+        about = trained.about
+        look = _look(run, about.preprocessing, experiment.predict.views, reporter)
         looks += [look] if look not in looks else []
-        classes = classes or trained.classes
-        if members and trained.channels != members[0].trained.channels:
-            own, theirs = (one.preprocessing.channels for one in (trained, members[0].trained))
+        classes = classes or about.classes
+        if members and about.channels != members[0].trained.about.channels:
+            own, theirs = (one.preprocessing.channels for one in (about, members[0].trained.about))
             raise UserError(
                 f"run={run}: it takes images of {own} channels, and {experiment.runs[0]} of {theirs}. Average models "
                 "of the same images."
             )
-        members.append(Member(trained, looks.index(look), _columns(run, trained.classes, experiment.runs[0], classes)))
-    return Ensemble(members, tuple(looks), classes, members[0].trained.channels)
+        members.append(Member(trained, looks.index(look), _columns(run, about.classes, experiment.runs[0], classes)))
+    return Ensemble(members, tuple(looks), classes)
 
 
-def _look(run: Path, trained: Trained, views: int, reporter: Reporter) -> Look:
+def _look(run: Path, preprocessing: Preprocessing, views: int, reporter: Reporter) -> Look:
     if views == 1:
-        return Look(trained.preprocessing)
+        return Look(preprocessing)
     saved = saved_experiment(run)
     recipe = gentle(saved.augment)
     if recipe is None:
         reporter.warn(f"predict.views={views}: has no effect on {run}, whose training varied nothing that views can")
-        return Look(trained.preprocessing)
-    return Look(trained.preprocessing, recipe, saved.dataset.source_factor, views)
+        return Look(preprocessing)
+    return Look(preprocessing, recipe, saved.dataset.source_factor, views)
 
 
 def _columns(run: Path, own: tuple[str, ...], first: str, classes: tuple[str, ...]) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from transfer_cli.config.schema import Augment
-from transfer_cli.data.batches import Batch
+from transfer_cli.data.batches import Batch, unlabelled
 from transfer_cli.data.reading.bands.open import open_picture
 from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.data.reading.workers import auto_workers, cpus, run_jobs
@@ -147,12 +147,9 @@ def _stacked(views: tuple[Views, ...]) -> Batch:
     """One view of each of B images as a batch."""
     pixels = torch.from_numpy(np.concatenate([view.pixels for view in views])).permute(0, 3, 1, 2)
     colours: list[NDArray[np.float32]] = [view.colour for view in views if view.colour is not None]
-    unknown = torch.full((len(views),), -1, dtype=torch.int64)
-    return Batch(pixels, unknown, unknown, colour=torch.from_numpy(np.concatenate(colours)) if colours else None)
+    return unlabelled(pixels, torch.from_numpy(np.concatenate(colours)) if colours else None)
 
 
 def _joined(batches: tuple[Batch, ...]) -> Batch:
-    unknown = torch.cat([batch.labels for batch in batches])
     colours = [batch.colour for batch in batches if batch.colour is not None]
-    pixels = torch.cat([batch.inputs for batch in batches])
-    return Batch(pixels, unknown, unknown, colour=torch.cat(colours) if colours else None)
+    return unlabelled(torch.cat([batch.inputs for batch in batches]), torch.cat(colours) if colours else None)

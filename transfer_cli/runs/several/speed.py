@@ -19,7 +19,7 @@ ENOUGH_SECONDS = 5.0
 
 def images_per_second(trained: Trained) -> float:
     """The median over some batches, after two that warm up; from uint8 pixels on the host to logits on the host."""
-    size, channels = trained.preprocessing.crop_pixels, trained.preprocessing.channels
+    size, channels = trained.about.preprocessing.crop_pixels, trained.about.preprocessing.channels
     count = BATCH_SIZE[trained.compute.device.type]
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=generator)

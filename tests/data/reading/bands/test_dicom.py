@@ -63,6 +63,8 @@ def test_values_are_rescaled_before_the_window() -> None:
 def test_without_a_window_the_stored_bits_are_the_range() -> None:
     plain = read(dicom(RAMP))
     assert np.array_equal(plain, np.rint(RAMP / 4095 * 255))
+    for width in ("1", "0", "-5"):  # no window: nothing lies in it
+        assert np.array_equal(plain, read(dicom(RAMP, WindowCenter="2000", WindowWidth=width)))
     inverted = read(dicom(RAMP, PhotometricInterpretation="MONOCHROME1"))
     assert np.array_equal(inverted, np.rint((1 - RAMP / 4095) * 255))
 

@@ -12,6 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from transfer_cli.data.reading import large
 from transfer_cli.data.reading.bands.open import open_picture, taken_from
 from transfer_cli.data.reading.decode import DecodeError, open_image
 from transfer_cli.data.reading.levels import LOW, NOT_FINITE
@@ -171,6 +172,18 @@ def test_the_cap_of_pixels_holds(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match=r"24 x 20 pixels of 4 channels, above the cap of 479"):
         open_picture(tmp_path / "x.npy", channels=4, max_pixels=479)
     assert open_picture(tmp_path / "x.npy", channels=4, max_pixels=480).size == (24, 20)
+    np.save(tmp_path / "x.npy", np.concatenate([FOUR, FOUR], axis=2))
+    with pytest.raises(DecodeError, match="pixels of 8 channels, above the cap of 480 of 4"):
+        open_picture(tmp_path / "x.npy", channels=8, max_pixels=480)
+
+
+def test_a_large_picture_is_reduced_channel_by_channel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(large, "MAX_PIXELS", 120)  # of 480: every two by two pixels become one
+    np.save(tmp_path / "x.npy", FOUR)
+    found = read(tmp_path / "x.npy", 4)
+    assert found.shape == (10, 12, 4)
+    for channel in range(4):
+        assert np.array_equal(found[..., channel], Image.fromarray(FOUR[..., channel]).reduce(2))
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from transfer_cli.data.reading.bands.counted import Asked
 
-MAGIC = npy.MAGIC_PREFIX
 ZIP = b"PK\x03\x04"
 
 

@@ -12,8 +12,6 @@ from transfer_cli.data.reading.bands.counted import Asked
 from transfer_cli.errors import first_line, one_line
 from transfer_cli.extras import need
 
-OFFSET, MAGIC = 128, b"DICM"
-
 
 def read(data: bytes, asked: Asked) -> NDArray[np.uint8]:
     """Levels [H, W, 1], of several frames those of the first.

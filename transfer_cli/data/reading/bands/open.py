@@ -83,13 +83,13 @@ def readers() -> dict[str, str]:
 def _opened(data: bytes, asked: Asked) -> Bands:
     if not data:
         raise asked.fail("cannot be decoded (the file is empty)")
-    if data.startswith(arrays.MAGIC):
+    if data.startswith(kinds.NUMPY):
         return _bands(_levels(arrays.read(data, asked), {}, asked), 1)
     if data.startswith(arrays.ZIP):
         raise asked.fail("a zip archive, such as .npz, holds several arrays; save the picture as .npy")
-    if data[dicom.OFFSET : dicom.OFFSET + len(dicom.MAGIC)] == dicom.MAGIC:
+    if kinds.is_dicom_head(data):
         return Bands.of(dicom.read(data, asked))
-    if data.startswith(tiff.MAGICS) and not _pillow_reads(data, asked):
+    if data.startswith(kinds.TIFF) and not _pillow_reads(data, asked):
         values, tags, turned = tiff.read(data, asked)
         return _bands(_levels(values, tags, asked), turned)
     return _by_pillow(data, asked)

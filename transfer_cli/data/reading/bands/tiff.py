@@ -16,7 +16,6 @@ from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.errors import first_line, one_line
 from transfer_cli.extras import need
 
-MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ORIENTATION, _SAMPLES, _BITS, _PALETTE = 274, 277, 258, 3
 _PHOTOMETRIC = 262
 _AS_THEY_ARE = {"LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}
