@@ -114,6 +114,11 @@ def first_line(error: BaseException) -> str:
     return (text[0] if text else type(error).__name__)[:200]
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 image`, `1,024 images`."""
+    return f"{count:,} {thing}{'s' * (count != 1)}"
+
+
 def one_line(name: str) -> str:
     """A name from the user's data as a part of a line: line breaks in it, which would forge another, as escapes."""
     return _BREAKS.sub(lambda found: repr(found.group())[1:-1], name)

@@ -149,13 +149,18 @@ def _output(experiment: Experiment) -> str | None:
     path = Path(experiment.output)
     if experiment.mode == "export":
         found_file = f"output={path}: expected a folder, found a file." if path.is_file() else None
-        return found_file or missing("output", str(path.absolute().parent))
+        return found_file or _no_folder(path)
     if path.is_dir():
         return f"output={path}: expected a CSV file, found a folder."
     source = Path(experiment.input or STREAM).expanduser()
     if path.exists() and source.exists() and path.samefile(source):
         return f"output={path}: is the input, which is never changed; name another file."
-    return missing("output", str(path.parent))
+    return _no_folder(path)
+
+
+def _no_folder(output: Path) -> str | None:
+    folder = output.absolute().parent
+    return None if folder.is_dir() else f"output={output}: there is no folder {folder}; make it first."
 
 
 def _archive(experiment: Experiment) -> str | None:

@@ -47,6 +47,8 @@ def check(found: Changes, begun: Experiment, where: str, hint: str) -> None:
         if key not in _HARMLESS and not (key in lengths and _is_longer(new, old))
     ]
     if refused:
+        if any(key in lengths and not _is_longer(*found[key]) for key in found):
+            hint = f"A run can be made longer, not shorter. {hint}"
         more = f" and {len(refused) - _MOST_NAMED} more" if len(refused) > _MOST_NAMED else ""
         raise UserError(f"{where} was made with other settings: {'; '.join(refused[:_MOST_NAMED])}{more}. {hint}")
 
