@@ -257,11 +257,9 @@ def _ask_hydra(source: ConfigSource, args: argparse.Namespace, argv: list[str]) 
 
 
 def _sweep(source: ConfigSource, overrides: Overrides) -> int:
-    """Every job is checked before the first one starts, and so is what they share, which Hydra composes first."""
-    from transfer_cli.command.compose import compose, to_plain
-    from transfer_cli.config.parse import parse
+    """Every job is checked before the first one starts."""
+    from transfer_cli.command.grid import compose_grid
+    from transfer_cli.sweeps.jobs import jobs_of
     from transfer_cli.sweeps.sweep import run_sweep
 
-    jobs = [parse(to_plain(compose(source, job))) for job in overrides.jobs()]
-    compose(source, overrides, multirun=True)
-    return run_sweep(source, overrides, jobs)
+    return run_sweep(source, overrides, jobs_of(compose_grid(source, overrides)))

@@ -13,7 +13,6 @@ from transfer_cli.errors import UserError
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-MANY_COMBINATIONS = 64
 _KEY = re.compile(r"[+~]{0,2}[\w./@]+", re.ASCII)
 
 
@@ -67,28 +66,30 @@ class Overrides:
             count *= max(1, sum(1 for _ in override.sweep_string_iterator()))
         return count
 
-    def jobs(self) -> list[Overrides]:
-        """The overrides of each job of a sweep, in Hydra's order; of a very large grid, each swept value once.
+    def combinations(self) -> list[list[str]]:
+        """The arguments of each job of a sweep, in Hydra's order.
 
         Raises UserError for a range that cannot be listed.
         """
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-        if self.grid_size() > MANY_COMBINATIONS:
-            return [parse_overrides(arguments) for arguments in self._each_value_once()]
+        self.grid_size()
         batches = BasicSweeper.split_arguments(list(self.parsed), max_batch_size=None)
-        return [parse_overrides(list(job)) for batch in batches for job in batch]
+        return [list(job) for batch in batches for job in batch]
 
-    def _each_value_once(self) -> Iterator[list[str]]:
+    def each_value_once(self) -> Iterator[Overrides]:
+        """Jobs of a sweep in which each swept value occurs. Raises UserError for a range that cannot be listed."""
+        self.grid_size()
         shared = [override.input_line or "" for override in self.shared]
         values = [
             [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
             for override in self.swept
         ]
         firsts = [several[0] for several in values]
+        yield parse_overrides([*shared, *firsts])
         for position, several in enumerate(values):
-            for value in several:
-                yield [*shared, *firsts[:position], value, *firsts[position + 1 :]]
+            for value in several[1:]:
+                yield parse_overrides([*shared, *firsts[:position], value, *firsts[position + 1 :]])
 
 
 def parse_overrides(arguments: Sequence[str]) -> Overrides:

@@ -23,7 +23,7 @@ STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract, "distil
 _NOT_IN_HASH = (
     *("mode", "run", "input", "output", "format", "split", "name", "resume", "tune"),
     *("cache_dir", "cache_size", "cache", "rank", "find_lr", "compare", "predict", "export", "fetch", "output_dir"),
-    "quiet",
+    *("quiet", "sweep"),
 )
 _NOT_IN_HASH_OF_GROUP = {
     "trainer": ("workers", "budget", "checkpoint_every", "keep", "devices"),
@@ -104,3 +104,9 @@ def changes(ours: Experiment, theirs: Experiment) -> Changes:
     ignored = {*_NOT_IN_HASH, *(f"{group}.{key}" for group, keys in _NOT_IN_HASH_OF_GROUP.items() for key in keys)}
     keys = [key for key in sorted(left.keys() | right.keys()) if key not in ignored]
     return {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)}
+
+
+def is_in_hash(key: str) -> bool:
+    """Whether a dotted key determines a result."""
+    group, _, name = key.partition(".")
+    return group not in _NOT_IN_HASH and name not in _NOT_IN_HASH_OF_GROUP.get(group, ())

@@ -176,6 +176,20 @@ class FetchCommand:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """With -m: what becomes of jobs that fail. The defaults as above."""
+
+    retry_failed: bool = True
+    stop_on_failure: bool = False
+    max_failures: Count | None = None
+
+    @property
+    def most_failures(self) -> int | None:
+        """After so many no further job starts; None: all do."""
+        return 1 if self.stop_on_failure else self.max_failures
+
+
+@dataclass(frozen=True)
 class FindLr:
     """`mode=find_lr`: how many steps, at rates from the lowest to the highest."""
 
@@ -220,6 +234,7 @@ class Experiment:
     predict: PredictCommand = PredictCommand()
     export: ExportCommand = ExportCommand()
     format: Annotated[str, OneOf(("auto", *FORMATS))] = "auto"
+    sweep: Sweep = Sweep()
 
     @property
     def runs(self) -> tuple[str, ...]:
