@@ -55,6 +55,8 @@ def launch(
 
 def _by_hydra(source: ConfigSource, overrides: Overrides, folder: Path, jobs: Sequence[Job]) -> Exception | None:
     """Hand jobs to the launcher; the error that ended it, where one did."""
+    from hydra.core.global_hydra import GlobalHydra
+
     launcher = _launcher(source, overrides, folder)
     try:
         ends = launcher.launch([[*job.words, f"hydra.sweep.subdir='{job.name}'"] for job in jobs], 0)
@@ -64,6 +66,8 @@ def _by_hydra(source: ConfigSource, overrides: Overrides, folder: Path, jobs: Se
     except Exception as error:
         # Of the launcher's library: a worker that was killed, a cluster that does not answer.
         return error
+    finally:
+        GlobalHydra.instance().clear()
     return None
 
 
