@@ -186,6 +186,10 @@ def dispatch(argv: list[str]) -> int:
     for word in overrides.of("hydra"):
         if word.startswith(("hydra/launcher", "hydra.launcher")):
             raise UserError(f"{word}: a launcher starts the jobs of a sweep; add -m.")
+        if word.startswith("hydra/sweeper"):
+            raise UserError(f"{word}: a sweeper proposes the jobs of a sweep; add -m.")
+    for word in overrides.of("sweep"):
+        raise UserError(f"{word}: only a sweep reads it; add -m.")
     config = compose(source, overrides)
     if args.info or args.cfg in ("hydra", "all"):
         return _ask_hydra(source, args, argv)
@@ -262,4 +266,11 @@ def _sweep(source: ConfigSource, overrides: Overrides) -> int:
     from transfer_cli.sweeps.jobs import jobs_of
     from transfer_cli.sweeps.sweep import run_sweep
 
+    sweeper, overrides = overrides.sweeper()
+    if sweeper == "search":
+        from transfer_cli.sweeps.search.search import run_search
+
+        return run_search(source, overrides)
+    for word in overrides.of("sweep.trials", "sweep.sampler", "sweep.pruner"):
+        raise UserError(f"{word}: only a search reads it; add hydra/sweeper=search.")
     return run_sweep(source, overrides, jobs_of(compose_grid(source, overrides)))

@@ -41,6 +41,23 @@ class Stopped(BaseException):
         super().__init__(message)
         self.code = code
 
+    @property
+    def status(self) -> str:
+        """What the summary of the run says."""
+        return "interrupted" if self.code == EXIT_INTERRUPTED else "preempted"
+
+
+class Pruned(Stopped):
+    """A search ended the run, since others do better by then."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(EXIT_OK, message)
+
+    @property
+    def status(self) -> str:
+        """What the summary of the run says."""
+        return "pruned"
+
 
 class LostRankError(RunError):
     """Another process of the same training does not answer any more."""

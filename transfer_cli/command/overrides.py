@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transfer_cli.command.typed_text import as_typed
-from transfer_cli.errors import UserError
+from transfer_cli.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
+SWEEPERS = ("basic", "search")
+"""What proposes the jobs of a sweep: every combination, or a search."""
+_SWEEPER = "hydra/sweeper"
 _KEY = re.compile(r"[+~]{0,2}[\w./@]+", re.ASCII)
 
 
@@ -56,6 +59,14 @@ class Overrides:
     def without_hydra(self) -> list[str]:
         """The arguments that are not about Hydra itself, as they were typed."""
         return [override.input_line or "" for override in self.parsed if not override.is_hydra_override()]
+
+    def sweeper(self) -> tuple[str, Overrides]:
+        """What proposes the jobs of a sweep, and the overrides without that word. Raises UserError for another one."""
+        words = [override for override in self.parsed if override.key_or_group == _SWEEPER]
+        names = [str(word.value()) for word in words] or [SWEEPERS[0]]
+        if names[-1] not in SWEEPERS:
+            raise unknown(_SWEEPER, names[-1], SWEEPERS)
+        return names[-1], Overrides(tuple(override for override in self.parsed if override not in words))
 
     def grid_size(self) -> int:
         """How many jobs a sweep over these has. Raises UserError for a range that cannot be listed."""

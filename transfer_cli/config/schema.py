@@ -177,11 +177,14 @@ class FetchCommand:
 
 @dataclass(frozen=True)
 class Sweep:
-    """With -m: what becomes of jobs that fail. The defaults as above."""
+    """With -m: what becomes of jobs that fail, and how hydra/sweeper=search searches. The defaults as above."""
 
     retry_failed: bool = True
     stop_on_failure: bool = False
     max_failures: Count | None = None
+    trials: Count = 30
+    sampler: Literal["tpe", "random", "grid", "cma"] = "tpe"
+    pruner: Literal["median", "hyperband", "none"] = "median"
 
     @property
     def most_failures(self) -> int | None:

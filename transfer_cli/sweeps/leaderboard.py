@@ -35,7 +35,7 @@ def write(folder: Path) -> list[Row]:
 
 
 def show(rows: list[Row], reporter: Reporter) -> None:
-    """As a table the overrides that differ, status, each job's metric and seconds; over several seeds their means."""
+    """As a table each job, its status, metric and seconds; over several seeds the overrides that differ, and means."""
     shared = set.intersection(*(set(row["overrides"].split(" ")) for row in rows)) if len(rows) > 1 else set()
     found = configurations.configurations(rows)
     if len(found) < len(rows):
@@ -44,15 +44,14 @@ def show(rows: list[Row], reporter: Reporter) -> None:
         return
     cells = [
         [
-            _differing(row["overrides"], shared),
+            Path(row["run_directory"]).name,
             row["status"],
             *(_shown(row.get(f"{split}_{row['metric']}"), row["metric"]) for split in SPLITS),
             f"{row['seconds']:.1f}" if row["seconds"] is not None else "",
-            Path(row["run_directory"]).name,
         ]
         for row in rows
     ]
-    reporter.table("leaderboard", ["overrides", "status", "val", "test", "seconds", "job"], cells)
+    reporter.table("leaderboard", ["job", "status", "val", "test", "seconds"], cells)
 
 
 def _differing(overrides: str, shared: set[str]) -> str:

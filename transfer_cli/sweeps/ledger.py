@@ -24,6 +24,7 @@ FILE = "jobs.json"
 ENDED = "job.json"
 """In the directory of a job: its words, exit code, seconds, and the launch that ran it."""
 WAITING, RUNNING, COMPLETED, FAILED, UNFINISHED = "waiting", "running", "completed", "failed", "unfinished"
+PRUNED = "pruned"
 _MOST_NAMED = 3
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transfer_cli import rundir
 from transfer_cli.config.schema import Experiment
-from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, Stopped
+from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, Pruned, Stopped
 from transfer_cli.files import write_json
+from transfer_cli.records.events import Recorder
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.several.attempt import attempt
 from transfer_cli.sweeps import leaderboard
@@ -31,10 +33,10 @@ def run_for_hydra(_: DictConfig) -> int:
     return run_job(directory.parent, ledger, job, Reporter(quiet=job.experiment.quiet, prints_result=False))
 
 
-def run_job(folder: Path, ledger: Ledger, job: Job, reporter: Reporter) -> int:
+def run_job(folder: Path, ledger: Ledger, job: Job, reporter: Reporter, watchers: Sequence[Recorder] = ()) -> int:
     """Train one job in its own directory and record how it ended; returns its exit code.
 
-    Does nothing where as many jobs have failed as may.
+    Does nothing where as many jobs have failed as may. `watchers` hang on the run, and may end it.
     """
     most = job.experiment.sweep.most_failures
     if most is not None and failures(folder, ledger) >= most:
@@ -47,7 +49,7 @@ def run_job(folder: Path, ledger: Ledger, job: Job, reporter: Reporter) -> int:
         # It is tried again, and until then nothing is known of how it ends.
         (directory / ENDED).unlink()
     started = time.perf_counter()
-    code, error = _train(replace(job.experiment, resume="auto"), directory, reporter)
+    code, error = _train(replace(job.experiment, resume="auto"), directory, reporter, watchers)
     seconds = time.perf_counter() - started
     if done and code == EXIT_OK:
         seconds = before.get("seconds", seconds)  # it took what it took then
@@ -58,7 +60,9 @@ def run_job(folder: Path, ledger: Ledger, job: Job, reporter: Reporter) -> int:
     return code
 
 
-def _train(experiment: Experiment, directory: Path, reporter: Reporter) -> tuple[int, str | None]:
+def _train(
+    experiment: Experiment, directory: Path, reporter: Reporter, watchers: Sequence[Recorder]
+) -> tuple[int, str | None]:
     """The exit code of the job, and its message where it failed; a signal goes through."""
     from transfer_cli.runs.ranks.launch import Frozen, count_devices, launch
     from transfer_cli.runs.train import train
@@ -68,11 +72,15 @@ def _train(experiment: Experiment, directory: Path, reporter: Reporter) -> tuple
     def work() -> None:
         devices = count_devices(experiment)
         if devices == 1:
-            train(experiment, directory, reporter, may_exist=True)
+            train(experiment, directory, reporter, may_exist=True, watchers=watchers)
         else:
             codes.append(launch(Frozen(experiment, directory, may_exist=True, prints_result=False), devices))
 
-    code, error = attempt(work)
+    try:
+        code, error = attempt(work)
+    except Pruned as pruned:
+        reporter.say(f"pruned    {pruned}")
+        return EXIT_OK, None
     if codes in ([EXIT_PREEMPTED], [EXIT_INTERRUPTED]):
         raise Stopped(codes[0], "in the middle of the sweep; the same command with resume=auto goes on from there")
     if codes in ([], [EXIT_OK]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,18 +9,19 @@ from pathlib import Path
 from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.command.source import ConfigSource
-from transfer_cli.errors import EXIT_FAILED, EXIT_OK, UserError, counted
+from transfer_cli.errors import EXIT_FAILED, EXIT_OK, counted
 from transfer_cli.preflight import preflight
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.sweeps import leaderboard
-from transfer_cli.sweeps.jobs import OF_THE_SWEEP, Job
+from transfer_cli.sweeps.folder import check_images, planned
+from transfer_cli.sweeps.jobs import Job
 from transfer_cli.sweeps.launching import launch
 from transfer_cli.sweeps.ledger import COMPLETED, FAILED, Ledger, joined, of_command, read_ledger, status
 
 
 def run_sweep(source: ConfigSource, overrides: Overrides, jobs: Sequence[Job]) -> int:
     """Run what is missing of these jobs under outputs/sweeps; 0 if every one of them is completed."""
-    folder = _folder(jobs)
+    folder = planned([job.experiment for job in jobs])
     for job in jobs:
         preflight(job.experiment, in_sweep=True)
     # Imports torch, as the jobs will: a wrong job is found before the first one trains.
@@ -32,7 +32,7 @@ def run_sweep(source: ConfigSource, overrides: Overrides, jobs: Sequence[Job]) -
     first = jobs[0].experiment
     goes_on = first.resume == "auto"
     ledger = joined(folder, read_ledger(folder) if goes_on else Ledger({}), jobs, uuid.uuid4().hex[:8])
-    _check_images(folder, ledger)
+    check_images(folder, ledger)
     reporter = Reporter(quiet=first.quiet)
     with rundir.claim(folder, named=first.name is not None, may_exist=goes_on) as claimed:
         folder = claimed.resolve()
@@ -63,27 +63,3 @@ def _announce(folder: Path, ledger: Ledger, asked: list[Job], missing: list[Job]
         reporter.say(f"{counted(len(asked) - len(missing), 'job')} of them ran before, {len(missing)} to run")
     if others:
         reporter.say(f"{counted(others, 'job')} of earlier commands in this folder, ranked with these")
-
-
-def _folder(jobs: Sequence[Job]) -> Path:
-    several = [job.experiment for job in jobs]
-    first = several[0]
-    for key in OF_THE_SWEEP:
-        if any(getattr(one, key) != getattr(first, key) for one in several):
-            raise UserError(f"{key}: belongs to the whole sweep and cannot be swept over.")
-    if first.mode != "train":
-        raise UserError(f"mode={first.mode}: a sweep trains; leave -m out to {first.mode}.")
-    if first.resume not in ("never", "auto"):
-        raise UserError(f"resume={first.resume}: a sweep is continued by its name, with name=<name> resume=auto.")
-    folder = Path(first.output_dir) / "sweeps" / (first.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
-    if first.name and first.resume == "never" and folder.exists():
-        raise UserError(f"name={first.name}: {folder} exists. Choose another name, or continue it with resume=auto.")
-    rundir.check_writable(folder.parent)
-    return folder
-
-
-def _check_images(folder: Path, ledger: Ledger) -> None:
-    """Raises UserError where jobs that are there saw other images: they cannot be ranked together."""
-    from transfer_cli.data.same_images import check_listed
-
-    check_listed(*((folder / name, job.experiment) for name, job in ledger.jobs.items()))
