@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from transfer_cli import __version__
+from transfer_cli import __version__, time_limit
 from transfer_cli.command.encoding import restart_in_utf8
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.errors import (
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
 def guarded(work: Callable[[], int]) -> int:
     """The exit code of `work`, whatever ends it, after one message where that was an error."""
     try:
-        with _preemptible():
+        with _preemptible(), time_limit.ended():
             code = work()
             write_out("")
             return code
@@ -199,7 +199,9 @@ def dispatch(argv: list[str]) -> int:
     from transfer_cli.config.parse import parse
     from transfer_cli.modes import run_mode
 
-    return run_mode(parse(to_plain(config)), overrides, source)
+    experiment = parse(to_plain(config))
+    time_limit.start(experiment.trainer.time_limit)
+    return run_mode(experiment, overrides, source)
 
 
 def _config_source(args: argparse.Namespace) -> ConfigSource:

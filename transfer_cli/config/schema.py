@@ -118,6 +118,7 @@ class Trainer:
     evaluate_every: Literal["auto"] | Count = 1
     budget: str | None = None
     checkpoint_every: Count | str = "auto"
+    time_limit: str | None = None
     keep: Literal["best", "last", "none"] | Annotated[int, Between(1, 1000)] = 2
     devices: Literal["auto"] | Annotated[int, Between(1, 1024)] = 1
 

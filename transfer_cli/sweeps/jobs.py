@@ -13,7 +13,7 @@ from transfer_cli.config.schema import Experiment
 
 OF_THE_SWEEP = ("name", "output_dir", "resume", "quiet", "sweep", "mode")
 """Keys that belong to all jobs together, and say nothing of one."""
-_LONGEST = 80
+_LONGEST = 48
 _HASH_DIGITS = 8
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transfer_cli import rundir
+from transfer_cli import rundir, time_limit
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, Pruned, Stopped
 from transfer_cli.files import write_json
@@ -30,6 +30,7 @@ def run_for_hydra(_: DictConfig) -> int:
     directory = Path(HydraConfig.get().runtime.output_dir)
     ledger = read_ledger(directory.parent)
     job = ledger.jobs[directory.name]
+    time_limit.start(job.experiment.trainer.time_limit)
     return run_job(directory.parent, ledger, job, Reporter(quiet=job.experiment.quiet, prints_result=False))
 
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from transfer_cli import rundir
+from transfer_cli import rundir, time_limit
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.command.source import ConfigSource
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, counted
@@ -34,6 +34,7 @@ def run_sweep(source: ConfigSource, overrides: Overrides, jobs: Sequence[Job]) -
     ledger = joined(folder, read_ledger(folder) if goes_on else Ledger({}), jobs, uuid.uuid4().hex[:8])
     check_images(folder, ledger)
     reporter = Reporter(quiet=first.quiet)
+    time_limit.start(first.trainer.time_limit)
     with rundir.claim(folder, named=first.name is not None, may_exist=goes_on) as claimed:
         folder = claimed.resolve()
         ledger.write(folder)

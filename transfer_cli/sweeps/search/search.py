@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from transfer_cli import rundir
+from transfer_cli import rundir, time_limit
 from transfer_cli.command.compose import compose, to_plain
 from transfer_cli.command.grid import composed
 from transfer_cli.command.overrides import Overrides, parse_overrides
@@ -75,6 +75,7 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
     folder = planned(checked)
     epochs = [one.trainer.epochs for one in checked if isinstance(one.trainer.epochs, int)]
     reporter = Reporter(quiet=base.quiet)
+    time_limit.start(base.trainer.time_limit)
     rundir.make(folder, named=base.name is not None, may_exist=base.resume == "auto")
     study = Study(
         folder.resolve(), space, base.sweep, base.seed, base.trainer.metric == "loss", max(epochs, default=None)
@@ -130,6 +131,9 @@ def _run_trial(search: Search, trial: optuna.Trial, job: Job) -> None:
 def _close(search: Search, folder: Path, reporter: Reporter) -> int:
     counts = search.study.counts()
     others = [f"{number} {state}" for state, number in counts.items() if number and state != "complete"]
+    best = search.study.best()
+    if best:
+        reporter.say(f"best      {' '.join(words_of(best))}")
     reporter.say(", ".join([f"{counts['complete']} of {sum(counts.values())} trials complete", *others]))
     reporter.result(folder)
     return EXIT_OK if counts["complete"] and sum(counts.values()) >= search.study.settings.trials else EXIT_FAILED

@@ -70,6 +70,10 @@ class Study:
         states = [trial.state.name.lower() for trial in self._opened().get_trials(deepcopy=False)]
         return {state: states.count(state) for state in ("complete", "pruned", "fail", "running")}
 
+    def best(self) -> dict[str, Any]:
+        """What the best complete trial proposed; empty where none is complete."""
+        return dict(self._opened().best_trial.params) if self.counts()["complete"] else {}
+
     def _locks(self) -> Path:
         path = self.folder / _LOCKS
         path.mkdir(exist_ok=True)
