@@ -35,7 +35,7 @@ _BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {
     "trainer": {"metric": "accuracy", "evaluate_every": 1},
     "strategy": {"keep_probe": False, "use_teacher": True},
     "strategy.teacher": {"run": None},
-    "dataset": {"max_pixels": None, "channels": None},
+    "dataset": {"max_pixels": None, "channels": None, "group": None, "folds": None, "fold": None},
 }
 _BEFORE_IT_WAS_A_KEY = {"image_fit": "crop", "crop_fraction": "auto"}
 

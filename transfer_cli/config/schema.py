@@ -59,6 +59,9 @@ class Dataset:
     unlabelled: str | None = None
     max_pixels: Count | None = None
     channels: Annotated[int, Between(1, 64)] | None = None
+    group: str | None = None
+    folds: Annotated[int, Between(2, 1000)] | None = None
+    fold: Annotated[int, Between(0)] | None = None
     labels: Literal["classes", "none"] = "classes"
     image_column: str | None = None
     label_column: str | None = None

@@ -40,7 +40,7 @@ def show(rows: list[Row], reporter: Reporter) -> None:
     found = configurations.configurations(rows)
     if len(found) < len(rows):
         several = [replace(one, overrides=_differing(one.overrides, shared)) for one in found]
-        reporter.table("leaderboard over seeds", configurations.COLUMNS, [one.cells() for one in several])
+        reporter.table("leaderboard over seeds and folds", configurations.COLUMNS, [one.cells() for one in several])
         return
     cells = [
         [
