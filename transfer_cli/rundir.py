@@ -21,6 +21,7 @@ from transfer_cli.files import unfinished
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
+DATASET = "dataset.json"
 _HOLDER = ".holder.json"
 _LOCK = ".lock"
 

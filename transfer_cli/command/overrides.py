@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from transfer_cli.command.typed_text import as_typed
+from transfer_cli.command.typed_text import as_typed, with_conditions_quoted
 from transfer_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -101,9 +101,10 @@ def parse_overrides(arguments: Sequence[str]) -> Overrides:
     problems = []
     for argument in arguments:
         try:
-            (read,) = parser.parse_overrides([argument])
+            quoted = with_conditions_quoted(argument)
+            (read,) = parser.parse_overrides([quoted])
             typed = as_typed(read)
-            parsed += [read] if typed == argument else parser.parse_overrides([typed])
+            parsed += [read] if typed == quoted else parser.parse_overrides([typed])
         except OverrideParseException:
             problems.append(_unreadable(argument))
     if problems:

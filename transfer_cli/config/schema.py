@@ -166,6 +166,14 @@ class ExportCommand:
 
 
 @dataclass(frozen=True)
+class ReportCommand:
+    """`mode=report`: which runs are listed, in which order. The defaults are for the config.yaml of earlier runs."""
+
+    where: str | None = None
+    sort: str | None = None
+
+
+@dataclass(frozen=True)
 class FetchCommand:
     """`mode=fetch`: of what, and an archive to carry. The defaults are for the config.yaml of earlier runs."""
 
@@ -219,6 +227,8 @@ class Experiment:
     fetch: FetchCommand = FetchCommand()
     predict: PredictCommand = PredictCommand()
     export: ExportCommand = ExportCommand()
+    report: ReportCommand = ReportCommand()
+    sweep: str | None = None
     format: Annotated[str, OneOf(("auto", *FORMATS))] = "auto"
 
     @property

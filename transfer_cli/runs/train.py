@@ -156,7 +156,7 @@ def train(
                 with clock.part("search"):
                     job, state = _best_of(tries, e, job, prepare, directory, reporter, stop)
             summary = _train_in(directory, job, state, reporter, stop, world, clock)
-        leave_report(directory, job.materials.images, reporter.warn)
+        leave_report(directory, lambda: job.materials.images, reporter.warn)
     reporter.result(directory)
     return summary
 

@@ -15,6 +15,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, UserError
 from transfer_cli.preflight import preflight
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.reports.group_report import leave_group_report
 from transfer_cli.sweeps import leaderboard
 from transfer_cli.sweeps.jobs import run_job
 
@@ -44,6 +45,7 @@ def run_sweep(source: ConfigSource, overrides: Overrides, jobs: list[Experiment]
             # Also when a signal ends the sweep in the middle: what is done is ranked.
             rows = leaderboard.write(folder)
     leaderboard.show(rows, reporter)
+    leave_group_report(folder, reporter.warn)
     reporter.result(claimed)
     return EXIT_OK if all(row["status"] == "completed" for row in rows) else EXIT_FAILED
 

@@ -133,7 +133,7 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, *, share: bool)
         return None
     scores = [score for point in shown for score in (point.val, point.test) if score is not None]
     text = in_percent if share else "{:.3g}".format
-    y = linear(scores, y_label, text, within=_SHARE if share else _EVERYTHING)
+    y = linear(scores, "", text, within=_SHARE if share else _EVERYTHING)
     frame = Frame(logarithmic([point.x for point in shown], x_label, short_number), y)
     drawn = [mark for point in shown for mark in _scattered(frame, point, len(shown) <= NUMBERED_UP_TO)]
     return frame.svg(f"{y_label} over {x_label} of {len(shown)} runs; the table has the numbers", drawn)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 440, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 22, 10, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 22, 10, 42
 _FEW = 5
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from transfer_cli.records.pages import charts, run_tables
 from transfer_cli.records.pages.predicted import Predicted, by_class, calibration, most_confused
-from transfer_cli.records.pages.render import count, percent, render, score, seconds
+from transfer_cli.records.pages.render import count, number, percent, render, score, seconds
 
 Facts = Mapping[str, Any]
 MATRIX_UP_TO = 30
@@ -202,7 +202,7 @@ def _test(facts: RunFacts) -> Facts:
         + ("" if few else f" A matrix of {len(found.classes):,} classes could not be read."),
         "of_classes": run_tables.of_classes(by_class(confusion, found.classes), facts.dataset),
         "reliability": charts.reliability(bins, error),
-        "calibration_note": _calibration_note(said, found),
+        "calibration_note": _calibration_note(said, found) + _temperature(facts.summary),
     }
 
 
@@ -214,6 +214,17 @@ def _calibration_note(error: float, found: Predicted) -> str:
         f"Expected calibration error (ECE) {error:.4f} on {int(found.known.sum()):,} test images: confidence and "
         f"accuracy are {percent(error)} apart on average. The network is {which}: it says {percent(confidence)} and is "
         f"right in {percent(accuracy)}."
+    )
+
+
+def _temperature(summary: Facts) -> str:
+    """What a temperature that was fitted afterwards does; the figures of the page are those before it."""
+    found = summary.get("calibration")
+    if not isinstance(found, dict):
+        return ""
+    return (
+        f" The model divides its outputs by a temperature of {number(found.get('temperature'))} since: on validation "
+        f"that takes the ECE from {number(found.get('before'))} to {number(found.get('after'))}."
     )
 
 

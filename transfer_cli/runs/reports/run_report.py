@@ -5,34 +5,34 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transfer_cli.data.describe import FILE as DATASET
 from transfer_cli.data.reading.decode import DecodeError
-from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.errors import UserError, first_line
 from transfer_cli.files import atomic_write_text, csv_cell
-from transfer_cli.records import metrics, parameters, predictions
+from transfer_cli.records import metrics, parameters, predictions, sheet
 from transfer_cli.records.pages import pictures
 from transfer_cli.records.pages.predicted import Predicted, read_predicted
 from transfer_cli.records.pages.run_page import Example, RunFacts, run_page
-from transfer_cli.rundir import CONFIG, SUMMARY, saved_experiment
+from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, saved_experiment
 from transfer_cli.runs.reports.reading import PAGE, Values, place, read_json, read_rows, read_yaml
-from transfer_cli.runs.sample_sheet import NAME as SAMPLES
+
+if TYPE_CHECKING:
+    from transfer_cli.data.reading.image_set import ImageSet
 
 SHOWN = 12
 """Mistakes, and uncertain images."""
 
-Images = Callable[[], ImageSet]
+Images = Callable[[], "ImageSet"]
 """The images of a run, listed where they are asked for. Raises UserError or OSError where they are gone."""
 
 
-def leave_report(directory: Path, images: ImageSet, warn: Callable[[str], None]) -> None:
+def leave_report(directory: Path, images: Images, warn: Callable[[str], None]) -> None:
     """Write the page of a run that is complete. Whatever stands in the way is a warning: the run is done."""
     try:
-        write_report(directory, lambda: images)
+        write_report(directory, images)
     except Exception as error:  # the run must not fail over its page
         warn(
             f"{directory / PAGE} could not be written ({first_line(error)}); the run is complete. "
@@ -68,7 +68,7 @@ def gather(directory: Path, images: Images) -> RunFacts:
         if damaged:
             absent.append(f"{metrics.NAME}: {damaged} damaged lines are left out of the curves.")
     predicted = _predicted(directory, dataset, absent)
-    sheet = directory / "plots" / SAMPLES
+    samples = directory / "plots" / sheet.SAMPLES
     facts = RunFacts(
         place=place(directory, found),
         summary=summary,
@@ -79,7 +79,7 @@ def gather(directory: Path, images: Images) -> RunFacts:
         events=events,
         parameters=[row for row in read_rows(directory / parameters.NAME)[1:] if len(row) == 5],
         predicted=predicted,
-        sheet=_sheet(sheet, absent) if sheet.is_file() else None,
+        sheet=_sheet(samples, absent) if samples.is_file() else None,
         absent=absent,
     )
     return facts if predicted is None else _with_examples(facts, predicted, images)
