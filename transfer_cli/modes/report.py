@@ -68,10 +68,8 @@ def _list(e: Experiment) -> None:
         raise UserError(f"output_dir={root}: no such folder; run this where your runs are, or name their folder.")
     wanted = listing.conditions(e.report.where)
     key, largest_first = listing.sort_key(e.report.sort)
-    options = {
-        **({key: f"report.sort={e.report.sort}"} if e.report.sort else {}),
-        **{c.key: "report.where" for c in wanted},
-    }
+    options = {key: f"report.sort={e.report.sort}"} if e.report.sort else {}
+    options |= {one.key: "report.where" for one in wanted}
     records = [listing.record_of(path) for path in listing.find_runs(root)]
     every = listing.with_settings(records, options)
     found = listing.ordered(listing.chosen(every, wanted), key, largest_first)

@@ -23,7 +23,7 @@ def cell(record: Record, key: str) -> str:
         return ""
     if key in _SCORES:
         return score(value, str(record["metric"]))
-    if key == "train_seconds":
+    if key == "train_seconds" and isinstance(value, int | float):
         return f"{value:,.1f}"
     if key == "time":
         return str(value)[:16].replace("T", " ")
@@ -82,17 +82,7 @@ def columns_of(records: Sequence[Record], first: Sequence[str], asked: Sequence[
 def list_page(records: Sequence[Record], asked: Sequence[str], title: str, note: str, pages: Mapping[str, str]) -> str:
     """A page of all runs that sorts; `pages` are the addresses of their own pages by their names."""
     keys = [*dict.fromkeys([*_ALWAYS, *asked, *_MORE])]
-    columns = [
-        {
-            "name": _HEADINGS.get(key, key),
-            "kind": "n"
-            if all(_is_number(record.get(key)) for record in records)
-            else "date"
-            if key == "time"
-            else "text",
-        }
-        for key in keys[1:]
-    ]
+    columns = [{"name": _HEADINGS.get(key, key), "kind": _kind(records, key)} for key in keys[1:]]
     rows = [
         {
             "run": record["run"],
@@ -102,6 +92,13 @@ def list_page(records: Sequence[Record], asked: Sequence[str], title: str, note:
         for record in records
     ]
     return render("list.html", title=title, kind="Runs", sections=[], note=note, columns=columns, rows=rows)
+
+
+def _kind(records: Sequence[Record], key: str) -> str:
+    """How a column is set."""
+    if key == "time":
+        return "date"
+    return "n" if all(_is_number(record.get(key)) for record in records) else "text"
 
 
 def _is_number(value: Any) -> bool:

@@ -146,7 +146,8 @@ def _repeat(facts: RunFacts) -> Facts:
 def _images(facts: RunFacts) -> Facts:
     images, skipped = facts.dataset.get("images") or {}, facts.dataset.get("skipped") or []
     classes = len(facts.dataset.get("classes") or [])
-    note = f"{sum(images.values()):,} images of {facts.dataset.get('name')}, {classes:,} classes."
+    name = (facts.config.get("dataset") or {}).get("path") or facts.dataset.get("name")
+    note = f"{sum(images.values()):,} images of {name}, {classes:,} classes."
     if skipped:
         note += f" {len(skipped):,} could not be read and were left out; dataset.json lists them."
     splits = [{"name": name, "images": images[name], "use": use} for name, use in _SPLITS.items() if name in images]

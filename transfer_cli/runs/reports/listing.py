@@ -60,12 +60,19 @@ def record_of(directory: Path) -> Record:
     record = {**first, **_flat(summary), "run": str(directory), "metric": metric}
     record["status"] = summary.get("status") or "unfinished"
     for split in ("val", "test"):
-        record[split] = (summary.get(split) or {}).get(metric)
+        value = _part(summary, split).get(metric)
+        record[split] = value if isinstance(value, int | float) else None
     record["time"] = read_json(directory / "environment.json").get("time")
     if not summary:
         _, config = read_yaml(directory / CONFIG)
-        record |= {key: (config.get(key) or {}).get("name") for key in ("strategy", "model", "dataset")}
+        record |= {key: _part(config, key).get("name") for key in ("strategy", "model", "dataset")}
     return record
+
+
+def _part(values: Values, key: str) -> Values:
+    """What a key holds, if that is a mapping."""
+    part = values.get(key)
+    return part if isinstance(part, dict) else {}
 
 
 def _flat(values: Values, prefix: str = "") -> Record:

@@ -41,9 +41,18 @@ def leave_report(directory: Path, images: Images, warn: Callable[[str], None]) -
 
 
 def write_report(directory: Path, images: Images) -> list[str]:
-    """Write `report.html`; returns what the page lacks, in sentences. Raises OSError."""
-    facts = gather(directory, images)
-    atomic_write_text(directory / PAGE, run_page(facts))
+    """Write `report.html`; returns what the page lacks, in sentences.
+
+    Raises OSError where it cannot be written, UserError for files that hold something else than runs leave.
+    """
+    try:
+        facts = gather(directory, images)
+        page = run_page(facts)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{directory}: its files hold something else than a run leaves ({first_line(error)})."
+        ) from error
+    atomic_write_text(directory / PAGE, page)
     return [*facts.absent]
 
 
