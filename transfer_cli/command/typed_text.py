@@ -44,7 +44,7 @@ def with_conditions_quoted(argument: str) -> str:
     key, _, value = argument.partition("=")
     if key.lstrip("+") != CONDITIONS or value in ("", "null") or value[0] in "'\"":
         return argument
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    escaped = value.replace("'", "\\'")
     return f"{key}='{escaped}'"
 
 

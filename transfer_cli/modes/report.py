@@ -84,7 +84,7 @@ def _as_table(e: Experiment, found: Sequence[Record], asked: Sequence[str], titl
         write_out("".join(f"{record['run']}\n" for record in found))
         return
     width = shutil.get_terminal_size((_PIPE_COLUMNS, 24)).columns
-    Reporter(quiet=False).say(list_page.text(found, asked, title, width))
+    Reporter(quiet=False).say(list_page.text(found, asked, title, e.output_dir, width))
 
 
 def _as_csv(e: Experiment, found: Sequence[Record], asked: Sequence[str], title: str) -> None:

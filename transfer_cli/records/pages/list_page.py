@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,21 +31,34 @@ def cell(record: Record, key: str) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def text(records: Sequence[Record], asked: Sequence[str], title: str, width: int) -> str:
+def text(records: Sequence[Record], asked: Sequence[str], title: str, folder: str, width: int) -> str:
     """A table of `width` columns: the run whole, then scores, then what was asked for, then what has room.
 
-    What is the same in every run says nothing and comes last; a status is shown where some run is not complete. Where
-    there is no room beside the run, each has a line for each of its values.
+    Runs are named from `folder`. What is the same in every run says nothing and comes last; a status is shown where
+    some run is not complete. Where there is no room beside the run, each has a line for each of its values.
     """
     if not records:
         return title
     wanted = _by_use(records, asked)
+    records = [{**record, "run": os.path.relpath(record["run"], folder)} for record in records]
     keys = _fitting(records, wanted, width)
     narrow = bool(wanted) and len(keys) == 1
     order = [*dict.fromkeys([*_ALWAYS, *asked, *_MORE])]
     keys = sorted([*_ALWAYS[:1], *wanted] if narrow else keys, key=order.index)
-    columns, rows = [_HEADINGS.get(key, key) for key in keys], [[cell(one, key) for key in keys] for one in records]
-    return (stacked_table if narrow else plain_table)(title, columns, rows)
+    columns = [_column(records, key) for key in keys]
+    headings, cells = (
+        [heading for heading, _ in columns],
+        [list(row) for row in zip(*(of for _, of in columns), strict=True)],
+    )
+    return (stacked_table if narrow else plain_table)(title, headings, cells)
+
+
+def _column(records: Sequence[Record], key: str) -> tuple[str, list[str]]:
+    """Heading and cells; where all are percentages the heading says so."""
+    cells, heading = [cell(record, key) for record in records], _HEADINGS.get(key, key)
+    if all(one.endswith(" %") or not one for one in cells):
+        return f"{heading} %" if any(cells) else heading, [one.removesuffix(" %") for one in cells]
+    return heading, cells
 
 
 def _fitting(records: Sequence[Record], wanted: Sequence[str], width: int) -> list[str]:
@@ -69,7 +83,8 @@ def _by_use(records: Sequence[Record], asked: Sequence[str]) -> list[str]:
 
 
 def _width(records: Sequence[Record], key: str) -> int:
-    return max(len(_HEADINGS.get(key, key)), *(len(cell(record, key)) for record in records))
+    heading, cells = _column(records, key)
+    return max(map(len, [heading, *cells]))
 
 
 def columns_of(records: Sequence[Record], first: Sequence[str], asked: Sequence[str]) -> list[str]:

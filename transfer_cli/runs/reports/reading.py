@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 Values = dict[str, Any]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The quick one where PyYAML was built with it: a list may read a thousand files."""
 PAGE = "report.html"
 
 
@@ -27,7 +29,7 @@ def read_yaml(path: Path) -> tuple[str, Values]:
     """A YAML mapping, as text and as values; empty where there is none."""
     try:
         text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
+        values = yaml.load(text, Loader=_LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return "", {}
     return (text, values) if isinstance(values, dict) else ("", {})
