@@ -11,7 +11,9 @@ import pytest
 
 from tests.conftest import Ended, experiment
 from tests.runs.reports.made import made
+from tests.runs.reports.test_group_report import COLUMNS
 from transfer_cli.config.parse import config_hash
+from transfer_cli.files import write_csv
 
 Command = Callable[..., Ended]
 
@@ -82,6 +84,15 @@ def test_a_page_of_all_runs_leads_to_theirs(command: Command) -> None:
     assert 'href="runs/a/report.html"' in page and "sweeps/s/0/report.html" not in page
     assert listed(command("mode=report", "output=list.html")) == ["list.html"]
     assert 'href="outputs/runs/a/report.html"' in Path("list.html").read_text()
+
+
+@pytest.mark.usefixtures("runs")
+def test_the_page_of_a_sweep_makes_those_of_its_runs(command: Command) -> None:
+    folder = Path("outputs/sweeps/s")
+    write_csv(folder / "leaderboard.csv", COLUMNS, [["seed=0", "completed", 0.8, 0.8, 1.5, "/elsewhere/0", None]])
+    assert listed(command("mode=report", f"sweep={folder}")) == [str(folder / "report.html")]
+    assert 'href="0/report.html"' in (folder / "report.html").read_text()
+    assert (folder / "0" / "report.html").is_file()
 
 
 @pytest.mark.usefixtures("runs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -52,13 +53,25 @@ def _runs(e: Experiment) -> None:
 
 
 def _folder(e: Experiment, folder: Path) -> None:
-    from transfer_cli.runs.reports.group_report import write_group_report
+    """The page of a folder of runs, and of those of its runs that have none yet."""
+    from transfer_cli.data.sources import load as sources
+    from transfer_cli.runs.reports.group_report import problem, write_group_report
+    from transfer_cli.runs.reports.run_report import images_of, leave_report
 
+    other = problem(folder)
+    if other is not None:
+        raise UserError(f"sweep={folder}: {other}")
+    reporter = Reporter(quiet=e.quiet)
+    # Runs of one folder mostly share their images, and a million files take a while to list.
+    load = functools.lru_cache(maxsize=1)(sources.load)
+    for run in listing.find_runs(folder):
+        if not (run / PAGE).is_file():
+            leave_report(run, lambda run=run: images_of(run, load), reporter.warn)  # type: ignore[misc]
     try:
         write_group_report(folder)
     except OSError as error:
         raise RunError(f"{folder / PAGE} cannot be written ({error.strerror or error}).") from error
-    Reporter(quiet=e.quiet).result(folder / PAGE)
+    reporter.result(folder / PAGE)
 
 
 def _list(e: Experiment) -> None:

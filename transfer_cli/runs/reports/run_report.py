@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transfer_cli.data.reading.decode import DecodeError
+from transfer_cli.data.sources import load as sources
 from transfer_cli.errors import UserError, first_line
 from transfer_cli.files import atomic_write_text, csv_cell
 from transfer_cli.records import metrics, parameters, predictions, sheet
@@ -20,6 +21,7 @@ from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, saved_experiment
 from transfer_cli.runs.reports.reading import PAGE, Values, place, read_json, read_rows, read_yaml
 
 if TYPE_CHECKING:
+    from transfer_cli.config.schema import Dataset
     from transfer_cli.data.reading.image_set import ImageSet
 
 SHOWN = 12
@@ -35,8 +37,8 @@ def leave_report(directory: Path, images: Images, warn: Callable[[str], None]) -
         write_report(directory, images)
     except Exception as error:  # the run must not fail over its page
         warn(
-            f"{directory / PAGE} could not be written ({first_line(error)}); the run is complete. "
-            f"Once that is mended, transfer-run mode=report run={directory} makes it."
+            f"{directory / PAGE} could not be written ({first_line(error)}); all else of the run is there. Once that "
+            f"is mended, transfer-run mode=report run={directory} makes it."
         )
 
 
@@ -56,12 +58,10 @@ def write_report(directory: Path, images: Images) -> list[str]:
     return [*facts.absent]
 
 
-def images_of(directory: Path) -> ImageSet:
+def images_of(directory: Path, load: Callable[[Dataset, int], ImageSet] = sources.load) -> ImageSet:
     """The images of a run, found again. Raises UserError where they are gone."""
-    from transfer_cli.data.sources import load as sources
-
     saved = saved_experiment(directory)
-    return sources.load(saved.dataset, saved.seed)
+    return load(saved.dataset, saved.seed)
 
 
 def gather(directory: Path, images: Images) -> RunFacts:
