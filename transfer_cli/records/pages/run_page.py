@@ -147,7 +147,7 @@ def _images(facts: RunFacts) -> Facts:
     images, skipped = facts.dataset.get("images") or {}, facts.dataset.get("skipped") or []
     classes = len(facts.dataset.get("classes") or [])
     name = (facts.config.get("dataset") or {}).get("path") or facts.dataset.get("name")
-    note = f"{sum(images.values()):,} images of {name}, {classes:,} classes."
+    note = f"{sum(images.values()):,} images of {name}, {f'{classes:,} classes' if classes else 'without labels'}."
     if skipped:
         note += f" {len(skipped):,} could not be read and were left out; dataset.json lists them."
     splits = [{"name": name, "images": images[name], "use": use} for name, use in _SPLITS.items() if name in images]
@@ -160,6 +160,8 @@ def _curves(facts: RunFacts) -> Facts:
         split: [event for event in facts.events if event["split"] == split and event["epoch"] is not None]
         for split in ("train", "val")
     }
+    # One epoch is no curve; the table of scores has it.
+    several = len({event["epoch"] for events in by_split.values() for event in events}) > 1
     drawn = []
     best = facts.summary.get("best_epoch") if by_split["val"] else None
     for name, share in (("loss", False), ("accuracy", True)):
@@ -169,7 +171,7 @@ def _curves(facts: RunFacts) -> Facts:
             if events
         ]
         chart = charts.curves(name, lines, best, share=share)
-        if chart is not None:
+        if chart is not None and several:
             drawn.append((name.capitalize(), chart))
     columns, rows = run_tables.epochs(by_split)
     return {"curves": drawn, "epoch_columns": columns, "epochs": rows}
@@ -199,7 +201,7 @@ def _test(facts: RunFacts) -> Facts:
         "classes": found.classes,
         "tall": max(map(len, found.classes)) > 3,
         "confused": pairs,
-        "confused_note": "In one direction each, the most frequent first."
+        "confused_note": "In one direction each, the most frequent first, with their share of the true class."
         + ("" if few else f" A matrix of {len(found.classes):,} classes could not be read."),
         "of_classes": run_tables.of_classes(by_class(confusion, found.classes), facts.dataset),
         "reliability": charts.reliability(bins, error),

@@ -70,7 +70,7 @@ def gather(directory: Path, images: Images) -> RunFacts:
     text, config = read_yaml(directory / CONFIG)
     found = read_json(directory / "environment.json")
     strategy = str(summary.get("strategy") or (config.get("strategy") or {}).get("name"))
-    absent = _missing(directory, strategy, summary)
+    absent = _missing(directory, strategy, summary, tested=(dataset.get("images") or {}).get("test") != 0)
     events: list[metrics.Event] = []
     if (directory / metrics.NAME).is_file():
         events, damaged = metrics.read(directory / metrics.NAME)
@@ -94,7 +94,7 @@ def gather(directory: Path, images: Images) -> RunFacts:
     return facts if predicted is None else _with_examples(facts, predicted, images)
 
 
-def _missing(directory: Path, strategy: str, summary: Values) -> list[str]:
+def _missing(directory: Path, strategy: str, summary: Values, *, tested: bool) -> list[str]:
     """Files that are not there, and what the page has not for their lack."""
     said = {
         SUMMARY: "the result",
@@ -105,7 +105,8 @@ def _missing(directory: Path, strategy: str, summary: Values) -> list[str]:
     trained = summary.get("epochs") != 0
     if trained and summary.get("status") == "completed":
         said[metrics.NAME] = "the curves"
-        said[predictions.NAME] = "all that is seen of the test split: classes, confusions, calibration and images"
+        if tested:
+            said[predictions.NAME] = "all that is seen of the test split: classes, confusions, calibration and images"
         if strategy != "extract":
             said[parameters.NAME] = "the groups of parameters"
     found = [f"{name} is missing: without it there are not {what}." for name, what in said.items()]
