@@ -8,10 +8,12 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import TINY, Ended, summary
 from tests.runs.reports.made import made
+from transfer_cli.records.pages.pictures import thumbnail
 from transfer_cli.runs.reports import run_report
 from transfer_cli.runs.reports.run_report import images_of, leave_report, write_report
 
@@ -67,6 +69,10 @@ def test_all_that_a_run_leaves_is_on_its_page() -> None:
     pictures = [found for tag, found in page.tags if tag == "img"]
     assert len(pictures) == 1 + 9
     assert all(str(one["src"]).startswith("data:image/") and one["alt"] for one in pictures)
+    images = images_of(RUN)
+    wrong = int(images.splits["test"][0])
+    assert pictures[0]["src"] == thumbnail(np.asarray(images.read(wrong)))
+    assert images.ids[wrong] in page.text
 
 
 def test_a_page_needs_no_other_file_and_no_script_from_elsewhere() -> None:
@@ -99,12 +105,12 @@ def test_made_again_a_page_is_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("gone", "headings", "said"),
     [
-        ("predictions.csv", ["Each class", "Most confident mistakes"], "all that is seen of the test split"),
-        ("metrics.jsonl", ["Learning curves"], "the curves"),
-        ("parameters.csv", ["Parameters"], "the groups of parameters"),
-        ("environment.json", ["Environment"], "the environment"),
-        ("config.yaml", [], "the settings and the command that repeats it"),
-        ("dataset.json", ["Images"], "the sizes of the splits"),
+        ("predictions.csv", ["Each class", "Most confident mistakes"], "nothing of the test split"),
+        ("metrics.jsonl", ["Learning curves"], "no curves"),
+        ("parameters.csv", ["Parameters"], "no groups of parameters"),
+        ("environment.json", ["Environment"], "no environment"),
+        ("config.yaml", [], "no settings, and no command that repeats it"),
+        ("dataset.json", ["Images"], "no sizes of the splits"),
     ],
 )
 def test_an_older_run_has_what_there_is_and_says_what_is_missing(gone: str, headings: list[str], said: str) -> None:

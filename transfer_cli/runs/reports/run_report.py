@@ -97,19 +97,19 @@ def gather(directory: Path, images: Images) -> RunFacts:
 def _missing(directory: Path, strategy: str, summary: Values, *, tested: bool) -> list[str]:
     """Files that are not there, and what the page has not for their lack."""
     said = {
-        SUMMARY: "the result",
-        CONFIG: "the settings and the command that repeats it",
-        "environment.json": "the environment and the command",
-        DATASET: "the sizes of the splits and everything by class",
+        SUMMARY: "no result",
+        CONFIG: "no settings, and no command that repeats it",
+        "environment.json": "no environment, and no command as it was given",
+        DATASET: "no sizes of the splits, and nothing by class",
     }
     trained = summary.get("epochs") != 0
     if trained and summary.get("status") == "completed":
-        said[metrics.NAME] = "the curves"
+        said[metrics.NAME] = "no curves"
         if tested:
-            said[predictions.NAME] = "all that is seen of the test split: classes, confusions, calibration and images"
+            said[predictions.NAME] = "nothing of the test split: no classes, confusions, calibration and images"
         if strategy != "extract":
-            said[parameters.NAME] = "the groups of parameters"
-    found = [f"{name} is missing: without it there are not {what}." for name, what in said.items()]
+            said[parameters.NAME] = "no groups of parameters"
+    found = [f"{name} is missing: {what}." for name, what in said.items()]
     kept = [line for name, line in zip(said, found, strict=True) if not (directory / name).is_file()]
     if trained and summary.get("status") == "completed" and "seconds" not in summary:
         kept.append("It was made before the time of each part was kept.")
@@ -147,7 +147,7 @@ def _with_examples(facts: RunFacts, predicted: Predicted, images: Images) -> Run
         if gone:
             absent.append(f"{gone:,} of the images to be shown are gone or cannot be read.")
     except (UserError, OSError) as error:
-        absent.append(f"The images are not to be found, so that none is shown: {first_line(error)}")
+        absent.append(f"The images were not found, so that none is shown: {first_line(error)}")
 
     def examples(rows: Sequence[int]) -> list[Example]:
         return [_example(predicted, row, shown.get(row)) for row in rows]
