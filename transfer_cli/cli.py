@@ -189,6 +189,8 @@ def dispatch(argv: list[str]) -> int:
         if word.startswith("hydra/sweeper"):
             raise UserError(f"{word}: a sweeper proposes the jobs of a sweep; add -m.")
     for word in overrides.of("sweep"):
+        if word.startswith("sweep.folder="):
+            continue
         raise UserError(f"{word}: only a sweep reads it; add -m.")
     config = compose(source, overrides)
     if args.info or args.cfg in ("hydra", "all"):

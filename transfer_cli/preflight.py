@@ -19,7 +19,8 @@ from transfer_cli.errors import UserError, did_you_mean
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
-    checks = [_no_ranks if in_sweep else ranks_problem, _device, _weights, _teacher, _run, _input, _output, _cache_dir]
+    checks = [_no_ranks if in_sweep else ranks_problem, _device, _weights, _teacher, _run, _sweep, _input, _output]
+    checks.append(_cache_dir)
     if MODES[experiment.mode].reads_images:
         checks += [_dataset_path, _unlabelled]
     if experiment.mode == "fetch":
@@ -126,11 +127,21 @@ def _no_run(run: str, mode: str) -> str | None:
     problem = missing("run", run)
     if problem is not None:
         return problem
-    if mode == "replay":
+    if mode in ("replay", "report"):
         begun = (Path(run) / rundir.CONFIG).is_file()
         return None if begun else f"run={run}: no run directory (it has no {rundir.CONFIG})."
     finished = (Path(run) / "model.json").is_file()
     return None if finished else f"run={run}: no finished run (it has no model.json)."
+
+
+def _sweep(experiment: Experiment) -> str | None:
+    folder = experiment.sweep.folder
+    if folder is None:
+        return None
+    problem = missing("sweep", folder)
+    if problem is not None:
+        return problem
+    return None if Path(folder).is_dir() else f"sweep={folder}: expected a folder, found a file."
 
 
 def _input(experiment: Experiment) -> str | None:
@@ -144,14 +155,14 @@ def _input(experiment: Experiment) -> str | None:
 
 
 def _output(experiment: Experiment) -> str | None:
-    if experiment.output is None or (experiment.output == STREAM and experiment.mode == "predict"):
+    if experiment.output is None or (experiment.output == STREAM and experiment.mode in ("predict", "report")):
         return None
     path = Path(experiment.output)
     if experiment.mode == "export":
         found_file = f"output={path}: expected a folder, found a file." if path.is_file() else None
         return found_file or _no_folder(path)
     if path.is_dir():
-        return f"output={path}: expected a CSV file, found a folder."
+        return f"output={path}: expected a file, found a folder."
     source = Path(experiment.input or STREAM).expanduser()
     if path.exists() and source.exists() and path.samefile(source):
         return f"output={path}: is the input, which is never changed; name another file."

@@ -22,6 +22,7 @@ from transfer_cli.files import unfinished
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
 HOLDER = ".holder.json"
+DATASET = "dataset.json"
 _LOCK = ".lock"
 
 

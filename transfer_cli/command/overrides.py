@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from transfer_cli.command.typed_text import as_typed
+from transfer_cli.command.typed_text import as_typed, with_conditions_quoted
 from transfer_cli.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SWEEPERS = ("basic", "search")
 """What proposes the jobs of a sweep: every combination, or a search."""
 _SWEEPER = "hydra/sweeper"
+_SWEEP_FOLDER = "sweep.folder"
 _KEY = re.compile(r"[+~]{0,2}[\w./@]+", re.ASCII)
 
 
@@ -113,14 +114,21 @@ def parse_overrides(arguments: Sequence[str]) -> Overrides:
     problems = []
     for argument in arguments:
         try:
-            (read,) = parser.parse_overrides([argument])
+            quoted = with_conditions_quoted(_in_full(argument))
+            (read,) = parser.parse_overrides([quoted])
             typed = as_typed(read)
-            parsed += [read] if typed == argument else parser.parse_overrides([typed])
+            parsed += [read] if typed == quoted else parser.parse_overrides([typed])
         except OverrideParseException:
             problems.append(_unreadable(argument))
     if problems:
         raise UserError("\n".join(problems))
     return Overrides(tuple(parsed))
+
+
+def _in_full(argument: str) -> str:
+    """The argument, `sweep=<folder>` as the key that it stands for."""
+    key, equals, value = argument.partition("=")
+    return f"{_SWEEP_FOLDER}={value}" if equals and key == "sweep" and not value.startswith("{") else argument
 
 
 def _unreadable(argument: str) -> str:

@@ -22,8 +22,8 @@ STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract, "distil
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
 _NOT_IN_HASH = (
     *("mode", "run", "input", "output", "format", "split", "name", "resume", "tune"),
-    *("cache_dir", "cache_size", "cache", "rank", "find_lr", "compare", "predict", "export", "fetch", "output_dir"),
-    *("quiet", "sweep"),
+    *("cache_dir", "cache_size", "cache", "rank", "find_lr", "compare", "predict", "export", "fetch", "report"),
+    *("output_dir", "quiet", "sweep"),
 )
 _NOT_IN_HASH_OF_GROUP = {
     "trainer": ("workers", "budget", "checkpoint_every", "keep", "devices", "time_limit"),

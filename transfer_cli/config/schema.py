@@ -170,6 +170,14 @@ class ExportCommand:
 
 
 @dataclass(frozen=True)
+class ReportCommand:
+    """`mode=report`: which runs are listed, in which order. The defaults are for the config.yaml of earlier runs."""
+
+    where: str | None = None
+    sort: str | None = None
+
+
+@dataclass(frozen=True)
 class FetchCommand:
     """`mode=fetch`: of what, and an archive to carry. The defaults are for the config.yaml of earlier runs."""
 
@@ -183,6 +191,8 @@ class FetchCommand:
 class Sweep:
     """With -m: what becomes of jobs that fail, and how hydra/sweeper=search searches. The defaults as above."""
 
+    folder: str | None = None
+    """For `mode=report`; the command line says `sweep=<folder>`."""
     retry_failed: bool = True
     stop_on_failure: bool = False
     max_failures: Count | None = None
@@ -240,6 +250,7 @@ class Experiment:
     fetch: FetchCommand = FetchCommand()
     predict: PredictCommand = PredictCommand()
     export: ExportCommand = ExportCommand()
+    report: ReportCommand = ReportCommand()
     format: Annotated[str, OneOf(("auto", *FORMATS))] = "auto"
     sweep: Sweep = Sweep()
 

@@ -14,8 +14,9 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import Indices, few
 from transfer_cli.data.store.open import DecodedSet
 from transfer_cli.errors import counted
+from transfer_cli.rundir import DATASET
 
-FILE = "dataset.json"
+FILE = DATASET
 _MOST_ROWS = 20
 _DIGITS = 16
 """Of a digest of the images of one class."""

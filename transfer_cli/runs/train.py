@@ -32,6 +32,7 @@ from transfer_cli.records.summary import environment
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary, saved_experiment
 from transfer_cli.runs.choices.search import PLANS, Candidate, Rung, begin, candidates, forget, is_begun, search
+from transfer_cli.runs.clock import Clock
 from transfer_cli.runs.continuation import SAME, newest_state
 from transfer_cli.runs.distill import job as distill
 from transfer_cli.runs.extract import job as extract
@@ -40,6 +41,7 @@ from transfer_cli.runs.finish import Outcome, finish, known_before
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.recorders import recorders_of_run
+from transfer_cli.runs.reports.run_report import leave_report
 from transfer_cli.runs.sample_sheet import draw_samples
 from transfer_cli.runs.share_job import on_all_ranks
 
@@ -138,7 +140,9 @@ def train(
             "the teacher is trained on one device while the others wait: train it in a command of its own first, then "
             "say strategy.teacher.weights=<run directory>"
         )
-    job = prepare(e, reporter, stop, state)
+    clock = Clock(went_on=state is not None)
+    with clock.part("preparation"):
+        job = prepare(e, reporter, stop, state)
     if resuming:
         check_decoded(path, job.materials.pixels)
     tries = compare(e, job) if state is None and isinstance(job, LoopJob) else Comparison([], ())
@@ -150,8 +154,10 @@ def train(
             if len(tries.candidates) > 1:
                 if world.size > 1:
                     reporter.warn(_waiting(world.size - 1))
-                job, state = _best_of(tries, e, job, prepare, directory, reporter, stop)
-            summary = _train_in(directory, job, state, reporter, stop, world, watchers)
+                with clock.part("search"):
+                    job, state = _best_of(tries, e, job, prepare, directory, reporter, stop)
+            summary = _train_in(directory, job, state, reporter, stop, world, clock, watchers)
+        leave_report(directory, lambda: job.materials.images, reporter.warn)
     reporter.result(directory)
     return summary
 
@@ -187,6 +193,7 @@ def _train_in(
     reporter: Reporter,
     stop: Stop,
     world: World,
+    clock: Clock,
     watchers: Sequence[Recorder],
 ) -> dict[str, Any]:
     """Train a prepared job in a directory that is ours."""
@@ -206,8 +213,9 @@ def _train_in(
         if isinstance(job, LoopJob):
             job = on_all_ranks(job, state, directory, world, reporter)
         with lost_ranks():
-            outcome = job.run(directory, recorders, reporter, stop)
-            summary = finish(outcome, m, directory, recorders, stop)
+            with clock.part("loop"):
+                outcome = job.run(directory, recorders, reporter, stop)
+            summary = finish(outcome, m, directory, recorders, stop, clock)
     if not isinstance(m.experiment.trainer.keep, int) and world.is_first:
         checkpoints.prune_completed(directory / checkpoints.FOLDER, m.experiment.trainer.keep)
     return summary

@@ -12,6 +12,7 @@ from transfer_cli.command.source import ConfigSource
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, counted
 from transfer_cli.preflight import preflight
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.reports.group_report import leave_group_report
 from transfer_cli.sweeps import leaderboard
 from transfer_cli.sweeps.folder import check_images, planned
 from transfer_cli.sweeps.jobs import Job
@@ -48,6 +49,7 @@ def run_sweep(source: ConfigSource, overrides: Overrides, jobs: Sequence[Job]) -
             rows = leaderboard.write(folder)
         done = all(status(folder / job.name) == COMPLETED for job in asked)
     leaderboard.show(rows, reporter)
+    leave_group_report(folder, reporter.warn)
     reporter.result(claimed)
     return EXIT_OK if done else EXIT_FAILED
 

@@ -20,6 +20,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, UserError, counted
 from transfer_cli.preflight import preflight
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.reports.group_report import leave_group_report
 from transfer_cli.sweeps import leaderboard
 from transfer_cli.sweeps.folder import check_images, planned
 from transfer_cli.sweeps.jobs import Job, jobs_of
@@ -92,6 +93,7 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
     finally:
         rows = leaderboard.write(search.folder)
     leaderboard.show(rows, reporter)
+    leave_group_report(search.folder, reporter.warn)
     return _close(search, folder, reporter)
 
 
