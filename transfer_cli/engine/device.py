@@ -112,6 +112,13 @@ def peak_memory_bytes(device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else memory.peak_bytes()
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on the device, which neither waits for the other."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 ToDevice = Callable[[Batch], Batch]
 """A batch of the host to the device, its inputs as the network takes them."""
 

@@ -31,11 +31,20 @@ class Average:
         self.tensors = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """average <- d average + (1 - d) weights, after optimizer step `step` (from 0)."""
+    def update(self, module: nn.Module, step: int, unless: Tensor | None = None) -> None:
+        """average <- d average + (1 - d) weights, after optimizer step `step` (from 0).
+
+        Nothing where `unless` [] is true, which only the device knows; the weights must be finite then as well.
+        """
         pairs = [(self.tensors[name], tensor) for name, tensor in module.state_dict().items()]
         averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in averaged], [w for _, w in averaged], 1 - decay_at(step, self.decay))
+        averages, weights, share = [a for a, _ in averaged], [w for _, w in averaged], 1 - decay_at(step, self.decay)
+        if unless is None:
+            torch._foreach_lerp_(averages, weights, share)
+        else:
+            gaps = list(torch._foreach_sub(weights, averages))
+            torch._foreach_mul_(gaps, torch.where(unless, 0.0, share))
+            torch._foreach_add_(averages, gaps)
         for counter, now in pairs:
             if not counter.is_floating_point():
                 counter.copy_(now)

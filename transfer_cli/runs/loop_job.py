@@ -19,11 +19,12 @@ from transfer_cli.config.durations import Interval, interval_of
 from transfer_cli.engine import checkpoints
 from transfer_cli.engine.best import standard_error
 from transfer_cli.engine.cadence import Cadence
+from transfer_cli.engine.check import DivergenceError
 from transfer_cli.engine.checkpoints import Checkpoints, State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, predict
 from transfer_cli.engine.fit import Fit, Progress
-from transfer_cli.engine.loop import DivergenceError, Trainer
+from transfer_cli.engine.loop import Trainer
 from transfer_cli.engine.optimizers import build_optimizer
 from transfer_cli.engine.ranks.agreement import agreed
 from transfer_cli.engine.ranks.parallel import Parallel
