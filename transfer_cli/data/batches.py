@@ -20,6 +20,7 @@ from transfer_cli.data.balance import balanced_order
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import UNLABELLED, Indices
 from transfer_cli.data.reading.workers import run_jobs
+from transfer_cli.data.store.parts import evaluation_pixels, view_pixels
 from transfer_cli.data.store.protocol import Store, ViewRecipe
 from transfer_cli.data.views.augment import view_of
 from transfer_cli.data.views.mixing import Mixes, mixing_order
@@ -125,14 +126,13 @@ class Samples:
 
     def evaluation(self, indices: Indices) -> Batch:
         """The pixels that the weights' own preprocessing makes of samples."""
-        return self._batch(self.store.batch(indices), indices)
+        return self._batch(evaluation_pixels(self.store, indices), indices)
 
     def view(self, indices: Indices, view: int) -> Batch:
         """Samples in view number `view`: the same bytes alone, in any batch, in any process."""
         recipe = ViewRecipe(self.augment, self.seed, self.preprocessing.crop_pixels, self.preprocessing.interpolation)
-        inputs, colour = self.store.views(indices, recipe, view)
-        batch = self._batch(inputs, indices)
-        return batch if colour is None else replace(batch, colour=torch.from_numpy(colour))
+        inputs, colour = view_pixels(self.store, indices, recipe, view)
+        return replace(self._batch(inputs, indices), colour=None if colour is None else torch.from_numpy(colour))
 
     def _batch(self, inputs: Tensor, indices: Indices) -> Batch:
         """Pixels [B, 3, S, S] with the labels of their samples."""

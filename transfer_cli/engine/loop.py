@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.ahead import on_device
-from transfer_cli.engine.check import Moment, Past, clip_and_check
 from transfer_cli.engine.checkpoints import Part
 from transfer_cli.engine.device import Compute, ToDevice
-from transfer_cli.engine.guarded import GuardedSteps, can_guard
 from transfer_cli.engine.optimizers import set_rate
 from transfer_cli.engine.ranks.parallel import Parallel
+from transfer_cli.engine.steps.ahead import on_device
+from transfer_cli.engine.steps.check import Moment, Past, clip_and_check
+from transfer_cli.engine.steps.guarded import GuardedSteps, can_guard
+from transfer_cli.engine.steps.retrying import Moved, give_back, stepped, tried
 from transfer_cli.engine.strategy import StepResult, Strategy
 from transfer_cli.engine.totals import Totals
-from transfer_cli.errors import RunError, first_line, is_out_of_memory
+from transfer_cli.errors import RunError
 from transfer_cli.methods.averaging import Average
 from transfer_cli.methods.sharpness import sharp_gradients
 
@@ -65,10 +65,14 @@ class Trainer:
     average: Average | None = None
     """Of the weights, where one is kept."""
     past: Past = field(default_factory=Past)
+    moved: Moved = field(init=False)
+    """What has to be put back where memory runs out in a step."""
     guarded: GuardedSteps | None = field(init=False)
     """Where the device checks its own steps; None: the host looks before each."""
 
     def __post_init__(self) -> None:
+        assert isinstance(self.strategy, nn.Module)
+        self.moved = Moved(self.strategy, self.compute.device)
         on_gpu = self.compute.device.type == "cuda" and can_guard(self.optimizer)
         self.guarded = self.guard() if on_gpu else None
 
@@ -105,15 +109,14 @@ def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, tota
     Whoever reads this may stop between two steps. Raises DivergenceError for a loss or gradient that is not finite,
     before the weights move.
     """
-    network = trainer.strategy.network
     trainer.strategy.train_mode(cursor.epoch)
     trainer.forward.begin_epoch()
+    trainer.moved.begin_epoch()
     for batch in on_device(batches, trainer.to_device, trainer.compute.device):
         moment = Moment(cursor.step, cursor.epoch + 1, trainer.rate(cursor.step), batch.own)
         set_rate(trainer.optimizer, moment.rate)
         trainer.forward.begin(cursor.step)
-        backward = partial(_forward_backward, trainer, batch)
-        result = sharp_gradients(network.module, trainer.rho, backward) if trainer.rho else backward()
+        result = _gradients(trainer, batch)
         sums = None if batch.whole is None else _over_ranks(trainer, result, batch, batch.whole, totals)
         images = len(batch) if sums is None else sums.seen
         _step(trainer, result, batch.labels, sums, totals, moment)
@@ -121,7 +124,7 @@ def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, tota
         cursor.step += 1
         cursor.step_in_epoch += 1
         # Its memory is for the batch that comes.
-        del batch, backward, result
+        del batch, result
         yield images
     trainer.settle()
 
@@ -143,36 +146,45 @@ def _step(
             average.update(module, moment.step, unless=left_out)
         trainer.guarded.tell(reading, moment, totals, own.seen)
     elif clip_and_check(trainer.optimizer, trainer.scaler, trainer.clip_grad, loss, trainer.past, moment):
-        trainer.scaler.step(trainer.optimizer)
+        stepped(trainer.optimizer, lambda: trainer.scaler.step(trainer.optimizer), trainer.compute.device)
         totals.add(result, labels) if sums is None else totals.merge(sums)
         if average is not None:
             average.update(module, moment.step)
 
 
-def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
+def _gradients(trainer: Trainer, batch: Batch) -> StepResult:
     """Gradients of the mean loss of one batch, in micro-batches; halves these when memory runs out.
 
+    Each try begins as the first did: no graph of an earlier one lives, and statistics and random numbers are put back.
     Returns the batch's result, detached.
     """
-    generator = torch.get_rng_state()
+    trainer.moved.remember()
     while True:
+        result, reason = tried(lambda: _once(trainer, batch))
+        if result is not None:
+            return result
+        assert reason is not None
+        if trainer.forward.world.size > 1:
+            # Others may be in the middle of this step's sums: it cannot be done again.
+            raise RunError(NO_ROOM.format(images=len(batch), reason=reason))
         trainer.optimizer.zero_grad(set_to_none=True)
-        try:
-            return _accumulated(trainer, batch)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise RunError(NO_SINGLE) from error
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            if trainer.forward.world.size > 1:
-                # Others may be in the middle of this step's sums: it cannot be done again.
-                raise RunError(NO_ROOM.format(images=len(batch), reason=first_line(error))) from error
-            reason = first_line(error)
-        # Out of the block: the error holds on to the graph of what failed, and so to the memory that is wanted.
         _halve_micro_batch(trainer, len(batch), reason)
-        torch.set_rng_state(generator)
+        trainer.moved.put_back()
+
+
+def _once(trainer: Trainer, batch: Batch) -> StepResult:
+    """One try: plain gradients, or those at the worst weights nearby."""
+
+    def backward() -> StepResult:
+        trainer.optimizer.zero_grad(set_to_none=True)
+        return _accumulated(trainer, batch)
+
+    try:
+        return sharp_gradients(trainer.strategy.network.module, trainer.rho, backward) if trainer.rho else backward()
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise RunError(NO_SINGLE) from error
 
 
 def _accumulated(trainer: Trainer, batch: Batch) -> StepResult:
@@ -210,8 +222,7 @@ def _halve_micro_batch(trainer: Trainer, images: int, reason: str) -> None:
             "image_size."
         )
     trainer.micro_batch = math.ceil(size / 2)
-    if trainer.compute.device.type == "cuda":
-        torch.cuda.empty_cache()
+    give_back(trainer.compute.device)
     trainer.warn(
         f"out of memory: going on with {trainer.micro_batch} images at a time; the step still averages the whole "
         "batch, but BatchNorm now normalises over fewer images"

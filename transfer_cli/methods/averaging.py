@@ -13,6 +13,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from transfer_cli.errors import is_out_of_memory
+
 
 def decay_at(step: int, decay: float) -> float:
     """min(decay, (1 + step) / (10 + step)): the decay after step `step` (from 0), warmed up as in TensorFlow."""
@@ -53,9 +55,7 @@ class Average:
     def swap(self, module: nn.Module) -> None:
         """Exchange the average and the module's own tensors, in place; twice gives everything back."""
         for name, tensor in module.state_dict().items():
-            own = tensor.clone()
-            tensor.copy_(self.tensors[name])
-            self.tensors[name].copy_(own)
+            _exchange(tensor, self.tensors[name])
 
     @contextmanager
     def swapped(self, module: nn.Module) -> Iterator[None]:
@@ -72,3 +72,18 @@ class Average:
         assert tensors.keys() == self.tensors.keys()
         for name, tensor in tensors.items():
             self.tensors[name].copy_(tensor)
+
+
+def _exchange(one: Tensor, other: Tensor) -> None:
+    """Each takes the numbers of the other; in parts where there is no room for a copy of all of them."""
+    try:
+        copy = one.clone()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) or one.ndim == 0 or len(one) <= 1:
+            raise
+    else:
+        one.copy_(other)
+        other.copy_(copy)
+        return
+    for part, its in zip(one.tensor_split(2), other.tensor_split(2), strict=True):
+        _exchange(part, its)

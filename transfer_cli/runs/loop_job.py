@@ -19,7 +19,6 @@ from transfer_cli.config.durations import Interval, interval_of
 from transfer_cli.engine import checkpoints
 from transfer_cli.engine.best import standard_error
 from transfer_cli.engine.cadence import Cadence
-from transfer_cli.engine.check import DivergenceError
 from transfer_cli.engine.checkpoints import Checkpoints, State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, predict
@@ -29,6 +28,7 @@ from transfer_cli.engine.optimizers import build_optimizer
 from transfer_cli.engine.ranks.agreement import agreed
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.world import ALONE, World
+from transfer_cli.engine.steps.check import DivergenceError
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.engine.totals import Totals

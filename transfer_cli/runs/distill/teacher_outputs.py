@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.batches import WHOLE, Batch, Epochs, Shard
-from transfer_cli.engine.ahead import gathered
 from transfer_cli.engine.device import ToDevice, sent
 from transfer_cli.engine.frozen import Frozen
+from transfer_cli.engine.steps.ahead import gathered
 from transfer_cli.methods.distill.contrast import Negatives
 from transfer_cli.methods.distill.output_rows import Layout
 from transfer_cli.records.terminal import Reporter

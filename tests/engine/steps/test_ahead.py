@@ -10,8 +10,8 @@ import torch
 
 from tests.fake_gpu import GPU, fake_gpu
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.ahead import gathered, on_device
 from transfer_cli.engine.device import Normalize, PixelsToDevice
+from transfer_cli.engine.steps.ahead import gathered, on_device
 
 CPU = torch.device("cpu")
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from transfer_cli.engine.check import MAX_SKIPPED_STEPS, Moment, Past
-from transfer_cli.engine.readings import DELAY, Readings
+from transfer_cli.engine.steps.check import MAX_SKIPPED_STEPS, Moment, Past
+from transfer_cli.engine.steps.readings import DELAY, Readings
+from transfer_cli.engine.steps.retrying import stepped
 from transfer_cli.engine.totals import Totals
 
 
@@ -60,6 +61,10 @@ class GuardedSteps:
             self._ended |= bad
         left_out = bad | self._ended
         scale = None if self._clip is None else ((norm + 1e-6) / self._clip).clamp_min(1)
+        if _lacks_state(self._optimizer):
+            # All of it before a weight moves: a step that runs out of memory half-way could not be taken again.
+            nothing = torch.ones_like(left_out)
+            stepped(self._optimizer, lambda: guarded_step(self._optimizer, nothing, None), loss.device, moves=False)
         guarded_step(self._optimizer, left_out, scale)
         return left_out, torch.stack([loss.float(), norm.float()])
 
@@ -100,6 +105,16 @@ def guarded_step(optimizer: torch.optim.Optimizer, left_out: Tensor, scale: Tens
         optimizer.step()
     finally:
         del optimizer.found_inf, optimizer.grad_scale  # type: ignore[attr-defined]
+
+
+def _lacks_state(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether weights have a gradient for the first time, and the optimizer keeps something of each."""
+    return any(
+        parameter.grad is not None and parameter not in optimizer.state
+        for group in optimizer.param_groups
+        if group.get("momentum", 1)
+        for parameter in group["params"]
+    )
 
 
 def _begin_momentum(optimizer: torch.optim.Optimizer) -> None:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.check import MAX_SKIPPED_STEPS, DivergenceError
 from transfer_cli.engine.device import Compute
-from transfer_cli.engine.guarded import can_guard, guarded_step
 from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.world import ALONE
-from transfer_cli.engine.readings import DELAY, Readings
+from transfer_cli.engine.steps.check import MAX_SKIPPED_STEPS, DivergenceError
+from transfer_cli.engine.steps.guarded import can_guard, guarded_step
+from transfer_cli.engine.steps.readings import DELAY, Readings
 from transfer_cli.engine.strategy import StepResult
 from transfer_cli.engine.task import Classification
 from transfer_cli.engine.totals import Totals
@@ -88,7 +88,10 @@ class Linear(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.module = nn.Linear(4, 3)
-        self.network = self
+
+    @property
+    def network(self) -> nn.Module:
+        return self
 
     def train_mode(self, epoch: int) -> None: ...
 

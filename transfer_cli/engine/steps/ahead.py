@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -11,8 +12,11 @@ from torch import Tensor
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.reading.workers import run_jobs
 from transfer_cli.engine.device import ToDevice
+from transfer_cli.engine.steps.retrying import give_back, tried
 
 Rows = TypeVar("Rows", Batch, Tensor)
+
+_Placed = tuple[Batch, torch.cuda.Event]
 
 SLOTS = 2
 """Batches that are on the device at once: one trains, one arrives."""
@@ -47,18 +51,30 @@ def _pinned(tensor: Tensor) -> Tensor:
 def _ahead(batches: Iterable[Batch], to_device: ToDevice, device: torch.device) -> Iterator[Batch]:
     """Copies run beside the kernels of the step before: the step waits for its own batch, and the host for neither."""
     stream = torch.cuda.Stream(device)
-    waiting: list[tuple[Batch, torch.cuda.Event]] = []
+    waiting: list[_Placed] = []
     for batch in batches:
-        with torch.cuda.stream(stream):
-            sent = pinned(batch)
-            # What is on the device already, such as views that were cut there, this stream reads as well.
-            _keep_for(stream, sent)
-            waiting.append((to_device(sent), stream.record_event()))
-        del batch, sent
+        sent = pinned(batch)
+        placed, _ = tried(partial(_placed, sent, to_device, stream))
+        if placed is None:
+            # Once those before it have trained and are gone there may be room.
+            while waiting:
+                yield _arrived(*waiting.pop(0), device)
+            give_back(device)
+            placed = _placed(sent, to_device, stream)
+        waiting.append(placed)
+        del batch, sent, placed
         if len(waiting) == SLOTS:
             yield _arrived(*waiting.pop(0), device)
     if waiting:
         yield _arrived(*waiting.pop(0), device)
+
+
+def _placed(batch: Batch, to_device: ToDevice, stream: torch.cuda.Stream) -> _Placed:
+    """A pinned batch on its way, and what says that it has come."""
+    with torch.cuda.stream(stream):
+        # What is on the device already, such as views that were cut there, this stream reads as well.
+        _keep_for(stream, batch)
+        return to_device(batch), stream.record_event()
 
 
 def _arrived(batch: Batch, event: torch.cuda.Event, device: torch.device) -> Batch:
