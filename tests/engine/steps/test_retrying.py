@@ -102,7 +102,12 @@ class AdamW(torch.optim.AdamW):
     def _init_group(self, group: object, *lists: object) -> bool:
         """Half of the first state is there when memory runs out."""
         found: bool = super()._init_group(group, *lists)  # type: ignore[no-untyped-call]
-        self.failing("state")
+        try:
+            self.failing("state")
+        except torch.OutOfMemoryError:
+            for parameter in group["params"]:  # type: ignore[index]
+                self.state[parameter].pop("exp_avg_sq", None)
+            raise
         return found
 
 
