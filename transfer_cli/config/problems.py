@@ -70,8 +70,9 @@ def _training_problems(e: Experiment) -> list[tuple[bool, str]]:
     """Precision and optimizer."""
     return [
         (
-            e.trainer.precision == "fp16" and e.trainer.device == "cpu",
-            "trainer.precision=fp16: a CPU trains in fp32 or bf16; use one of these with trainer.device=cpu.",
+            e.trainer.precision in ("fp16", "tf32") and e.trainer.device == "cpu",
+            f"trainer.precision={e.trainer.precision}: a CPU trains in fp32 or bf16; use one of these with "
+            "trainer.device=cpu.",
         ),
         (
             isinstance(e.optimizer, Sgd | Muon) and e.optimizer.nesterov and e.optimizer.momentum == 0,

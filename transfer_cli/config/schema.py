@@ -110,7 +110,7 @@ class Trainer:
     clip_grad: Positive | None
     patience: Count | None
     device: str
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"]
     compile: bool
     workers: Literal["auto"] | Annotated[int, Between(0, 64)]
     metric: Metric = "accuracy"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,10 +16,11 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.engine import memory
 from transfer_cli.engine.checkpoints import Part
 from transfer_cli.errors import UserError
+from transfer_cli.methods.full_precision import products, set_products
 
 _CPU_IMAGES_AT_ONCE = 8
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,24 @@ class Compute:
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which forward passes and losses run."""
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
+        dtype = DTYPES[self.precision]
+        return nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype=dtype)
+
+    def products(self) -> AbstractContextManager[object]:
+        """The context in which networks run forward and backward: products of float32 as the precision says."""
+        return products("tf32") if self.precision == "tf32" else nullcontext()
+
+    def numerics(self) -> dict[str, Any]:
+        """All that decides how a forward pass rounds, for the key of what is kept of it."""
+        found: dict[str, Any] = {
+            "precision": self.precision,
+            "torch": torch.__version__,
+            "machine": machine(self.device),
+        }
+        if self.device.type == "cuda":
+            kind = "tf32" if self.precision == "tf32" else "ieee"
+            found |= {"float32": kind, "cudnn": torch.backends.cudnn.version(), "layout": "channels_last"}
+        return found
 
     def state(self) -> Part:
         """The precision: a resumed run does not choose again."""
@@ -76,7 +93,7 @@ def prepare(device: torch.device, seed: int) -> None:
         torch.cuda.set_device(device)
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
-        torch.set_float32_matmul_precision("high")
+        set_products("ieee")
     count_peak_from_here(device)
 
 

@@ -121,7 +121,7 @@ def outputs(
     """Each batch, on the device, with the outputs of `forward` for it; nothing is kept for a backward pass."""
     most = None
     for batch in batches:
-        with torch.inference_mode(), compute.autocast():
+        with torch.inference_mode(), compute.autocast(), compute.products():
             placed = to_device(batch)
             output, most = _in_parts(forward(placed), placed.inputs, most)
         yield placed, output

@@ -179,8 +179,10 @@ def _once(trainer: Trainer, batch: Batch) -> StepResult:
         trainer.optimizer.zero_grad(set_to_none=True)
         return _accumulated(trainer, batch)
 
+    module = trainer.strategy.network.module
     try:
-        return sharp_gradients(trainer.strategy.network.module, trainer.rho, backward) if trainer.rho else backward()
+        with trainer.compute.products():
+            return sharp_gradients(module, trainer.rho, backward) if trainer.rho else backward()
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

@@ -11,7 +11,7 @@ from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.place import open_cache
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine import device as devices
-from transfer_cli.engine.precision import PrecisionMemory
+from transfer_cli.engine.precision import PrecisionMemory, check_has
 from transfer_cli.models.published import SeenWeights
 from transfer_cli.records.terminal import Reporter
 
@@ -27,8 +27,9 @@ class Machine:
 
 
 def open_machine(e: Experiment, reporter: Reporter) -> Machine:
-    """Select and seed the device, open the caches. Raises UserError for a device that this machine lacks."""
+    """Select and seed the device, open the caches. Raises UserError for a device or precision that this machine lacks."""
     device = devices.select_device(e.trainer.device)
+    check_has(e.trainer.precision, device)
     devices.prepare(device, e.seed)
     cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
     return Machine(device, cache, SeenWeights(known_folder(cache.root)), PrecisionMemory(cache.root / "precision"))

@@ -138,7 +138,7 @@ def load_trained(run: Path, experiment: Experiment) -> Trained:
     devices.prepare(device, experiment.seed)
     about = describe(run)
     precision = about.precision if experiment.trainer.precision == "auto" else experiment.trainer.precision
-    if precision not in devices.DTYPES or (precision == "fp16" and device.type == "cpu"):
+    if precision not in devices.DTYPES or (precision in ("fp16", "tf32") and device.type == "cpu"):
         precision = "fp32"
     cuts = SeenWeights(known_folder(cache_folder(experiment.cache_dir))).cuts
     network = build_trained(run, about, about.preprocessing.crop_pixels, cuts)
