@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -19,6 +20,9 @@ from transfer_cli.errors import UserError
 from transfer_cli.methods.full_precision import products, set_products
 
 _CPU_IMAGES_AT_ONCE = 8
+
+CUBLAS_IN_ORDER = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+"""What cuBLAS wants to see before it adds up in the same order on every stream."""
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -49,6 +53,7 @@ class Compute:
         if self.device.type == "cuda":
             kind = "tf32" if self.precision == "tf32" else "ieee"
             found |= {"float32": kind, "cudnn": torch.backends.cudnn.version(), "layout": "channels_last"}
+            found["deterministic"] = torch.are_deterministic_algorithms_enabled()
         return found
 
     def state(self) -> Part:
@@ -85,16 +90,32 @@ def select_device(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
-def prepare(device: torch.device, seed: int) -> None:
-    """Seed torch, make equal commands give equal bits on every device, and count peak memory from here."""
+def prepare(device: torch.device, seed: int, *, deterministic: bool = False) -> None:
+    """Seed torch, settle how a GPU computes, and count peak memory from here.
+
+    On a CPU equal commands give equal bits; on a GPU where that is asked for.
+    """
     torch.manual_seed(seed)
     memory.keep_freed()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
         set_products("ieee")
+        _settle_order(deterministic)
     count_peak_from_here(device)
+
+
+def _settle_order(deterministic: bool) -> None:
+    """Whether a GPU adds up in the same order every time, or in that of its fastest kernels, found by trying.
+
+    What has no such order is warned of by torch as it is used. cuBLAS reads its variable when it is first used.
+    """
+    if deterministic:
+        os.environ.setdefault(*CUBLAS_IN_ORDER)
+    torch.use_deterministic_algorithms(deterministic, warn_only=deterministic)
+    # It would fill every new tensor, against kernels that read what nobody has written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
 
 
 def device_name(device: torch.device) -> str:

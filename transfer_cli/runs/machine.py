@@ -27,10 +27,13 @@ class Machine:
 
 
 def open_machine(e: Experiment, reporter: Reporter) -> Machine:
-    """Select and seed the device, open the caches. Raises UserError for a device or precision that this machine lacks."""
+    """Select and seed the device, open the caches.
+
+    Raises UserError for a device that this machine lacks, or a precision that the device does.
+    """
     device = devices.select_device(e.trainer.device)
     check_has(e.trainer.precision, device)
-    devices.prepare(device, e.seed)
+    devices.prepare(device, e.seed, deterministic=e.trainer.deterministic)
     cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
     return Machine(device, cache, SeenWeights(known_folder(cache.root)), PrecisionMemory(cache.root / "precision"))
 
