@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine import memory
+from transfer_cli.engine import gpus, memory
 from transfer_cli.engine.checkpoints import Part
 from transfer_cli.errors import UserError
 from transfer_cli.methods.full_precision import products, set_products
@@ -78,16 +78,33 @@ def select_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"trainer.device={name}: expected auto, cpu, cuda, cuda:<number> or mps.") from error
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(
-        device.type, 0
-    )
-    if (device.index or 0) >= count:
-        there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
-        raise UserError(f"trainer.device={name}: this machine has no such device. Here: {there}; auto takes the best.")
+    _check_there(name, device)
     if device.type != "cuda":
         return device
     # One of several processes has its own by now.
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+
+
+def _check_there(name: str, device: torch.device) -> None:
+    """Raises UserError, which says why, for a device that this machine lacks."""
+    if device.type == "cpu" and not device.index:
+        return
+    reason = None
+    if device.type == "cuda":
+        reason = gpus.why_no_cuda()
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        reason = gpus.why_no_mps()
+    counts = {"cuda": torch.cuda.device_count(), "mps": 1}
+    if reason is None and (device.index or 0) < counts.get(device.type, 0):
+        return
+    here = ", ".join(["cpu", *gpus.visible(), *(["mps"] if torch.backends.mps.is_available() else [])])
+    why = "this machine has no such device" if reason is None else f"no such device: {reason}"
+    raise UserError(f"trainer.device={name}: {why}. Here: {here}; auto takes the best.")
+
+
+def fitting_device(device: torch.device) -> torch.device:
+    """Where heads are fitted to features: there, but not on MPS, which has no float64 for sums."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def prepare(device: torch.device, seed: int, *, deterministic: bool = False) -> None:

@@ -11,6 +11,7 @@ from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.place import open_cache
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine import device as devices
+from transfer_cli.engine import gpus
 from transfer_cli.engine.precision import PrecisionMemory, check_has
 from transfer_cli.models.published import SeenWeights
 from transfer_cli.records.terminal import Reporter
@@ -33,6 +34,9 @@ def open_machine(e: Experiment, reporter: Reporter) -> Machine:
     """
     device = devices.select_device(e.trainer.device)
     check_has(e.trainer.precision, device)
+    hidden = gpus.hides_one() if e.trainer.device == "auto" and device.type == "cpu" else None
+    if hidden is not None:
+        reporter.warn(f"trainer.device=auto: the CPU, though a GPU is there: {hidden}")
     devices.prepare(device, e.seed, deterministic=e.trainer.deterministic)
     cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
     return Machine(device, cache, SeenWeights(known_folder(cache.root)), PrecisionMemory(cache.root / "precision"))
