@@ -26,7 +26,7 @@ _NOT_IN_HASH = (
     "quiet",
 )
 _NOT_IN_HASH_OF_GROUP = {
-    "trainer": ("workers", "budget", "checkpoint_every", "keep", "devices"),
+    "trainer": ("workers", "budget", "checkpoint_every", "keep", "devices", "profile"),
     "dataset": ("store",),
 }
 

@@ -111,6 +111,7 @@ def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
             e.trainer.clip_grad is not None,
             f"trainer.clip_grad={e.trainer.clip_grad}: strategy=extract does not clip; leave it out.",
         ),
+        (e.trainer.profile, "trainer.profile=true: strategy=extract takes no steps through a network; leave it out."),
         (e.trainer.accumulate > 1, "trainer.accumulate: strategy=extract needs none; set trainer.batch_size."),
         (
             e.trainer.steps is not None,

@@ -121,6 +121,7 @@ class Trainer:
     keep: Literal["best", "last", "none"] | Annotated[int, Between(1, 1000)] = 2
     devices: Literal["auto"] | Annotated[int, Between(1, 1024)] = 1
     deterministic: bool = False
+    profile: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from transfer_cli.engine.optimizers import set_rate
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.steps.ahead import on_device
 from transfer_cli.engine.steps.check import Moment, Past, clip_and_check
+from transfer_cli.engine.steps.clock import Clock, NoClock
 from transfer_cli.engine.steps.guarded import GuardedSteps, can_guard
 from transfer_cli.engine.steps.retrying import Moved, give_back, stepped, tried
 from transfer_cli.engine.strategy import StepResult, Strategy
@@ -64,6 +65,8 @@ class Trainer:
     """How far sharpness-aware minimisation looks (SAM); 0: not at all."""
     average: Average | None = None
     """Of the weights, where one is kept."""
+    clock: Clock = field(default_factory=NoClock)
+    """Who looks at what each step spends its time on."""
     past: Past = field(default_factory=Past)
     moved: Moved = field(init=False)
     """What has to be put back where memory runs out in a step."""
@@ -112,19 +115,21 @@ def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, tota
     trainer.strategy.train_mode(cursor.epoch)
     trainer.forward.begin_epoch()
     trainer.moved.begin_epoch()
-    for batch in on_device(batches, trainer.to_device, trainer.compute.device):
+    for batch in trainer.clock.batches(on_device(batches, trainer.to_device, trainer.compute.device)):
         moment = Moment(cursor.step, cursor.epoch + 1, trainer.rate(cursor.step), batch.own)
         set_rate(trainer.optimizer, moment.rate)
         trainer.forward.begin(cursor.step)
         result = _gradients(trainer, batch)
         sums = None if batch.whole is None else _over_ranks(trainer, result, batch, batch.whole, totals)
         images = len(batch) if sums is None else sums.seen
-        _step(trainer, result, batch.labels, sums, totals, moment)
-        trainer.scaler.update()
+        with trainer.clock("optimizer"):
+            _step(trainer, result, batch.labels, sums, totals, moment)
+            trainer.scaler.update()
         cursor.step += 1
         cursor.step_in_epoch += 1
         # Its memory is for the batch that comes.
         del batch, result
+        trainer.clock.step()
         yield images
     trainer.settle()
 
@@ -144,12 +149,19 @@ def _step(
         totals.merge(own.unless(left_out))
         if average is not None:
             average.update(module, moment.step, unless=left_out)
-        trainer.guarded.tell(reading, moment, totals, own.seen)
-    elif clip_and_check(trainer.optimizer, trainer.scaler, trainer.clip_grad, loss, trainer.past, moment):
+        with trainer.clock("waiting"):
+            trainer.guarded.tell(reading, moment, totals, own.seen)
+    elif _may_step(trainer, loss, moment):
         stepped(trainer.optimizer, lambda: trainer.scaler.step(trainer.optimizer), trainer.compute.device)
         totals.add(result, labels) if sums is None else totals.merge(sums)
         if average is not None:
             average.update(module, moment.step)
+
+
+def _may_step(trainer: Trainer, loss: Tensor, moment: Moment) -> bool:
+    """Whether loss and gradient are finite; the gradient is clipped. A GPU is waited for."""
+    with trainer.clock("optimizer" if trainer.compute.device.type == "cpu" else "waiting"):
+        return clip_and_check(trainer.optimizer, trainer.scaler, trainer.clip_grad, loss, trainer.past, moment)
 
 
 def _gradients(trainer: Trainer, batch: Batch) -> StepResult:
@@ -199,9 +211,10 @@ def _accumulated(trainer: Trainer, batch: Batch) -> StepResult:
     for micro in parts_of_batch:
         share = len(micro) / len(batch)
         with trainer.forward.summing(micro, last=micro is parts_of_batch[-1]):
-            with trainer.compute.autocast():
+            with trainer.clock("forward"), trainer.compute.autocast():
                 result = trainer.forward(micro)
-            trainer.scaler.scale(result.loss * (share * weight)).backward()
+            with trainer.clock("backward"):
+                trainer.scaler.scale(result.loss * (share * weight)).backward()
         losses.append(result.loss.detach() * share)
         logits.append(result.logits.detach())
         for name, value in result.parts.items():
