@@ -57,14 +57,19 @@ def test_a_run_from_before_the_metric_was_an_option_chose_by_accuracy(monkeypatc
         experiment("trainer.metric=acuracy")
 
 
-@pytest.mark.parametrize("key", ["max_pixels", "channels"])
-def test_a_run_from_before_a_key_was_an_option_keeps_its_identity(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = to_dict(experiment())
-    assert values["dataset"].pop(key) is None
+@pytest.mark.parametrize(
+    ("key", "before", "asked"),
+    [("dataset.max_pixels", None, "9"), ("dataset.channels", None, "9"), ("trainer.deterministic", False, "true")],
+)
+def test_a_run_from_before_a_key_was_an_option_keeps_its_identity(
+    key: str, before: object, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, (group, name) = to_dict(experiment()), key.split(".")
+    assert values[group].pop(name) == before
     assert parse(values) == experiment()
-    now, asked = config_hash(experiment()), config_hash(experiment(f"dataset.{key}=9"))
+    now, other = config_hash(experiment()), config_hash(experiment(f"{key}={asked}"))
     monkeypatch.setattr("transfer_cli.config.parse.to_dict", lambda _: values)
-    assert config_hash(experiment()) == now != asked
+    assert config_hash(experiment()) == now != other
 
 
 def test_hash_ignores_where_and_notices_what() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from transfer_cli.data.batches import Batch
+from transfer_cli.engine import device
 from transfer_cli.engine.device import Normalize, PixelsToDevice
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -95,6 +97,49 @@ def test_a_batch_is_placed_with_its_colour_applied() -> None:
 def test_no_images_are_no_images() -> None:
     assert normalize()(images()[:0]).shape == (0, 3, SIZE, SIZE)
     assert normalize()(images()[:0], maps()[:0]).shape == (0, 3, SIZE, SIZE)
+
+
+@pytest.fixture
+def as_found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What torch settles for the whole process is put back."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic, torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    cudnn.benchmark, cudnn.deterministic, torch.utils.deterministic.fill_uninitialized_memory = before
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("as_found")
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_gpu_adds_up_in_order_where_that_is_asked_for(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("set_device", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: None)
+    monkeypatch.setattr(device, "set_products", lambda kind: None)
+    device.prepare(torch.device("cuda", 0), 7, deterministic=deterministic)
+    assert torch.are_deterministic_algorithms_enabled() == deterministic
+    assert torch.is_deterministic_algorithms_warn_only_enabled() == deterministic
+    assert torch.backends.cudnn.deterministic == deterministic
+    assert torch.backends.cudnn.benchmark != deterministic
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
+    assert torch.initial_seed() == 7
+
+
+@pytest.mark.usefixtures("as_found")
+def test_on_a_cpu_nothing_is_settled_that_is_not_already() -> None:
+    before = torch.backends.cudnn.benchmark
+    device.prepare(torch.device("cpu"), 0, deterministic=True)
+    assert not torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.benchmark == before
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+def test_the_key_of_what_is_kept_says_how_a_gpu_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A GPU")
+    on_cpu = device.Compute(torch.device("cpu"), "fp32").numerics()
+    assert set(on_cpu) == {"precision", "torch", "machine"}
+    there = {kind: device.Compute(torch.device("cuda", 0), kind).numerics() for kind in ("fp32", "tf32", "bf16")}
+    assert [found["float32"] for found in there.values()] == ["ieee", "tf32", "ieee"]
+    assert all({"cudnn", "layout", "deterministic"} <= set(found) for found in there.values())
 
 
 @pytest.mark.gpu

@@ -15,6 +15,7 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.engine import precision
 from transfer_cli.engine.precision import Looked, PrecisionMemory, by_rule, choose_precision, time_training
 from transfer_cli.engine.strategy import StepResult
+from transfer_cli.errors import RunError, UserError
 from transfer_cli.models import backbones
 from transfer_cli.strategies.finetune import Finetune
 
@@ -55,7 +56,7 @@ def test_noise_does_not_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     """Ten times with an empty cache, on a machine whose timings are off by half either way."""
     random = np.random.default_rng(0)
     monkeypatch.setattr(
-        precision, "_time", lambda work: {name: float(random.uniform(0.7, 1.4)) for name in ("fp32", "bf16")}
+        precision, "_time", lambda *_: {name: float(random.uniform(0.7, 1.4)) for name in ("fp32", "bf16")}
     )
     chosen = {
         choose_precision("auto", CPU, PrecisionMemory(tmp_path / str(n)), WORK, lambda: time_training(strategy, 32, 0))
@@ -114,3 +115,58 @@ def test_waiting_for_a_busy_machine_is_not_counted(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(strategy, "forward", held_up)
     assert time_training(strategy, 32, 0).seconds["fp32"] < 0.4
+
+
+GPU = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch says of a GPU of 2020."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A GPU")
+
+
+@pytest.mark.parametrize(("bf16", "tf32", "best"), [(1.0, 3.0, "bf16"), (1.2, 1.0, "bf16"), (1.3, 1.0, "tf32")])
+@pytest.mark.usefixtures("gpu")
+def test_a_gpu_takes_bf16_unless_it_is_clearly_slower(tmp_path: Path, bf16: float, tf32: float, best: str) -> None:
+    memory, found = PrecisionMemory(tmp_path), Looked("bf16", "the fastest of this GPU", {"bf16": bf16, "tf32": tf32})
+    chosen, why = choose_precision("auto", GPU, memory, WORK, lambda: found)
+    assert chosen == best
+    assert ("measured here: bf16 runs at 0.77 times the speed of tf32" in why) == (best == "tf32")
+    assert choose_precision("auto", GPU, memory, WORK, lambda: pytest.fail("measured again")) == (chosen, why)
+
+
+def test_a_device_without_tf32_does_not_pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    for device, name in ((CPU, "cpu"), (GPU, "cuda")):
+        with pytest.raises(UserError, match=f"precision=tf32: {name} has no TF32 here"):
+            choose_precision("tf32", device, PrecisionMemory(tmp_path), WORK, pytest.fail)
+
+
+@pytest.mark.usefixtures("both")
+def test_what_is_timed_fits(monkeypatch: pytest.MonkeyPatch, strategy: Finetune) -> None:
+    forward, counts = strategy.forward, []
+
+    def small(batch: Batch) -> StepResult:
+        counts.append(len(batch))
+        if len(batch) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(batch)
+
+    monkeypatch.setattr(strategy, "forward", small)
+    assert time_training(strategy, 32, 0).slower > 0
+    assert counts[:3] == [32, 16, 8] and set(counts[3:]) == {8}
+    monkeypatch.setattr(strategy, "forward", lambda batch: small(precision.plain_batch(torch.zeros(9, 3, 32, 32))))
+    with pytest.raises(RunError, match=r"out of memory with two images of 32 pixels \(CUDA out of memory"):
+        time_training(strategy, 32, 0)
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_is_measured_and_left_as_it_was() -> None:
+    strategy = finetune(tiny())
+    strategy.to("cuda")
+    before = {name: tensor.clone() for name, tensor in strategy.network.state_dict().items()}
+    found = time_training(strategy, 64, 0)
+    assert found.rule in found.seconds and min(found.seconds.values()) > 0
+    assert all(torch.equal(before[name], tensor) for name, tensor in strategy.network.state_dict().items())

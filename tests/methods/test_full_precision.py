@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from transfer_cli.engine.device import Compute, prepare
 from transfer_cli.methods.distill.contrast import Contrast
 from transfer_cli.methods.distill.feature_losses import attention, hint, rkd
 from transfer_cli.methods.distill.logit_losses import ce, dist, dkd, kd, mix_teachers, standardize
+from transfer_cli.methods.full_precision import are_tf32, float32, full_precision, products, set_products
 
 LABELS = torch.arange(6) % 4
 
@@ -66,3 +68,59 @@ def test_half_precision_inputs_lose_nothing(name: str, dtype: torch.dtype) -> No
     value.backward()
     assert half_student.grad is not None
     assert torch.isfinite(half_student.grad).all()
+
+
+@pytest.fixture
+def ieee() -> Iterator[None]:
+    """As on a GPU; afterwards as torch begins."""
+    backends = [torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.cudnn.conv, torch.backends.cudnn.rnn]
+    before = [one.fp32_precision for one in backends]
+    set_products("ieee")
+    yield
+    for one, precision in zip(backends, before, strict=True):
+        one.fp32_precision = precision
+
+
+@pytest.mark.usefixtures("ieee")
+def test_losses_and_adapters_know_no_tf32() -> None:
+    """Torch keeps the setting without a GPU, too; only there does it change a number."""
+
+    @full_precision
+    def loss(value: Tensor) -> Tensor:
+        seen.append(are_tf32())
+        return value.sum()
+
+    seen: list[bool] = []
+    with products("tf32"):
+        assert are_tf32()
+        loss(torch.ones(2))
+        with float32("cpu"):
+            assert not are_tf32()
+        assert are_tf32()
+        with pytest.raises(FloatingPointError), float32("cpu"):
+            raise FloatingPointError
+        assert are_tf32()
+    assert seen == [False] and not are_tf32()
+
+
+@pytest.mark.usefixtures("ieee")
+def test_tf32_is_of_the_steps_of_a_training_alone() -> None:
+    assert not are_tf32()
+    with Compute(torch.device("cuda"), "tf32").products():
+        assert are_tf32()
+    for precision in ("fp32", "bf16"):
+        with Compute(torch.device("cuda"), precision).products():
+            assert not are_tf32()
+
+
+@pytest.mark.gpu
+def test_fp32_on_a_gpu_is_that_of_ieee_754() -> None:
+    device = torch.device("cuda")
+    prepare(device, 0)
+    a, b = (torch.randn(512, 512, dtype=torch.float64, device=device) for _ in range(2))
+    expected = a @ b
+    errors = {}
+    for precision in ("fp32", "tf32"):
+        with Compute(device, precision).products():
+            errors[precision] = float((a.float() @ b.float() - expected).abs().max())
+    assert errors["fp32"] < 1e-3 < errors["tf32"]

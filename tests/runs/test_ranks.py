@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from tests.conftest import TINY, experiment, logged, start, summary
 from tests.gloo import on_ranks
-from transfer_cli.engine.loop import DivergedStep, DivergenceError
 from transfer_cli.engine.ranks.world import ALONE, World
+from transfer_cli.engine.steps.check import DivergedStep, DivergenceError
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import FirstRankEnded, Stopped
 from transfer_cli.records.terminal import Reporter

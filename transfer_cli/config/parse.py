@@ -26,13 +26,13 @@ _NOT_IN_HASH = (
     *("output_dir", "quiet", "sweep"),
 )
 _NOT_IN_HASH_OF_GROUP = {
-    "trainer": ("workers", "budget", "checkpoint_every", "keep", "devices", "time_limit"),
+    "trainer": ("workers", "budget", "checkpoint_every", "keep", "devices", "time_limit", "profile"),
     "dataset": ("store",),
 }
 
 # Settings that became options later, with what every run did before: at that value the hash stays what it was.
 _BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {
-    "trainer": {"metric": "accuracy", "evaluate_every": 1},
+    "trainer": {"metric": "accuracy", "evaluate_every": 1, "deterministic": False},
     "strategy": {"keep_probe": False, "use_teacher": True},
     "strategy.teacher": {"run": None},
     "dataset": {"max_pixels": None, "channels": None, "group": None, "folds": None, "fold": None},

@@ -73,8 +73,9 @@ def _training_problems(e: Experiment) -> list[tuple[bool, str]]:
     """Precision and optimizer."""
     return [
         (
-            e.trainer.precision == "fp16" and e.trainer.device == "cpu",
-            "trainer.precision=fp16: a CPU trains in fp32 or bf16; use one of these with trainer.device=cpu.",
+            e.trainer.precision in ("fp16", "tf32") and e.trainer.device == "cpu",
+            f"trainer.precision={e.trainer.precision}: a CPU trains in fp32 or bf16; use one of these with "
+            "trainer.device=cpu.",
         ),
         (
             isinstance(e.optimizer, Sgd | Muon) and e.optimizer.nesterov and e.optimizer.momentum == 0,
@@ -113,6 +114,7 @@ def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
             e.trainer.clip_grad is not None,
             f"trainer.clip_grad={e.trainer.clip_grad}: strategy=extract does not clip; leave it out.",
         ),
+        (e.trainer.profile, "trainer.profile=true: strategy=extract takes no steps through a network; leave it out."),
         (e.trainer.accumulate > 1, "trainer.accumulate: strategy=extract needs none; set trainer.batch_size."),
         (
             e.trainer.steps is not None,

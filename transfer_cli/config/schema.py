@@ -113,7 +113,7 @@ class Trainer:
     clip_grad: Positive | None
     patience: Count | None
     device: str
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"]
     compile: bool
     workers: Literal["auto"] | Annotated[int, Between(0, 64)]
     metric: Metric = "accuracy"
@@ -124,6 +124,8 @@ class Trainer:
     time_limit: str | None = None
     keep: Literal["best", "last", "none"] | Annotated[int, Between(1, 1000)] = 2
     devices: Literal["auto"] | Annotated[int, Between(1, 1024)] = 1
+    deterministic: bool = False
+    profile: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from transfer_cli.data.balance import balanced_order
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import UNLABELLED, Indices
 from transfer_cli.data.reading.workers import run_jobs
+from transfer_cli.data.store.parts import evaluation_pixels, view_pixels
 from transfer_cli.data.store.protocol import Store, ViewRecipe
 from transfer_cli.data.views.augment import view_of
 from transfer_cli.data.views.mixing import Mixes, mixing_order
@@ -84,12 +85,15 @@ class Batch:
 
     def to(self, device: torch.device, **changes: Tensor | None) -> Batch:
         """On a device, but for `indices`, which stay where they are; `changes` replace fields before."""
-        moved = replace(self, **changes)._with(lambda tensor: tensor.to(device, non_blocking=True))  # type: ignore[arg-type]
-        return replace(moved, indices=self.indices)
+        return replace(self, **changes).moved(lambda tensor: tensor.to(device, non_blocking=True))  # type: ignore[arg-type]
 
-    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        """Every tensor but `indices` as `move` gives it."""
+        return self._with(move, but="indices")
+
+    def _with(self, change: Callable[[Tensor], Tensor], but: str | None = None) -> Batch:
         """Every tensor changed."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != but}
         changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
         mixes = self.mixes and Mixes(*(change(getattr(self.mixes, field.name)) for field in fields(self.mixes)))
         return replace(self, **changed, mixes=mixes)
@@ -122,15 +126,13 @@ class Samples:
 
     def evaluation(self, indices: Indices) -> Batch:
         """The pixels that the weights' own preprocessing makes of samples."""
-        return self._batch(self.store.batch(indices), indices)
+        return self._batch(evaluation_pixels(self.store, indices), indices)
 
     def view(self, indices: Indices, view: int) -> Batch:
         """Samples in view number `view`: the same bytes alone, in any batch, in any process."""
-        size, interpolation = self.preprocessing.crop_pixels, self.preprocessing.interpolation
-        recipe = ViewRecipe(self.augment, self.seed, size, interpolation)
-        inputs, colour = self.store.views(indices, recipe, view)
-        batch = self._batch(inputs, indices)
-        return batch if colour is None else replace(batch, colour=torch.from_numpy(colour))
+        recipe = ViewRecipe(self.augment, self.seed, self.preprocessing.crop_pixels, self.preprocessing.interpolation)
+        inputs, colour = view_pixels(self.store, indices, recipe, view)
+        return replace(self._batch(inputs, indices), colour=None if colour is None else torch.from_numpy(colour))
 
     def _batch(self, inputs: Tensor, indices: Indices) -> Batch:
         """Pixels [B, 3, S, S] with the labels of their samples."""
@@ -234,16 +236,14 @@ class TrainBatches:
 
     def visits(self, epoch: int) -> list[Visit]:
         """The samples of each step of an epoch, as positions in the split; of one rank where there are several."""
-        labels = self._samples.images.labels[self._members]
-        order = ORDERS[self._sampler](self._samples.seed, epoch, labels)
+        order = ORDERS[self._sampler](self._samples.seed, epoch, self._samples.images.labels[self._members])
         steps = range(0, self.steps_per_epoch * self._batch_size, self._batch_size)
         return [self._visit(epoch, order[first : first + self._batch_size]) for first in steps]
 
     def _visit(self, epoch: int, step: Indices) -> Visit:
         if not self._mixes or self._shard.size == 1:
             return self._shard.visit(step)
-        samples = self._samples
-        view = view_of(epoch, samples.augment)
+        samples, view = self._samples, view_of(epoch, self._samples.augment)
         return self._shard.visit(step, mixing_order(samples.seed, view, self._members[step]))
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:

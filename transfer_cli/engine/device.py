@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine import memory
+from transfer_cli.engine import gpus, memory
 from transfer_cli.engine.checkpoints import Part
 from transfer_cli.errors import UserError
+from transfer_cli.methods.full_precision import products, set_products
 
 _CPU_IMAGES_AT_ONCE = 8
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CUBLAS_IN_ORDER = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+"""What cuBLAS wants to see before it adds up in the same order on every stream."""
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,25 @@ class Compute:
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which forward passes and losses run."""
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
+        dtype = DTYPES[self.precision]
+        return nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype=dtype)
+
+    def products(self) -> AbstractContextManager[object]:
+        """The context in which networks run forward and backward: products of float32 as the precision says."""
+        return products("tf32") if self.precision == "tf32" else nullcontext()
+
+    def numerics(self) -> dict[str, Any]:
+        """All that decides how a forward pass rounds, for the key of what is kept of it."""
+        found: dict[str, Any] = {
+            "precision": self.precision,
+            "torch": torch.__version__,
+            "machine": machine(self.device),
+        }
+        if self.device.type == "cuda":
+            kind = "tf32" if self.precision == "tf32" else "ieee"
+            found |= {"float32": kind, "cudnn": torch.backends.cudnn.version(), "layout": "channels_last"}
+            found["deterministic"] = torch.are_deterministic_algorithms_enabled()
+        return found
 
     def state(self) -> Part:
         """The precision: a resumed run does not choose again."""
@@ -56,28 +78,61 @@ def select_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"trainer.device={name}: expected auto, cpu, cuda, cuda:<number> or mps.") from error
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(
-        device.type, 0
-    )
-    if (device.index or 0) >= count:
-        there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
-        raise UserError(f"trainer.device={name}: this machine has no such device. Here: {there}; auto takes the best.")
+    _check_there(name, device)
     if device.type != "cuda":
         return device
     # One of several processes has its own by now.
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
-def prepare(device: torch.device, seed: int) -> None:
-    """Seed torch, make equal commands give equal bits on every device, and count peak memory from here."""
+def _check_there(name: str, device: torch.device) -> None:
+    """Raises UserError, which says why, for a device that this machine lacks."""
+    if device.type == "cpu" and not device.index:
+        return
+    reason = None
+    if device.type == "cuda":
+        reason = gpus.why_no_cuda()
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        reason = gpus.why_no_mps()
+    counts = {"cuda": torch.cuda.device_count(), "mps": 1}
+    if reason is None and (device.index or 0) < counts.get(device.type, 0):
+        return
+    here = ", ".join(["cpu", *gpus.visible(), *(["mps"] if torch.backends.mps.is_available() else [])])
+    why = "this machine has no such device" if reason is None else f"no such device: {reason}"
+    raise UserError(f"trainer.device={name}: {why}. Here: {here}; auto takes the best.")
+
+
+def fitting_device(device: torch.device) -> torch.device:
+    """Where heads are fitted to features: there, but not on MPS, which has no float64 for sums."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def prepare(device: torch.device, seed: int, *, deterministic: bool = False) -> None:
+    """Seed torch, settle how a GPU computes, and count peak memory from here.
+
+    On a CPU equal commands give equal bits; on a GPU where that is asked for.
+    """
     torch.manual_seed(seed)
     memory.keep_freed()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
-        torch.set_float32_matmul_precision("high")
+        set_products("ieee")
+        _settle_order(deterministic)
     count_peak_from_here(device)
+
+
+def _settle_order(deterministic: bool) -> None:
+    """Whether a GPU adds up in the same order every time, or in that of its fastest kernels, found by trying.
+
+    What has no such order is warned of by torch as it is used. cuBLAS reads its variable when it is first used.
+    """
+    if deterministic:
+        os.environ.setdefault(*CUBLAS_IN_ORDER)
+    torch.use_deterministic_algorithms(deterministic, warn_only=deterministic)
+    # It would fill every new tensor, against kernels that read what nobody has written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
 
 
 def device_name(device: torch.device) -> str:
@@ -110,6 +165,13 @@ def count_peak_from_here(device: torch.device) -> None:
 def peak_memory_bytes(device: torch.device) -> int:
     """The most memory in use since it was last counted from: allocated on a GPU, resident for this process on a CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else memory.peak_bytes()
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on the device, which neither waits for the other."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 ToDevice = Callable[[Batch], Batch]

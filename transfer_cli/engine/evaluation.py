@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -15,6 +15,7 @@ from torch import Tensor
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute, ToDevice
 from transfer_cli.engine.ranks.world import ALONE, World
+from transfer_cli.engine.steps.retrying import give_back, tried
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
 from transfer_cli.methods.scores import Scores
@@ -118,11 +119,32 @@ def outputs(
     forward: Callable[[Batch], Forward], batches: Iterable[Batch], compute: Compute, to_device: ToDevice
 ) -> Iterator[tuple[Batch, Tensor]]:
     """Each batch, on the device, with the outputs of `forward` for it; nothing is kept for a backward pass."""
+    most = None
     for batch in batches:
-        with torch.inference_mode(), compute.autocast():
+        with torch.inference_mode(), compute.autocast(), compute.products():
             placed = to_device(batch)
-            output = run_frozen(forward(placed), placed.inputs)
+            output, most = _in_parts(forward(placed), placed.inputs, most)
         yield placed, output
+
+
+def _in_parts(forward: Forward, inputs: Tensor, most: int | None) -> tuple[Tensor, int | None]:
+    """Outputs for `inputs`, at most so many at once, or fewer where memory runs out; and how many that was.
+
+    Raises what ran out with one at a time.
+    """
+    while True:
+        parts = inputs.split(most or len(inputs))
+        if len(parts[0]) <= 1:
+            return torch.cat([run_frozen(forward, part) for part in parts]), most
+        found, _ = tried(partial(_each, forward, parts))
+        if found is not None:
+            return found[0] if len(found) == 1 else torch.cat(found), most
+        give_back(inputs.device)
+        most = -(-len(parts[0]) // 2)
+
+
+def _each(forward: Forward, parts: Sequence[Tensor]) -> list[Tensor]:
+    return [run_frozen(forward, part) for part in parts]
 
 
 def _logits_of(network: Network) -> Callable[[Batch], Forward]:

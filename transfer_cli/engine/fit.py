@@ -192,14 +192,16 @@ class Fit:
                 self.cadence.is_due = self.stop.due
                 if self._is_partial() and self.cadence.is_due:
                     self._save(self.checkpoints.next_name())
+        # Where the epoch was left before its end, the last steps have not been heard of.
+        self.trainer.settle()
         progress.train_seconds += time.perf_counter() - started
         progress.images += progress.totals.seen - before
         self._save_if_stopped()
 
     def _look_at_first(self) -> None:
-        if self.watch is None or self.progress.cursor.step != 1 or not self.trainer.last_losses:
-            return
-        warning = self.watch.says_of_first(self.trainer.last_losses[-1])
+        past = self.trainer.past
+        first, past.first = past.first, None
+        warning = None if self.watch is None or first is None else self.watch.says_of_first(first)
         if warning is not None:
             self.reporter.warn(warning)
 
@@ -237,6 +239,7 @@ class Fit:
 
     def _save(self, name: str) -> None:
         """Write a state of this moment."""
+        self.trainer.settle()
         try:
             self.checkpoints.save(name, self.progress.best.kept)
         except OSError as error:

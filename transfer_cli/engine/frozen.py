@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from transfer_cli.cache import activations
@@ -19,7 +18,7 @@ from transfer_cli.cache.activations import Activations
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.entry import Key
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Compute, ToDevice, machine
+from transfer_cli.engine.device import Compute, ToDevice
 from transfer_cli.engine.evaluation import Forward, outputs
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.progress import Count
@@ -79,12 +78,7 @@ class Frozen:
         return next(output for _, output in outputs(lambda _: forward, [batch], self.compute, self.to_device))
 
     def _key(self, part: SplitView) -> Key:
-        numerics = {
-            "precision": self.compute.precision,
-            "batch_size": self.batch_size,
-            "torch": torch.__version__,
-            "machine": machine(self.compute.device),
-        }
+        numerics = {**self.compute.numerics(), "batch_size": self.batch_size}
         return {**self.identity, **part.key, **numerics, "view": part.view}
 
     def _fill(self, folder: Path, part: SplitView) -> None:

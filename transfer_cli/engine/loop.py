@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +14,17 @@ from transfer_cli.engine.checkpoints import Part
 from transfer_cli.engine.device import Compute, ToDevice
 from transfer_cli.engine.optimizers import set_rate
 from transfer_cli.engine.ranks.parallel import Parallel
+from transfer_cli.engine.steps.ahead import on_device
+from transfer_cli.engine.steps.check import Moment, Past, clip_and_check
+from transfer_cli.engine.steps.clock import Clock, NoClock
+from transfer_cli.engine.steps.guarded import GuardedSteps, can_guard
+from transfer_cli.engine.steps.retrying import Moved, give_back, stepped, tried
 from transfer_cli.engine.strategy import StepResult, Strategy
 from transfer_cli.engine.totals import Totals
-from transfer_cli.errors import RunError, first_line, is_out_of_memory
+from transfer_cli.errors import RunError
 from transfer_cli.methods.averaging import Average
 from transfer_cli.methods.sharpness import sharp_gradients
 
-# Loss scaling overflows now and then, by design; more in a row than this is divergence.
-MAX_SKIPPED_STEPS = 25
 NO_SINGLE = (
     "trainer.batch_size=1: BatchNorm cannot train on one image where this network makes one pixel of it. "
     "Take trainer.batch_size=2 or more, or a larger image_size."
@@ -33,28 +35,6 @@ NO_ROOM = (
     "out of memory with {images} images, one rank's share of a step ({reason}). States saved so far are kept. "
     "Take a smaller trainer.batch_size, with trainer.accumulate so much larger, or more devices."
 )
-
-
-@dataclass(frozen=True)
-class DivergedStep:
-    """The step, from 0, whose loss or gradient was not finite, and the images that it saw."""
-
-    step: int
-    epoch: int
-    """From 1."""
-    loss: float
-    gradient_norm: float
-    learning_rate: float
-    indices: list[int]
-    """In the data set; of several ranks, this one's."""
-
-
-class DivergenceError(RunError):
-    """Training cannot go on: a step was not finite. Its weights are those before it."""
-
-    def __init__(self, message: str, step: DivergedStep) -> None:
-        super().__init__(message)
-        self.step = step
 
 
 @dataclass
@@ -85,19 +65,44 @@ class Trainer:
     """How far sharpness-aware minimisation looks (SAM); 0: not at all."""
     average: Average | None = None
     """Of the weights, where one is kept."""
-    skipped: int = 0
-    last_losses: list[float] = field(default_factory=list)
+    clock: Clock = field(default_factory=NoClock)
+    """Who looks at what each step spends its time on."""
+    past: Past = field(default_factory=Past)
+    moved: Moved = field(init=False)
+    """What has to be put back where memory runs out in a step."""
+    guarded: GuardedSteps | None = field(init=False)
+    """Where the device checks its own steps; None: the host looks before each."""
+
+    def __post_init__(self) -> None:
+        assert isinstance(self.strategy, nn.Module)
+        self.moved = Moved(self.strategy, self.compute.device)
+        on_gpu = self.compute.device.type == "cuda" and can_guard(self.optimizer)
+        self.guarded = self.guard() if on_gpu else None
+
+    def guard(self) -> GuardedSteps:
+        """Steps that the device checks."""
+        return GuardedSteps(self.optimizer, self.scaler, self.clip_grad, self.past, self.compute.device)
+
+    @property
+    def last_losses(self) -> list[float]:
+        """The last finite ones that the host knows of."""
+        return self.past.losses
+
+    def settle(self) -> None:
+        """Hear of all steps so far, before anything is made of them. Raises DivergenceError."""
+        if self.guarded is not None:
+            self.guarded.settle()
 
     def state(self) -> Part:
         """What memory and loss scaling have taught it."""
         scaler = self.scaler.state_dict()
-        values = {"micro_batch": self.micro_batch, "skipped": self.skipped, "last_losses": self.last_losses}
+        values = {"micro_batch": self.micro_batch, "skipped": self.past.skipped, "last_losses": self.past.losses}
         return Part({**values, "scaler": scaler})
 
     def restore(self, part: Part) -> None:
         """Take over a saved state."""
-        self.micro_batch, self.skipped = part.values["micro_batch"], part.values["skipped"]
-        self.last_losses = part.values["last_losses"]
+        self.micro_batch, self.past.skipped = part.values["micro_batch"], part.values["skipped"]
+        self.past.losses = part.values["last_losses"]
         self.scaler.load_state_dict(part.values["scaler"])
 
 
@@ -107,51 +112,93 @@ def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, tota
     Whoever reads this may stop between two steps. Raises DivergenceError for a loss or gradient that is not finite,
     before the weights move.
     """
-    network = trainer.strategy.network
     trainer.strategy.train_mode(cursor.epoch)
     trainer.forward.begin_epoch()
-    for batch in batches:
-        set_rate(trainer.optimizer, trainer.rate(cursor.step))
+    trainer.moved.begin_epoch()
+    for batch in trainer.clock.batches(on_device(batches, trainer.to_device, trainer.compute.device)):
+        moment = Moment(cursor.step, cursor.epoch + 1, trainer.rate(cursor.step), batch.own)
+        set_rate(trainer.optimizer, moment.rate)
         trainer.forward.begin(cursor.step)
-        placed = trainer.to_device(batch)
-        backward = partial(_forward_backward, trainer, placed)
-        result = sharp_gradients(network.module, trainer.rho, backward) if trainer.rho else backward()
-        sums = None if batch.whole is None else _over_ranks(trainer, result, placed, batch.whole, totals)
-        if _clip_and_check(trainer, result.loss if sums is None else sums.loss / sums.seen, cursor, placed.own):
-            trainer.scaler.step(trainer.optimizer)
-            totals.add(result, placed.labels) if sums is None else totals.merge(sums)
-            if trainer.average is not None:
-                trainer.average.update(network.module, cursor.step)
-        trainer.scaler.update()
+        result = _gradients(trainer, batch)
+        sums = None if batch.whole is None else _over_ranks(trainer, result, batch, batch.whole, totals)
+        images = len(batch) if sums is None else sums.seen
+        with trainer.clock("optimizer"):
+            _step(trainer, result, batch.labels, sums, totals, moment)
+            trainer.scaler.update()
         cursor.step += 1
         cursor.step_in_epoch += 1
-        yield len(batch) if sums is None else sums.seen
+        # Its memory is for the batch that comes.
+        del batch, result
+        trainer.clock.step()
+        yield images
+    trainer.settle()
 
 
-def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
+def _step(
+    trainer: Trainer, result: StepResult, labels: Tensor, sums: Totals | None, totals: Totals, moment: Moment
+) -> None:
+    """Take the step by the gradients that are there, and count it, if its loss and gradient are finite.
+
+    `sums` are those of all ranks where there are several. The one place where a step may wait for the device.
+    """
+    loss = result.loss if sums is None else sums.loss / sums.seen
+    module, average = trainer.strategy.network.module, trainer.average
+    if trainer.guarded is not None:
+        own = totals.of(result, labels) if sums is None else sums
+        left_out, reading = trainer.guarded.step(loss)
+        totals.merge(own.unless(left_out))
+        if average is not None:
+            average.update(module, moment.step, unless=left_out)
+        with trainer.clock("waiting"):
+            trainer.guarded.tell(reading, moment, totals, own.seen)
+    elif _may_step(trainer, loss, moment):
+        stepped(trainer.optimizer, lambda: trainer.scaler.step(trainer.optimizer), trainer.compute.device)
+        totals.add(result, labels) if sums is None else totals.merge(sums)
+        if average is not None:
+            average.update(module, moment.step)
+
+
+def _may_step(trainer: Trainer, loss: Tensor, moment: Moment) -> bool:
+    """Whether loss and gradient are finite; the gradient is clipped. A GPU is waited for."""
+    with trainer.clock("optimizer" if trainer.compute.device.type == "cpu" else "waiting"):
+        return clip_and_check(trainer.optimizer, trainer.scaler, trainer.clip_grad, loss, trainer.past, moment)
+
+
+def _gradients(trainer: Trainer, batch: Batch) -> StepResult:
     """Gradients of the mean loss of one batch, in micro-batches; halves these when memory runs out.
 
+    Each try begins as the first did: no graph of an earlier one lives, and statistics and random numbers are put back.
     Returns the batch's result, detached.
     """
-    generator = torch.get_rng_state()
+    trainer.moved.remember()
     while True:
+        result, reason = tried(lambda: _once(trainer, batch))
+        if result is not None:
+            return result
+        assert reason is not None
+        if trainer.forward.world.size > 1:
+            # Others may be in the middle of this step's sums: it cannot be done again.
+            raise RunError(NO_ROOM.format(images=len(batch), reason=reason))
         trainer.optimizer.zero_grad(set_to_none=True)
-        try:
-            return _accumulated(trainer, batch)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise RunError(NO_SINGLE) from error
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            if trainer.forward.world.size > 1:
-                # Others may be in the middle of this step's sums: it cannot be done again.
-                raise RunError(NO_ROOM.format(images=len(batch), reason=first_line(error))) from error
-            reason = first_line(error)
-        # Out of the block: the error holds on to the graph of what failed, and so to the memory that is wanted.
         _halve_micro_batch(trainer, len(batch), reason)
-        torch.set_rng_state(generator)
+        trainer.moved.put_back()
+
+
+def _once(trainer: Trainer, batch: Batch) -> StepResult:
+    """One try: plain gradients, or those at the worst weights nearby."""
+
+    def backward() -> StepResult:
+        trainer.optimizer.zero_grad(set_to_none=True)
+        return _accumulated(trainer, batch)
+
+    module = trainer.strategy.network.module
+    try:
+        with trainer.compute.products():
+            return sharp_gradients(module, trainer.rho, backward) if trainer.rho else backward()
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise RunError(NO_SINGLE) from error
 
 
 def _accumulated(trainer: Trainer, batch: Batch) -> StepResult:
@@ -164,9 +211,10 @@ def _accumulated(trainer: Trainer, batch: Batch) -> StepResult:
     for micro in parts_of_batch:
         share = len(micro) / len(batch)
         with trainer.forward.summing(micro, last=micro is parts_of_batch[-1]):
-            with trainer.compute.autocast():
+            with trainer.clock("forward"), trainer.compute.autocast():
                 result = trainer.forward(micro)
-            trainer.scaler.scale(result.loss * (share * weight)).backward()
+            with trainer.clock("backward"):
+                trainer.scaler.scale(result.loss * (share * weight)).backward()
         losses.append(result.loss.detach() * share)
         logits.append(result.logits.detach())
         for name, value in result.parts.items():
@@ -176,8 +224,7 @@ def _accumulated(trainer: Trainer, batch: Batch) -> StepResult:
 
 def _over_ranks(trainer: Trainer, result: StepResult, batch: Batch, images: int, totals: Totals) -> Totals:
     """The sums of a step of so many images on all ranks, of which this one has the result of `batch`."""
-    own = Totals.zeros(totals.task, totals.loss.device)
-    own.add(result, batch.labels, idle=batch.idle)
+    own = totals.of(result, batch.labels, idle=batch.idle)
     trainer.forward.share_memories(batch)
     return own.over(trainer.forward, images)
 
@@ -190,36 +237,8 @@ def _halve_micro_batch(trainer: Trainer, images: int, reason: str) -> None:
             "image_size."
         )
     trainer.micro_batch = math.ceil(size / 2)
-    if trainer.compute.device.type == "cuda":
-        torch.cuda.empty_cache()
+    give_back(trainer.compute.device)
     trainer.warn(
         f"out of memory: going on with {trainer.micro_batch} images at a time; the step still averages the whole "
         "batch, but BatchNorm now normalises over fewer images"
-    )
-
-
-def _clip_and_check(trainer: Trainer, loss: Tensor, cursor: Cursor, own: Tensor) -> bool:
-    """Unscale and clip the gradients; whether the step may be taken. The one place where a step synchronises.
-
-    Raises DivergenceError, naming the images of the step, before the weights move.
-    """
-    trainer.scaler.unscale_(trainer.optimizer)
-    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, trainer.clip_grad or math.inf)
-    value, norm_value = torch.stack([loss.float(), norm.float()]).tolist()
-    if math.isfinite(value) and math.isfinite(norm_value):
-        trainer.skipped = 0
-        trainer.last_losses = [*trainer.last_losses[-4:], value]
-        return True
-    trainer.skipped += 1
-    if trainer.scaler.is_enabled() and trainer.skipped <= MAX_SKIPPED_STEPS:
-        return False
-    rate = trainer.rate(cursor.step)
-    history = ", ".join(f"{past:.4g}" for past in trainer.last_losses) or "none"
-    seen = DivergedStep(cursor.step, cursor.epoch + 1, value, norm_value, rate, own.tolist())
-    raise DivergenceError(
-        f"the loss or its gradient is not finite at step {cursor.step} (epoch {cursor.epoch + 1}): loss {value:g}, "
-        f"gradient norm {norm_value:g}, learning rate {rate:.3g}, last finite losses {history}. Lower optimizer.lr, "
-        "raise scheduler.warmup, or set trainer.clip_grad=1; states saved so far are kept.",
-        seen,
     )

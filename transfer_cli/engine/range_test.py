@@ -33,6 +33,7 @@ def losses_at(
             totals = Totals.zeros(task, trainer.compute.device)
             try:
                 for _ in train_epoch(trainer, batches.epoch(epoch), cursor, totals):
+                    trainer.settle()
                     losses.append(trainer.last_losses[-1])
                     step()
                     if stop or len(losses) == len(rates) or has_diverged(smoothed(losses)):

@@ -44,6 +44,21 @@ class Totals:
             self.parts[name] = self.parts.get(name, torch.zeros_like(self.loss)) + value.to(self.loss.dtype) * count
         self.seen += count
 
+    def of(self, result: StepResult, labels: Tensor, *, idle: bool = False) -> Totals:
+        """Those of one batch alone, as `add` counts it."""
+        own = Totals.zeros(self.task, self.loss.device)
+        own.add(result, labels, idle=idle)
+        return own
+
+    def unless(self, left_out: Tensor) -> Totals:
+        """These, or all zero but for `seen` where `left_out` [] is true: only the device knows."""
+
+        def kept(value: Tensor) -> Tensor:
+            return torch.where(left_out, torch.zeros_like(value), value)
+
+        parts = {name: kept(value) for name, value in self.parts.items()}
+        return Totals(self.task, kept(self.loss), kept(self.correct), kept(self.labelled), parts, self.seen)
+
     def merge(self, other: Totals) -> None:
         """Add the sums of other batches."""
         self.loss += other.loss

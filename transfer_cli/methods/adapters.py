@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from transfer_cli.errors import UserError, did_you_mean
+from transfer_cli.methods.full_precision import float32
 
 _PARAMETRIZED = re.compile(r"\bparametrizations\.([^.]+)\.(.+)$")
 
@@ -36,7 +37,7 @@ class LowRank(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The adapted weight, always in full precision: merging must not round otherwise than training did."""
-        with torch.autocast(weight.device.type, enabled=False):
+        with float32(weight.device.type):
             return weight + self.scale * (self.up @ self.down).view(weight.shape)
 
 
@@ -56,7 +57,7 @@ class LinearAdapter(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The adapted weight, always in full precision: merging must not round otherwise than training did."""
-        with torch.autocast(weight.device.type, enabled=False):
+        with float32(weight.device.type):
             return weight + torch.einsum("or...,ri->oi...", torch.einsum("oi...,ir->or...", weight, self.up), self.down)
 
 

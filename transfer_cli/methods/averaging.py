@@ -13,6 +13,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from transfer_cli.errors import is_out_of_memory
+
 
 def decay_at(step: int, decay: float) -> float:
     """min(decay, (1 + step) / (10 + step)): the decay after step `step` (from 0), warmed up as in TensorFlow."""
@@ -31,11 +33,20 @@ class Average:
         self.tensors = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """average <- d average + (1 - d) weights, after optimizer step `step` (from 0)."""
+    def update(self, module: nn.Module, step: int, unless: Tensor | None = None) -> None:
+        """average <- d average + (1 - d) weights, after optimizer step `step` (from 0).
+
+        Nothing where `unless` [] is true, which only the device knows; the weights must be finite then as well.
+        """
         pairs = [(self.tensors[name], tensor) for name, tensor in module.state_dict().items()]
         averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in averaged], [w for _, w in averaged], 1 - decay_at(step, self.decay))
+        averages, weights, share = [a for a, _ in averaged], [w for _, w in averaged], 1 - decay_at(step, self.decay)
+        if unless is None:
+            torch._foreach_lerp_(averages, weights, share)
+        else:
+            gaps = list(torch._foreach_sub(weights, averages))
+            torch._foreach_mul_(gaps, torch.where(unless, 0.0, share))
+            torch._foreach_add_(averages, gaps)
         for counter, now in pairs:
             if not counter.is_floating_point():
                 counter.copy_(now)
@@ -44,9 +55,7 @@ class Average:
     def swap(self, module: nn.Module) -> None:
         """Exchange the average and the module's own tensors, in place; twice gives everything back."""
         for name, tensor in module.state_dict().items():
-            own = tensor.clone()
-            tensor.copy_(self.tensors[name])
-            self.tensors[name].copy_(own)
+            _exchange(tensor, self.tensors[name])
 
     @contextmanager
     def swapped(self, module: nn.Module) -> Iterator[None]:
@@ -63,3 +72,18 @@ class Average:
         assert tensors.keys() == self.tensors.keys()
         for name, tensor in tensors.items():
             self.tensors[name].copy_(tensor)
+
+
+def _exchange(one: Tensor, other: Tensor) -> None:
+    """Each takes the numbers of the other; in parts where there is no room for a copy of all of them."""
+    try:
+        copy = one.clone()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) or one.ndim == 0 or len(one) <= 1:
+            raise
+    else:
+        one.copy_(other)
+        other.copy_(copy)
+        return
+    for part, its in zip(one.tensor_split(2), other.tensor_split(2), strict=True):
+        _exchange(part, its)

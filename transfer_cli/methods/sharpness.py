@@ -37,10 +37,10 @@ def perturbed(module: nn.Module, rho: float) -> Iterator[None]:
     climbing: list[Tensor] = [p for p in module.parameters() if p.grad is not None]
     before = [p.detach().clone() for p in climbing]
     gradients = [p.grad for p in climbing if p.grad is not None]
-    with torch.no_grad():
-        norm = torch.nn.utils.get_total_norm(gradients)
-        torch._foreach_add_(climbing, list(torch._foreach_mul(gradients, rho / (norm + 1e-12))))
     try:
+        with torch.no_grad():
+            norm = torch.nn.utils.get_total_norm(gradients)
+            torch._foreach_add_(climbing, list(torch._foreach_mul(gradients, rho / (norm + 1e-12))))
         yield
     finally:
         with torch.no_grad():

@@ -23,7 +23,7 @@ from transfer_cli.engine import checkpoints
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.finite import Findings, gradients, not_finite, watched
 from transfer_cli.engine.fit import Fit
-from transfer_cli.engine.loop import DivergenceError
+from transfer_cli.engine.steps.check import DivergenceError
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import StepResult
 from transfer_cli.errors import EXIT_OK, UserError

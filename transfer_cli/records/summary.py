@@ -68,14 +68,15 @@ class SummaryRecorder(Recorder):
                 raise
 
 
-def environment(seed: int, device: str) -> dict[str, Any]:
-    """What a run depends on besides its configuration; `device` is its display name."""
+def environment(seed: int, device: str, gpu: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a run depends on besides its configuration; `device` is its display name, `gpu` what is known of one."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": platform.node(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "device": device,
+        **({"gpu": gpu} if gpu else {}),
         "command": shlex.join(sys.argv),
         "folder": os.getcwd(),
         "git_commit": _git_commit(),

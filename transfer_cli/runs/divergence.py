@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from transfer_cli.engine.loop import DivergedStep, DivergenceError
 from transfer_cli.engine.ranks.world import World
+from transfer_cli.engine.steps.check import DivergedStep, DivergenceError
 from transfer_cli.errors import UserError
 from transfer_cli.files import write_json
 from transfer_cli.runs.materials import Materials

@@ -12,6 +12,7 @@ from transfer_cli.data.batches import WHOLE, Batch, Epochs, Shard, batch_of, of_
 from transfer_cli.data.reading.listing import Indices
 from transfer_cli.engine.device import ActivationsToDevice, ToDevice
 from transfer_cli.engine.mixed_batches import MixedEpochs, MixedToDevice, mixes
+from transfer_cli.engine.steps.ahead import gathered
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.views import SplitActivations
 
@@ -108,6 +109,12 @@ class ActivationEpochs:
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start_step` on."""
-        view = self._inputs.activations.views.of_epoch(epoch)
-        for visit in self._batches.visits(epoch)[start_step:]:
-            yield of_visit(self._inputs.batch("train", view, visit.positions), visit)
+        inputs, visits = self._inputs, self._batches.visits(epoch)
+        view = inputs.activations.views.of_epoch(epoch)
+        # Opened here, where a signal can end what is computed now.
+        inputs.activations.of("train", view)
+
+        def make(step: int) -> Batch:
+            return of_visit(inputs.batch("train", view, visits[step].positions), visits[step])
+
+        return gathered(make, range(start_step, len(visits)), inputs.materials.device)

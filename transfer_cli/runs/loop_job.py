@@ -23,17 +23,16 @@ from transfer_cli.engine.checkpoints import Checkpoints, State
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, predict
 from transfer_cli.engine.fit import Fit, Progress
-from transfer_cli.engine.loop import DivergenceError, Trainer
+from transfer_cli.engine.loop import Trainer
 from transfer_cli.engine.optimizers import build_optimizer
 from transfer_cli.engine.ranks.agreement import agreed
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.world import ALONE, World
+from transfer_cli.engine.steps.check import DivergenceError
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.engine.totals import Totals
 from transfer_cli.engine.watch import Watch
-from transfer_cli.errors import RunError
-from transfer_cli.methods.adapters import merge
 from transfer_cli.methods.averaging import Average
 from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import HeadSpec
@@ -50,8 +49,9 @@ from transfer_cli.runs.finish import STOPPED, Outcome, Outputs
 from transfer_cli.runs.inputs import Inputs
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.pretrained import parameter_counts, trainable_parameters
+from transfer_cli.runs.profiling import watch
 from transfer_cli.runs.saved_model import save_trained
-from transfer_cli.runs.state import AVERAGE, NETWORK, owners
+from transfer_cli.runs.state import AVERAGE, NETWORK, load_best, owners
 from transfer_cli.strategies.groups import rows
 
 
@@ -106,6 +106,8 @@ class LoopJob:
         counts = parameter_counts(self.network)[0], trainable_parameters(self.network, self.groups)
         divergence.forget(directory)
         fit = self.started(directory, recorders, reporter, stop)
+        if self.materials.experiment.trainer.profile and self.world.is_first:
+            watch(fit, directory, self.compute, reporter)
         try:
             fit.run()
         except DivergenceError as error:
@@ -119,7 +121,7 @@ class LoopJob:
                 "head that was fitted first: that model is kept. See trainer.epochs, optimizer.lr, strategy.keep_probe."
             )
         part = AVERAGE if self.average_decay else NETWORK
-        _load_best(self.network, fit.checkpoints.folder / progress.best.kept, part)
+        load_best(self.network, fit.checkpoints.folder / progress.best.kept, part)
         return Outcome(
             best_epoch=progress.best.epoch,
             val=progress.best.val,
@@ -288,12 +290,3 @@ class LoopJob:
         if (found := predict(self.network, batches, self.compute, place, stop, turns)) is None:
             stop.check(STOPPED)
         return found
-
-
-def _load_best(network: Network, state: Path, part: str) -> None:
-    """The weights of a state, adapters merged into them: the plain architecture again."""
-    problem = checkpoints.damage(state)
-    if problem is not None:
-        raise RunError(f"the best weights cannot be read back: {state}: {problem}.")
-    load_into(network.module, checkpoints.load_tensors(state, part))
-    merge(network.module)

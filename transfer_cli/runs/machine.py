@@ -11,7 +11,8 @@ from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.place import open_cache
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine import device as devices
-from transfer_cli.engine.precision import PrecisionMemory
+from transfer_cli.engine import gpus
+from transfer_cli.engine.precision import PrecisionMemory, check_has
 from transfer_cli.models.published import SeenWeights
 from transfer_cli.records.terminal import Reporter
 
@@ -27,9 +28,16 @@ class Machine:
 
 
 def open_machine(e: Experiment, reporter: Reporter) -> Machine:
-    """Select and seed the device, open the caches. Raises UserError for a device that this machine lacks."""
+    """Select and seed the device, open the caches.
+
+    Raises UserError for a device that this machine lacks, or a precision that the device does.
+    """
     device = devices.select_device(e.trainer.device)
-    devices.prepare(device, e.seed)
+    check_has(e.trainer.precision, device)
+    hidden = gpus.hides_one() if e.trainer.device == "auto" and device.type == "cpu" else None
+    if hidden is not None:
+        reporter.warn(f"trainer.device=auto: the CPU, though a GPU is there: {hidden}")
+    devices.prepare(device, e.seed, deterministic=e.trainer.deterministic)
     cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
     return Machine(device, cache, SeenWeights(known_folder(cache.root)), PrecisionMemory(cache.root / "precision"))
 

@@ -135,10 +135,10 @@ def load_trained(run: Path, experiment: Experiment) -> Trained:
     Raises UserError for a damaged description, or weights that do not fit it.
     """
     device = devices.select_device(experiment.trainer.device)
-    devices.prepare(device, experiment.seed)
+    devices.prepare(device, experiment.seed, deterministic=experiment.trainer.deterministic)
     about = describe(run)
     precision = about.precision if experiment.trainer.precision == "auto" else experiment.trainer.precision
-    if precision not in devices.DTYPES or (precision == "fp16" and device.type == "cpu"):
+    if precision not in devices.DTYPES or (precision in ("fp16", "tf32") and device.type == "cpu"):
         precision = "fp32"
     cuts = SeenWeights(known_folder(cache_folder(experiment.cache_dir))).cuts
     network = build_trained(run, about, about.preprocessing.crop_pixels, cuts)

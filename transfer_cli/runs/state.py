@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from transfer_cli.engine import optimizers
+from transfer_cli.engine import checkpoints, optimizers
 from transfer_cli.engine.checkpoints import Owner, Part, State
 from transfer_cli.engine.device import DTYPES, Compute
 from transfer_cli.engine.fit import Progress
 from transfer_cli.engine.loop import Trainer
 from transfer_cli.errors import RunError
+from transfer_cli.methods.adapters import merge
 from transfer_cli.methods.averaging import Average
 from transfer_cli.models.network import Network
 from transfer_cli.models.tensors import load_into
@@ -151,3 +153,12 @@ class RecordersOwner:
 
     def restore(self, part: Part) -> None:
         """They were made from it."""
+
+
+def load_best(network: Network, state: Path, part: str) -> None:
+    """The weights of a state, adapters merged into them: the plain architecture again."""
+    problem = checkpoints.damage(state)
+    if problem is not None:
+        raise RunError(f"the best weights cannot be read back: {state}: {problem}.")
+    load_into(network.module, checkpoints.load_tensors(state, part))
+    merge(network.module)

@@ -20,7 +20,7 @@ from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import FILE, changed_since, describe
 from transfer_cli.data.same_images import check_decoded, check_listed
-from transfer_cli.engine import checkpoints
+from transfer_cli.engine import checkpoints, gpus
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.ranks.world import ALONE, World, lost_ranks
@@ -232,7 +232,8 @@ PREPARE: dict[str, Callable[[Experiment, Reporter, Stop, State | None], Job]] = 
 def _write_description(directory: Path, m: Materials, reporter: Reporter) -> None:
     e = m.experiment
     _write_config(directory, e)
-    write_json(directory / "environment.json", environment(e.seed, devices.device_name(m.device)))
+    about = environment(e.seed, devices.device_name(m.device), gpus.facts(m.device))
+    write_json(directory / "environment.json", about)
     _write_images(directory, m, reporter)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from transfer_cli.data.batches import Batch
+from transfer_cli.engine.device import sent
 from transfer_cli.engine.strategy import ParameterGroup, StepResult
 from transfer_cli.methods.distill.distillation import DistillationLoss, Outputs
 from transfer_cli.methods.distill.output_rows import Layout, split_teachers
@@ -42,7 +43,7 @@ class Distill(nn.Module):
         assert batch.teacher is not None
         student = self._student(batch)
         teacher = split_teachers(batch.teacher, self.layouts)
-        indices = None if batch.negatives is None else batch.indices.to(batch.negatives.device)
+        indices = None if batch.negatives is None else sent(batch.indices, batch.negatives.device)
         loss, terms = self.loss(student, teacher, batch.labels, indices, batch.negatives)
         parts = {name: self.loss.weights[name] * value for name, value in terms.items()}
         return StepResult(loss, student.logits, parts)

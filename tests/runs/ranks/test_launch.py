@@ -80,6 +80,7 @@ def test_frozen_settings_come_back_as_they_were() -> None:
 def test_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = [count_devices(experiment(*TINY, f"trainer.devices={devices}")) for devices in ("1", "3", "auto")]
     assert counts == [1, 3, 1]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     on_gpus = [*TINY, "trainer.device=cuda"]

@@ -6,6 +6,8 @@ Views agree with those of the host to one level of 255: the same boxes, flips an
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +63,7 @@ class DeviceStore:
         self._requests = {request.format.name: request for request in requests}
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
+        self._stream: torch.cuda.Stream | None = None
 
     def batch(self, indices: Indices) -> Tensor:
         """Evaluation pixels on the device, uint8 [B, C, S, S], channels last in memory."""
@@ -71,6 +74,26 @@ class DeviceStore:
         """Views cut on the device where it can, else on the host: uint8 [B, C, S, S] and colour maps [B, 3, 4]."""
         if not cuts_there(recipe.augment, recipe.interpolation):
             return host_views(self._pixels, indices, recipe, view)
+        with self._apart():
+            made, maps = self._cut(indices, recipe, view)
+        if made.device.type == "cuda":
+            # Whoever trains reads them on the stream of training.
+            made.record_stream(torch.cuda.default_stream(made.device))
+        return made, maps
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """Within, the GPU works on a stream of its own, and is done at the end: no view waits for a training step."""
+        if self.device.type != "cuda":
+            yield
+            return
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self.device)
+        with torch.cuda.stream(self._stream):
+            yield
+        self._stream.synchronize()
+
+    def _cut(self, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, NDArray[np.float32] | None]:
         params, size, drawn = recipe.augment, recipe.crop_pixels, (recipe.seed, view, indices)
         sources = self._get(TRAINING).of(indices)
         heights, widths = (np.array([source.shape[axis] for source in sources]) for axis in (0, 1))

@@ -87,6 +87,20 @@ class Contrast(nn.Module):
             self._remember("teacher", theirs.detach(), indices)
         return loss
 
+    def remembered(self) -> dict[str, Tensor]:
+        """What training has moved so far. Memories are replaced and not written into: no copy of them is needed."""
+        memories = {f"{name}_memory": self.get_buffer(f"{name}_memory") for name in _NETWORKS}
+        return {**memories, **{f"{name}_log_normalizer": self._normalizer(name).clone() for name in _NETWORKS}}
+
+    def recall(self, before: dict[str, Tensor]) -> None:
+        """Be as when `remembered` gave this."""
+        for name in _NETWORKS:
+            setattr(self, f"{name}_memory", before[f"{name}_memory"])
+            self._normalizer(name).copy_(before[f"{name}_log_normalizer"])
+
+    def _normalizer(self, name: str) -> Tensor:
+        return self.get_buffer(f"{name}_log_normalizer")
+
     def rows(self, indices: Tensor) -> Tensor:
         """What the memory holds of samples `indices` [B], [B, 2 * 128]: of the student, then of the teacher."""
         return torch.cat([self.get_buffer(f"{name}_memory")[indices] for name in _NETWORKS], dim=1)
@@ -99,7 +113,7 @@ class Contrast(nn.Module):
     def average_normalizers(self, share: float, total: Callable[[Tensor], Tensor]) -> None:
         """Take the mean over processes of what each has fixed by its `share` of the first batch; `total` sums up."""
         for name in _NETWORKS:
-            log_normalizer = self.get_buffer(f"{name}_log_normalizer")
+            log_normalizer = self._normalizer(name)
             log_normalizer.copy_(total(share * log_normalizer.double().exp()).log())
 
     def _against(self, name: str, embeddings: Tensor, indices: Tensor, negatives: Tensor) -> Tensor:
@@ -112,7 +126,7 @@ class Contrast(nn.Module):
         true = (embeddings * memory[indices]).sum(1, keepdim=True)
         others = (embeddings @ memory.T).gather(1, negatives)
         similarities = torch.cat([true, others], 1) / self.temperature
-        log_normalizer = self.get_buffer(f"{name}_log_normalizer")
+        log_normalizer = self._normalizer(name)
         estimate = log_mean_exp(similarities.detach()) + math.log(self.population)
         normalizer = torch.where(log_normalizer.isinf(), estimate, log_normalizer)
         if self.training:

@@ -88,16 +88,18 @@ def _pooled(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Adaptive average pooling as matrix products: torch's own adds up its gradient in any order on a GPU."""
     if maps.shape[2:] == size:
         return maps
-    rows, columns = (_averages(have, want).to(maps) for have, want in zip(maps.shape[2:], size, strict=True))
+    rows, columns = (
+        _averages(have, want, maps.device).to(maps.dtype) for have, want in zip(maps.shape[2:], size, strict=True)
+    )
     pooled: Tensor = rows @ maps @ columns.T
     return pooled
 
 
-def _averages(have: int, want: int) -> Tensor:
+def _averages(have: int, want: int, device: torch.device) -> Tensor:
     """The matrix [want, have] that averages `have` cells into `want`."""
-    first = torch.arange(want) * have // want
-    last = -(-(torch.arange(want) + 1) * have // want)
-    cells = torch.arange(have)
+    ends = torch.arange(want + 1, device=device) * have
+    first, last = ends[:-1] // want, -(-ends[1:] // want)
+    cells = torch.arange(have, device=device)
     inside = (cells >= first[:, None]) & (cells < last[:, None])
     averages: Tensor = inside / inside.sum(1, keepdim=True)
     return averages

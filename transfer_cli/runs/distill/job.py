@@ -144,7 +144,7 @@ def _time(network: Network, image_size: int, classes: int) -> Looked:
     """The rule, and seconds of a training step of the student by precision, with outputs that are zeros."""
 
     def batch_of(images: Tensor) -> Batch:
-        return replace(plain_batch(images), teacher=torch.zeros(len(images), classes))
+        return replace(plain_batch(images), teacher=torch.zeros(len(images), classes, device=images.device))
 
     strategy = Distill(network, DistillationLoss({"kd": 1.0}, 1.0), (Layout(classes),))
     return time_training(strategy, image_size, 0, batch_of)

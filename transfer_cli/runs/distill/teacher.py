@@ -21,7 +21,7 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.engine.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE
 from transfer_cli.engine.frozen import Frozen
-from transfer_cli.engine.precision import choose_precision, time_inference
+from transfer_cli.engine.precision import Looked, choose_precision, time_inference
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.files import file_sha256
@@ -115,7 +115,12 @@ class Teacher:
         size = self.preprocessing.crop_pixels
         work = {"work": "inference", "model": self.name, "image_size": size}
         wanted = m.experiment.trainer.precision
-        look = partial(time_inference, self.network, self.network, size)
+
+        def look() -> Looked:
+            # Where its outputs are computed afterwards.
+            network = self.network.to(m.device)
+            return time_inference(network, network, size)
+
         return choose_precision(wanted, m.device, m.machine.precisions, work, look)[0]
 
 

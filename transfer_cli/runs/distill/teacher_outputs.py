@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.batches import WHOLE, Batch, Epochs, Shard
-from transfer_cli.engine.device import ToDevice
+from transfer_cli.engine.device import ToDevice, sent
 from transfer_cli.engine.frozen import Frozen
+from transfer_cli.engine.steps.ahead import gathered
 from transfer_cli.methods.distill.contrast import Negatives
 from transfer_cli.methods.distill.output_rows import Layout
 from transfer_cli.records.terminal import Reporter
@@ -44,9 +45,10 @@ class TeacherOutputs:
     def of_epoch(self, epoch: int, start_step: int, batch_size: int, shard: Shard) -> Callable[[Batch], Tensor]:
         """From each of the student's batches of an epoch, in order from `start_step` on, to outputs [B, width]."""
         if self.stored:
-            rows = self.rows.of_epoch(epoch)
-            visits = iter(self.materials.shuffled(batch_size, shard).visits(epoch)[start_step:])
-            return lambda batch: rows.rows(next(visits).positions)
+            rows, visits = self.rows.of_epoch(epoch), self.materials.shuffled(batch_size, shard).visits(epoch)
+            steps = range(start_step, len(visits))
+            found = gathered(lambda step: rows.rows(visits[step].positions), steps, self.materials.device)
+            return lambda batch: next(found)
         if self.same_pixels:
             return self._now
         own = self.materials.shuffled(batch_size, shard).epoch(epoch, start_step)
@@ -110,10 +112,12 @@ class TaughtEpochs:
         inputs, device = self._inputs, self._inputs.pixels.materials.device
         outputs = [one.of_epoch(epoch, start_step, self._batch_size, self._shard) for one in inputs.teachers]
         for batch in self._batches.epoch(epoch, start_step):
-            rows = [of_batch(batch).to(device, non_blocking=True) for of_batch in outputs]
+            rows = [of_batch(batch) for of_batch in outputs]
+            if any(one.device != rows[0].device for one in rows):
+                rows = [sent(one, device) for one in rows]
             found = inputs.negatives
             negatives = None if found is None else found(batch.indices.numpy(), epoch)
-            yield replace(batch, teacher=torch.cat(rows, dim=1), negatives=negatives)
+            yield replace(batch, teacher=rows[0] if len(rows) == 1 else torch.cat(rows, dim=1), negatives=negatives)
 
 
 def choose_stored(

@@ -14,7 +14,7 @@ from transfer_cli.config.schema import Augment, Experiment
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources import load as sources
 from transfer_cli.engine.checkpoints import State
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.device import Compute, fitting_device
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.precision import Looked, choose_precision, time_inference
 from transfer_cli.engine.stop import Stop
@@ -100,7 +100,7 @@ class ExtractJob:
         seconds = time.perf_counter() - started
         record_trials(fitted.trials, directory)
         facts = self.backbone.facts()
-        head = fitted.module(features.classes).to(m.device)
+        head = fitted.module(features.classes).to(fitting_device(m.device))
         own = sum(tensor.numel() for tensor in head.parameters())
         return Outcome(
             best_epoch=fitted.best_epoch,

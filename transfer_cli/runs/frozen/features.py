@@ -8,7 +8,7 @@ from torch import Tensor
 
 from transfer_cli.config.extract import Extract
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.device import Compute, fitting_device
 from transfer_cli.engine.evaluation import BATCH_SIZE, Forward
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.stop import Stop
@@ -31,7 +31,7 @@ class CachedFeatures:
         self._labels = {split: torch.from_numpy(images.labels[images.splits[split]]) for split in images.splits}
         shuffled = materials.shuffled(batch_size)
         self._visits, self.steps_per_epoch = shuffled.visits, shuffled.steps_per_epoch
-        self._device = materials.device
+        self._device = fitting_device(materials.device)
         self.classes = materials.task.width
 
     @property
@@ -95,7 +95,8 @@ class LiveFeatures:
             yield self._run(batch)
 
     def _run(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self._frozen.now(batch).float(), batch.labels.to(self._materials.device)
+        device = fitting_device(self._materials.device)
+        return self._frozen.now(batch).float().to(device), batch.labels.to(device)
 
 
 def features_of(

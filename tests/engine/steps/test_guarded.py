@@ -1,0 +1,190 @@
+"""Steps that the device checks: what is not finite moves nothing, and the host hears of it some steps later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from transfer_cli.data.batches import Batch
+from transfer_cli.engine.device import Compute
+from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
+from transfer_cli.engine.ranks.parallel import Parallel
+from transfer_cli.engine.ranks.world import ALONE
+from transfer_cli.engine.steps.check import MAX_SKIPPED_STEPS, DivergenceError
+from transfer_cli.engine.steps.guarded import can_guard, guarded_step
+from transfer_cli.engine.steps.readings import DELAY, Readings
+from transfer_cli.engine.strategy import StepResult
+from transfer_cli.engine.task import Classification
+from transfer_cli.engine.totals import Totals
+from transfer_cli.methods.averaging import Average
+
+CPU = torch.device("cpu")
+TASK = Classification(("a", "b", "c"))
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, fused=True),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1, fused=True),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.1, fused=True),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.1, fused=True),
+}
+YES, NO = torch.tensor(True), torch.tensor(False)
+
+
+def two(name: str) -> tuple[list[nn.Parameter], list[nn.Parameter], torch.optim.Optimizer, torch.optim.Optimizer]:
+    ours, theirs = ([nn.Parameter(torch.linspace(-1, 1, 6).view(2, 3))] for _ in range(2))
+    return ours, theirs, OPTIMIZERS[name](ours), OPTIMIZERS[name](theirs)
+
+
+def give(parameters: list[nn.Parameter], value: float) -> None:
+    parameters[0].grad = torch.full((2, 3), value) * torch.arange(1, 7).view(2, 3)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_that_is_left_out_never_was(name: str) -> None:
+    """The first and a later one: weights, moments and counters, to the bit."""
+    ours, theirs, guarded, plain = two(name)
+    assert can_guard(guarded)
+    for value in (math.nan, 0.1, 0.2, math.inf, 0.3):
+        give(ours, value)
+        guarded_step(guarded, NO if math.isfinite(value) else YES, None)
+        if math.isfinite(value):
+            give(theirs, value)
+            plain.step()
+        assert ours[0].equal(theirs[0])
+    states = zip(guarded.state[ours[0]].values(), plain.state[theirs[0]].values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in states if isinstance(one, Tensor))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_dividing_in_the_step_is_clipping_before_it(name: str) -> None:
+    ours, theirs, guarded, plain = two(name)
+    for value in (3.0, 0.01, 2.0):
+        give(ours, value)
+        give(theirs, value)
+        norm = nn.utils.clip_grad_norm_(theirs, 1.0)
+        guarded_step(guarded, NO, ((norm + 1e-6) / 1.0).clamp_min(1))
+        plain.step()
+        torch.testing.assert_close(ours[0], theirs[0], rtol=1e-6, atol=1e-7)
+
+
+def test_a_reading_comes_when_the_device_may_be_done() -> None:
+    readings: Readings[int] = Readings(CPU, delay=2)
+    seen = []
+    for step in range(5):
+        readings.put(torch.tensor([float(step), 0.5]), step)
+        seen.append(list(readings.due()))
+    assert seen == [[], [], [([0.0, 0.5], 0)], [([1.0, 0.5], 1)], [([2.0, 0.5], 2)]]
+    assert list(readings.all()) == [([3.0, 0.5], 3), ([4.0, 0.5], 4)]
+    assert list(readings.all()) == []
+
+
+class Linear(nn.Module):
+    """A linear layer under cross-entropy; `network.module` is the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.module = nn.Linear(4, 3)
+
+    @property
+    def network(self) -> nn.Module:
+        return self
+
+    def train_mode(self, epoch: int) -> None: ...
+
+    def forward(self, batch: Batch) -> StepResult:
+        logits = self.module(batch.inputs)
+        return StepResult(nn.functional.cross_entropy(logits, batch.labels), logits)
+
+
+def batches(bad: set[int], count: int = 12) -> Iterator[Batch]:
+    for step in range(count):
+        inputs = torch.randn(6, 4, generator=torch.Generator().manual_seed(step))
+        inputs[0, 0] = math.nan if step in bad else inputs[0, 0]
+        yield Batch(inputs, torch.arange(6) % 3, 6 * step + torch.arange(6))
+
+
+def trainer(*, guarded: bool, scaled: bool = False, clip_grad: float | None = None) -> Trainer:
+    strategy = Linear()
+    made = Trainer(
+        strategy=strategy,  # type: ignore[arg-type]
+        forward=Parallel(ALONE, strategy, strategy),  # type: ignore[arg-type]
+        optimizer=torch.optim.AdamW([{"params": list(strategy.parameters()), "lr_multiplier": 1.0}], fused=True),
+        scaler=torch.amp.GradScaler("cpu", enabled=scaled),
+        compute=Compute(CPU, "fp32"),
+        to_device=lambda batch: batch,
+        rate=lambda step: 0.01,
+        micro_batch=6,
+        clip_grad=clip_grad,
+        warn=pytest.fail,
+        average=Average(strategy.module, 0.9),
+    )
+    assert made.guarded is None
+    made.guarded = made.guard() if guarded else None
+    return made
+
+
+def run(one: Trainer, bad: set[int], count: int = 12) -> Totals:
+    totals = Totals.zeros(TASK, CPU)
+    for _ in train_epoch(one, batches(bad, count), Cursor(), totals):
+        pass
+    return totals
+
+
+def weights(one: Trainer) -> Tensor:
+    return one.strategy.network.module.weight.detach()
+
+
+def test_both_ways_of_looking_take_the_same_steps() -> None:
+    ours, theirs = trainer(guarded=True), trainer(guarded=False)
+    found, expected = run(ours, set()), run(theirs, set())
+    assert weights(ours).equal(weights(theirs)) and found.to_dict() == expected.to_dict()
+    assert ours.last_losses == theirs.last_losses and ours.past.first == theirs.past.first
+    assert ours.average is not None and theirs.average is not None
+    torch.testing.assert_close(ours.average.tensors["weight"], theirs.average.tensors["weight"], rtol=1e-6, atol=1e-7)
+
+
+def test_what_is_not_finite_is_named_late_and_nothing_has_moved_since() -> None:
+    before = trainer(guarded=False)
+    run(before, set(), count=7)
+    for guarded in (False, True):
+        one, totals, cursor = trainer(guarded=guarded), Totals.zeros(TASK, CPU), Cursor()
+        with pytest.raises(DivergenceError, match=r"not finite at step 7 \(epoch 1\): loss nan.*") as raised:
+            for _ in train_epoch(one, batches({7}), cursor, totals):
+                pass
+        assert cursor.step == (7 + DELAY if guarded else 7)
+        assert raised.value.step.indices == list(range(42, 48))
+        assert weights(one).equal(weights(before))
+        assert one.average is not None and before.average is not None
+        torch.testing.assert_close(one.average.tensors["weight"], before.average.tensors["weight"])
+        assert torch.isfinite(totals.loss)
+
+
+def test_the_end_of_an_epoch_and_of_a_run_hear_of_all() -> None:
+    one = trainer(guarded=True)
+    with pytest.raises(DivergenceError, match="at step 11"):
+        run(one, {11})
+    steps = train_epoch(two_steps := trainer(guarded=True), batches({1}), Cursor(), Totals.zeros(TASK, CPU))
+    assert [next(steps), next(steps)] == [6, 6]
+    with pytest.raises(DivergenceError, match="at step 1 "):
+        two_steps.settle()
+
+
+def test_under_loss_scaling_some_steps_may_overflow_and_do_not_count() -> None:
+    ours, theirs = trainer(guarded=True, scaled=True), trainer(guarded=False, scaled=True)
+    bad = {0, 4, 5}
+    found, expected = run(ours, bad), run(theirs, bad)
+    assert weights(ours).equal(weights(theirs)) and found.to_dict() == expected.to_dict()
+    assert found.seen == 9 * 6
+    assert ours.scaler.get_scale() == theirs.scaler.get_scale() == 65536 / 8
+
+
+def test_too_many_overflows_in_a_row_end_it() -> None:
+    bad = set(range(3, 40))
+    for guarded in (False, True):
+        one = trainer(guarded=guarded, scaled=True)
+        with pytest.raises(DivergenceError, match=f"at step {3 + MAX_SKIPPED_STEPS} "):
+            run(one, bad, count=40)
