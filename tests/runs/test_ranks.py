@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,16 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.conftest import TINY, experiment, logged, start, summary
 from tests.gloo import on_ranks
+from transfer_cli.engine import frozen
 from transfer_cli.engine.loop import DivergedStep, DivergenceError
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import FirstRankEnded, Stopped
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs import divergence, loop_job
+from transfer_cli.runs.distill import teacher
+from transfer_cli.runs.frozen import activation_caching, features
 from transfer_cli.runs.ranks.join import follow
 from transfer_cli.runs.train import train
 
@@ -52,6 +57,8 @@ def run(world: World, folder: str, words: list[str], looks: int | None = None) -
     if not world.is_first:
         with pytest.raises((FirstRankEnded, Stopped)):
             follow(world)
+        # The first waits for the others to learn of its end.
+        world.end(0, lost=False)
         return None
     try:
         e = experiment(*words)
@@ -107,6 +114,56 @@ def test_what_was_stopped_goes_on_to_the_same_bits_on_as_many_ranks(tmp_path: Pa
     assert on_ranks(2, run, str(tmp_path), [*words, "name=parts", "resume=auto"])[0] == "completed"
     assert all(torch.equal(tensor, tensors("parts")[name]) for name, tensor in tensors("whole").items())
     assert log("whole") == log("parts")
+
+
+def run_in_small_stripes(world: World, folder: str, words: list[str]) -> str | None:
+    """One run whose frozen passes go batch by batch, and which no rank begins before each has its first."""
+    counts, outputs = Path(folder) / f"of{world.size}", frozen.outputs
+
+    def after_all_have_come(*arguments: Any) -> Any:
+        counts.mkdir(exist_ok=True)
+        (counts / str(world.rank)).touch()
+        while len(list(counts.iterdir())) < world.size:
+            time.sleep(0.01)
+        return outputs(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frozen, "STRIPE_BATCHES", {"cpu": 1})
+        for module in (activation_caching, features, teacher):
+            patch.setattr(module, "BATCH_SIZE", {"cpu": 4})
+        patch.setattr(frozen, "outputs", after_all_have_come)
+        return run(world, folder, words)
+
+
+EXTRACT = [*TINY, "strategy=extract", "augment.views=2", "tune=off"]
+UNLABELLED = [word for word in TINY if not word.startswith("dataset")]
+UNLABELLED += ["strategy=extract", "dataset=folder", "dataset.path=photos", "dataset.labels=none", "tune=off"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        EXTRACT,
+        pytest.param([*EXTRACT, "strategy.solver=lbfgs", "augment=none"], marks=pytest.mark.slow),
+        pytest.param(UNLABELLED, marks=pytest.mark.slow),
+    ],
+)
+def test_features_are_computed_by_all_ranks_and_are_those_of_one(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for shade in range(30):
+        Image.new("RGB", (40, 40), (shade * 8, 255 - shade, 7)).save(tmp_path / "photos" / f"{shade}.png")
+    for size in (1, 2):
+        given = [*words, f"cache_dir={tmp_path}/cache{size}", f"name=of{size}"]
+        assert on_ranks(size, run_in_small_stripes, str(tmp_path), given)[0] == "completed"
+    one, two = (summary(f"outputs/runs/of{size}") for size in (1, 2))
+    assert one["backbone_images"] == two["backbone_images"] and two["ranks"] == 2 and "ranks" not in one
+    made = "features.safetensors" if "dataset.labels=none" in words else "model.safetensors"
+    for name in (made, "index.csv" if "dataset.labels=none" in words else "predictions.csv"):
+        assert Path(f"outputs/runs/of1/{name}").read_bytes() == Path(f"outputs/runs/of2/{name}").read_bytes()
+    entries = [
+        {p.relative_to(root): p.read_bytes() for p in root.rglob("rows.bin")} for root in tmp_path.glob("cache?")
+    ]
+    assert entries[0] == entries[1] and entries[0]
 
 
 def run_with_a_signal_at_test(world: World, folder: str, words: list[str]) -> str | None:

@@ -25,7 +25,7 @@ from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, predict
 from transfer_cli.engine.fit import Fit, Progress
 from transfer_cli.engine.loop import DivergenceError, Trainer
 from transfer_cli.engine.optimizers import build_optimizer
-from transfer_cli.engine.ranks.agreement import agreed
+from transfer_cli.engine.ranks.agreement import Following, agreed
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
@@ -186,13 +186,12 @@ class LoopJob:
         return fit
 
     def _begun(self, directory: Path, reporter: Reporter, stop: Stop) -> Start:
-        """The beginning of the first rank, which the others make again from what it left in the cache."""
+        """The beginning of all ranks, each by itself but for frozen passes; of what follows the first one's counts."""
         world = self.world
         if world.is_first:
-            start = world.in_turn(lambda: self.begin(directory, reporter, stop))
+            start = self.begin(directory, reporter, stop)
         else:
-            # A signal is for all ranks, and waits until these can agree.
-            start = world.in_turn(lambda: self.begin(None, reporter, Stop()))
+            start = self.begin(None, reporter, Following(stop, world))
         world.join()
         world.copy_first(self.network)
         return replace(start, val=world.of_first(lambda: start.val))

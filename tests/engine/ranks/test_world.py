@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -12,24 +9,6 @@ from torch import nn
 from tests.gloo import on_ranks
 from transfer_cli.engine.ranks.world import ALONE, World, lost_ranks
 from transfer_cli.errors import FirstRankEnded, LostRankError
-
-
-def in_turn(world: World, folder: str) -> list[str]:
-    """Each rank sees what the first has left, and only then."""
-    left = Path(folder) / "left"
-
-    def work() -> list[str]:
-        found = [path.name for path in Path(folder).iterdir()]
-        if world.is_first:
-            time.sleep(0.3)
-            left.mkdir()
-        return found
-
-    return world.in_turn(work)
-
-
-def test_the_others_come_after_the_first(tmp_path: Path) -> None:
-    assert on_ranks(3, in_turn, str(tmp_path)) == [[], ["left"], ["left"]]
 
 
 def ends(world: World) -> int:
@@ -77,7 +56,7 @@ def test_tensors_of_the_first_go_to_all() -> None:
 def test_alone_nobody_is_waited_for() -> None:
     ALONE.join()
     ALONE.copy_first(nn.Linear(1, 1))
-    assert ALONE.gather(3) == [3] and ALONE.of_first(lambda: 4) == 4 and ALONE.in_turn(lambda: 5) == 5
+    assert ALONE.gather(3) == [3] and ALONE.of_first(lambda: 4) == 4
     assert ALONE.sum(torch.ones(1)) == 1
 
 
