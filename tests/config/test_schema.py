@@ -57,14 +57,21 @@ def test_a_run_from_before_the_metric_was_an_option_chose_by_accuracy(monkeypatc
         experiment("trainer.metric=acuracy")
 
 
-@pytest.mark.parametrize("key", ["max_pixels", "channels"])
-def test_a_run_from_before_a_key_was_an_option_keeps_its_identity(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("word", ["dataset.max_pixels=9", "dataset.channels=9", "trainer.sync_batch_norm=true"])
+def test_a_run_from_before_a_key_was_an_option_keeps_its_identity(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     values = to_dict(experiment())
-    assert values["dataset"].pop(key) is None
+    group, key = word.partition("=")[0].split(".")
+    assert not values[group].pop(key)
     assert parse(values) == experiment()
-    now, asked = config_hash(experiment()), config_hash(experiment(f"dataset.{key}=9"))
+    now, asked = config_hash(experiment()), config_hash(experiment(word))
     monkeypatch.setattr("transfer_cli.config.parse.to_dict", lambda _: values)
     assert config_hash(experiment()) == now != asked
+
+
+@pytest.mark.parametrize("words", [["strategy=extract"], ["trainer.compile=true"]])
+def test_common_statistics_are_refused_where_they_cannot_be(words: list[str]) -> None:
+    with pytest.raises(UserError, match=r"^trainer\.sync_batch_norm=true: .*; leave (it|trainer\.compile) out"):
+        experiment(*words, "trainer.sync_batch_norm=true")
 
 
 def test_hash_ignores_where_and_notices_what() -> None:

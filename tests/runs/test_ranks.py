@@ -107,6 +107,18 @@ def test_two_ranks_make_the_run_of_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_ranks_that_normalise_together_make_the_run_of_one(tmp_path: Path) -> None:
+    """Of a network whose BatchNorm, timm's own with an activation, brings images together."""
+    words = [*TINY, "trainer.sync_batch_norm=true", "optimizer=sgd", "optimizer.lr=0.01", "tune=off"]
+    for size in (1, 2):
+        assert on_ranks(size, run, str(tmp_path), [*words, f"name=of{size}"])[0] == "completed"
+    assert furthest("of1", "of2") < 1e-4
+    on_ranks(2, run, str(tmp_path), [*words, "trainer.sync_batch_norm=false", "name=apart"])
+    assert furthest("of1", "apart") > 1e-3
+    assert "over the 16 images of all ranks" in Path("outputs/runs/of2/run.log").read_text()
+
+
+@pytest.mark.slow
 def test_what_was_stopped_goes_on_to_the_same_bits_on_as_many_ranks(tmp_path: Path) -> None:
     words = [*TINY, "strategy.drop_path=0.2", "strategy.ema=0.9", "tune=off"]
     assert on_ranks(2, run, str(tmp_path), [*words, "name=whole"])[0] == "completed"

@@ -74,6 +74,10 @@ def _training_problems(e: Experiment) -> list[tuple[bool, str]]:
             "trainer.precision=fp16: a CPU trains in fp32 or bf16; use one of these with trainer.device=cpu.",
         ),
         (
+            e.trainer.sync_batch_norm and e.trainer.compile,
+            "trainer.sync_batch_norm=true: what ranks normalise together cannot be compiled; leave trainer.compile out.",
+        ),
+        (
             isinstance(e.optimizer, Sgd | Muon) and e.optimizer.nesterov and e.optimizer.momentum == 0,
             "optimizer.nesterov=true: Nesterov momentum needs optimizer.momentum above 0.",
         ),
@@ -109,6 +113,10 @@ def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
         (
             e.trainer.clip_grad is not None,
             f"trainer.clip_grad={e.trainer.clip_grad}: strategy=extract does not clip; leave it out.",
+        ),
+        (
+            e.trainer.sync_batch_norm,
+            "trainer.sync_batch_norm=true: strategy=extract trains no network; leave it out.",
         ),
         (e.trainer.accumulate > 1, "trainer.accumulate: strategy=extract needs none; set trainer.batch_size."),
         (

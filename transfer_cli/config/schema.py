@@ -120,6 +120,7 @@ class Trainer:
     checkpoint_every: Count | str = "auto"
     keep: Literal["best", "last", "none"] | Annotated[int, Between(1, 1000)] = 2
     devices: Literal["auto"] | Annotated[int, Between(1, 1024)] = 1
+    sync_batch_norm: bool = False
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,6 @@ class Shard:
 
 
 WHOLE = Shard()
-"""Of one rank alone."""
 
 
 class Epochs(Protocol):

@@ -159,7 +159,7 @@ def _accumulated(trainer: Trainer, batch: Batch) -> StepResult:
     losses: list[Tensor] = []
     logits: list[Tensor] = []
     parts: dict[str, Tensor] = {}
-    parts_of_batch = batch.split(trainer.micro_batch)
+    parts_of_batch = trainer.forward.parts(batch, trainer.micro_batch)
     weight = trainer.forward.weight(batch)
     for micro in parts_of_batch:
         share = len(micro) / len(batch)

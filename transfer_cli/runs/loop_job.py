@@ -212,9 +212,10 @@ class LoopJob:
     ) -> Trainer:
         """What the loop needs, over a fresh optimizer; `rate` is that of a step."""
         e = self.materials.experiment
+        forward = torch.compile(strategy) if e.trainer.compile else strategy
         return Trainer(
             strategy=strategy,
-            forward=Parallel(self.world, strategy, torch.compile(strategy) if e.trainer.compile else strategy, e.seed),
+            forward=Parallel(self.world, strategy, forward, e.seed, e.trainer.sync_batch_norm),
             optimizer=build_optimizer(self.groups, e.optimizer, self.compute.device),
             scaler=self.compute.grad_scaler(),
             compute=self.compute,

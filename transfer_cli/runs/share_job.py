@@ -41,5 +41,7 @@ def _say_ranks(job: LoopJob, world: World, reporter: Reporter) -> None:
     if together:
         reporter.warn(f"{' and '.join(together)} compare the images of one rank's share of a step, and no others")
     if any(isinstance(layer, _BatchNorm) for layer in job.network.modules()):
-        share = min(images // world.size, e.trainer.batch_size)
-        reporter.say(f"ranks     BatchNorm, where it trains, normalises over the {share} images of one rank")
+        share, of = min(images // world.size, e.trainer.batch_size), "one rank"
+        if e.trainer.sync_batch_norm:
+            share, of = share * world.size, "all ranks"
+        reporter.say(f"ranks     BatchNorm, where it trains, normalises over the {share} images of {of}")

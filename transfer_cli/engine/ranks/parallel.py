@@ -12,13 +12,16 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
-from transfer_cli.data.batches import Batch
+from transfer_cli.data.batches import Batch, Shard
+from transfer_cli.engine.ranks.batch_norm import SyncedBatchNorm
 from transfer_cli.engine.ranks.world import World
 from transfer_cli.engine.strategy import StepResult, Strategy
 from transfer_cli.methods.distill.contrast import Contrast
@@ -49,6 +52,8 @@ class Parallel:
     forward: Callable[[Batch], StepResult]
     """The strategy's forward pass, compiled or plain."""
     seed: int = 0
+    sync_batch_norm: bool = False
+    """Whether BatchNorm normalises over the samples of all ranks."""
     _wrapped: DistributedDataParallel | None = field(default=None, init=False)
     _training: tuple[int, ...] = field(default=(), init=False)
     _step: int = field(default=0, init=False)
@@ -71,8 +76,22 @@ class Parallel:
         """The loss of this rank's samples, or of some of them."""
         if self.world.size == 1:
             return self.forward(batch)
-        result: StepResult = self._ddp(batch)(batch)
+        wrapped = self._ddp(batch)
+        with SyncedBatchNorm(self.world, counts=not batch.idle) if self.sync_batch_norm else nullcontext():
+            result: StepResult = wrapped(batch)
         return result
+
+    def parts(self, batch: Batch, size: int) -> list[Batch]:
+        """Micro-batches of this rank's samples, of at most `size` each.
+
+        Where ranks normalise together, all have equally many, though each has samples for one more of that size.
+        """
+        if batch.whole is None or not self.sync_batch_norm:
+            return batch.split(size)
+        counts = [len(Shard(rank, self.world.size).visit(np.arange(batch.whole)).positions) for rank in self._ranks]
+        count = min(-(-max(counts) // size), min(counts))
+        edges = [len(batch) * part // count for part in range(count + 1)]
+        return [batch[start:end] for start, end in pairwise(edges)]
 
     def summing(self, batch: Batch, *, last: bool) -> AbstractContextManager[None]:
         """Within, gradients are added up on this rank; those of the `last` part of a step go to all."""
@@ -114,6 +133,10 @@ class Parallel:
             memory.remember_rows(of_all.to(device), self.world.sum(rows))
             if self._step == 0:
                 memory.average_normalizers((last - first) / batch.whole, self.world.sum)
+
+    @property
+    def _ranks(self) -> range:
+        return range(self.world.size)
 
     def _memories(self) -> list[Contrast]:
         return [module for module in _module(self.strategy).modules() if isinstance(module, Contrast)]

@@ -98,8 +98,9 @@ def _prepared(told: dict[str, Any], reporter: Reporter, stop: Stop) -> AnyJob:
     """The job of the first rank, at its precision: what was measured there may come out otherwise here."""
     e = parse(told["experiment"])
     state = checkpoints.load(Path(told["state"])) if told["state"] else None
-    job: AnyJob = PREPARE[e.strategy.name](e, reporter, stop, state)
-    if job.precision == told["precision"]:
-        return job
-    e = replace(e, trainer=replace(e.trainer, precision=told["precision"]))
-    return PREPARE[e.strategy.name](e, reporter, stop, state)
+    job = PREPARE[e.strategy.name](e, reporter, stop, state)
+    if job.precision != told["precision"]:
+        e = replace(e, trainer=replace(e.trainer, precision=told["precision"]))
+        job = PREPARE[e.strategy.name](e, reporter, stop, state)
+    assert isinstance(job, AnyJob)
+    return job
