@@ -16,12 +16,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.conftest import TINY, experiment, logged, start, summary
-from tests.gloo import on_ranks
+from tests.gloo import on_ranks, on_ranks_that_end
 from transfer_cli.engine import frozen
+from transfer_cli.engine.checkpoints import damage, load, states_in
 from transfer_cli.engine.loop import DivergedStep, DivergenceError
+from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import FirstRankEnded, Stopped
+from transfer_cli.errors import FirstRankEnded, RunError, Stopped
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs import divergence, loop_job
 from transfer_cli.runs.distill import teacher
@@ -116,6 +118,43 @@ def test_two_ranks_that_normalise_together_make_the_run_of_one(tmp_path: Path) -
     on_ranks(2, run, str(tmp_path), [*words, "trainer.sync_batch_norm=false", "name=apart"])
     assert furthest("of1", "apart") > 1e-3
     assert "over the 16 images of all ranks" in Path("outputs/runs/of2/run.log").read_text()
+
+
+def run_out_of_memory(world: World, folder: str, words: list[str], short: int) -> str:
+    """One run in which a rank has no memory for its share of the fourth step; how that ended here."""
+    forward, calls = Parallel.__call__, iter(range(100))
+
+    def call(self: Parallel, batch: Any) -> Any:
+        if world.rank == short and next(calls) == 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Parallel, "__call__", call)
+        with pytest.raises(RunError) as error:
+            run(world, folder, words)
+    return f"{type(error.value).__name__}: {error.value}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("short", [0, 1])
+def test_a_rank_without_memory_ends_all_and_the_run_goes_on_with_fewer_images_at_a_time(
+    short: int, tmp_path: Path
+) -> None:
+    words = [*VIT, "trainer.epochs=2"]
+    assert on_ranks(2, run, str(tmp_path), [*words, "name=whole"])[0] == "completed"
+    ended = on_ranks_that_end(2, run_out_of_memory, str(tmp_path), [*words, "name=short"], short)
+    assert (
+        ended[short].startswith("NoRoomError: out of memory with 8 images at a time") and "4 at a time" in ended[short]
+    )
+    assert ended[1 - short].startswith("LostRankError: another process of this training had no memory")
+    assert summary("outputs/runs/short")["status"] == "failed"
+    # The state of the first epoch, and that of the step which could not be taken.
+    newest = states_in(Path("outputs/runs/short/checkpoints"))[-1]
+    assert damage(newest) is None and load(newest).parts["progress"].values["cursor"]["step"] == 3
+    assert on_ranks(2, run, str(tmp_path), [*words, "name=short", "resume=auto"])[0] == "completed"
+    assert "memory    4 images at a time" in Path("outputs/runs/short/run.log").read_text()
+    assert furthest("whole", "short") < 1e-6
 
 
 @pytest.mark.slow

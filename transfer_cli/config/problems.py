@@ -75,7 +75,7 @@ def _training_problems(e: Experiment) -> list[tuple[bool, str]]:
         ),
         (
             e.trainer.sync_batch_norm and e.trainer.compile,
-            "trainer.sync_batch_norm=true: what ranks normalise together cannot be compiled; leave trainer.compile out.",
+            "trainer.sync_batch_norm=true: nothing that normalises so is compiled; leave trainer.compile out.",
         ),
         (
             isinstance(e.optimizer, Sgd | Muon) and e.optimizer.nesterov and e.optimizer.momentum == 0,

@@ -15,6 +15,7 @@ from transfer_cli.engine.checkpoints import Part
 from transfer_cli.engine.device import Compute, ToDevice
 from transfer_cli.engine.optimizers import set_rate
 from transfer_cli.engine.ranks.parallel import Parallel
+from transfer_cli.engine.room import NoRoomError, half
 from transfer_cli.engine.strategy import StepResult, Strategy
 from transfer_cli.engine.totals import Totals
 from transfer_cli.errors import RunError, first_line, is_out_of_memory
@@ -26,12 +27,6 @@ MAX_SKIPPED_STEPS = 25
 NO_SINGLE = (
     "trainer.batch_size=1: BatchNorm cannot train on one image where this network makes one pixel of it. "
     "Take trainer.batch_size=2 or more, or a larger image_size."
-)
-
-
-NO_ROOM = (
-    "out of memory with {images} images, one rank's share of a step ({reason}). States saved so far are kept. "
-    "Take a smaller trainer.batch_size, with trainer.accumulate so much larger, or more devices."
 )
 
 
@@ -145,9 +140,6 @@ def _forward_backward(trainer: Trainer, batch: Batch) -> StepResult:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            if trainer.forward.world.size > 1:
-                # Others may be in the middle of this step's sums: it cannot be done again.
-                raise RunError(NO_ROOM.format(images=len(batch), reason=first_line(error))) from error
             reason = first_line(error)
         # Out of the block: the error holds on to the graph of what failed, and so to the memory that is wanted.
         _halve_micro_batch(trainer, len(batch), reason)
@@ -184,12 +176,11 @@ def _over_ranks(trainer: Trainer, result: StepResult, batch: Batch, images: int,
 
 def _halve_micro_batch(trainer: Trainer, images: int, reason: str) -> None:
     size = min(trainer.micro_batch, images)
-    if size <= 1:
-        raise RunError(
-            f"out of memory with one image at a time ({reason}). Free the device, or take a smaller model or "
-            "image_size."
-        )
-    trainer.micro_batch = math.ceil(size / 2)
+    smaller = half(size, reason)
+    if trainer.forward.world.size > 1:
+        # Others may be in the middle of this step's sums: it cannot be done again.
+        raise NoRoomError(size, reason, smaller)
+    trainer.micro_batch = smaller
     if trainer.compute.device.type == "cuda":
         torch.cuda.empty_cache()
     trainer.warn(

@@ -44,7 +44,7 @@ from transfer_cli.records.events import Recorders, RunStart
 from transfer_cli.records.parameters import write_parameters
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs import divergence
-from transfer_cli.runs.continuation import rate_of, replace_lost_best, say_new_rate
+from transfer_cli.runs.continuation import micro_batch_of, rate_of, replace_lost_best, say_new_rate
 from transfer_cli.runs.evaluation import Evaluation, evaluate_epoch
 from transfer_cli.runs.finish import STOPPED, Outcome, Outputs
 from transfer_cli.runs.inputs import Inputs
@@ -162,6 +162,7 @@ class LoopJob:
         fit = self._fit(start.strategy, average, directory, recorders, reporter, stop)
         if self.state is not None:
             fit.checkpoints.restore(self.state)
+        fit.trainer.micro_batch = micro_batch_of(fit, reporter)
         cursor = fit.progress.cursor
         if self.state is not None:
             replace_lost_best(fit, self.state, self.materials.task, reporter)
@@ -212,10 +213,10 @@ class LoopJob:
     ) -> Trainer:
         """What the loop needs, over a fresh optimizer; `rate` is that of a step."""
         e = self.materials.experiment
-        forward = torch.compile(strategy) if e.trainer.compile else strategy
+        run = torch.compile(strategy) if e.trainer.compile else strategy
         return Trainer(
             strategy=strategy,
-            forward=Parallel(self.world, strategy, forward, e.seed, e.trainer.sync_batch_norm),
+            forward=Parallel(self.world, strategy, run, e.seed, e.trainer.sync_batch_norm),
             optimizer=build_optimizer(self.groups, e.optimizer, self.compute.device),
             scaler=self.compute.grad_scaler(),
             compute=self.compute,

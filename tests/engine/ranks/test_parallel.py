@@ -149,7 +149,8 @@ def starved(world: World) -> str:
 
 def test_a_rank_without_memory_says_so_in_a_line() -> None:
     for message in on_ranks(2, starved):
-        assert message.startswith("out of memory with 4 images, one rank's share of a step (CUDA out of memory. Tried")
+        assert message.startswith("out of memory with 3 images at a time, one rank's share of a step (CUDA out of mem")
+        assert message.endswith("goes on with 2 at a time.")
         assert "GiB.). States" in message and "\n" not in message and "rank 1" not in message
 
 

@@ -57,6 +57,8 @@ class Parallel:
     _wrapped: DistributedDataParallel | None = field(default=None, init=False)
     _training: tuple[int, ...] = field(default=(), init=False)
     _step: int = field(default=0, init=False)
+    _agreed: list[tuple[Tensor, Tensor]] = field(default_factory=list, init=False)
+    """Running statistics, and what they were after the last step."""
 
     def begin_epoch(self) -> None:
         """Where other parameters train than before, they are to be wrapped anew."""
@@ -112,9 +114,24 @@ class Parallel:
         self.world.sum(message)
         found: Tensor
         found, *means = message.split([len(sums), *(tensor.numel() for tensor in statistics)])
-        for tensor, mean in zip(statistics, means, strict=True):
-            tensor.copy_((mean / self.world.size).view_as(tensor))
+        self._agreed = [(t, (mean / self.world.size).view_as(t)) for t, mean in zip(statistics, means, strict=True)]
+        self._reset_statistics()
         return found
+
+    def undo_step(self) -> bool:
+        """After a step that failed before the weights moved: whether all is again what it was before.
+
+        What a memory of samples has learnt meanwhile stays.
+        """
+        moved = [id(tensor) for tensor in self._statistics()]
+        if self._memories() or moved != [id(tensor) for tensor, _ in self._agreed]:
+            return False
+        self._reset_statistics()
+        return True
+
+    def _reset_statistics(self) -> None:
+        for tensor, agreed in self._agreed:
+            tensor.copy_(agreed)
 
     def share_memories(self, batch: Batch) -> None:
         """After a backward pass on `batch`: what each rank has learnt of its samples all remember."""
