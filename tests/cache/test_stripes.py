@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.entry import damage
-from transfer_cli.cache.stripes import Striped
+from transfer_cli.cache.stripes import Filling, Striped
 
 LARGE, COUNT = 10**9, 12
 KEY = {"rows": 1}
@@ -158,3 +159,34 @@ def test_what_was_begun_is_kept_for_days_where_there_is_room(tmp_path: Path, log
     assert folder.exists()
     Cache(tmp_path / "cache", 1000).evict()
     assert not folder.exists()
+
+
+def test_a_folder_that_vanishes_is_nothing_where_the_entry_is_there(tmp_path: Path, log: Path) -> None:
+    """Another process finishes it, and cleans up, in the middle of what this one does there."""
+    root = tmp_path / "cache"
+    whole = striped(log, "a")
+
+    def make(number: int) -> Iterator[bytes]:
+        if number == 3:
+            shutil.rmtree(next((root / "activations").glob(".filling-*")))
+            Cache(root, LARGE).fill("activations", KEY, lambda folder: (folder / "rows.bin").write_bytes(b"all"))
+            raise FileNotFoundError(2, "No such file or directory")
+        yield from whole.make(number)
+
+    mine = Striped("rows.bin", COUNT, "8", make, whole.facts, whole.finish, whole.others_did, whole.wait)
+    # Of another process's entry lock this one would know nothing.
+    held = Filling(root, Cache(root, LARGE)._path("activations", KEY), mine)
+    held._become_joiner = lambda _: None  # type: ignore[method-assign]
+    held.run(KEY, lambda: Cache(root, LARGE).has("activations", KEY))
+    assert content(held.path) == {"rows.bin": b"all"}
+
+
+def test_a_file_that_is_missing_ends_it(tmp_path: Path, log: Path) -> None:
+    def make(number: int) -> Iterator[bytes]:
+        raise FileNotFoundError(2, "No such file or directory")
+        yield b""
+
+    whole = striped(log, "a")
+    mine = Striped("rows.bin", COUNT, "8", make, whole.facts, whole.finish, whole.others_did, whole.wait)
+    with pytest.raises(FileNotFoundError):
+        Cache(tmp_path / "cache", LARGE).fill_together("activations", KEY, mine)

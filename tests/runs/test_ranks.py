@@ -109,6 +109,20 @@ def test_two_ranks_make_the_run_of_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("share", "images"), [(0.14, 7), (0.04, 2), (0.0, 0)])
+def test_the_test_split_is_seen_once_however_few_images_it_has(share: float, images: int, tmp_path: Path) -> None:
+    words = [*VIT, f"dataset.test_fraction={share}", "optimizer=sgd", "optimizer.lr=1e-30", "optimizer.weight_decay=0"]
+    for size in (1, 2, 3):
+        assert on_ranks(size, run, str(tmp_path), [*words, f"name=of{size}"])[0] == "completed"
+    runs = [Path(f"outputs/runs/of{size}") for size in (1, 2, 3)]
+    assert all(summary(one)["test"] == summary(runs[0])["test"] for one in runs)
+    assert (summary(runs[0])["test"] is None) == (images == 0)
+    for one in runs if images else []:
+        assert (one / "predictions.csv").read_bytes() == (runs[0] / "predictions.csv").read_bytes()
+        assert len((one / "predictions.csv").read_text().splitlines()) == images + 1
+
+
+@pytest.mark.slow
 def test_two_ranks_that_normalise_together_make_the_run_of_one(tmp_path: Path) -> None:
     """Of a network whose BatchNorm, timm's own with an activation, brings images together."""
     words = [*TINY, "trainer.sync_batch_norm=true", "optimizer=sgd", "optimizer.lr=0.01", "tune=off"]

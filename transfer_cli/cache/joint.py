@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -58,10 +59,14 @@ class Joint:
         with self._file.open("r+b") as file:
             file.truncate(self.sums.bytes)
             file.seek(self.sums.bytes)
-            for block in stripe:
+
+            def take(block: bytes) -> None:
+                nonlocal size, own
                 file.write(block)
                 whole.add(block)
                 size, own = size + len(block), zlib.crc32(block, own)
+
+            feed(stripe, take)
             file.flush()
             os.fsync(file.fileno())
         if crc32 not in (None, own):
@@ -85,6 +90,18 @@ class Joint:
                 self.count, self.sums = self.count + 1, whole
                 lines.append(f"{size} {crc32}\n")
         self._journal.write_text("".join(lines), encoding="ascii")
+
+
+def feed(blocks: Iterable[bytes], take: Callable[[bytes], None]) -> None:
+    """Each block to `take`, which hashes and writes it in a thread while the next one is made."""
+    with ThreadPoolExecutor(1, thread_name_prefix="stripes") as pool:
+        taken: Future[None] | None = None
+        for block in blocks:
+            if taken is not None:
+                taken.result()
+            taken = pool.submit(take, block)
+        if taken is not None:
+            taken.result()
 
 
 def noted(journal: Path) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.cache.entry import UNFINISHED, Key, describe
-from transfer_cli.cache.joint import Joint, noted, read
+from transfer_cli.cache.joint import Joint, feed, noted, read
 from transfer_cli.cache.sharing import lock, make_folder, share, taken_at_once
 from transfer_cli.files import atomic_write_text, fsync_directory
 
@@ -73,14 +73,25 @@ class Filling:
         """Return once the entry is there, made by this process or others. Raises what making a stripe raises."""
         with self._cleaning_up(), ExitStack() as held:
             while not is_there():
-                make_folder(self.root, self.path.parent)
-                make_folder(self.root, self.folder)
-                self._become_joiner(held)
-                if self._joint is not None and self._joined_all(self._joint):
-                    self._finish(self._joint, key)
-                    return
-                if not self._make_one(is_there):
-                    self.striped.wait()
+                try:
+                    if self._go_on(key, is_there, held):
+                        return
+                except FileNotFoundError:
+                    # Whoever finishes the entry takes the folder away, in the middle of what others do there.
+                    if not is_there():
+                        raise
+
+    def _go_on(self, key: Key, is_there: Callable[[], bool], held: ExitStack) -> bool:
+        """Join, make a stripe, or wait for others; whether this has finished the entry."""
+        make_folder(self.root, self.path.parent)
+        make_folder(self.root, self.folder)
+        self._become_joiner(held)
+        if self._joint is not None and self._joined_all(self._joint):
+            self._finish(self._joint, key)
+            return True
+        if not self._make_one(is_there):
+            self.striped.wait()
+        return False
 
     def _become_joiner(self, held: ExitStack) -> None:
         if self._joint is None:
@@ -139,9 +150,13 @@ class Filling:
         part, crc32 = self.folder / f"part-{number}", 0
         try:
             with part.open("wb") as file:
-                for block in self._blocks(number):
+
+                def take(block: bytes) -> None:
+                    nonlocal crc32
                     file.write(block)
                     crc32 = zlib.crc32(block, crc32)
+
+                feed(self._blocks(number), take)
                 file.flush()
                 os.fsync(file.fileno())
             part.rename(self.folder / f"stripe-{number}-{crc32:08x}")
