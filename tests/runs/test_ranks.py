@@ -25,7 +25,7 @@ from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import FirstRankEnded, RunError, Stopped
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import divergence, loop_job
+from transfer_cli.runs import divergence, evaluation, loop_job
 from transfer_cli.runs.distill import teacher
 from transfer_cli.runs.frozen import activation_caching, features
 from transfer_cli.runs.ranks.join import follow
@@ -108,14 +108,25 @@ def test_two_ranks_make_the_run_of_one(tmp_path: Path) -> None:
     assert summary("outputs/runs/of1")["config_hash"] == summary("outputs/runs/of2")["config_hash"]
 
 
+def run_in_small_batches(world: World, folder: str, words: list[str]) -> str | None:
+    """One run that evaluates two images at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (loop_job, evaluation):
+            patch.setattr(module, "BATCH_SIZE", {"cpu": 2})
+        return run(world, folder, words)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("share", "images"), [(0.14, 7), (0.04, 2), (0.0, 0)])
-def test_the_test_split_is_seen_once_however_few_images_it_has(share: float, images: int, tmp_path: Path) -> None:
-    words = [*VIT, f"dataset.test_fraction={share}", "optimizer=sgd", "optimizer.lr=1e-30", "optimizer.weight_decay=0"]
+@pytest.mark.parametrize(("classes", "share", "images"), [(7, 0.1, 7), (2, 0.02, 2), (3, 0.0, 0)])
+def test_the_test_split_is_seen_once_however_few_images_it_has(
+    classes: int, share: float, images: int, tmp_path: Path
+) -> None:
+    words = [*VIT, "dataset.samples=70", f"dataset.num_classes={classes}", f"dataset.test_fraction={share}"]
+    words += ["optimizer=sgd", "optimizer.lr=1e-30", "optimizer.weight_decay=0", "trainer.epochs=1"]
     for size in (1, 2, 3):
-        assert on_ranks(size, run, str(tmp_path), [*words, f"name=of{size}"])[0] == "completed"
+        assert on_ranks(size, run_in_small_batches, str(tmp_path), [*words, f"name=of{size}"])[0] == "completed"
     runs = [Path(f"outputs/runs/of{size}") for size in (1, 2, 3)]
-    assert all(summary(one)["test"] == summary(runs[0])["test"] for one in runs)
+    assert all(summary(one)[split] == summary(runs[0])[split] for one in runs for split in ("val", "test"))
     assert (summary(runs[0])["test"] is None) == (images == 0)
     for one in runs if images else []:
         assert (one / "predictions.csv").read_bytes() == (runs[0] / "predictions.csv").read_bytes()

@@ -54,7 +54,7 @@ DISTILL: dict[str, list[str]] = {
 OF_BATCHES: dict[str, list[str]] = {
     "bss": ["strategy=finetune", "strategy.bss.weight=0.1"],
     "drop_path": ["strategy=finetune", "strategy.drop_path=0.2"],
-    "dist": ["strategy.loss.dist=1"],
+    "dist": ["strategy.loss.dist=1", "optimizer=adamw", "optimizer.lr=0.001"],
     "rkd": ["strategy.loss.rkd=1"],
     "crd": ["strategy.loss.crd=1", "strategy.negatives=8"],
     "attention": ["model.name=test_resnet", "strategy.loss.attention=1"],
