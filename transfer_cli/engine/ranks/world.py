@@ -23,6 +23,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from torch.distributed.rendezvous import rendezvous
 
 from transfer_cli.data.batches import Shard
+from transfer_cli.engine.ranks.pulse import Pulse, beat
 from transfer_cli.errors import FirstRankEnded, LostRankError
 from transfer_cli.launched import Place
 
@@ -160,9 +161,11 @@ class World:
 
     def _wait(self, key: str) -> None:
         """Raises FirstRankEnded or LostRankError where nobody will set the key any more."""
+        # The first is there as long as its store is.
+        pulse = Pulse(self.store, range(1, self.size))
         with lost_ranks():
             while not self.store.check([key]):
-                if self.store.check([_LOST]):
+                if self.store.check([_LOST]) or (self.is_first and pulse.lost() is not None):
                     raise LostRankError(_MESSAGE)
                 if not self.is_first and self.store.check([_END]) and not self.store.check([key]):
                     raise FirstRankEnded(int(self.store.get(_END)))
@@ -209,6 +212,7 @@ def enter(place: Place) -> World:
         come = store.add("come", 0)
     if torch.cuda.is_available():
         torch.cuda.set_device(place.local_rank % torch.cuda.device_count())
+    beat(store, place.rank)
     _joined = World(place.rank, place.size, store)
     return _joined
 
