@@ -9,6 +9,7 @@ from pathlib import Path
 
 from transfer_cli import launched, rundir
 from transfer_cli.config.distill import Distill
+from transfer_cli.config.extract import Extract
 from transfer_cli.config.modes import MODES
 from transfer_cli.config.schema import Experiment
 from transfer_cli.config.using import STREAM
@@ -50,8 +51,8 @@ def alone(experiment: Experiment) -> str | None:
         return f"trainer.device={experiment.trainer.device} names one device; say trainer.device=cuda"
     if experiment.mode != "train":
         return f"mode={experiment.mode} runs on one device"
-    if experiment.strategy.name == "extract":
-        return "strategy=extract computes features and fits its head on one device"
+    if isinstance(experiment.strategy, Extract) and not experiment.strategy.cache:
+        return "strategy.cache=false runs the backbone in every epoch, on one device"
     return None
 
 

@@ -78,6 +78,10 @@ def _training_problems(e: Experiment) -> list[tuple[bool, str]]:
             "trainer.device=cpu.",
         ),
         (
+            e.trainer.sync_batch_norm and e.trainer.compile,
+            "trainer.sync_batch_norm=true: nothing that normalises so is compiled; leave trainer.compile out.",
+        ),
+        (
             isinstance(e.optimizer, Sgd | Muon) and e.optimizer.nesterov and e.optimizer.momentum == 0,
             "optimizer.nesterov=true: Nesterov momentum needs optimizer.momentum above 0.",
         ),
@@ -115,6 +119,10 @@ def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
             f"trainer.clip_grad={e.trainer.clip_grad}: strategy=extract does not clip; leave it out.",
         ),
         (e.trainer.profile, "trainer.profile=true: strategy=extract takes no steps through a network; leave it out."),
+        (
+            e.trainer.sync_batch_norm,
+            "trainer.sync_batch_norm=true: strategy=extract trains no network; leave it out.",
+        ),
         (e.trainer.accumulate > 1, "trainer.accumulate: strategy=extract needs none; set trainer.batch_size."),
         (
             e.trainer.steps is not None,

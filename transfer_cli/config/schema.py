@@ -126,6 +126,7 @@ class Trainer:
     devices: Literal["auto"] | Annotated[int, Between(1, 1024)] = 1
     deterministic: bool = False
     profile: bool = False
+    sync_batch_norm: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from transfer_cli.data.same_images import check_decoded, check_listed
 from transfer_cli.engine import checkpoints, gpus
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.checkpoints import State
+from transfer_cli.engine.ranks.agreement import first_stop
 from transfer_cli.engine.ranks.world import ALONE, World, lost_ranks
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError, Stopped, UserError, is_out_of_memory, out_of_memory
@@ -43,7 +44,7 @@ from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.recorders import recorders_of_run
 from transfer_cli.runs.reports.run_report import leave_report
 from transfer_cli.runs.sample_sheet import draw_samples
-from transfer_cli.runs.share_job import on_all_ranks
+from transfer_cli.runs.share_job import AnyJob, on_all_ranks
 
 
 class Prepare(Protocol):
@@ -125,7 +126,7 @@ def train(
             return done
         for key, (new, old) in changed.items():
             reporter.say(f"changed   {key}={shown(new)}, {shown(old)} before")
-    stop = Stop() if stop is None else stop
+    stop = first_stop(world) if stop is None else stop
     # While a search has not ended, its candidates have states and the run has none.
     searching = resuming and is_open(to_dict(e))
     if searching and not is_begun(path):
@@ -210,7 +211,8 @@ def _train_in(
             summary = {"status": "completed", **known_before(m, job.precision)}
             recorders.run_ends(RunEnd(directory, summary))
             return summary
-        if isinstance(job, LoopJob):
+        if world.size > 1:
+            assert isinstance(job, AnyJob)
             job = on_all_ranks(job, state, directory, world, reporter)
         with lost_ranks():
             with clock.part("loop"):
