@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.ranks.agreement import first_stop
 from transfer_cli.engine.ranks.world import ALONE, World, lost_ranks
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import RunError, Stopped, UserError, is_out_of_memory, out_of_memory
+from transfer_cli.errors import UserError
 from transfer_cli.files import atomic_write_text, write_json
 from transfer_cli.records.events import Recorder, Recorders, RunEnd
 from transfer_cli.records.summary import environment
@@ -37,6 +36,7 @@ from transfer_cli.runs.clock import Clock
 from transfer_cli.runs.continuation import SAME, newest_state
 from transfer_cli.runs.distill import job as distill
 from transfer_cli.runs.extract import job as extract
+from transfer_cli.runs.failing import as_run_errors, recording_failure
 from transfer_cli.runs.finetune import job as finetune
 from transfer_cli.runs.finish import Outcome, finish, known_before
 from transfer_cli.runs.loop_job import LoopJob
@@ -151,7 +151,7 @@ def train(
     with rundir.claim(path, named=e.name is not None, may_exist=may_exist) as directory, stop:
         if resuming:
             _check_still(directory, state, done)
-        with _as_run_errors(directory):
+        with as_run_errors(directory):
             if len(tries.candidates) > 1:
                 if world.size > 1:
                     reporter.warn(_waiting(world.size - 1))
@@ -179,7 +179,7 @@ def _best_of(
 ) -> tuple[Job, State | None]:
     """Compare candidates for what the settings leave open; the run of the best, and the state in which it goes on."""
     reporter.open_log(directory / "run.log")
-    with _recording_failure(recorders_of_run(directory, reporter, None), directory, job):
+    with recording_failure(recorders_of_run(directory, reporter, None), directory, partial(_known, job)):
         begin(directory)
         _write_config(directory, asked)
         _write_images(directory, job.materials, reporter)
@@ -201,7 +201,7 @@ def _train_in(
     m = job.materials
     reporter.open_log(directory / "run.log")
     recorders = recorders_of_run(directory, reporter, state, watchers)
-    with _recording_failure(recorders, directory, job):
+    with recording_failure(recorders, directory, partial(_known, job)):
         _write_description(directory, m, reporter)
         forget(directory)
         m.machine.seen_weights.keep()
@@ -257,46 +257,8 @@ def _write_config(directory: Path, e: Experiment) -> None:
     atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
-@contextmanager
-def _as_run_errors(directory: Path) -> Iterator[None]:
-    """Errors of a run that has begun, as RunErrors: there is a directory already."""
-    try:
-        yield
-    except UserError as error:
-        # Found only while running: a damaged image, say.
-        raise RunError(str(error)) from error
-    except OSError as error:
-        reason = _reason(error, directory)
-        raise RunError(f"{reason}. What was saved so far is kept; fix this, then go on with resume=auto.") from error
-
-
-@contextmanager
-def _recording_failure(recorders: Recorders, directory: Path, job: Job) -> Iterator[None]:
-    """Whatever ends the run early reaches the recorders, so that its summary says so."""
-
-    def end(status: str, error: str) -> None:
-        summary = {"status": status, "error": error, **known_before(job.materials, job.precision)}
-        recorders.run_ends(RunEnd(directory, summary))
-
-    try:
-        yield
-    except Stopped as stopped:
-        end(stopped.status, str(stopped))
-        raise
-    except KeyboardInterrupt:
-        end("interrupted", "interrupted twice: stopped at once")
-        raise
-    except Exception as error:
-        end("failed", _reason(error, directory))
-        raise
-
-
-def _reason(error: Exception, directory: Path) -> str:
-    if is_out_of_memory(error):
-        return out_of_memory(error)
-    if isinstance(error, OSError):
-        return f"{error.filename or directory}: {error.strerror or error}"
-    return str(error) if isinstance(error, RunError | UserError) else f"{type(error).__name__}: {error}"
+def _known(job: Job) -> dict[str, Any]:
+    return known_before(job.materials, job.precision)
 
 
 def _check_still(directory: Path, state: State | None, done: dict[str, Any] | None) -> None:
