@@ -38,10 +38,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         # The library refuses tensors that share their memory.
         written[name] = tensor.clone() if storage in storages else tensor
         storages.add(storage)
+    path.touch()
+    mode = path.stat().st_mode
     try:
         save_file(written, path)
     except SafetensorError as error:
         raise as_os_error(error, path) from error
+    # The library makes a file that its owner alone may read, whatever the umask says.
+    path.chmod(mode)
 
 
 def replace_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
