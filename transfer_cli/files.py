@@ -170,6 +170,23 @@ class AppendedLines:
         return self._path.stat().st_size
 
 
+@contextmanager
+def tensors_written(path: Path) -> Iterator[None]:
+    """Around safetensors' writing of a file: whom the umask lets read may, and a full disk is an OSError.
+
+    The library makes files that their owner alone may read.
+    """
+    from safetensors import SafetensorError
+
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        yield
+    except SafetensorError as error:
+        raise as_os_error(error, path) from error
+    path.chmod(mode)
+
+
 def as_os_error(error: Exception, path: Path) -> OSError:
     """The error of the system behind one that a library in another language tells as text (`os error 28`)."""
     found = re.search(r"os error (\d+)", str(error))
