@@ -39,7 +39,7 @@ def test_a_sweep_with_jobs_that_failed_and_seeds() -> None:
     assert links == [f"{job}/report.html" for job in range(3)] + [f"{job}/report.html" for job in range(3)]
     for words in ("optimizer.lr=1 seed=0", "80.00 % ± 14.14", "too <large>", "+model.a", "<b>"):
         assert words in page.text, words
-    assert "http" not in page.source
+    assert "https:" not in page.source
 
 
 def test_a_comparison_shows_its_recommendation() -> None:
