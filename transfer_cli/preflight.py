@@ -135,12 +135,13 @@ def _no_run(run: str, mode: str) -> str | None:
 
 
 def _sweep(experiment: Experiment) -> str | None:
-    if experiment.sweep is None:
+    folder = experiment.sweep.folder
+    if folder is None:
         return None
-    problem = missing("sweep", experiment.sweep)
+    problem = missing("sweep", folder)
     if problem is not None:
         return problem
-    return None if Path(experiment.sweep).is_dir() else f"sweep={experiment.sweep}: expected a folder, found a file."
+    return None if Path(folder).is_dir() else f"sweep={folder}: expected a folder, found a file."
 
 
 def _input(experiment: Experiment) -> str | None:
@@ -159,13 +160,18 @@ def _output(experiment: Experiment) -> str | None:
     path = Path(experiment.output)
     if experiment.mode == "export":
         found_file = f"output={path}: expected a folder, found a file." if path.is_file() else None
-        return found_file or missing("output", str(path.absolute().parent))
+        return found_file or _no_folder(path)
     if path.is_dir():
         return f"output={path}: expected a file, found a folder."
     source = Path(experiment.input or STREAM).expanduser()
     if path.exists() and source.exists() and path.samefile(source):
         return f"output={path}: is the input, which is never changed; name another file."
-    return missing("output", str(path.parent))
+    return _no_folder(path)
+
+
+def _no_folder(output: Path) -> str | None:
+    folder = output.absolute().parent
+    return None if folder.is_dir() else f"output={output}: there is no folder {folder}; make it first."
 
 
 def _archive(experiment: Experiment) -> str | None:

@@ -49,7 +49,8 @@ def test_only_text_is_text(argument: str, value: Any) -> None:
 
 @pytest.mark.parametrize("argument", ["name=1_0,3.10", "name=choice(1_0,3.10)"])
 def test_every_job_of_a_sweep_gets_it_as_typed(argument: str) -> None:
-    values = [job.parsed[0].value() for job in parse_overrides([argument]).jobs()]
+    jobs = parse_overrides([argument]).combinations()
+    values = [parse_overrides(job).parsed[0].value() for job in jobs]
     assert values == ["1_0", "3.10"]
 
 

@@ -179,6 +179,8 @@ def test_jobs_of_a_sweep_train_on_several_ranks(tmp_path: Path) -> None:
     process = start(*words)
     process.communicate(timeout=240)
     assert process.returncode == 0
-    for job in ("0", "1"):
-        found = summary(f"outputs/sweeps/both/{job}")
+    jobs = [*Path("outputs/sweeps/both").glob("seed-*")]
+    assert len(jobs) == 2
+    for job in jobs:
+        found = summary(job)
         assert found["status"] == "completed" and found["ranks"] == 2

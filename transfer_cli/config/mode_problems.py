@@ -24,7 +24,7 @@ _EXPECTED = {
 
 def mode_problems(e: Experiment) -> list[tuple[bool, str]]:
     """Keys that the mode needs and that are not set, and keys that are set and that it does not read."""
-    mode, values = MODES[e.mode], {"run": e.run, "input": e.input, "output": e.output, "sweep": e.sweep}
+    mode, values = MODES[e.mode], {"run": e.run, "input": e.input, "output": e.output, "sweep": e.sweep.folder}
     checks = []
     for key, value in values.items():
         readers = [name for name, other in MODES.items() if key in other.needs + other.takes]

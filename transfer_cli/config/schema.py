@@ -59,6 +59,9 @@ class Dataset:
     unlabelled: str | None = None
     max_pixels: Count | None = None
     channels: Annotated[int, Between(1, 64)] | None = None
+    group: str | None = None
+    folds: Annotated[int, Between(2, 1000)] | None = None
+    fold: Annotated[int, Between(0)] | None = None
     labels: Literal["classes", "none"] = "classes"
     image_column: str | None = None
     label_column: str | None = None
@@ -118,6 +121,7 @@ class Trainer:
     evaluate_every: Literal["auto"] | Count = 1
     budget: str | None = None
     checkpoint_every: Count | str = "auto"
+    time_limit: str | None = None
     keep: Literal["best", "last", "none"] | Annotated[int, Between(1, 1000)] = 2
     devices: Literal["auto"] | Annotated[int, Between(1, 1024)] = 1
 
@@ -184,6 +188,25 @@ class FetchCommand:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """With -m: what becomes of jobs that fail, and how hydra/sweeper=search searches. The defaults as above."""
+
+    folder: str | None = None
+    """For `mode=report`; the command line says `sweep=<folder>`."""
+    retry_failed: bool = True
+    stop_on_failure: bool = False
+    max_failures: Count | None = None
+    trials: Count = 30
+    sampler: Literal["tpe", "random", "grid", "cma"] = "tpe"
+    pruner: Literal["median", "hyperband", "none"] = "median"
+
+    @property
+    def most_failures(self) -> int | None:
+        """After so many no further job starts; None: all do."""
+        return 1 if self.stop_on_failure else self.max_failures
+
+
+@dataclass(frozen=True)
 class FindLr:
     """`mode=find_lr`: how many steps, at rates from the lowest to the highest."""
 
@@ -228,8 +251,8 @@ class Experiment:
     predict: PredictCommand = PredictCommand()
     export: ExportCommand = ExportCommand()
     report: ReportCommand = ReportCommand()
-    sweep: str | None = None
     format: Annotated[str, OneOf(("auto", *FORMATS))] = "auto"
+    sweep: Sweep = Sweep()
 
     @property
     def runs(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def list_format(e: Experiment) -> str:
 def report_problems(experiment: Experiment) -> list[tuple[bool, str]]:
     """Settings that one use of mode=report has and another has not: (whether it is so, what to say)."""
     e = experiment
-    named = [key for key, value in (("run", e.run), ("sweep", e.sweep)) if value is not None]
+    named = [key for key, value in (("run", e.run), ("sweep", e.sweep.folder)) if value is not None]
     lists = {"report.where": e.report.where, "report.sort": e.report.sort, "output": e.output}
     said = [f"{key}={value}" for key, value in lists.items() if value is not None]
     said += [f"format={e.format}"] if e.format != AUTO else []

@@ -29,8 +29,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     e = experiment
     if e.runs:
         _runs(e)
-    elif e.sweep is not None:
-        _folder(e, Path(e.sweep))
+    elif e.sweep.folder is not None:
+        _folder(e, Path(e.sweep.folder))
     else:
         _list(e)
     return EXIT_OK

@@ -25,9 +25,9 @@ from transfer_cli.engine import device as devices
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.ranks.world import ALONE, World, lost_ranks
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import EXIT_INTERRUPTED, RunError, Stopped, UserError, is_out_of_memory, out_of_memory
+from transfer_cli.errors import RunError, Stopped, UserError, is_out_of_memory, out_of_memory
 from transfer_cli.files import atomic_write_text, write_json
-from transfer_cli.records.events import Recorders, RunEnd
+from transfer_cli.records.events import Recorder, Recorders, RunEnd
 from transfer_cli.records.summary import environment
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary, saved_experiment
@@ -99,12 +99,13 @@ def train(
     compare: Compare = as_asked,
     out_of_time: Callable[[], bool] | None = None,
     world: World = ALONE,
+    watchers: Sequence[Recorder] = (),
 ) -> dict[str, Any]:
     """Train in `path`, or go on there; returns the summary. Wrong input shows before a file is written.
 
     `may_exist`: the directory is ours already, as a sweep's job directory is. `stop`: what asks for an end, where it is
     not signals alone; `out_of_time` ends a training before its last epoch, with the best so far. `world`: the ranks
-    that train together, this being the first of them; the others `follow`.
+    that train together, this being the first of them; the others `follow`. `watchers` hang on the run as well.
     """
 
     def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> Job:
@@ -155,7 +156,7 @@ def train(
                     reporter.warn(_waiting(world.size - 1))
                 with clock.part("search"):
                     job, state = _best_of(tries, e, job, prepare, directory, reporter, stop)
-            summary = _train_in(directory, job, state, reporter, stop, world, clock)
+            summary = _train_in(directory, job, state, reporter, stop, world, clock, watchers)
         leave_report(directory, lambda: job.materials.images, reporter.warn)
     reporter.result(directory)
     return summary
@@ -186,12 +187,19 @@ def _best_of(
 
 
 def _train_in(
-    directory: Path, job: Job, state: State | None, reporter: Reporter, stop: Stop, world: World, clock: Clock
+    directory: Path,
+    job: Job,
+    state: State | None,
+    reporter: Reporter,
+    stop: Stop,
+    world: World,
+    clock: Clock,
+    watchers: Sequence[Recorder],
 ) -> dict[str, Any]:
     """Train a prepared job in a directory that is ours."""
     m = job.materials
     reporter.open_log(directory / "run.log")
-    recorders = recorders_of_run(directory, reporter, state)
+    recorders = recorders_of_run(directory, reporter, state, watchers)
     with _recording_failure(recorders, directory, job):
         _write_description(directory, m, reporter)
         forget(directory)
@@ -270,7 +278,7 @@ def _recording_failure(recorders: Recorders, directory: Path, job: Job) -> Itera
     try:
         yield
     except Stopped as stopped:
-        end("interrupted" if stopped.code == EXIT_INTERRUPTED else "preempted", str(stopped))
+        end(stopped.status, str(stopped))
         raise
     except KeyboardInterrupt:
         end("interrupted", "interrupted twice: stopped at once")

@@ -14,6 +14,7 @@ from torch import Tensor
 from transfer_cli.config.extract import Extract
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.stop import Stop
+from transfer_cli.errors import counted
 from transfer_cli.files import write_csv
 from transfer_cli.methods.clusters import Clusters, cluster
 from transfer_cli.models.tensors import replace_tensors
@@ -110,5 +111,5 @@ class UnlabelledJob:
         for number in range(groups.count):
             nearest = groups.nearest(number, SHOWN_OF_GROUP)
             rows.append(list(self.materials.pixels.store.evaluation(indices[nearest])))
-            names.append(f"group {number}: {int((groups.of == number).sum()):,} images")
+            names.append(f"group {number}: {counted(int((groups.of == number).sum()), 'image')}")
         sheet.groups(rows, names, path)
