@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -36,8 +37,9 @@ def test_a_failing_job_leaves_the_others_alone(command: Command) -> None:
     assert "not finite" in rows[-1]["error"]
     assert "optimizer.lr=1e+30" in rows[-1]["overrides"]
     page = Path("outputs/sweeps/wild/report.html").read_text()
-    names = [Path(row["run_directory"]).name for row in rows[:3]]
-    assert all(f'href="{name}/report.html"' in page for name in names) and "not finite" in page
+    names = [Path(row["run_directory"]).name for row in rows]
+    assert [f'href="{quote(name)}/report.html"' in page for name in names] == [True] * 3 + [False]
+    assert "not finite" in page
     accuracies = [float(row["val_accuracy"]) for row in rows[:3]]
     assert accuracies == sorted(accuracies, reverse=True)
     for row in rows[:3]:

@@ -34,12 +34,12 @@ def test_a_sweep_with_jobs_that_failed_and_seeds() -> None:
         rows.append([words, "completed", accuracy, accuracy, 2.0 + job, f"/elsewhere/{job}", None])
     rows.append(["+model.a=<b> optimizer.lr=3 seed=0", "failed", None, None, None, "/elsewhere/3", "too <large>"])
     page = swept(folder, *rows)
-    assert page.headings == ["Leaderboard", "Over seeds", "What accuracy costs", "Failures", "Settings"]
+    assert page.headings == ["Leaderboard", "Over seeds and folds", "What accuracy costs", "Failures", "Settings"]
     links = [found["href"] for tag, found in page.tags if tag == "a" and not str(found["href"]).startswith("#")]
-    assert links == [f"{job}/report.html" for job in range(3)] + [f"{job}/report.html" for job in range(3)]
+    assert links == [f"{job}/report.html" for job in range(3)] * 2
     for words in ("optimizer.lr=1 seed=0", "80.00 % ± 14.14", "too <large>", "+model.a", "<b>"):
         assert words in page.text, words
-    assert "http" not in page.source
+    assert "https:" not in page.source
 
 
 def test_a_comparison_shows_its_recommendation() -> None:

@@ -79,7 +79,9 @@ def test_a_page_needs_no_other_file_and_no_script_from_elsewhere() -> None:
     page = page_of(made(RUN))
     assert not OUTSIDE.search(page.source)
     assert not any("src" in found for tag, found in page.tags if tag == "script")
-    assert "http" not in page.source
+    assert not re.search("https?:", page.source)
+    (policy,) = [found["content"] for tag, found in page.tags if tag == "meta" and "http-equiv" in found]
+    assert str(policy).startswith("default-src 'none'; img-src data:;")
 
 
 def test_names_from_data_are_text() -> None:

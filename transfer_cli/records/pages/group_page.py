@@ -62,7 +62,7 @@ def group_page(facts: GroupFacts) -> str:
     failed = [entry for entry in facts.entries if entry.error]
     sections = [
         ("table", "Leaderboard"),
-        *([("seeds", "Over seeds")] if facts.over_seeds else []),
+        *([("seeds", "Over seeds and folds")] if facts.over_seeds else []),
         *([("costs", "What accuracy costs" if facts.metric == "accuracy" else "Scores and costs")] if charts_ else []),
         *([("failures", "Failures")] if failed else []),
         *([("common", "Settings")] if facts.facts else []),
@@ -111,6 +111,7 @@ def _row(place: int, entry: Entry, metric: str) -> dict[str, Any]:
         "entry": entry,
         "val": _spread(entry.val, metric),
         "test": _spread(entry.test, metric),
+        "several": len(entry.pages) > 1,
         "first": place == 1 and entry.status == "completed",
     }
 

@@ -14,7 +14,6 @@ _THUMBNAIL = 160
 _SMALL = 64
 """Up to this side a picture is kept as it is: the page blows its pixels up, and JPEG would smear them."""
 _QUALITY, _SHEET_QUALITY = 82, 88
-_SHEET_WIDTH = 1600
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> str:
@@ -28,19 +27,22 @@ def thumbnail(pixels: NDArray[np.uint8]) -> str:
 
 
 def sheet(path: Path) -> tuple[str, int, int]:
-    """A picture file as a data URI, whichever of PNG and JPEG is smaller, and its width and height. Raises OSError."""
+    """A PNG file as a data URI, as it is or as JPEG if that is smaller, and its width and height. Raises OSError."""
+    data = path.read_bytes()
     try:
-        with Image.open(path) as opened:
+        with Image.open(io.BytesIO(data)) as opened:
             image = opened.convert("RGB")
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise OSError(f"cannot be read as a picture ({error})") from error
-    if image.width > _SHEET_WIDTH:
-        image = image.resize((_SHEET_WIDTH, round(image.height * _SHEET_WIDTH / image.width)))
-    found = min((_encoded(image, "PNG", optimize=True), _encoded(image, "JPEG", quality=_SHEET_QUALITY)), key=len)
-    return found, image.width, image.height
+    jpeg = _encoded(image, "JPEG", quality=_SHEET_QUALITY)
+    return min(_uri("png", data), jpeg, key=len), image.width, image.height
 
 
 def _encoded(image: Image.Image, form: str, **options: int | bool) -> str:
     data = io.BytesIO()
     image.save(data, form, **options)
-    return f"data:image/{form.lower()};base64,{base64.b64encode(data.getvalue()).decode()}"
+    return _uri(form.lower(), data.getvalue())
+
+
+def _uri(form: str, data: bytes) -> str:
+    return f"data:image/{form};base64,{base64.b64encode(data).decode()}"

@@ -16,6 +16,7 @@ from transfer_cli.records.pages.render import number
 from transfer_cli.rundir import SUMMARY
 from transfer_cli.runs.reports.reading import PAGE, Values, read_json
 
+_REPEATS = ("seed", "dataset.fold")
 LEADERBOARD, COMPARISON, JOURNAL = "leaderboard.csv", "compare.json", "auto.json"
 
 
@@ -69,7 +70,9 @@ def _sweep(folder: Path) -> GroupFacts:
         took = float(line["seconds"]) if line["seconds"] else entry.seconds
         entry = replace(entry, status=status, seconds=took, error=line["error"] or None)
         entries.append(entry)
-        groups.setdefault(" ".join(word for word in differing if not _is_seed(word)), []).append(entry)
+        # There its page is called by the number of its row here.
+        numbered = replace(entry, pages=[(f"#{len(entries)}", path) for _, path in entry.pages])
+        groups.setdefault(" ".join(word for word in differing if not _repeats(word)), []).append(numbered)
     several = [_over_seeds(name, group) for name, group in groups.items()] if len(groups) < len(entries) else []
     return GroupFacts(
         title=folder.name,
@@ -88,8 +91,9 @@ def _words(cell: str) -> list[str]:
     return text.split(" ") if text else []
 
 
-def _is_seed(word: str) -> bool:
-    return word.lstrip("+").partition("=")[0] == "seed"
+def _repeats(word: str) -> bool:
+    """Whether jobs that differ in this word alone are the same once more."""
+    return word.lstrip("+").partition("=")[0] in _REPEATS
 
 
 def _setting(word: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.data.sources import load as sources
-from transfer_cli.errors import UserError, first_line
+from transfer_cli.errors import RunError, UserError, first_line
 from transfer_cli.files import atomic_write_text, csv_cell
 from transfer_cli.records import metrics, parameters, predictions, sheet
 from transfer_cli.records.pages import pictures
@@ -146,7 +146,7 @@ def _with_examples(facts: RunFacts, predicted: Predicted, images: Images) -> Run
         gone = len({*mistakes, *uncertain}) - len(shown)
         if gone:
             absent.append(f"{gone:,} of the images to be shown are gone or cannot be read.")
-    except (UserError, OSError) as error:
+    except (UserError, RunError, OSError) as error:
         absent.append(f"The images were not found, so that none is shown: {first_line(error)}")
 
     def examples(rows: Sequence[int]) -> list[Example]:
