@@ -189,7 +189,7 @@ def dispatch(argv: list[str]) -> int:
         if word.startswith("hydra/sweeper"):
             raise UserError(f"{word}: a sweeper proposes the jobs of a sweep; add -m.")
     for word in overrides.of("sweep"):
-        if word.startswith("sweep.folder="):
+        if word.startswith(("sweep.folder=", "sweep.jobs_per_device=")):
             continue
         raise UserError(f"{word}: only a sweep reads it; add -m.")
     config = compose(source, overrides)

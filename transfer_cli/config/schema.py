@@ -199,6 +199,7 @@ class Sweep:
     retry_failed: bool = True
     stop_on_failure: bool = False
     max_failures: Count | None = None
+    jobs_per_device: Count = 1
     trials: Count = 30
     sampler: Literal["tpe", "random", "grid", "cma"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"

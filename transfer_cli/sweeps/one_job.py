@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transfer_cli import rundir, time_limit
+from transfer_cli import gpu_slots, rundir, time_limit
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, Pruned, Stopped
 from transfer_cli.files import write_json
@@ -43,6 +43,7 @@ def run_job(folder: Path, ledger: Ledger, job: Job, reporter: Reporter, watchers
     if most is not None and failures(folder, ledger) >= most:
         reporter.warn(f"job {job.name} does not start: {most} failed, and sweep.max_failures is {most}")
         return EXIT_OK
+    gpu_slots.claim(job.experiment, reporter.say, wait=True)
     directory = folder / job.name
     before = read_json(directory / ENDED)
     done = read_json(directory / rundir.SUMMARY).get("status") == "completed"
