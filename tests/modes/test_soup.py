@@ -1,0 +1,69 @@
+"""mode=soup: averages of a sweep's runs, the best on validation kept as a run that others can use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import TINY, Ended, summary
+
+Command = Callable[..., Ended]
+SWEEP = Path("outputs/sweeps/s")
+
+
+def sweep(command: Command, *words: str) -> list[Path]:
+    ended = command("-m", *TINY, "name=s", "trainer.epochs=1", "quiet=true", *words)
+    assert ended.code == 0, ended.err
+    return sorted(path.parent for path in SWEEP.glob("*/summary.json"))
+
+
+def test_what_is_kept_is_the_best_on_validation(command: Command) -> None:
+    runs = sweep(command, "optimizer.lr=1e-3,2e-2", "augment.flip=0,0.5")
+    ended = command("mode=soup", f"sweep={SWEEP}", "name=soup")
+    assert ended.code == 0, ended.err
+    found = json.loads(Path("outputs/runs/soup/soup.json").read_text())
+    rows = {row["recipe"]: row for row in found["recipes"]}
+    assert {*rows} == {"best run", "greedy soup", "uniform soup"}, "random weights are no start to go back to"
+    assert sorted(rows["uniform soup"]["runs"]) == sorted(run.name for run in runs)
+    key = lambda row: (row["val"]["accuracy"], -row["val"]["loss"])  # noqa: E731
+    best = max(rows.values(), key=key)
+    assert key(rows[found["chosen"]]) == key(best)
+    assert key(rows["greedy soup"]) >= key(rows["best run"])
+    assert rows["best run"]["val"]["loss"] == pytest.approx(summary(SWEEP / rows["best run"]["runs"][0])["val"]["loss"])
+    kept = load_file("outputs/runs/soup/model.safetensors")
+    several = [load_file(SWEEP / name / "model.safetensors") for name in rows[found["chosen"]]["runs"]]
+    for name, tensor in kept.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, torch.stack([one[name] for one in several]).mean(0))
+    assert summary("outputs/runs/soup")["test"] == rows[found["chosen"]]["test"]
+    ended = command("mode=evaluate", "run=outputs/runs/soup", "split=val")
+    assert ended.code == 0, ended.err
+    scores = json.loads(Path("outputs/runs/soup/evaluation.json").read_text())
+    assert scores["accuracy"] == rows[found["chosen"]]["val"]["accuracy"]
+
+
+def test_runs_that_validate_each_others_training_images_are_refused(command: Command) -> None:
+    sweep(command, "seed=0,1")
+    ended = command("mode=soup", f"sweep={SWEEP}", "name=soup")
+    assert ended.code == 2
+    assert "split their images otherwise" in ended.err
+    assert not Path("outputs/runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "sweep: mode=soup needs sweep=<folder of a sweep>"),
+        (["sweep=nowhere"], "sweep=nowhere: no such file or folder"),
+        (["sweep=."], "sweep=.: has 0 completed finetuned runs; a soup needs two or more."),
+    ],
+)
+def test_wrong_folders(command: Command, words: list[str], says: str) -> None:
+    ended = command("mode=soup", *words)
+    assert ended.code == 2
+    assert says in ended.err

@@ -1,0 +1,144 @@
+"""mode=soup: weights of a sweep's finetuned runs averaged, in several ways, the best on validation kept as a run."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.torch import load_file
+
+from transfer_cli import rundir
+from transfer_cli.cache.place import cache_folder
+from transfer_cli.command.overrides import Overrides
+from transfer_cli.config.parse import to_dict
+from transfer_cli.config.schema import Experiment
+from transfer_cli.engine.stop import Stop
+from transfer_cli.errors import EXIT_OK, UserError, counted
+from transfer_cli.files import atomic_write_text, write_json
+from transfer_cli.methods import soups
+from transfer_cli.methods.scores import Scores, rank
+from transfer_cli.methods.soups import Weights
+from transfer_cli.models.published import SeenWeights
+from transfer_cli.models.tensors import replace_tensors
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.machine import known_folder
+from transfer_cli.runs.pretrained import find_weights
+from transfer_cli.runs.saved_model import DESCRIPTION, WEIGHTS, load_trained
+from transfer_cli.runs.soup.members import Member, best_first, members_of
+from transfer_cli.runs.soup.tasting import Tasting, together
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to one model, and what it scores on validation."""
+
+    name: str
+    of: list[str]
+    """The runs in it."""
+    weights: Weights
+    val: Scores
+
+
+def run(experiment: Experiment, overrides: Overrides) -> int:
+    """Compare averages of the runs in the folder `sweep`; write the best as a run directory with `soup.json`."""
+    folder = Path(experiment.sweep.folder or "")
+    members = best_first(members_of(folder))
+    target = rundir.planned(replace(experiment, name=experiment.name or rundir.stamped("soup", folder.name)))
+    reporter, stop = Reporter(quiet=experiment.quiet), Stop()
+    best = members[0]
+    with stop:
+        asked = replace(
+            best.experiment, cache_dir=experiment.cache_dir, trainer=replace(experiment.trainer, precision="auto")
+        )
+        tasting = Tasting.of(best, load_trained(best.run, asked), reporter, stop)
+        if not tasting.has("val"):
+            raise UserError(f"sweep={folder}: its runs have no validation images, which choose the soup.")
+        weights = {one.run.name: load_file(one.run / WEIGHTS) for one in members}
+        recipes = _recipes(members, weights, tasting, reporter)
+        chosen = max(recipes, key=lambda one: rank(one.val, tasting.task.metric))
+        ensemble = {
+            split: tasting.scores(together([tasting.outputs(one, split) for one in weights.values()]), split)
+            for split in ("val", "test")
+            if tasting.has(split)
+        }
+        # Test chooses nothing: it is looked at once all is decided.
+        test = {
+            one.name: tasting.scores(tasting.outputs(one.weights, "test"), "test") if tasting.has("test") else None
+            for one in recipes
+        }
+    with rundir.claim(target, named=experiment.name is not None, may_exist=False) as directory:
+        _write(directory, best, chosen, recipes, test, ensemble)
+    _show(tasting.task.metric, recipes, test, ensemble, chosen, len(members), reporter)
+    reporter.result(directory)
+    return EXIT_OK
+
+
+def _recipes(
+    members: list[Member], weights: dict[str, dict[str, Any]], tasting: Tasting, reporter: Reporter
+) -> list[Recipe]:
+    """The best run alone first, so that among equal ones the plainest is chosen."""
+    names = [one.run.name for one in members]
+
+    def recipe(name: str, of: list[str], mixed: Weights) -> Recipe:
+        return Recipe(name, of, mixed, tasting.scores(tasting.outputs(mixed, "val"), "val"))
+
+    found = [recipe("best run", names[:1], weights[names[0]])]
+    taken = soups.greedy(names, weights, tasting.rank)
+    found.append(recipe("greedy soup", taken, soups.average([weights[name] for name in taken])))
+    found.append(recipe("uniform soup", names, soups.average([*weights.values()])))
+    start = _start(members[0], tasting, reporter)
+    if start is not None:
+        own = weights[names[0]]
+        shares = {f"wise_ft {share:g}": soups.interpolated(start, own, share) for share in soups.STEPS}
+        mixes = [recipe(name, names[:1], mixed) for name, mixed in shares.items()]
+        found.append(max(mixes, key=lambda one: rank(one.val, tasting.task.metric)))
+    return found
+
+
+def _start(best: Member, tasting: Tasting, reporter: Reporter) -> Weights | None:
+    """The weights that the best run started from, but for its head; None where these were random."""
+    if best.experiment.model.weights == "none":
+        return None
+    seen = SeenWeights(known_folder(cache_folder(best.experiment.cache_dir)))
+    network, _ = find_weights(best.experiment, seen, reporter).build(len(best.about.classes), best.experiment.seed)
+    heads = tuple(f"{path}." for path in tasting.trained.network.stages[-1].modules)
+    return {name: tensor for name, tensor in network.module.state_dict().items() if not name.startswith(heads)}
+
+
+def _write(
+    directory: Path, best: Member, chosen: Recipe, recipes: list[Recipe], test: dict[str, Any], ensemble: dict[str, Any]
+) -> None:
+    """A run directory that predict, evaluate and export read, and what was compared."""
+    values = to_dict(replace(best.experiment, name=directory.name, resume="never"))
+    atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    shutil.copyfile(best.run / rundir.DATASET, directory / rundir.DATASET)
+    shutil.copyfile(best.run / DESCRIPTION, directory / DESCRIPTION)
+    replace_tensors(directory / WEIGHTS, chosen.weights)
+    rows = [{"recipe": one.name, "runs": one.of, "val": one.val, "test": test[one.name]} for one in recipes]
+    about = {"of": str(best.run.parent), "chosen": chosen.name, "recipes": rows, "ensemble": ensemble}
+    write_json(directory / "soup.json", about)
+    summary = {**(rundir.completed_summary(best.run) or {}), "val": chosen.val, "test": test[chosen.name]}
+    write_json(directory / rundir.SUMMARY, {**summary, "soup": chosen.name})
+
+
+def _show(
+    metric: str,
+    recipes: list[Recipe],
+    test: dict[str, Any],
+    ensemble: dict[str, Any],
+    chosen: Recipe,
+    members: int,
+    reporter: Reporter,
+) -> None:
+    def cell(scores: Scores | None) -> str:
+        if scores is None:
+            return ""
+        return f"{scores[metric]:.4f}" if metric == "loss" else f"{100 * scores[metric]:.2f} %"
+
+    rows = [[one.name, str(len(one.of)), cell(one.val), cell(test[one.name])] for one in recipes]
+    rows.append([f"ensemble of {members} models", str(members), cell(ensemble["val"]), cell(ensemble.get("test"))])
+    reporter.table(f"soups of {counted(members, 'run')}, by {metric}", ["recipe", "runs", "val", "test"], rows)
+    reporter.say(f"kept      {chosen.name}, the best of one model on validation")

@@ -1,0 +1,1 @@
+"""Soups: models of a sweep whose weights, or whose probabilities, are averaged."""

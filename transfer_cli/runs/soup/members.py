@@ -1,0 +1,83 @@
+"""Which runs of a folder can be averaged: finetuned networks of one architecture on the same images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transfer_cli.config.extract import Extract
+from transfer_cli.config.schema import Experiment
+from transfer_cli.data.describe import read_description
+from transfer_cli.errors import UserError, counted
+from transfer_cli.rundir import SUMMARY, completed_summary, saved_experiment
+from transfer_cli.runs.saved_model import Description, describe
+
+
+@dataclass(frozen=True)
+class Member:
+    """A finetuned run."""
+
+    run: Path
+    experiment: Experiment
+    about: Description
+    val: dict[str, float]
+    """Its scores on validation."""
+
+
+def members_of(folder: Path) -> list[Member]:
+    """The completed finetuned runs right in a folder.
+
+    Raises UserError where there are fewer than two, or where they differ in what cannot be averaged: architecture,
+    classes, preprocessing, head, or the images that each split holds.
+    """
+    found = [one for path in sorted(folder.iterdir()) if (one := _member(path)) is not None]
+    if len(found) < 2:
+        runs = counted(len(found), "completed finetuned run")
+        raise UserError(f"sweep={folder}: has {runs}; a soup needs two or more.")
+    first, *others = found
+    for one in others:
+        pair = f"sweep={folder}: {one.run.name} and {first.run.name}"
+        own, theirs = _kind(one), _kind(first)
+        differing = [what for what in own if own[what] != theirs[what]]
+        if differing:
+            raise UserError(f"{pair} differ in {', '.join(differing)}; a soup is of like runs.")
+        if _images(one) != _images(first):
+            raise UserError(
+                f"{pair} split their images otherwise, so each has trained on what validates the other. Sweep over "
+                "other keys than seed and dataset."
+            )
+    return found
+
+
+def _kind(one: Member) -> dict[str, Any]:
+    """What runs that are averaged have in common."""
+    about = one.about
+    of_model = {"architecture": about.name, "classes": about.classes, "head": about.head}
+    return {**of_model, "preprocessing": about.preprocessing, "trainer.metric": one.experiment.trainer.metric}
+
+
+def _member(path: Path) -> Member | None:
+    summary = completed_summary(path) if (path / SUMMARY).is_file() else None
+    if summary is None or not summary.get("val"):
+        return None
+    experiment = saved_experiment(path)
+    if isinstance(experiment.strategy, Extract):
+        return None
+    return Member(path, experiment, describe(path, "sweep"), summary["val"])
+
+
+def _images(one: Member) -> str:
+    """What tells whose images are in which split."""
+    said: dict[str, Any] = {key: (read_description(one.run) or {}).get(key) for key in ("images_of_class", "names")}
+    dataset = repr(replace(one.experiment.dataset, store="auto"))
+    return json.dumps([said, dataset, one.experiment.seed], sort_keys=True)
+
+
+def best_first(members: Sequence[Member]) -> list[Member]:
+    """By the score on validation that chose their best epochs."""
+    from transfer_cli.methods.scores import rank
+
+    return sorted(members, key=lambda one: rank(one.val, one.experiment.trainer.metric), reverse=True)
