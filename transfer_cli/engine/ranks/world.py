@@ -114,8 +114,9 @@ class World:
             self.store.set(_ASKED, str(code))
 
     def asked(self) -> int | None:
-        """What other ranks asked for."""
-        return int(self.store.get(_ASKED)) if self.size > 1 and self.store.check([_ASKED]) else None
+        """What other ranks asked for. Raises LostRankError where one has failed."""
+        self.check_first()
+        return int(self.store.get(_ASKED)) if self.store.check([_ASKED]) else None
 
     def check_first(self) -> None:
         """Raises FirstRankEnded or LostRankError where nobody will wait for this rank any more."""
