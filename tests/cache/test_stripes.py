@@ -113,6 +113,14 @@ def _stopped(tmp_path: Path, log: Path, at: int) -> Path:
     return folder
 
 
+def test_stripes_that_others_made_are_told_of_once(tmp_path: Path, log: Path) -> None:
+    _stopped(tmp_path, log, 5)
+    whole, told = striped(log, "b"), list[int]()
+    mine = Striped("rows.bin", COUNT, "8", whole.make, whole.facts, whole.finish, told.append, whole.wait)
+    Cache(tmp_path / "cache", LARGE).fill_together("activations", KEY, mine)
+    assert sorted(told) == [0, 1, 2, 3, 4]
+
+
 def test_what_was_damaged_meanwhile_is_made_again(tmp_path: Path, log: Path) -> None:
     rows = _stopped(tmp_path, log, 7) / "whole" / "rows.bin"
     damaged = bytearray(rows.read_bytes())

@@ -48,7 +48,7 @@ class Striped:
     finish: Callable[[Path, dict[str, Any]], None]
     """Writes the entry's other files."""
     others_did: Callable[[int], None]
-    """Told of how many stripes other processes have made since the last time."""
+    """Told of each stripe that this process finds made."""
     wait: Callable[[], None]
     """Called again and again while others make what is left. May raise."""
 
@@ -62,7 +62,7 @@ class Filling:
     striped: Striped
     _joint: Joint | None = field(default=None, init=False)
     _own: set[int] = field(default_factory=set, init=False)
-    _told: int = field(default=0, init=False)
+    _told: set[int] = field(default_factory=set, init=False)
 
     @property
     def folder(self) -> Path:
@@ -179,9 +179,9 @@ class Filling:
         return made | set(range(len(noted(self.folder / _JOURNAL))))
 
     def _tell(self, done: set[int]) -> None:
-        others = len(done - self._own)
-        self.striped.others_did(max(others - self._told, 0))
-        self._told = max(others, self._told)
+        for number in done - self._own - self._told:
+            self._told.add(number)
+            self.striped.others_did(number)
 
     def _finish(self, joint: Joint, key: Key) -> None:
         whole = self.folder / _WHOLE

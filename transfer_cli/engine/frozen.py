@@ -88,7 +88,7 @@ class Frozen:
     def _filled(self, part: SplitView, key: Key) -> Path:
         title = f"{part.split}: {self.identity['boundary']}" + ("" if part.view is None else f" of view {part.view}")
         batches = STRIPE_BATCHES[self.compute.device.type]
-        steps = range(-(-part.count // self.batch_size))
+        steps, size = range(-(-part.count // self.batch_size)), batches * self.batch_size
         writer = RowsWriter(part.count)
         with self.count(title, part.count, "images") as bar:
 
@@ -99,12 +99,12 @@ class Frozen:
 
             striped = Striped(
                 file=activations.ROWS,
-                count=-(-len(steps) // batches),
-                form=f"{batches * self.batch_size}",
+                count=-(-part.count // size),
+                form=str(size),
                 make=make,
                 facts=lambda: writer.form,
                 finish=writer.finish,
-                others_did=lambda stripes: bar.step(stripes * batches * self.batch_size),
+                others_did=lambda number: bar.step(min(size, part.count - number * size)),
                 wait=self._wait,
             )
             return self.cache.fill_together(KIND, key, striped)

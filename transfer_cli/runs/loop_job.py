@@ -190,11 +190,8 @@ class LoopJob:
 
     def _begun(self, directory: Path, reporter: Reporter, stop: Stop) -> Start:
         """The beginning of all ranks, each by itself but for frozen passes; of what follows the first one's counts."""
-        world = self.world
-        if world.is_first:
-            start = self.begin(directory, reporter, stop)
-        else:
-            start = self.begin(None, reporter, Following(stop, world))
+        world, first = self.world, self.world.is_first
+        start = self.begin(directory if first else None, reporter, stop if first else Following(stop, world))
         world.join()
         world.copy_first(self.network)
         return replace(start, val=world.of_first(lambda: start.val))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -71,11 +72,20 @@ def test_signs_of_life_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
             if len(signs) == 3:
                 raise RuntimeError("the first is gone")
 
-    pulse.beat(Store(), 2)
+    beat = pulse.Beat(Store(), 2)
     deadline = time.monotonic() + 10
     while len(signs) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
+    beat.end()
     assert signs == ["alive 2: 0", "alive 2: 1", "alive 2: 2"]
+
+
+def test_signs_of_life_end_before_the_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "BEAT_SECONDS", 60.0)
+    beat = pulse.Beat(SimpleNamespace(set=lambda key, value: None), 1)
+    started = time.monotonic()
+    beat.end()
+    assert time.monotonic() - started < 5 and not beat._thread.is_alive()
 
 
 def copies(world: World) -> list[float]:

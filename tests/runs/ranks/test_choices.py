@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +81,21 @@ def cases(*tables: dict[str, list[str]]) -> list[Any]:
     ]
 
 
+Begun = Callable[[list[str], int], Path]
+
+
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs to start from, and to learn from: of other classes, and of the same."""
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Begun:
+    """A run to start or to learn from, of the same network: its directory by words and the number of its classes."""
     folder = tmp_path_factory.mktemp("begun")
-    for model in ("test_vit", "test_resnet"):
-        for classes in (3, 4):
-            words = [*VIT, f"model.name={model}", f"dataset.num_classes={classes}", f"name={model}{classes}"]
-            assert on_ranks(1, run, str(folder), words)[0] == "completed"
-    return folder / "outputs/runs"
+
+    @functools.cache
+    def trained(model: str, classes: int) -> Path:
+        words = [*VIT, f"model.name={model}", f"dataset.num_classes={classes}", f"name={model}{classes}"]
+        assert on_ranks(1, run, str(folder), words)[0] == "completed"
+        return folder / "outputs/runs" / f"{model}{classes}"
+
+    return lambda words, classes: trained("test_resnet" if "model.name=test_resnet" in words else "test_vit", classes)
 
 
 def both(tmp_path: Path, words: list[str]) -> None:
@@ -97,16 +105,14 @@ def both(tmp_path: Path, words: list[str]) -> None:
     assert summary("outputs/runs/of2")["ranks"] == 2
 
 
-def started(begun: Path, words: list[str]) -> list[str]:
+def started(begun: Begun, words: list[str]) -> list[str]:
     """From weights with a head for other classes."""
-    models = [word.partition("=")[2] for word in words if word.startswith("model.name=")]
-    return [f"model.weights={begun}/{(models or ['test_vit'])[-1]}4", *words]
+    return [f"model.weights={begun(words, 4)}", *words]
 
 
-def taught(begun: Path, words: list[str]) -> list[str]:
-    models = [word.partition("=")[2] for word in words if word.startswith("model.name=")]
-    teacher = f"strategy.teacher.weights={begun}/{(models or ['test_vit'])[-1]}3"
-    return ["strategy=distill", teacher, "strategy.teacher.allow_chance=true", *words]
+def taught(begun: Begun, words: list[str]) -> list[str]:
+    teacher = [f"strategy.teacher.weights={begun(words, 3)}", "strategy.teacher.allow_chance=true"]
+    return ["strategy=distill", *teacher, *words]
 
 
 def check_alike() -> None:
@@ -116,18 +122,18 @@ def check_alike() -> None:
 
 
 @pytest.mark.parametrize("words", cases(FINETUNE))
-def test_finetuning_is_that_of_one_process(words: list[str], begun: Path, tmp_path: Path) -> None:
+def test_finetuning_is_that_of_one_process(words: list[str], begun: Begun, tmp_path: Path) -> None:
     both(tmp_path, started(begun, words))
     check_alike()
 
 
 @pytest.mark.parametrize("words", cases(DISTILL))
-def test_distilling_is_that_of_one_process(words: list[str], begun: Path, tmp_path: Path) -> None:
+def test_distilling_is_that_of_one_process(words: list[str], begun: Begun, tmp_path: Path) -> None:
     both(tmp_path, taught(begun, words))
     check_alike()
 
 
 @pytest.mark.parametrize("words", cases(OF_BATCHES))
-def test_what_brings_images_together_trains_as_well(words: list[str], begun: Path, tmp_path: Path) -> None:
+def test_what_brings_images_together_trains_as_well(words: list[str], begun: Begun, tmp_path: Path) -> None:
     both(tmp_path, started(begun, words) if "strategy=finetune" in words else taught(begun, words))
     assert summary("outputs/runs/of2")["val"]["loss"] < 1.3

@@ -86,7 +86,7 @@ class Parallel:
     def parts(self, batch: Batch, size: int) -> list[Batch]:
         """Micro-batches of this rank's samples, of at most `size` each.
 
-        Where ranks normalise together, all have equally many, though each has samples for one more of that size.
+        Ranks that normalise together take equally many: as the one with most samples needs, where all have so many.
         """
         if batch.whole is None or not self.sync_batch_norm:
             return batch.split(size)

@@ -9,20 +9,30 @@ from itertools import count
 from typing import Any
 
 BEAT_SECONDS = 5.0
+_END_SECONDS = 5.0
 LOST_SECONDS = 50.0
 """Without a sign a rank is gone, or so slow that it comes to the same."""
 
 
-def beat(store: Any, rank: int) -> None:
-    """Give signs of life in a thread of its own, as long as this process and the store live."""
+class Beat:
+    """Gives signs of life in a thread of its own, until told to end or the store is gone."""
 
-    def go_on() -> None:
+    def __init__(self, store: Any, rank: int) -> None:
+        self._store, self._rank, self._ended = store, rank, threading.Event()
+        self._thread = threading.Thread(target=self._go_on, name="signs of life", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Before the process ends: a thread that is inside the store then would abort it."""
+        self._ended.set()
+        self._thread.join(_END_SECONDS)
+
+    def _go_on(self) -> None:
         with suppress(RuntimeError):
             for number in count():
-                store.set(_key(rank), str(number))
-                time.sleep(BEAT_SECONDS)
-
-    threading.Thread(target=go_on, name="signs of life", daemon=True).start()
+                self._store.set(_key(self._rank), str(number))
+                if self._ended.wait(BEAT_SECONDS):
+                    return
 
 
 class Pulse:

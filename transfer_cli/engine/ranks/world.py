@@ -23,7 +23,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from torch.distributed.rendezvous import rendezvous
 
 from transfer_cli.data.batches import Shard
-from transfer_cli.engine.ranks.pulse import Pulse, beat
+from transfer_cli.engine.ranks.pulse import Beat, Pulse
 from transfer_cli.errors import FirstRankEnded, LostRankError
 from transfer_cli.launched import Place
 
@@ -44,6 +44,8 @@ class World:
     rank: int = 0
     size: int = 1
     store: Any = None
+    beat: Beat | None = None
+    """Tells the others that this rank lives."""
     _turns: Iterator[int] = field(default_factory=count, compare=False)
 
     @property
@@ -114,8 +116,9 @@ class World:
             self.store.set(_ASKED, str(code))
 
     def asked(self) -> int | None:
-        """What other ranks asked for."""
-        return int(self.store.get(_ASKED)) if self.size > 1 and self.store.check([_ASKED]) else None
+        """What other ranks asked for. Raises LostRankError where one has failed."""
+        self.check_first()
+        return int(self.store.get(_ASKED)) if self.store.check([_ASKED]) else None
 
     def check_first(self) -> None:
         """Raises FirstRankEnded or LostRankError where nobody will wait for this rank any more."""
@@ -140,6 +143,8 @@ class World:
                 while waits and gone < self.size and time.monotonic() < deadline:
                     time.sleep(_POLL_SECONDS)
                     gone = self.store.add("gone", 0)
+        if self.beat is not None:
+            self.beat.end()
         if not lost and dist.is_initialized():
             dist.destroy_process_group()
 
@@ -212,8 +217,7 @@ def enter(place: Place) -> World:
         come = store.add("come", 0)
     if torch.cuda.is_available():
         torch.cuda.set_device(place.local_rank % torch.cuda.device_count())
-    beat(store, place.rank)
-    _joined = World(place.rank, place.size, store)
+    _joined = World(place.rank, place.size, store, Beat(store, place.rank))
     return _joined
 
 
