@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import functools
 import multiprocessing
+import os
+import pickle
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -23,11 +25,36 @@ def on_ranks(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
         return [future.result(_TIMEOUT_SECONDS) for future in futures]
 
 
-@functools.cache
-def _pool() -> ProcessPoolExecutor:
+def on_ranks_that_end(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """`on_ranks` in processes of their own: of one that has ended the others see that it is gone."""
+    with tempfile.TemporaryDirectory() as folder:
+        store, results = str(Path(folder) / "store"), [Path(folder) / str(rank) for rank in range(size)]
+        ranks = [
+            _context().Process(target=_to_file, args=(result, rank, size, store, work, arguments))
+            for rank, result in enumerate(results)
+        ]
+        for process in ranks:
+            process.start()
+        for process in ranks:
+            process.join(_TIMEOUT_SECONDS)
+            process.kill()
+        return [pickle.loads(result.read_bytes()) for result in results]
+
+
+def _to_file(result: Path, *rank: Any) -> None:
+    result.write_bytes(pickle.dumps(_as_rank(*rank)))
+    os._exit(0)
+
+
+def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["transfer_cli.runs.train", "timm", "matplotlib.figure", "torch.nn.parallel"])
-    pool = ProcessPoolExecutor(MOST, mp_context=context)
+    return context
+
+
+@functools.cache
+def _pool() -> ProcessPoolExecutor:
+    pool = ProcessPoolExecutor(MOST, mp_context=_context())
     atexit.register(pool.shutdown, cancel_futures=True)
     return pool
 

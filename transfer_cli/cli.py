@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from transfer_cli import __version__
+from transfer_cli import __version__, time_limit
 from transfer_cli.command.encoding import restart_in_utf8
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.errors import (
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
 def guarded(work: Callable[[], int]) -> int:
     """The exit code of `work`, whatever ends it, after one message where that was an error."""
     try:
-        with _preemptible():
+        with _preemptible(), time_limit.ended():
             code = work()
             write_out("")
             return code
@@ -186,6 +186,12 @@ def dispatch(argv: list[str]) -> int:
     for word in overrides.of("hydra"):
         if word.startswith(("hydra/launcher", "hydra.launcher")):
             raise UserError(f"{word}: a launcher starts the jobs of a sweep; add -m.")
+        if word.startswith("hydra/sweeper"):
+            raise UserError(f"{word}: a sweeper proposes the jobs of a sweep; add -m.")
+    for word in overrides.of("sweep"):
+        if word.startswith(("sweep.folder=", "sweep.jobs_per_device=")):
+            continue
+        raise UserError(f"{word}: only a sweep reads it; add -m.")
     config = compose(source, overrides)
     if args.info or args.cfg in ("hydra", "all"):
         return _ask_hydra(source, args, argv)
@@ -195,7 +201,9 @@ def dispatch(argv: list[str]) -> int:
     from transfer_cli.config.parse import parse
     from transfer_cli.modes import run_mode
 
-    return run_mode(parse(to_plain(config)), overrides, source)
+    experiment = parse(to_plain(config))
+    time_limit.start(experiment.trainer.time_limit)
+    return run_mode(experiment, overrides, source)
 
 
 def _config_source(args: argparse.Namespace) -> ConfigSource:
@@ -257,11 +265,16 @@ def _ask_hydra(source: ConfigSource, args: argparse.Namespace, argv: list[str]) 
 
 
 def _sweep(source: ConfigSource, overrides: Overrides) -> int:
-    """Every job is checked before the first one starts, and so is what they share, which Hydra composes first."""
-    from transfer_cli.command.compose import compose, to_plain
-    from transfer_cli.config.parse import parse
+    """Every job is checked before the first one starts."""
+    from transfer_cli.command.grid import compose_grid
+    from transfer_cli.sweeps.jobs import jobs_of
     from transfer_cli.sweeps.sweep import run_sweep
 
-    jobs = [parse(to_plain(compose(source, job))) for job in overrides.jobs()]
-    compose(source, overrides, multirun=True)
-    return run_sweep(source, overrides, jobs)
+    sweeper, overrides = overrides.sweeper()
+    if sweeper == "search":
+        from transfer_cli.sweeps.search.search import run_search
+
+        return run_search(source, overrides)
+    for word in overrides.of("sweep.trials", "sweep.sampler", "sweep.pruner"):
+        raise UserError(f"{word}: only a search reads it; add hydra/sweeper=search.")
+    return run_sweep(source, overrides, jobs_of(compose_grid(source, overrides)))

@@ -41,6 +41,23 @@ class Stopped(BaseException):
         super().__init__(message)
         self.code = code
 
+    @property
+    def status(self) -> str:
+        """What the summary of the run says."""
+        return "interrupted" if self.code == EXIT_INTERRUPTED else "preempted"
+
+
+class Pruned(Stopped):
+    """A search ended the run, since others do better by then."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(EXIT_OK, message)
+
+    @property
+    def status(self) -> str:
+        """What the summary of the run says."""
+        return "pruned"
+
 
 class LostRankError(RunError):
     """Another process of the same training does not answer any more."""
@@ -112,6 +129,11 @@ def first_line(error: BaseException) -> str:
     """What an error of a library says, cut to a part of one line."""
     text = str(error).strip().splitlines()
     return (text[0] if text else type(error).__name__)[:200]
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 image`, `1,024 images`."""
+    return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
 def one_line(name: str) -> str:

@@ -122,7 +122,7 @@ def csv_line(row: Sequence[str | float | None]) -> str:
     Text is data to whatever opens the file: what a spreadsheet would take for a formula begins with an apostrophe, as
     spreadsheets themselves write it, and control characters are escaped.
     """
-    return _joined([_cell(cell) for cell in row])
+    return _joined([csv_cell(cell) for cell in row])
 
 
 def _joined(cells: Sequence[str | float | None]) -> str:
@@ -133,7 +133,8 @@ def _joined(cells: Sequence[str | float | None]) -> str:
     return text.getvalue()
 
 
-def _cell(value: str | float | None) -> str | float | None:
+def csv_cell(value: str | float | None) -> str | float | None:
+    """A cell as `csv_line` writes it, before it is quoted."""
     if not isinstance(value, str):
         return value
     value = _CONTROL.sub(lambda found: repr(found.group())[1:-1], value)
@@ -167,6 +168,23 @@ class AppendedLines:
     def offset(self) -> int:
         """Bytes written so far: where a resumed run goes on."""
         return self._path.stat().st_size
+
+
+@contextmanager
+def tensors_written(path: Path) -> Iterator[None]:
+    """Around safetensors' writing of a file: whom the umask lets read may, and a full disk is an OSError.
+
+    The library makes files that their owner alone may read.
+    """
+    from safetensors import SafetensorError
+
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        yield
+    except SafetensorError as error:
+        raise as_os_error(error, path) from error
+    path.chmod(mode)
 
 
 def as_os_error(error: Exception, path: Path) -> OSError:

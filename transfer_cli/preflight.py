@@ -9,6 +9,7 @@ from pathlib import Path
 
 from transfer_cli import launched, rundir
 from transfer_cli.config.distill import Distill
+from transfer_cli.config.extract import Extract
 from transfer_cli.config.modes import MODES
 from transfer_cli.config.schema import Experiment
 from transfer_cli.config.using import STREAM
@@ -19,7 +20,8 @@ from transfer_cli.errors import UserError, did_you_mean
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
-    checks = [_no_ranks if in_sweep else ranks_problem, _device, _weights, _teacher, _run, _input, _output, _cache_dir]
+    checks = [_no_ranks if in_sweep else ranks_problem, _device, _weights, _teacher, _run, _sweep, _input, _output]
+    checks.append(_cache_dir)
     if MODES[experiment.mode].reads_images:
         checks += [_dataset_path, _unlabelled]
     if experiment.mode == "fetch":
@@ -49,8 +51,8 @@ def alone(experiment: Experiment) -> str | None:
         return f"trainer.device={experiment.trainer.device} names one device; say trainer.device=cuda"
     if experiment.mode != "train":
         return f"mode={experiment.mode} runs on one device"
-    if experiment.strategy.name == "extract":
-        return "strategy=extract computes features and fits its head on one device"
+    if isinstance(experiment.strategy, Extract) and not experiment.strategy.cache:
+        return "strategy.cache=false runs the backbone in every epoch, on one device"
     return None
 
 
@@ -126,11 +128,21 @@ def _no_run(run: str, mode: str) -> str | None:
     problem = missing("run", run)
     if problem is not None:
         return problem
-    if mode == "replay":
+    if mode in ("replay", "report"):
         begun = (Path(run) / rundir.CONFIG).is_file()
         return None if begun else f"run={run}: no run directory (it has no {rundir.CONFIG})."
     finished = (Path(run) / "model.json").is_file()
     return None if finished else f"run={run}: no finished run (it has no model.json)."
+
+
+def _sweep(experiment: Experiment) -> str | None:
+    folder = experiment.sweep.folder
+    if folder is None:
+        return None
+    problem = missing("sweep", folder)
+    if problem is not None:
+        return problem
+    return None if Path(folder).is_dir() else f"sweep={folder}: expected a folder, found a file."
 
 
 def _input(experiment: Experiment) -> str | None:
@@ -144,18 +156,23 @@ def _input(experiment: Experiment) -> str | None:
 
 
 def _output(experiment: Experiment) -> str | None:
-    if experiment.output is None or (experiment.output == STREAM and experiment.mode == "predict"):
+    if experiment.output is None or (experiment.output == STREAM and experiment.mode in ("predict", "report")):
         return None
     path = Path(experiment.output)
     if experiment.mode == "export":
         found_file = f"output={path}: expected a folder, found a file." if path.is_file() else None
-        return found_file or missing("output", str(path.absolute().parent))
+        return found_file or _no_folder(path)
     if path.is_dir():
-        return f"output={path}: expected a CSV file, found a folder."
+        return f"output={path}: expected a file, found a folder."
     source = Path(experiment.input or STREAM).expanduser()
     if path.exists() and source.exists() and path.samefile(source):
         return f"output={path}: is the input, which is never changed; name another file."
-    return missing("output", str(path.parent))
+    return _no_folder(path)
+
+
+def _no_folder(output: Path) -> str | None:
+    folder = output.absolute().parent
+    return None if folder.is_dir() else f"output={output}: there is no folder {folder}; make it first."
 
 
 def _archive(experiment: Experiment) -> str | None:

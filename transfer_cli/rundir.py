@@ -21,7 +21,8 @@ from transfer_cli.files import unfinished
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
-_HOLDER = ".holder.json"
+HOLDER = ".holder.json"
+DATASET = "dataset.json"
 _LOCK = ".lock"
 
 
@@ -79,13 +80,13 @@ def claim(path: Path, *, named: bool, may_exist: bool) -> Iterator[Path]:
         ) from error
     try:
         holder = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        (path / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+        (path / HOLDER).write_text(json.dumps(holder), encoding="utf-8")
         # Not in predict/, where another command may be writing just now.
         for left in [*unfinished(path), *unfinished(path, "plots/")]:
             left.unlink(missing_ok=True)
         yield path
     finally:
-        (path / _HOLDER).unlink(missing_ok=True)
+        (path / HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
@@ -119,7 +120,7 @@ def stamped(*parts: str) -> str:
 
 def _held_by(path: Path) -> str:
     try:
-        holder = json.loads((path / _HOLDER).read_text(encoding="utf-8"))
+        holder = json.loads((path / HOLDER).read_text(encoding="utf-8"))
         return f", held by process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -153,3 +153,26 @@ def test_a_wrong_key_is_said_once(launch: Callable[[list[str]], list[subprocess.
     assert [code for _, code in ended] == ([1] if launch is _torchrun else [2, 2])
     assert "".join(error for (_, error), _ in ended).count("error: trainer.epoch: no such key.") == 1
     assert not Path("outputs").exists()
+
+
+FEATURES = [word for word in TINY if not word.startswith(("dataset.samples", "model", "image_size"))]
+FEATURES += ["strategy=extract", "dataset.samples=3000", "image_size=96", "trainer.devices=2", "tune=off", "name=run"]
+
+
+@pytest.mark.parametrize(("rank", "number", "code"), [(None, signal.SIGTERM, 75), (1, signal.SIGKILL, 3)])
+def test_features_go_on_where_ranks_were_ended(rank: int | None, number: int, code: int) -> None:
+    """All by their parent, or one of them killed: what has been computed is not computed again."""
+    process = start(*FEATURES, OMP_NUM_THREADS="1")
+    deadline = time.monotonic() + 60
+    while not list(Path("cache/activations").glob(".filling-*/stripe-*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid if rank is None else ranks_of(process.pid)[rank], number)
+    _, error = process.communicate(timeout=60)
+    # What is left of a rank's launcher asks the first to stop, which says so as well.
+    assert process.returncode == code and error.count("\n") == (1 if rank is None else 2)
+    assert list(Path("cache/activations").glob(".filling-*"))
+    again = start(*FEATURES, "resume=auto", OMP_NUM_THREADS="1")
+    _, error = again.communicate(timeout=120)
+    assert again.returncode == 0, error
+    assert summary(RUN)["status"] == "completed" and 0 < summary(RUN)["backbone_images"] < 3000
+    assert not list(Path("cache/activations").glob(".filling-*"))

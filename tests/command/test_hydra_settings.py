@@ -184,7 +184,7 @@ def test_a_sweep_from_a_run_directory_leaves_no_files_of_hydras(command: Callabl
     assert command(*TINY, "name=one", "trainer.epochs=1").code == 0
     ended = command("--config-path", "outputs/runs/one", "-m", "name=again", "seed=0,1")
     assert ended.code == 0, ended.err
-    job = Path("outputs/sweeps/again/0")
+    (job,) = Path("outputs/sweeps/again").glob("seed-0_*")
     assert not (job / ".hydra").exists()
     assert [path.name for path in job.glob("*.log")] == ["run.log"]
 

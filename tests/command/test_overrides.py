@@ -40,7 +40,7 @@ def test_words_of_a_group_come_back_as_they_were_typed() -> None:
 def test_a_grid_is_every_combination_in_order() -> None:
     overrides = parse_overrides(["seed=0,1", "optimizer.lr=1e-3", "name=a,b"])
     assert overrides.grid_size() == 4
-    jobs = [job.arguments for job in overrides.jobs()]
+    jobs = overrides.combinations()
     assert jobs[0] == ["seed=0", "optimizer.lr=0.001", "name=a"]
     assert [(job[0], job[2]) for job in jobs] == [
         ("seed=0", "name=a"),
@@ -50,11 +50,11 @@ def test_a_grid_is_every_combination_in_order() -> None:
     ]
 
 
-def test_of_a_very_large_grid_each_value_is_there_once() -> None:
+def test_each_value_of_a_grid_once() -> None:
     overrides = parse_overrides(["seed=range(0,100)", "optimizer=sgd,adamw", "name=x"])
     assert overrides.grid_size() == 200
-    jobs = [job.arguments for job in overrides.jobs()]
-    assert len(jobs) == 102
+    jobs = [job.arguments for job in overrides.each_value_once()]
+    assert len(jobs) == 101
     assert {word for job in jobs for word in job} == {
         *(f"seed={seed}" for seed in range(100)),
         *("optimizer=sgd", "optimizer=adamw", "name=x"),

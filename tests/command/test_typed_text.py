@@ -49,7 +49,8 @@ def test_only_text_is_text(argument: str, value: Any) -> None:
 
 @pytest.mark.parametrize("argument", ["name=1_0,3.10", "name=choice(1_0,3.10)"])
 def test_every_job_of_a_sweep_gets_it_as_typed(argument: str) -> None:
-    values = [job.parsed[0].value() for job in parse_overrides([argument]).jobs()]
+    jobs = parse_overrides([argument]).combinations()
+    values = [parse_overrides(job).parsed[0].value() for job in jobs]
     assert values == ["1_0", "3.10"]
 
 
@@ -76,3 +77,18 @@ def test_yaml_that_would_change_it_is_refused_with_its_line(command: Command) ->
     ended = command(*TINY, "--config-dir=mine", "experiment=ours", "--cfg", "job")
     assert ended.code == 0, ended.err
     assert "name: '2024_01_15'" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("report.where=test.accuracy>0.9,strategy=finetune", "test.accuracy>0.9,strategy=finetune"),
+        ("report.where=model~o'brien", "model~o'brien"),
+        ("report.where='a=1'", "a=1"),
+        ("report.where=null", None),
+        ("report.where=a\\b=1", "a\\b=1"),
+    ],
+)
+def test_conditions_need_no_quotes(argument: str, value: str | None) -> None:
+    (override,) = parse_overrides([argument]).parsed
+    assert override.value() == value

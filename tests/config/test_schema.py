@@ -59,7 +59,10 @@ def test_a_run_from_before_the_metric_was_an_option_chose_by_accuracy(monkeypatc
 
 @pytest.mark.parametrize(
     ("key", "before", "asked"),
-    [("dataset.max_pixels", None, "9"), ("dataset.channels", None, "9"), ("trainer.deterministic", False, "true")],
+    [
+        *(("dataset.max_pixels", None, "9"), ("dataset.channels", None, "9"), ("dataset.group", None, "a")),
+        *(("trainer.deterministic", False, "true"), ("trainer.sync_batch_norm", False, "true")),
+    ],
 )
 def test_a_run_from_before_a_key_was_an_option_keeps_its_identity(
     key: str, before: object, asked: str, monkeypatch: pytest.MonkeyPatch
@@ -70,6 +73,12 @@ def test_a_run_from_before_a_key_was_an_option_keeps_its_identity(
     now, other = config_hash(experiment()), config_hash(experiment(f"{key}={asked}"))
     monkeypatch.setattr("transfer_cli.config.parse.to_dict", lambda _: values)
     assert config_hash(experiment()) == now != other
+
+
+@pytest.mark.parametrize("words", [["strategy=extract"], ["trainer.compile=true"]])
+def test_common_statistics_are_refused_where_they_cannot_be(words: list[str]) -> None:
+    with pytest.raises(UserError, match=r"^trainer\.sync_batch_norm=true: .*; leave (it|trainer\.compile) out"):
+        experiment(*words, "trainer.sync_batch_norm=true")
 
 
 def test_hash_ignores_where_and_notices_what() -> None:

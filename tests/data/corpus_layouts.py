@@ -122,7 +122,7 @@ LAYOUTS: dict[str, Tree] = {
             splits_of("train", "val", "test"),
             *[lambda root, name=name: image(root / name) for name in ("0.png", "train/1.png", "val/2.png")],
         ),
-        Holds({"a": 9, "b": 9}, ("1 images beside the class folders are left out: 1.png",), ALL_THREE),
+        Holds({"a": 9, "b": 9}, ("1 image beside the class folders is left out: 1.png",), ALL_THREE),
     ),
 }
 TREES = ODD | LAYOUTS

@@ -139,7 +139,7 @@ ODD: dict[str, Tree] = {
     ),
     "files beside the classes": Tree(
         filled(pictures("a", "b"), lambda root: image(root / "0.png")),
-        Holds(TWO, ("1 images beside the class folders are left out: 0.png",)),
+        Holds(TWO, ("1 image beside the class folders is left out: 0.png",)),
     ),
     "folders in a class": Tree(pictures("a", "b", "a/c/d", "a/c"), Holds({"a": 9, "b": 3})),
     "folder called like an image": Tree(pictures("a", "b", "a/c.png"), Holds({"a": 6, "b": 3})),

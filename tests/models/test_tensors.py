@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,16 @@ def test_they_come_back_bit_for_bit(tmp_path: Path) -> None:
     write_tensors(tmp_path / "t.safetensors", tensors)
     found = load_file(tmp_path / "t.safetensors")
     assert all(found[name].equal(tensor) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_others_may_read_them_as_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_tensors(tmp_path / "t.safetensors", {"a": torch.zeros(2)})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "t.safetensors").stat().st_mode & 0o777 == mode
 
 
 def test_no_room_is_an_os_error(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ def test_a_model_in_time(command: Command, words: list[str]) -> None:
     ]
     assert list(decisions) == names
     assert summary(FOLDER / "best")["status"] == "completed"
+    pages = [(folder / "report.html").read_text() for folder in (FOLDER, FOLDER / "best")]
+    assert "probe of test_resnet" in pages[0] and "by a temperature of" in pages[1]
     calibration = decisions["calibration"]
     assert calibration["after"] <= calibration["before"]
     assert summary(FOLDER / "best")["calibration"] == calibration
@@ -94,6 +96,8 @@ def test_stopped_it_goes_on_and_keeps_its_decisions(
     after = journal()["decisions"]
     assert {name: after[name] for name in before} == before
     assert summary(FOLDER / "best")["status"] == "completed"
+    pages = [(folder / "report.html").read_text() for folder in (FOLDER, FOLDER / "best")]
+    assert "probe of test_resnet" in pages[0] and "by a temperature of" in pages[1]
 
 
 def test_without_time_for_an_epoch_the_probe_is_the_model(

@@ -55,6 +55,8 @@ def test_a_table_a_picture_and_ordinary_runs(command: Command) -> None:
     assert {path.name for path in FOLDER.iterdir() if path.is_dir()} == {*runs, "plots"}
     assert (FOLDER / "plots" / "compare.png").read_bytes().startswith(b"\x89PNG")
     assert ended.out.splitlines()[-1] == str(FOLDER)
+    page = (FOLDER / "report.html").read_text()
+    assert all(f'href="{run}/report.html"' in page for run in runs)
     assert result()["recommendation"]["reason"] in ended.out
     assert all(run["seconds"] > 0 for run in result()["runs"])
     # Every row saw the same images at the same size.

@@ -130,7 +130,7 @@ def test_the_schedule_of_a_longer_run_is_said(command: Command, stop_at: StopAt)
     ("change", "said"),
     [
         ("optimizer.lr=0.1", "optimizer.lr=0.1 (there 0.003)"),
-        ("trainer.epochs=1", "trainer.epochs=1 (there 2)"),
+        ("trainer.epochs=1", "trainer.epochs=1 (there 2). A run can be made longer, not shorter."),
         ("seed=7", "seed=7 (there 0)"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,16 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.conftest import TINY, experiment, logged, start, summary
-from tests.gloo import on_ranks
+from tests.gloo import on_ranks, on_ranks_that_end
+from transfer_cli.engine import frozen
+from transfer_cli.engine.checkpoints import damage, load, states_in
+from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.steps.check import DivergedStep, DivergenceError
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import FirstRankEnded, Stopped
+from transfer_cli.errors import FirstRankEnded, RunError, Stopped
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import divergence, loop_job
+from transfer_cli.runs import divergence, evaluation, loop_job
+from transfer_cli.runs.distill import teacher
+from transfer_cli.runs.frozen import activation_caching, features
 from transfer_cli.runs.ranks.join import follow
 from transfer_cli.runs.train import train
 
@@ -52,6 +59,8 @@ def run(world: World, folder: str, words: list[str], looks: int | None = None) -
     if not world.is_first:
         with pytest.raises((FirstRankEnded, Stopped)):
             follow(world)
+        # The first waits for the others to learn of its end.
+        world.end(0, lost=False)
         return None
     try:
         e = experiment(*words)
@@ -99,6 +108,80 @@ def test_two_ranks_make_the_run_of_one(tmp_path: Path) -> None:
     assert summary("outputs/runs/of1")["config_hash"] == summary("outputs/runs/of2")["config_hash"]
 
 
+def run_in_small_batches(world: World, folder: str, words: list[str]) -> str | None:
+    """One run that evaluates two images at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (loop_job, evaluation):
+            patch.setattr(module, "BATCH_SIZE", {"cpu": 2})
+        return run(world, folder, words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("classes", "share", "images"), [(7, 0.1, 7), (2, 0.02, 2), (3, 0.0, 0)])
+def test_the_test_split_is_seen_once_however_few_images_it_has(
+    classes: int, share: float, images: int, tmp_path: Path
+) -> None:
+    words = [*VIT, "dataset.samples=70", f"dataset.num_classes={classes}", f"dataset.test_fraction={share}"]
+    words += ["optimizer=sgd", "optimizer.lr=1e-30", "optimizer.weight_decay=0", "trainer.epochs=1"]
+    for size in (1, 2, 3):
+        assert on_ranks(size, run_in_small_batches, str(tmp_path), [*words, f"name=of{size}"])[0] == "completed"
+    runs = [Path(f"outputs/runs/of{size}") for size in (1, 2, 3)]
+    assert all(summary(one)[split] == summary(runs[0])[split] for one in runs for split in ("val", "test"))
+    assert (summary(runs[0])["test"] is None) == (images == 0)
+    for one in runs if images else []:
+        assert (one / "predictions.csv").read_bytes() == (runs[0] / "predictions.csv").read_bytes()
+        assert len((one / "predictions.csv").read_text().splitlines()) == images + 1
+
+
+@pytest.mark.slow
+def test_two_ranks_that_normalise_together_make_the_run_of_one(tmp_path: Path) -> None:
+    """Of a network whose BatchNorm, timm's own with an activation, brings images together."""
+    words = [*TINY, "trainer.sync_batch_norm=true", "optimizer=sgd", "optimizer.lr=0.01", "tune=off"]
+    for size in (1, 2):
+        assert on_ranks(size, run, str(tmp_path), [*words, f"name=of{size}"])[0] == "completed"
+    assert furthest("of1", "of2") < 1e-4
+    on_ranks(2, run, str(tmp_path), [*words, "trainer.sync_batch_norm=false", "name=apart"])
+    assert furthest("of1", "apart") > 1e-3
+    assert "over the 16 images of all ranks" in Path("outputs/runs/of2/run.log").read_text()
+
+
+def run_out_of_memory(world: World, folder: str, words: list[str], short: int) -> str:
+    """One run in which a rank has no memory for its share of the fourth step; how that ended here."""
+    forward, calls = Parallel.__call__, iter(range(100))
+
+    def call(self: Parallel, batch: Any) -> Any:
+        if world.rank == short and next(calls) == 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Parallel, "__call__", call)
+        with pytest.raises(RunError) as error:
+            run(world, folder, words)
+    return f"{type(error.value).__name__}: {error.value}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("short", [0, 1])
+def test_a_rank_without_memory_ends_all_and_the_run_goes_on_with_fewer_images_at_a_time(
+    short: int, tmp_path: Path
+) -> None:
+    words = [*VIT, "trainer.epochs=2"]
+    assert on_ranks(2, run, str(tmp_path), [*words, "name=whole"])[0] == "completed"
+    ended = on_ranks_that_end(2, run_out_of_memory, str(tmp_path), [*words, "name=short"], short)
+    assert (
+        ended[short].startswith("NoRoomError: out of memory with 8 images at a time") and "4 at a time" in ended[short]
+    )
+    assert ended[1 - short].startswith("LostRankError: another process of this training had no memory")
+    assert summary("outputs/runs/short")["status"] == "failed"
+    # The state of the first epoch, and that of the step which could not be taken.
+    newest = states_in(Path("outputs/runs/short/checkpoints"))[-1]
+    assert damage(newest) is None and load(newest).parts["progress"].values["cursor"]["step"] == 3
+    assert on_ranks(2, run, str(tmp_path), [*words, "name=short", "resume=auto"])[0] == "completed"
+    assert "memory    4 images at a time" in Path("outputs/runs/short/run.log").read_text()
+    assert furthest("whole", "short") < 1e-6
+
+
 @pytest.mark.slow
 def test_what_was_stopped_goes_on_to_the_same_bits_on_as_many_ranks(tmp_path: Path) -> None:
     words = [*TINY, "strategy.drop_path=0.2", "strategy.ema=0.9", "tune=off"]
@@ -107,6 +190,56 @@ def test_what_was_stopped_goes_on_to_the_same_bits_on_as_many_ranks(tmp_path: Pa
     assert on_ranks(2, run, str(tmp_path), [*words, "name=parts", "resume=auto"])[0] == "completed"
     assert all(torch.equal(tensor, tensors("parts")[name]) for name, tensor in tensors("whole").items())
     assert log("whole") == log("parts")
+
+
+def run_in_small_stripes(world: World, folder: str, words: list[str]) -> str | None:
+    """One run whose frozen passes go batch by batch, and which no rank begins before each has its first."""
+    counts, outputs = Path(folder) / f"of{world.size}", frozen.outputs
+
+    def after_all_have_come(*arguments: Any) -> Any:
+        counts.mkdir(exist_ok=True)
+        (counts / str(world.rank)).touch()
+        while len(list(counts.iterdir())) < world.size:
+            time.sleep(0.01)
+        return outputs(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frozen, "STRIPE_BATCHES", {"cpu": 1})
+        for module in (activation_caching, features, teacher):
+            patch.setattr(module, "BATCH_SIZE", {"cpu": 4})
+        patch.setattr(frozen, "outputs", after_all_have_come)
+        return run(world, folder, words)
+
+
+EXTRACT = [*TINY, "strategy=extract", "augment.views=2", "tune=off"]
+UNLABELLED = [word for word in TINY if not word.startswith("dataset")]
+UNLABELLED += ["strategy=extract", "dataset=folder", "dataset.path=photos", "dataset.labels=none", "tune=off"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        EXTRACT,
+        pytest.param([*EXTRACT, "strategy.solver=lbfgs", "augment=none"], marks=pytest.mark.slow),
+        pytest.param(UNLABELLED, marks=pytest.mark.slow),
+    ],
+)
+def test_features_are_computed_by_all_ranks_and_are_those_of_one(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for shade in range(30):
+        Image.new("RGB", (40, 40), (shade * 8, 255 - shade, 7)).save(tmp_path / "photos" / f"{shade}.png")
+    for size in (1, 2):
+        given = [*words, f"cache_dir={tmp_path}/cache{size}", f"name=of{size}"]
+        assert on_ranks(size, run_in_small_stripes, str(tmp_path), given)[0] == "completed"
+    one, two = (summary(f"outputs/runs/of{size}") for size in (1, 2))
+    assert one["backbone_images"] == two["backbone_images"] and two["ranks"] == 2 and "ranks" not in one
+    made = "features.safetensors" if "dataset.labels=none" in words else "model.safetensors"
+    for name in (made, "index.csv" if "dataset.labels=none" in words else "predictions.csv"):
+        assert Path(f"outputs/runs/of1/{name}").read_bytes() == Path(f"outputs/runs/of2/{name}").read_bytes()
+    entries = [
+        {p.relative_to(root): p.read_bytes() for p in root.rglob("rows.bin")} for root in tmp_path.glob("cache?")
+    ]
+    assert entries[0] == entries[1] and entries[0]
 
 
 def run_with_a_signal_at_test(world: World, folder: str, words: list[str]) -> str | None:
@@ -179,6 +312,8 @@ def test_jobs_of_a_sweep_train_on_several_ranks(tmp_path: Path) -> None:
     process = start(*words)
     process.communicate(timeout=240)
     assert process.returncode == 0
-    for job in ("0", "1"):
-        found = summary(f"outputs/sweeps/both/{job}")
+    jobs = [*Path("outputs/sweeps/both").glob("seed-*")]
+    assert len(jobs) == 2
+    for job in jobs:
+        found = summary(job)
         assert found["status"] == "completed" and found["ranks"] == 2

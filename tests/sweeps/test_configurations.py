@@ -53,7 +53,7 @@ def test_mean_and_deviation_are_numpys_and_a_failed_seed_is_missing(sweep: Path)
 def test_the_table_that_is_written(sweep: Path) -> None:
     leaderboard.write(sweep)
     lines = (sweep / "leaderboard.md").read_text().splitlines()
-    assert lines[2] == "accuracy, mean ± standard deviation over seeds, best on validation first."
+    assert lines[2] == "accuracy, mean ± standard deviation over seeds and folds, best on validation first."
     assert lines[6:] == [
         "| optimizer.lr=0.01 | 2 of 3 | 85.00 ± 7.07 % | 75.00 ± 7.07 % | 5.5 | 3 |",
         "| optimizer.lr=0.1 | 3 | 60.00 ± 10.00 % | 50.00 ± 10.00 % | 3.0 | 1 |",

@@ -5,12 +5,18 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from tests.conftest import TINY, Ended, summary
+from transfer_cli.config.schema import Experiment
+from transfer_cli.errors import RunError
+from transfer_cli.runs import train as trains
 
 Command = Callable[..., Ended]
+StopAt = Callable[[int | None], None]
 
 
 def leaderboard(sweep: Path) -> list[dict[str, str]]:
@@ -30,6 +36,10 @@ def test_a_failing_job_leaves_the_others_alone(command: Command) -> None:
     assert [row["status"] for row in rows] == ["completed"] * 3 + ["failed"]
     assert "not finite" in rows[-1]["error"]
     assert "optimizer.lr=1e+30" in rows[-1]["overrides"]
+    page = Path("outputs/sweeps/wild/report.html").read_text()
+    names = [Path(row["run_directory"]).name for row in rows]
+    assert [f'href="{quote(name)}/report.html"' in page for name in names] == [True] * 3 + [False]
+    assert "not finite" in page
     accuracies = [float(row["val_accuracy"]) for row in rows[:3]]
     assert accuracies == sorted(accuracies, reverse=True)
     for row in rows[:3]:
@@ -38,10 +48,15 @@ def test_a_failing_job_leaves_the_others_alone(command: Command) -> None:
         assert float(row["seconds"]) > 0
 
 
+def directory(sweep: Path, word: str) -> Path:
+    (row,) = [row for row in leaderboard(sweep) if word in row["overrides"].split(" ")]
+    return Path(row["run_directory"])
+
+
 def test_jobs_equal_single_runs(command: Command) -> None:
     command("-m", *TINY, "name=grid", "seed=0,1", "trainer.epochs=1")
     command(*TINY, "name=alone", "seed=1", "trainer.epochs=1")
-    job, alone = Path("outputs/sweeps/grid/1"), Path("outputs/runs/alone")
+    job, alone = directory(Path("outputs/sweeps/grid"), "seed=1"), Path("outputs/runs/alone")
     assert (job / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
 
 
@@ -49,34 +64,100 @@ def test_the_same_command_runs_what_is_missing(command: Command) -> None:
     words = ["-m", *TINY, "name=grid", "resume=auto", "seed=0,1", "trainer.epochs=1"]
     assert command(*words).code == 0
     sweep = Path("outputs/sweeps/grid")
-    kept = (sweep / "0" / "summary.json").stat().st_mtime_ns
+    first, second = (directory(sweep, f"seed={seed}") for seed in (0, 1))
+    kept = (first / "summary.json").stat().st_mtime_ns
     seconds = {row["run_directory"]: row["seconds"] for row in leaderboard(sweep)}
-    (sweep / "1" / "summary.json").unlink()
+    (second / "summary.json").unlink()
     assert command(*words).code == 0
-    assert (sweep / "0" / "summary.json").stat().st_mtime_ns == kept
+    assert (first / "summary.json").stat().st_mtime_ns == kept
     rows = leaderboard(sweep)
     assert [row["status"] for row in rows] == ["completed", "completed"]
     again = [row["seconds"] == seconds[row["run_directory"]] for row in rows]
     assert sorted(again) == [False, True], "the time of the job that was complete is that of its training"
 
 
-@pytest.mark.parametrize("seeds", ["1,0", "0"], ids=["other jobs", "fewer jobs"])
-def test_a_sweep_goes_on_with_its_own_values_alone(command: Command, seeds: str) -> None:
+def test_more_values_fewer_and_in_another_order(command: Command) -> None:
     words = ["-m", *TINY, "name=grid", "resume=auto", "trainer.epochs=1"]
+    sweep = Path("outputs/sweeps/grid")
     assert command(*words, "seed=0,1").code == 0
-    board = Path("outputs/sweeps/grid/leaderboard.csv")
-    before = board.read_bytes()
-    ended = command(*words, f"seed={seeds}")
-    assert ended.code == 2
-    assert "Choose another name" in ended.err or "choose another name" in ended.err
-    assert board.read_bytes() == before
+    times = {job: job.stat().st_mtime_ns for job in sweep.glob("*/summary.json")}
+    for seeds in ("1,0", "1"):
+        ended = command(*words, f"seed={seeds}")
+        assert ended.code == 0, ended.err
+        assert {job: job.stat().st_mtime_ns for job in sweep.glob("*/summary.json")} == times
+    assert "0 to run" in ended.out and "1 job of earlier commands" in ended.out
+    ended = command(*words, "seed=0,1,2")
+    assert ended.code == 0
+    assert "2 jobs of them ran before, 1 to run" in ended.out
+    assert [row["status"] for row in leaderboard(sweep)] == ["completed"] * 3
+    assert {job: job.stat().st_mtime_ns for job in times} == times
 
 
-def test_a_sweep_goes_on_with_more_values(command: Command) -> None:
+def test_values_that_are_the_same_are_one_job(command: Command) -> None:
+    assert command("-m", *TINY, "name=grid", "optimizer.lr=1e-3,0.001", "trainer.epochs=1").code == 0
+    assert len(leaderboard(Path("outputs/sweeps/grid"))) == 1
+
+
+def test_a_file_that_is_edited_changes_nothing_that_waits(command: Command, stop_at: StopAt) -> None:
+    Path("own/augment").mkdir(parents=True)
+    file = Path("own/augment/mine.yaml")
+    file.write_text("defaults: [light, _self_]\nflip: 0.5\n")
+    words = ["-m", *[word for word in TINY if "augment" not in word], "augment=mine", "--config-dir", "own"]
+    words += ["name=grid", "resume=auto", "seed=0,1", "trainer.epochs=1"]
+    stop_at(1)
+    assert command(*words).code == 75
+    stop_at(None)
+    sweep = Path("outputs/sweeps/grid")
+    assert sorted(row["status"] for row in leaderboard(sweep)) == ["preempted", "waiting"]
+    file.write_text("defaults: [light, _self_]\nflip: 0.25\n")
+    ended = command(*words)
+    assert ended.code == 2 and "augment.flip=0.25 (there 0.5)" in ended.err
+
+
+def test_a_sweep_of_an_earlier_version_goes_on(command: Command) -> None:
     words = ["-m", *TINY, "name=grid", "resume=auto", "trainer.epochs=1"]
     assert command(*words, "seed=0").code == 0
+    sweep = Path("outputs/sweeps/grid")
+    directory(sweep, "seed=0").rename(sweep / "0")
+    (sweep / "jobs.json").unlink()
+    before = (sweep / "0" / "summary.json").stat().st_mtime_ns
     assert command(*words, "seed=0,1").code == 0
-    assert [row["status"] for row in leaderboard(Path("outputs/sweeps/grid"))] == ["completed", "completed"]
+    assert (sweep / "0" / "summary.json").stat().st_mtime_ns == before
+    assert sorted(row["status"] for row in leaderboard(sweep)) == ["completed", "completed"]
+
+
+def test_what_failed_is_tried_again_unless_said_otherwise(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["-m", *TINY, "name=grid", "resume=auto", "seed=0,1,2", "trainer.epochs=1"]
+    tried = []
+    train = trains.train
+
+    def failing(e: Experiment, *args: Any, **more: Any) -> Any:
+        tried.append(e.seed)
+        if e.seed == 1:
+            raise RunError("the disk is full")
+        return train(e, *args, **more)
+
+    monkeypatch.setattr(trains, "train", failing)
+    assert command(*words, "sweep.stop_on_failure=true").code == 3
+    sweep = Path("outputs/sweeps/grid")
+    assert sorted(row["status"] for row in leaderboard(sweep)) == ["completed", "failed", "waiting"]
+    assert command(*words, "sweep.retry_failed=false").code == 3
+    assert command(*words).code == 3
+    assert tried == [0, 1, 2, 1]
+    monkeypatch.setattr(trains, "train", train)
+    assert command(*words).code == 0
+    assert [row["status"] for row in leaderboard(sweep)] == ["completed"] * 3
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"launch": "", "jobs": [{"id": "0", "name": "../x", "overrides": [], "config": {}}]}']
+)
+def test_a_damaged_ledger_is_named(command: Command, text: str) -> None:
+    words = ["-m", *TINY, "name=grid", "resume=auto", "trainer.epochs=1", "seed=0"]
+    Path("outputs/sweeps/grid").mkdir(parents=True)
+    Path("outputs/sweeps/grid/jobs.json").write_text(text)
+    ended = command(*words)
+    assert ended.code == 2 and "grid/jobs.json cannot be read" in ended.err
 
 
 def test_a_taken_sweep_name_is_refused(command: Command) -> None:

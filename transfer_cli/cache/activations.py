@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,25 +47,30 @@ class Activations:
         return rows.permute(0, 3, 1, 2) if self.channels_last else rows
 
 
-def write(folder: Path, batches: Iterable[Tensor]) -> None:
-    """Write the rows of `batches`, each [B, ...] of one shape and dtype, in order. Raises OSError."""
-    count, about = 0, {}
-    with (folder / ROWS).open("wb") as file:
-        for batch in batches:
-            last = batch.ndim == 4 and batch.is_contiguous(memory_format=torch.channels_last)
-            rows = (batch.permute(0, 2, 3, 1) if last else batch).contiguous().cpu()
-            file.write(rows.view(_BITS[batch.dtype][0]).numpy().tobytes())
-            count += len(batch)
-            about = {
-                "shape": list(rows.shape[1:]),
-                "dtype": str(rows.dtype).removeprefix("torch."),
-                "channels_last": last,
-            }
-    (folder / SHAPE).write_text(json.dumps({"rows": count, **about}), encoding="utf-8")
+@dataclass
+class RowsWriter:
+    """What rows are on disk: their bytes, batch by batch, and what must be known to read them."""
+
+    count: int
+    """Of all rows."""
+    form: dict[str, Any] = field(default_factory=dict, init=False)
+    """Of each row; known with the first batch."""
+
+    def bytes_of(self, batch: Tensor) -> bytes:
+        """Rows [B, ...], all of one shape and dtype."""
+        last = batch.ndim == 4 and batch.is_contiguous(memory_format=torch.channels_last)
+        rows = (batch.permute(0, 2, 3, 1) if last else batch).contiguous().cpu()
+        dtype = str(rows.dtype).removeprefix("torch.")
+        self.form = {"shape": list(rows.shape[1:]), "dtype": dtype, "channels_last": last}
+        return rows.view(_BITS[batch.dtype][0]).numpy().tobytes()
+
+    def finish(self, folder: Path, form: dict[str, Any]) -> None:
+        """Beside the rows of all batches, their form. Raises OSError."""
+        (folder / SHAPE).write_text(json.dumps({"rows": self.count, **form}), encoding="utf-8")
 
 
 def read(folder: Path) -> Activations:
-    """The rows that `write` left in `folder`."""
+    """The rows that were written into `folder`."""
     about = json.loads((folder / SHAPE).read_text(encoding="utf-8"))
     dtype = _DTYPES[about["dtype"]]
     shape = (about["rows"], *about["shape"])

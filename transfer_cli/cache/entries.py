@@ -24,18 +24,22 @@ from transfer_cli.cache.entry import (
     damage,
     describe,
     digest,
+    folder_bytes,
     is_whole,
     read_entry,
     remove,
     touch,
 )
 from transfer_cli.cache.sharing import lock, make_folder
+from transfer_cli.cache.stripes import STRIPES, Filling, Striped
 from transfer_cli.files import fsync_directory, unfinished
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _ABANDONED_SECONDS = 3600.0
+_KEPT_SECONDS = 7 * 24 * 3600.0
+"""For what a process that was stopped has done of an entry."""
 # How a folder that belongs to somebody else refuses; the last two where an entry of theirs cannot be replaced.
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTEMPTY, errno.EEXIST)
 
@@ -78,15 +82,14 @@ class Cache:
         read, what is missing is built for this process alone. Raises what `build` raises, with nothing left behind, and
         OSError where the disk is full.
         """
-        path = self._find(kind, key)
-        if path is None:
-            try:
-                path = self._filled(kind, key, build)
-            except OSError as error:
-                path = self._private(error).fill(kind, key, build)
-        touch(path)
-        self.evict(keep=path)
-        return path
+        return self._obtained(kind, key, lambda cache: cache._filled(kind, key, build))
+
+    def fill_together(self, kind: str, key: Key, striped: Striped) -> Path:
+        """`fill` for an entry with a large file, of which all processes that want it make stripes at the same time.
+
+        What was done stays where one is stopped, or killed, for whoever wants the entry next.
+        """
+        return self._obtained(kind, key, lambda cache: cache._filled_together(kind, key, striped))
 
     def lock(self, name: str) -> BaseFileLock:
         """A lock for all processes that may write this cache. Raises OSError."""
@@ -123,19 +126,16 @@ class Cache:
         except OSError:
             self._kept_damaged.add(path)
 
-    def evict(self, keep: Path | None = None) -> list[Entry]:
-        """Delete the least recently used entries until the rest fits, and what killed processes left; returns those."""
+    def evict(self, keep: Path | None = None, *, begun: bool = False) -> list[Entry]:
+        """Delete the least recently used entries until the rest fits, and what killed processes left; returns those.
+
+        `begun`: of entries that processes together have begun, nothing is kept for those who might go on.
+        """
         found = {path: read_entry(path) for path in self._folders()}
-        undescribed = [path for path, entry in found.items() if entry is None]
-        for folder in [*self.root.glob(f"*/{UNFINISHED}*"), *undescribed]:
-            if age_seconds(folder) > _ABANDONED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-        for file in [*unfinished(self.root), *unfinished(self.root, "*/")]:
-            with contextlib.suppress(OSError):
-                if age_seconds(file) > _ABANDONED_SECONDS:
-                    file.unlink()
         entries = _by_use(found.values())
         total, gone = sum(entry.bytes for entry in entries), []
+        undescribed = [path for path, entry in found.items() if entry is None]
+        self._remove_left(undescribed, room=-1 if begun else self.max_bytes - total)
         for entry in entries:
             if total <= self.max_bytes:
                 break
@@ -146,6 +146,17 @@ class Cache:
                     gone.append(entry)
                     total -= entry.bytes
         return gone
+
+    def _remove_left(self, undescribed: list[Path], room: int) -> None:
+        """Delete what killed processes left; what was done of an entry stays for days where there is room for it."""
+        for folder in [*self.root.glob(f"*/{UNFINISHED}*"), *undescribed]:
+            keeps = STRIPES in folder.name and folder_bytes(folder) <= room
+            if age_seconds(folder) > (_KEPT_SECONDS if keeps else _ABANDONED_SECONDS):
+                shutil.rmtree(folder, ignore_errors=True)
+        for file in [*unfinished(self.root), *unfinished(self.root, "*/")]:
+            with contextlib.suppress(OSError):
+                if age_seconds(file) > _ABANDONED_SECONDS:
+                    file.unlink()
 
     def _find(self, kind: str, key: Key) -> Path | None:
         """The folder of an entry that is whole, and whose bytes were right at its first use by this object."""
@@ -173,6 +184,25 @@ class Cache:
                 self._build(path, key, build)
         self._kept_damaged.discard(path)
         self._sound.add(path)
+        return path
+
+    def _filled_together(self, kind: str, key: Key, striped: Striped) -> Path:
+        path = self._path(kind, key)
+        Filling(self.root, path, striped).run(key, lambda: self._is_usable(path))
+        self._kept_damaged.discard(path)
+        self._sound.add(path)
+        return path
+
+    def _obtained(self, kind: str, key: Key, fill: Callable[[Cache], Path]) -> Path:
+        """An entry that is there, or is filled now, where this cache may only be read in one of this process alone."""
+        path = self._find(kind, key)
+        if path is None:
+            try:
+                path = fill(self)
+            except OSError as error:
+                path = self._private(error)._obtained(kind, key, fill)
+        touch(path)
+        self.evict(keep=path)
         return path
 
     def _build(self, path: Path, key: Key, build: Callable[[Path], None]) -> None:

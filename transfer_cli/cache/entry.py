@@ -14,9 +14,10 @@ import secrets
 import shutil
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from transfer_cli.files import file_sha256
@@ -46,13 +47,16 @@ def digest(key: Key) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def describe(folder: Path, key: Key) -> None:
-    """Everything to disk, then the description that makes the entry whole. Raises OSError."""
+def describe(folder: Path, key: Key, known: Mapping[str, tuple[str, int]] = MappingProxyType({})) -> None:
+    """Everything to disk, then the description that makes the entry whole. Raises OSError.
+
+    `known`: sha256 and CRC-32 of files that were hashed as they were written.
+    """
     files = {}
-    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+    for file in sorted(path for path in folder.iterdir() if path.is_file() and path.name != ABOUT):
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
-        files[file.name] = (file.stat().st_size, *_sums(file))
+        files[file.name] = (file.stat().st_size, *(known.get(file.name) or _sums(file)))
     text = json.dumps({"key": key, "files": files, "made": time.time()}, indent=1) + "\n"
     (folder / ABOUT).write_text(text, encoding="utf-8")
 
@@ -127,6 +131,15 @@ def age_seconds(path: Path) -> float:
         return time.time() - newest
     except OSError:
         return 0.0
+
+
+def folder_bytes(path: Path) -> int:
+    """Of all files in a folder; of those that vanish meanwhile, none."""
+    total = 0
+    for file in path.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total
 
 
 def _about(path: Path) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LOCKS = ".locks"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_FOR_ALL = 0o666
 
 
 def make_folder(root: Path, folder: Path) -> None:
@@ -27,13 +28,39 @@ def make_folder(root: Path, folder: Path) -> None:
             folder.chmod(mode & ~stat.S_ISVTX)
 
 
-def lock(root: Path, name: str) -> BaseFileLock:
-    """The lock of one thing in the cache, for all who may write there. Raises OSError for those who may not."""
+def lock(root: Path, name: str, folder: Path | None = None) -> BaseFileLock:
+    """The lock of one thing in the cache, for all who may write there. Raises OSError for those who may not.
+
+    `folder`: where its file is to be, one below the root; else with all others.
+    """
     from filelock import FileLock
 
-    make_folder(root, root / LOCKS)
-    shared = bool(root.stat().st_mode & _OTHERS_WRITE)
-    path = root / LOCKS / f"{name}.lock"
+    folder = root / LOCKS if folder is None else folder
+    make_folder(root, folder)
+    path = folder / f"{name}.lock"
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
-    return FileLock(path, mode=0o666 if shared else 0o644)
+    return FileLock(path, mode=_FOR_ALL if is_shared(root) else 0o644)
+
+
+def taken_at_once(lock: BaseFileLock) -> bool:
+    """Whether a lock is this process's now; nobody is waited for. Raises OSError."""
+    from filelock import Timeout
+
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
+
+
+def is_shared(root: Path) -> bool:
+    """Whether other users may write what is in the cache."""
+    return bool(root.stat().st_mode & _OTHERS_WRITE)
+
+
+def share(root: Path, file: Path) -> None:
+    """Let whoever may write the cache go on with a file of it."""
+    if is_shared(root):
+        with contextlib.suppress(OSError):
+            file.chmod(_FOR_ALL)

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from transfer_cli.command.typed_text import as_typed
-from transfer_cli.errors import UserError
+from transfer_cli.command.typed_text import as_typed, with_conditions_quoted
+from transfer_cli.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-MANY_COMBINATIONS = 64
+SWEEPERS = ("basic", "search")
+"""What proposes the jobs of a sweep: every combination, or a search."""
+_SWEEPER = "hydra/sweeper"
+_SWEEP_FOLDER = "sweep.folder"
 _KEY = re.compile(r"[+~]{0,2}[\w./@]+", re.ASCII)
 
 
@@ -58,6 +61,14 @@ class Overrides:
         """The arguments that are not about Hydra itself, as they were typed."""
         return [override.input_line or "" for override in self.parsed if not override.is_hydra_override()]
 
+    def sweeper(self) -> tuple[str, Overrides]:
+        """What proposes the jobs of a sweep, and the overrides without that word. Raises UserError for another one."""
+        words = [override for override in self.parsed if override.key_or_group == _SWEEPER]
+        names = [str(word.value()) for word in words] or [SWEEPERS[0]]
+        if names[-1] not in SWEEPERS:
+            raise unknown(_SWEEPER, names[-1], SWEEPERS)
+        return names[-1], Overrides(tuple(override for override in self.parsed if override not in words))
+
     def grid_size(self) -> int:
         """How many jobs a sweep over these has. Raises UserError for a range that cannot be listed."""
         count = 1
@@ -67,28 +78,30 @@ class Overrides:
             count *= max(1, sum(1 for _ in override.sweep_string_iterator()))
         return count
 
-    def jobs(self) -> list[Overrides]:
-        """The overrides of each job of a sweep, in Hydra's order; of a very large grid, each swept value once.
+    def combinations(self) -> list[list[str]]:
+        """The arguments of each job of a sweep, in Hydra's order.
 
         Raises UserError for a range that cannot be listed.
         """
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-        if self.grid_size() > MANY_COMBINATIONS:
-            return [parse_overrides(arguments) for arguments in self._each_value_once()]
+        self.grid_size()
         batches = BasicSweeper.split_arguments(list(self.parsed), max_batch_size=None)
-        return [parse_overrides(list(job)) for batch in batches for job in batch]
+        return [list(job) for batch in batches for job in batch]
 
-    def _each_value_once(self) -> Iterator[list[str]]:
+    def each_value_once(self) -> Iterator[Overrides]:
+        """Jobs of a sweep in which each swept value occurs. Raises UserError for a range that cannot be listed."""
+        self.grid_size()
         shared = [override.input_line or "" for override in self.shared]
         values = [
             [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
             for override in self.swept
         ]
         firsts = [several[0] for several in values]
+        yield parse_overrides([*shared, *firsts])
         for position, several in enumerate(values):
-            for value in several:
-                yield [*shared, *firsts[:position], value, *firsts[position + 1 :]]
+            for value in several[1:]:
+                yield parse_overrides([*shared, *firsts[:position], value, *firsts[position + 1 :]])
 
 
 def parse_overrides(arguments: Sequence[str]) -> Overrides:
@@ -101,14 +114,21 @@ def parse_overrides(arguments: Sequence[str]) -> Overrides:
     problems = []
     for argument in arguments:
         try:
-            (read,) = parser.parse_overrides([argument])
+            quoted = with_conditions_quoted(_in_full(argument))
+            (read,) = parser.parse_overrides([quoted])
             typed = as_typed(read)
-            parsed += [read] if typed == argument else parser.parse_overrides([typed])
+            parsed += [read] if typed == quoted else parser.parse_overrides([typed])
         except OverrideParseException:
             problems.append(_unreadable(argument))
     if problems:
         raise UserError("\n".join(problems))
     return Overrides(tuple(parsed))
+
+
+def _in_full(argument: str) -> str:
+    """The argument, `sweep=<folder>` as the key that it stands for."""
+    key, equals, value = argument.partition("=")
+    return f"{_SWEEP_FOLDER}={value}" if equals and key == "sweep" and not value.startswith("{") else argument
 
 
 def _unreadable(argument: str) -> str:

@@ -1,6 +1,7 @@
-"""Text that reads like a number, such as `name=2024_01_15` or `dataset.path=3.10`, quoted for Hydra's grammar.
+"""Text that Hydra would not take as it is, quoted for its grammar.
 
-Without quotes Hydra makes a number of it, and writes that number out in its own way: 20240115 and 3.1.
+That is conditions, and what reads like a number, such as `name=2024_01_15` or `dataset.path=3.10`: without quotes Hydra
+makes a number of it, and writes that number out in its own way: 20240115 and 3.1.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 LIKE_NUMBERS = ("INT", "FLOAT", "BOOL")
+CONDITIONS = "report.where"
 _OPENING = {"BRACE_OPEN": "BRACE_CLOSE", "BRACKET_OPEN": "BRACKET_CLOSE", "POPEN": "PCLOSE"}
 _FUNCTIONS = ("choice", "shuffle", "tag")
 
@@ -35,6 +37,15 @@ def as_typed(override: Override) -> str:
     for token in reversed(alone):
         argument = f"{argument[: token.start]}'{token.text}'{argument[token.stop + 1 :]}"
     return argument
+
+
+def with_conditions_quoted(argument: str) -> str:
+    """The argument, in quotes where it holds conditions: their signs are no part of Hydra's grammar."""
+    key, _, value = argument.partition("=")
+    if key.lstrip("+") != CONDITIONS or value in ("", "null") or value[0] in "'\"":
+        return argument
+    escaped = value.replace("'", "\\'")
+    return f"{key}='{escaped}'"
 
 
 class _Token:

@@ -22,7 +22,7 @@ _HARMLESS: dict[str, Any] = {
 _LENGTHS: dict[str, Any] = {"trainer.epochs": 1, "trainer.steps": None}
 """Keys that may change on the way, and the values that stand for all others where a state is to be recognised."""
 OF_THE_COMMAND = ("trainer.workers", "trainer.devices")
-OF_THE_MACHINE = (*OF_THE_COMMAND, "trainer.checkpoint_every", "trainer.keep")
+OF_THE_MACHINE = (*OF_THE_COMMAND, "trainer.checkpoint_every", "trainer.keep", "trainer.time_limit")
 """Keys that change no result; the first are never those of the run that is gone on with."""
 _MOST_NAMED = 5
 
@@ -47,6 +47,8 @@ def check(found: Changes, begun: Experiment, where: str, hint: str) -> None:
         if key not in _HARMLESS and not (key in lengths and _is_longer(new, old))
     ]
     if refused:
+        if any(key in lengths and not _is_longer(*found[key]) for key in found):
+            hint = f"A run can be made longer, not shorter. {hint}"
         more = f" and {len(refused) - _MOST_NAMED} more" if len(refused) > _MOST_NAMED else ""
         raise UserError(f"{where} was made with other settings: {'; '.join(refused[:_MOST_NAMED])}{more}. {hint}")
 

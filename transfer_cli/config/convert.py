@@ -86,7 +86,8 @@ def convert(value: Any, wanted: Any, key: str, problems: Problems, done: dict[st
     if not fits:
         choices = [choice for choice in _choices(wanted) if isinstance(choice, str)]
         hint = did_you_mean(str(value), choices)
-        problems.append(f"{key}={shown(value)}: expected {describe(wanted)}.{hint}")
+        found = "no value is given; expected" if value == "" else "expected"
+        problems.append(f"{key}={shown(value)}: {found} {describe(wanted)}.{hint}")
     return fitted
 
 
@@ -223,7 +224,8 @@ def describe(wanted: Any) -> str:
     if origin is Literal:
         return ("one of " if len(arguments) > 1 else "") + ", ".join(str(choice) for choice in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(describe(option) for option in arguments)
+        *others, last = [describe(option) for option in arguments]
+        return f"{', '.join(others)} or {last}"
     if origin is tuple and arguments[-1] is Ellipsis:
         return f"a list, each {describe(arguments[0])}"
     if origin is tuple:

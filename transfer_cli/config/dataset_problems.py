@@ -5,6 +5,8 @@ Each function returns pairs: whether it is so, and the message.
 
 from __future__ import annotations
 
+import re
+
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
@@ -13,7 +15,13 @@ from transfer_cli.config.schema import Experiment
 
 def dataset_problems(e: Experiment) -> list[tuple[bool, str]]:
     """How images are split, kept, labelled and weighed."""
-    return [*_split_problems(e), *_label_problems(e), *_unlabelled_problems(e), *_balance_problems(e)]
+    return [
+        *_split_problems(e),
+        *_fold_problems(e),
+        *_label_problems(e),
+        *_unlabelled_problems(e),
+        *_balance_problems(e),
+    ]
 
 
 def _split_problems(e: Experiment) -> list[tuple[bool, str]]:
@@ -33,6 +41,36 @@ def _split_problems(e: Experiment) -> list[tuple[bool, str]]:
             f"dataset.store=device: needs a CUDA device, found trainer.device={e.trainer.device}; ram comes next.",
         ),
     ]
+
+
+def _fold_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """Cross-validation, and images that belong together."""
+    folds, fold, group = e.dataset.folds, e.dataset.fold, e.dataset.group
+    return [
+        (folds is None and fold is not None, f"dataset.fold={fold}: of how many? Add dataset.folds=<number>."),
+        (
+            folds is not None and fold is None,
+            f"dataset.folds={folds}: which of them? Add dataset.fold=<0 to {(folds or 1) - 1}>, or with -m "
+            f"'dataset.fold=range(0,{folds})'.",
+        ),
+        (
+            folds is not None and fold is not None and fold >= folds,
+            f"dataset.fold={fold}: of dataset.folds={folds} the last is {(folds or 1) - 1}.",
+        ),
+        (
+            (folds is not None or group is not None) and e.dataset.labels == "none",
+            "dataset.folds, dataset.group: with dataset.labels=none nothing is split.",
+        ),
+        (group is not None and not _is_pattern(group), f"dataset.group={group}: is no regular expression."),
+    ]
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
 
 
 def _label_problems(e: Experiment) -> list[tuple[bool, str]]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
-EXPECTED = "expected a time such as 90s, 20m or 2h"
+EXPECTED = "expected a time such as 90s, 20m or 3h50m"
 EXPECTED_INTERVAL = 'expected auto, a number of epochs, or a text such as "500 steps" or "10 min"'
 _LONGEST_AUTO_SECONDS = 600
 _OFTEN = re.compile(r"(\d+(?:\.\d+)?) *(epochs?|steps?|s|sec|seconds?|m|min|minutes?|h|hours?)?")
@@ -22,10 +22,12 @@ class Interval:
 
 
 def seconds_of(text: str) -> float | None:
-    """`90s`, `20m`, `1.5h` in seconds; None for anything else, and for nothing at all."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
-    return seconds or None
+    """`90s`, `20m`, `1.5h`, `3h50m` in seconds; None for anything else, and for nothing at all."""
+    amount = r"\d+(?:\.\d+)?"
+    found = re.fullmatch(rf"(?:({amount})h)?(?:({amount})m)?(?:({amount})s)?", text.strip().lower())
+    if found is None:
+        return None
+    return sum(float(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) or None
 
 
 def interval_of(value: str | int) -> Interval | None:

@@ -11,15 +11,20 @@ from transfer_cli.config.durations import EXPECTED, seconds_of
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.modes import MODES
-from transfer_cli.config.schema import Experiment, ExportCommand, PredictCommand
-from transfer_cli.config.using import export_problems
+from transfer_cli.config.schema import Experiment, ExportCommand, PredictCommand, ReportCommand
+from transfer_cli.config.using import export_problems, report_problems
 
-_EXPECTED = {"run": "run directory", "input": "image file, folder, pattern or list", "output": "file"}
+_EXPECTED = {
+    "run": "run directory",
+    "input": "image file, folder, pattern or list",
+    "output": "file",
+    "sweep": "folder of a sweep",
+}
 
 
 def mode_problems(e: Experiment) -> list[tuple[bool, str]]:
     """Keys that the mode needs and that are not set, and keys that are set and that it does not read."""
-    mode, values = MODES[e.mode], {"run": e.run, "input": e.input, "output": e.output}
+    mode, values = MODES[e.mode], {"run": e.run, "input": e.input, "output": e.output, "sweep": e.sweep.folder}
     checks = []
     for key, value in values.items():
         readers = [name for name, other in MODES.items() if key in other.needs + other.takes]
@@ -52,7 +57,7 @@ def _several_runs_problems(e: Experiment) -> list[tuple[bool, str]]:
         (len({*e.runs}) < len(e.runs), f"{said('run', e.run)}: each run once."),
         (
             several and MODES[e.mode].needs != () and e.mode not in takers,
-            f"{said('run', e.run)}: only {_modes(takers)} takes several runs.",
+            f"{said('run', e.run)}: only {_modes(takers)} take several runs.",
         ),
     ]
 
@@ -95,7 +100,9 @@ def mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
         *_compare_problems(e),
         (e.mode != "predict" and e.predict != PredictCommand(), "predict: only mode=predict reads its keys."),
         (e.mode != "export" and e.export != ExportCommand(), "export: only mode=export reads its keys."),
+        (e.mode != "report" and e.report != ReportCommand(), "report: only mode=report reads its keys."),
         *(export_problems(e) if e.mode == "export" else []),
+        *(report_problems(e) if e.mode == "report" else []),
         *_fetch_problems(e),
     ]
 

@@ -11,7 +11,7 @@ class Mode:
 
     does: str
     needs: tuple[str, ...] = ()
-    """Of run, input and output: must be said."""
+    """Of run, input, output and sweep: must be said."""
     takes: tuple[str, ...] = ()
     """Of these: may be said."""
     formats: tuple[str, ...] = ()
@@ -52,11 +52,17 @@ MODES: dict[str, Mode] = {
     "find_lr": Mode("try learning rates and suggest one", reads_images=True),
     "replay": Mode("repeat the step at which a run diverged, and say where it begins", needs=("run",)),
     "cache": Mode("list, verify or clear what is cached"),
+    "report": Mode(
+        "list runs by condition, or make the page of a run or a sweep again",
+        takes=("run", "sweep", "output"),
+        formats=("table", "csv", "page"),
+        takes_runs=True,
+    ),
     "fetch": Mode(
         "bring weights and data sets into the caches, pack them for a machine without a network, unpack them there",
         composes=True,
     ),
 }
 
-FORMATS = tuple(name for mode in MODES.values() for name in mode.formats)
+FORMATS = tuple(dict.fromkeys(name for mode in MODES.values() for name in mode.formats))
 """All that a mode writes."""

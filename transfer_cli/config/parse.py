@@ -22,20 +22,20 @@ STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract, "distil
 # What may differ between a run and the command that resumes it: it changes where things are, not what is computed.
 _NOT_IN_HASH = (
     *("mode", "run", "input", "output", "format", "split", "name", "resume", "tune"),
-    *("cache_dir", "cache_size", "cache", "rank", "find_lr", "compare", "predict", "export", "fetch", "output_dir"),
-    "quiet",
+    *("cache_dir", "cache_size", "cache", "rank", "find_lr", "compare", "predict", "export", "fetch", "report"),
+    *("output_dir", "quiet", "sweep"),
 )
 _NOT_IN_HASH_OF_GROUP = {
-    "trainer": ("workers", "budget", "checkpoint_every", "keep", "devices", "profile"),
+    "trainer": ("workers", "budget", "checkpoint_every", "keep", "devices", "time_limit", "profile"),
     "dataset": ("store",),
 }
 
 # Settings that became options later, with what every run did before: at that value the hash stays what it was.
 _BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {
-    "trainer": {"metric": "accuracy", "evaluate_every": 1, "deterministic": False},
+    "trainer": {"metric": "accuracy", "evaluate_every": 1, "deterministic": False, "sync_batch_norm": False},
     "strategy": {"keep_probe": False, "use_teacher": True},
     "strategy.teacher": {"run": None},
-    "dataset": {"max_pixels": None, "channels": None},
+    "dataset": {"max_pixels": None, "channels": None, "group": None, "folds": None, "fold": None},
 }
 _BEFORE_IT_WAS_A_KEY = {"image_fit": "crop", "crop_fraction": "auto"}
 
@@ -104,3 +104,9 @@ def changes(ours: Experiment, theirs: Experiment) -> Changes:
     ignored = {*_NOT_IN_HASH, *(f"{group}.{key}" for group, keys in _NOT_IN_HASH_OF_GROUP.items() for key in keys)}
     keys = [key for key in sorted(left.keys() | right.keys()) if key not in ignored]
     return {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)}
+
+
+def is_in_hash(key: str) -> bool:
+    """Whether a dotted key determines a result."""
+    group, _, name = key.partition(".")
+    return group not in _NOT_IN_HASH and name not in _NOT_IN_HASH_OF_GROUP.get(group, ())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from transfer_cli.config.dataset_problems import channel_problems, dataset_problems
 from transfer_cli.config.distill import Distill, distill_problems
-from transfer_cli.config.durations import EXPECTED_INTERVAL, interval_of
+from transfer_cli.config.durations import EXPECTED, EXPECTED_INTERVAL, interval_of, seconds_of
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune, finetune_problems
 from transfer_cli.config.mode_problems import mode_key_problems, mode_problems, said
@@ -35,9 +35,12 @@ def combination_problems(experiment: Experiment) -> list[str]:
 
 
 def _checkpoint_problems(e: Experiment) -> list[tuple[bool, str]]:
-    """How often states are saved."""
-    every = e.trainer.checkpoint_every
-    return [(interval_of(every) is None, f"trainer.checkpoint_every={every}: {EXPECTED_INTERVAL}.")]
+    """How often states are saved, and when the command ends whatever happens."""
+    every, limit = e.trainer.checkpoint_every, e.trainer.time_limit
+    return [
+        (interval_of(every) is None, f"trainer.checkpoint_every={every}: {EXPECTED_INTERVAL}."),
+        (limit is not None and seconds_of(limit) is None, f"trainer.time_limit={limit}: {EXPECTED}."),
+    ]
 
 
 def _run_problems(e: Experiment) -> list[tuple[bool, str]]:
@@ -73,6 +76,10 @@ def _training_problems(e: Experiment) -> list[tuple[bool, str]]:
             e.trainer.precision in ("fp16", "tf32") and e.trainer.device == "cpu",
             f"trainer.precision={e.trainer.precision}: a CPU trains in fp32 or bf16; use one of these with "
             "trainer.device=cpu.",
+        ),
+        (
+            e.trainer.sync_batch_norm and e.trainer.compile,
+            "trainer.sync_batch_norm=true: nothing that normalises so is compiled; leave trainer.compile out.",
         ),
         (
             isinstance(e.optimizer, Sgd | Muon) and e.optimizer.nesterov and e.optimizer.momentum == 0,
@@ -112,6 +119,10 @@ def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
             f"trainer.clip_grad={e.trainer.clip_grad}: strategy=extract does not clip; leave it out.",
         ),
         (e.trainer.profile, "trainer.profile=true: strategy=extract takes no steps through a network; leave it out."),
+        (
+            e.trainer.sync_batch_norm,
+            "trainer.sync_batch_norm=true: strategy=extract trains no network; leave it out.",
+        ),
         (e.trainer.accumulate > 1, "trainer.accumulate: strategy=extract needs none; set trainer.batch_size."),
         (
             e.trainer.steps is not None,

@@ -60,6 +60,9 @@ class Dataset:
     unlabelled: str | None = None
     max_pixels: Count | None = None
     channels: Annotated[int, Between(1, 64)] | None = None
+    group: str | None = None
+    folds: Annotated[int, Between(2, 1000)] | None = None
+    fold: Annotated[int, Between(0)] | None = None
     labels: Literal["classes", "none"] = "classes"
     image_column: str | None = None
     label_column: str | None = None
@@ -119,10 +122,12 @@ class Trainer:
     evaluate_every: Literal["auto"] | Count = 1
     budget: str | None = None
     checkpoint_every: Count | str = "auto"
+    time_limit: str | None = None
     keep: Literal["best", "last", "none"] | Annotated[int, Between(1, 1000)] = 2
     devices: Literal["auto"] | Annotated[int, Between(1, 1024)] = 1
     deterministic: bool = False
     profile: bool = False
+    sync_batch_norm: bool = False
 
     @property
     def step_images(self) -> int:
@@ -174,6 +179,14 @@ class ExportCommand:
 
 
 @dataclass(frozen=True)
+class ReportCommand:
+    """`mode=report`: which runs are listed, in which order. The defaults are for the config.yaml of earlier runs."""
+
+    where: str | None = None
+    sort: str | None = None
+
+
+@dataclass(frozen=True)
 class FetchCommand:
     """`mode=fetch`: of what, and an archive to carry. The defaults are for the config.yaml of earlier runs."""
 
@@ -181,6 +194,26 @@ class FetchCommand:
     datasets: tuple[str, ...] = ()
     pack: str | None = None
     unpack: str | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """With -m: what becomes of jobs that fail, and how hydra/sweeper=search searches. The defaults as above."""
+
+    folder: str | None = None
+    """For `mode=report`; the command line says `sweep=<folder>`."""
+    retry_failed: bool = True
+    stop_on_failure: bool = False
+    max_failures: Count | None = None
+    jobs_per_device: Count = 1
+    trials: Count = 30
+    sampler: Literal["tpe", "random", "grid", "cma"] = "tpe"
+    pruner: Literal["median", "hyperband", "none"] = "median"
+
+    @property
+    def most_failures(self) -> int | None:
+        """After so many no further job starts; None: all do."""
+        return 1 if self.stop_on_failure else self.max_failures
 
 
 @dataclass(frozen=True)
@@ -227,7 +260,9 @@ class Experiment:
     fetch: FetchCommand = FetchCommand()
     predict: PredictCommand = PredictCommand()
     export: ExportCommand = ExportCommand()
+    report: ReportCommand = ReportCommand()
     format: Annotated[str, OneOf(("auto", *FORMATS))] = "auto"
+    sweep: Sweep = Sweep()
 
     @property
     def runs(self) -> tuple[str, ...]:

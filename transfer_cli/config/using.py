@@ -1,4 +1,4 @@
-"""What is said of the keys of the modes that use a trained model: `predict` and `export`."""
+"""What is said of the keys of the modes that use what runs have left: `predict`, `export` and `report`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,35 @@ STREAM = "-"
 def export_format(e: Experiment) -> str:
     """What mode=export writes: onnx where nothing is said."""
     return "onnx" if e.format == AUTO else e.format
+
+
+def list_format(e: Experiment) -> str:
+    """How mode=report lists runs: as `output` ends, else as a table, where nothing is said."""
+    if e.format != AUTO:
+        return e.format
+    ending = (e.output or "").lower().rpartition(".")[2]
+    return {"csv": "csv", "html": "page", "htm": "page"}.get(ending, "table")
+
+
+def report_problems(experiment: Experiment) -> list[tuple[bool, str]]:
+    """Settings that one use of mode=report has and another has not: (whether it is so, what to say)."""
+    e = experiment
+    named = [key for key, value in (("run", e.run), ("sweep", e.sweep.folder)) if value is not None]
+    lists = {"report.where": e.report.where, "report.sort": e.report.sort, "output": e.output}
+    said = [f"{key}={value}" for key, value in lists.items() if value is not None]
+    said += [f"format={e.format}"] if e.format != AUTO else []
+    return [
+        (len(named) == 2, "run, sweep: one page at a time; name the run directory or the folder of the sweep."),
+        (
+            bool(named and said),
+            f"{', '.join(said)}: only read where mode=report lists runs; with {' and '.join(named)} it writes the page "
+            "into that folder.",
+        ),
+        (
+            not named and e.output is not None and list_format(e) == "table",
+            f"output={e.output}: a table goes to the terminal; say format=csv or format=page.",
+        ),
+    ]
 
 
 def export_problems(experiment: Experiment) -> list[tuple[bool, str]]:

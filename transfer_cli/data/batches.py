@@ -194,7 +194,6 @@ class Shard:
 
 
 WHOLE = Shard()
-"""Of one rank alone."""
 
 
 class Epochs(Protocol):
@@ -272,11 +271,12 @@ class OrderedBatches:
         batch_size: int,
         workers: int,
         shard: Shard = WHOLE,
+        steps: range | None = None,
     ) -> None:
-        """`view` is None for evaluation pixels."""
+        """`view` is None for evaluation pixels; `steps` are numbers of batches, None: all of them."""
         self._samples, self._indices, self._view = samples, indices, view
         self._batch_size, self._workers = batch_size, workers
-        self._steps = shard.mine(range(-(-len(self._indices) // self._batch_size)))
+        self._steps = shard.mine(range(-(-len(self._indices) // self._batch_size)) if steps is None else steps)
 
     def __len__(self) -> int:
         return len(self._steps)

@@ -13,8 +13,10 @@ import numpy as np
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import Indices, few
 from transfer_cli.data.store.open import DecodedSet
+from transfer_cli.errors import counted
+from transfer_cli.rundir import DATASET
 
-FILE = "dataset.json"
+FILE = DATASET
 _MOST_ROWS = 20
 _DIGITS = 16
 """Of a digest of the images of one class."""
@@ -113,7 +115,7 @@ def other_members(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         for name in dict.fromkeys([*counts[1], *counts[0], *theirs, *ours]):
             number, was = (count.get(name, 0) for count in counts)
             if number != was:
-                found.append(f"{split}: class {name!r} has {number:,} images, {was:,} before")
+                found.append(f"{split}: class {name!r} has {counted(number, 'image')}, {was:,} before")
             elif theirs and ours.get(name) != theirs.get(name):
                 what = f"class {name!r} has other images" if name else "the images without a label are others"
                 found.append(f"{split}: {what}, or in another order")

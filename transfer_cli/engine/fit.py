@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 from transfer_cli.config.durations import Interval
 from transfer_cli.data.batches import Epochs
+from transfer_cli.engine import room
 from transfer_cli.engine.best import Best
 from transfer_cli.engine.cadence import Cadence
 from transfer_cli.engine.checkpoints import Checkpoints, Part
 from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
+from transfer_cli.engine.ranks.world import lost_ranks
+from transfer_cli.engine.room import NoRoomError
 from transfer_cli.engine.schedule import should_stop
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
 from transfer_cli.engine.totals import Totals
 from transfer_cli.engine.watch import CAUSES, STOP_AFTER, WARN_AFTER, Watch
-from transfer_cli.errors import RunError
+from transfer_cli.errors import LostRankError, RunError
 from transfer_cli.methods.scores import Scores
 from transfer_cli.records.events import EpochEnd, Recorders, Step
 from transfer_cli.records.terminal import Reporter
+
+_NO_ROOM = (
+    "another process of this training had no memory for its share of a step. States saved so far are kept: the same "
+    "command with resume=auto goes on with {smaller} images at a time."
+)
 
 
 @dataclass
@@ -184,7 +192,7 @@ class Fit:
         started, before = time.perf_counter(), progress.totals.seen
         batches = self.batches.epoch(cursor.epoch, cursor.step_in_epoch)
         if not self.stop:
-            for images in train_epoch(self.trainer, batches, cursor, progress.totals):
+            for images in self._keeping_what_fits(train_epoch(self.trainer, batches, cursor, progress.totals)):
                 self.recorders.step(Step(images, progress.totals.means))
                 self._look_at_first()
                 if self.stop.agree(self.cadence.is_due_within(cursor.step)) or self._is_late():
@@ -197,6 +205,30 @@ class Fit:
         progress.train_seconds += time.perf_counter() - started
         progress.images += progress.totals.seen - before
         self._save_if_stopped()
+
+    def _keeping_what_fits(self, steps: Iterator[int]) -> Iterator[int]:
+        """The steps. Where a rank has no memory for its share of one, how much may fit is remembered, and all before.
+
+        Raises NoRoomError on that rank, and LostRankError on the others, of which the first saves a state if it can.
+        """
+        folder, had = self.checkpoints.folder, self.trainer.micro_batch
+        try:
+            with lost_ranks():
+                yield from steps
+        except NoRoomError as error:
+            room.remember(folder, error.smaller)
+            self._save_before_failed_step()
+            raise
+        except LostRankError as error:
+            smaller = room.recall(folder)
+            if smaller is None or smaller >= had:
+                raise
+            self._save_before_failed_step()
+            raise LostRankError(_NO_ROOM.format(smaller=smaller)) from error
+
+    def _save_before_failed_step(self) -> None:
+        if self.checkpoints.world.is_first and self.trainer.forward.undo_step():
+            self._save(self.checkpoints.next_name())
 
     def _look_at_first(self) -> None:
         past = self.trainer.past

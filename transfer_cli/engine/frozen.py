@@ -6,6 +6,7 @@ one that ends at its output.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from pathlib import Path
 from torch import Tensor
 
 from transfer_cli.cache import activations
-from transfer_cli.cache.activations import Activations
+from transfer_cli.cache.activations import Activations, RowsWriter
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.entry import Key
+from transfer_cli.cache.stripes import Striped
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute, ToDevice
 from transfer_cli.engine.evaluation import Forward, outputs
@@ -24,6 +26,9 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.records.progress import Count
 
 KIND = "activations"
+STRIPE_BATCHES = {"cpu": 8, "cuda": 32, "mps": 8}
+"""Batches that a process computes before it looks what others have done."""
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,8 @@ class SplitView:
     count: int
     key: Key
     """Content of the samples, and how their view is made."""
-    batches: Callable[[int], Iterable[Batch]]
-    """Their pixels in data set order, in batches of the given size."""
+    batches: Callable[[int, range], Iterable[Batch]]
+    """Their pixels in data set order: of the batches of the given size, those with these numbers."""
 
 
 @dataclass
@@ -59,13 +64,12 @@ class Frozen:
     def of(self, part: SplitView) -> Activations:
         """Activations of a part, one row a sample in its order: from the cache, filled now where they are missing.
 
-        Raises Stopped where a signal asked for an end, with nothing half written.
+        All processes that want the same fill it together. Raises Stopped where a signal asked for an end; what is done
+        until then is kept.
         """
         key = self._key(part)
         found = self.cache.get(KIND, key)
-        if found is None:
-            found = self.cache.fill(KIND, key, lambda folder: self._fill(folder, part))
-        return activations.read(found)
+        return activations.read(self._filled(part, key) if found is None else found)
 
     def is_cached(self, part: SplitView) -> bool:
         """Whether `of` would find this part without running the network."""
@@ -81,15 +85,41 @@ class Frozen:
         numerics = {**self.compute.numerics(), "batch_size": self.batch_size}
         return {**self.identity, **part.key, **numerics, "view": part.view}
 
-    def _fill(self, folder: Path, part: SplitView) -> None:
-        activations.write(folder, self._rows(part))
-
-    def _rows(self, part: SplitView) -> Iterator[Tensor]:
+    def _filled(self, part: SplitView, key: Key) -> Path:
         title = f"{part.split}: {self.identity['boundary']}" + ("" if part.view is None else f" of view {part.view}")
-        forward, batches = self.forward(), part.batches(self.batch_size)
+        batches = STRIPE_BATCHES[self.compute.device.type]
+        steps = range(-(-part.count // self.batch_size))
+        writer = RowsWriter(part.count)
         with self.count(title, part.count, "images") as bar:
-            for batch, output in outputs(lambda _: forward, batches, self.compute, self.to_device):
-                self.stop.check("while the frozen part ran; the same command starts this pass again")
-                self.images_computed += len(batch)
-                yield output
-                bar.step(len(batch))
+
+            def make(number: int) -> Iterator[bytes]:
+                for output in self._outputs(part, steps[number * batches : (number + 1) * batches]):
+                    yield writer.bytes_of(output)
+                    bar.step(len(output))
+
+            striped = Striped(
+                file=activations.ROWS,
+                count=-(-len(steps) // batches),
+                form=f"{batches * self.batch_size}",
+                make=make,
+                facts=lambda: writer.form,
+                finish=writer.finish,
+                others_did=lambda stripes: bar.step(stripes * batches * self.batch_size),
+                wait=self._wait,
+            )
+            return self.cache.fill_together(KIND, key, striped)
+
+    def _outputs(self, part: SplitView, steps: range) -> Iterator[Tensor]:
+        forward, batches = self.forward(), part.batches(self.batch_size, steps)
+        for batch, output in outputs(lambda _: forward, batches, self.compute, self.to_device):
+            self._check_stop()
+            self.images_computed += len(batch)
+            yield output
+
+    def _wait(self) -> None:
+        """For others, who compute what is left."""
+        self._check_stop()
+        time.sleep(_POLL_SECONDS)
+
+    def _check_stop(self) -> None:
+        self.stop.check("while the frozen part ran; the same command goes on from there")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from transfer_cli.engine.checkpoints import Part
 from transfer_cli.engine.device import Compute, ToDevice
 from transfer_cli.engine.optimizers import set_rate
 from transfer_cli.engine.ranks.parallel import Parallel
+from transfer_cli.engine.room import NoRoomError, half
 from transfer_cli.engine.steps.ahead import on_device
 from transfer_cli.engine.steps.check import Moment, Past, clip_and_check
 from transfer_cli.engine.steps.clock import Clock, NoClock
@@ -32,10 +32,6 @@ NO_SINGLE = (
 NO_SMALLER = (
     "out of memory with two images at a time, and BatchNorm cannot train on one where this network makes one pixel of "
     "it. Free the device, or take a smaller model or image_size, or strategy.batch_norm=frozen."
-)
-NO_ROOM = (
-    "out of memory with {images} images, one rank's share of a step ({reason}). States saved so far are kept. "
-    "Take a smaller trainer.batch_size, with trainer.accumulate so much larger, or more devices."
 )
 
 
@@ -181,9 +177,6 @@ def _gradients(trainer: Trainer, batch: Batch) -> StepResult:
         if result is not None:
             return result
         assert reason is not None
-        if trainer.forward.world.size > 1:
-            # Others may be in the middle of this step's sums: it cannot be done again.
-            raise RunError(NO_ROOM.format(images=len(batch), reason=reason))
         trainer.optimizer.zero_grad(set_to_none=True)
         _halve_micro_batch(trainer, len(batch), reason)
         trainer.moved.put_back()
@@ -211,7 +204,7 @@ def _accumulated(trainer: Trainer, batch: Batch) -> StepResult:
     losses: list[Tensor] = []
     logits: list[Tensor] = []
     parts: dict[str, Tensor] = {}
-    parts_of_batch = batch.split(trainer.micro_batch)
+    parts_of_batch = trainer.forward.parts(batch, trainer.micro_batch)
     weight = trainer.forward.weight(batch)
     for micro in parts_of_batch:
         share = len(micro) / len(batch)
@@ -236,12 +229,11 @@ def _over_ranks(trainer: Trainer, result: StepResult, batch: Batch, images: int,
 
 def _halve_micro_batch(trainer: Trainer, images: int, reason: str) -> None:
     size = min(trainer.micro_batch, images)
-    if size <= 1:
-        raise RunError(
-            f"out of memory with one image at a time ({reason}). Free the device, or take a smaller model or "
-            "image_size."
-        )
-    trainer.micro_batch = math.ceil(size / 2)
+    smaller = half(size, reason)
+    if trainer.forward.world.size > 1:
+        # Others may be in the middle of this step's sums: it cannot be done again.
+        raise NoRoomError(size, reason, smaller)
+    trainer.micro_batch = smaller
     give_back(trainer.compute.device)
     trainer.warn(
         f"out of memory: going on with {trainer.micro_batch} images at a time; the step still averages the whole "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import FrameType, TracebackType
 
@@ -17,7 +18,9 @@ class Stop:
     and for jobs in the background of a script.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Callable[[], int | None] = lambda: None) -> None:
+        """`elsewhere`: what code processes ask for that this one works with."""
+        self._elsewhere = elsewhere
         self.code: int | None = None
         """The exit code asked for: 75 for SIGTERM and its like, 130 for Ctrl-C; None while nobody asked."""
         self.due = False
@@ -39,6 +42,8 @@ class Stop:
     def check(self, where: str) -> None:
         """Raises Stopped, which says `where`, if an end was asked for."""
         code = self.code
+        if code is None:
+            code = self.code = self._elsewhere()
         if code is not None:
             raise Stopped(code, where)
 

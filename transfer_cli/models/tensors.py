@@ -7,11 +7,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from transfer_cli.files import UNFINISHED, as_os_error, fsync_directory
+from transfer_cli.files import UNFINISHED, fsync_directory, tensors_written
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool = True) -> None:
@@ -38,10 +37,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         # The library refuses tensors that share their memory.
         written[name] = tensor.clone() if storage in storages else tensor
         storages.add(storage)
-    try:
+    with tensors_written(path):
         save_file(written, path)
-    except SafetensorError as error:
-        raise as_os_error(error, path) from error
 
 
 def replace_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

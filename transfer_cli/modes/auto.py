@@ -24,6 +24,8 @@ from transfer_cli.runs.automatic.journal import Journal
 from transfer_cli.runs.automatic.plan import Plan
 from transfer_cli.runs.automatic.stages import FINISH_EPOCHS, FINISH_SECONDS, PROBE_SHARE, Work
 from transfer_cli.runs.calibration import calibrate
+from transfer_cli.runs.reports.group_report import leave_group_report
+from transfer_cli.runs.reports.run_report import images_of, leave_report
 from transfer_cli.runs.several.shared_input import check_shared_input, check_weights
 
 START_SECONDS = 5.0
@@ -52,6 +54,9 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         reporter.open_log(directory / "run.log")
         with Journal(directory, budget, since=began) as journal:
             _work(Work(e, directory, journal, reporter), models)
+        if journal.get("calibration") is not None:
+            leave_report(directory / "best", lambda: images_of(directory / "best"), reporter.warn)
+        leave_group_report(directory, reporter.warn)
     reporter.result(directory / "best")
     return EXIT_OK
 

@@ -85,7 +85,7 @@ def _clear(cache: Cache, entries: list[Entry], reporter: Reporter) -> int:
         if refused is not None:
             reporter.warn(f"{entry.path}: cannot be removed ({refused})")
             left.append(entry)
-    cache.evict()
+    cache.evict(begun=True)
     gone = [entry for entry in entries if entry not in left]
     reporter.say(f"{len(gone):,} entries removed, {in_words(_bytes(gone))} free again")
     return EXIT_FAILED if left else EXIT_OK

@@ -27,6 +27,7 @@ from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words
 from transfer_cli.runs.options import check_options
+from transfer_cli.runs.reports.group_report import leave_group_report
 from transfer_cli.runs.several.attempt import attempt
 from transfer_cli.runs.several.comparison import COLUMNS, Ledger, Row, Run, by_validation, measure_speeds, row_of
 from transfer_cli.runs.several.shared_input import check_shared_input
@@ -63,6 +64,7 @@ def run(experiment: Experiment, overrides: Overrides, source: ConfigSource) -> i
         reporter.open_log(folder / "run.log")
         runs = _train_all(e, planned, folder, reporter)
         rows, recommended = _result(e, planned, runs, folder, reporter)
+        leave_group_report(folder, reporter.warn)
     _show(rows, recommended, e, reporter)
     reporter.result(folder)
     return EXIT_OK if all(one.exit_code == EXIT_OK for one in runs) else EXIT_FAILED

@@ -24,7 +24,7 @@ from transfer_cli.data.store.open import DecodedSet
 from transfer_cli.engine.evaluation import BATCH_SIZE, evaluate
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Classification
-from transfer_cli.errors import EXIT_OK, UserError, nearest
+from transfer_cli.errors import EXIT_OK, UserError, counted, nearest
 from transfer_cli.files import write_json
 from transfer_cli.methods.scores import Scores
 from transfer_cli.records.terminal import Reporter
@@ -62,7 +62,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     count = len(decoded.images.splits[split])
     report = {"dataset": asdict(dataset), "split": split, "images": count, **values}
     write_json(directory / "evaluation.json", report)
-    title = f"{directory.name} on {images.name}, split {split}, {count:,} images"
+    title = f"{directory.name} on {images.name}, split {split}, {counted(count, 'image')}"
     reporter.table(title, ["metric", "value"], [[name, repr(value)] for name, value in values.items()])
     reporter.result(directory)
     return EXIT_OK

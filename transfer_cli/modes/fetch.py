@@ -8,7 +8,7 @@ from pathlib import Path
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.command.source import ConfigSource
 from transfer_cli.config.schema import Experiment
-from transfer_cli.errors import EXIT_OK
+from transfer_cli.errors import EXIT_OK, counted
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words
 from transfer_cli.runs.fetching import archive, sets, weights
@@ -40,8 +40,10 @@ def _show(items: Sequence[Fetched], reporter: Reporter) -> None:
         [item.what, item.label, item.state, in_words(item.bytes), str(item.path) if item.path else "nowhere"]
         for item in items
     ]
-    if rows:
-        reporter.table("on this machine now", ["what", "which", "state", "size", "where"], rows)
+    if not rows:
+        return
+    reporter.table("on this machine now", ["what", "which", "state", "size", "where"], rows)
     there = sum(not item.state.startswith(("fetched", "unpacked")) for item in items)
     total = in_words(sum(item.bytes for item in items))
-    reporter.say(f"{len(items):,} in all, {total}; {there or 'none'} of them {'was' if there == 1 else 'were'} there")
+    before = {0: "nothing", len(items): "all"}.get(there, f"{there:,}")
+    reporter.say(f"{counted(len(items), 'item')}, {total}; {before} of it was there before")

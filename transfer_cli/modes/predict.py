@@ -13,7 +13,7 @@ from pathlib import Path
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.config.using import STREAM
-from transfer_cli.errors import EXIT_OK, RunError, UserError
+from transfer_cli.errors import EXIT_OK, RunError, UserError, counted
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.prediction import inputs
 from transfer_cli.runs.prediction.ensemble import Ensemble, load_ensemble
@@ -61,9 +61,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
                 tally.add(rows, len(part.files) - len(rows))
     _say(e, found, tally, top_k, None if streams else target, reporter)
     if tally.bad and e.predict.strict:
-        raise RunError(
-            f"{tally.bad:,} of {tally.bad + tally.rows:,} images could not be read; the others are labelled."
-        )
+        images = counted(tally.bad + tally.rows, "image")
+        raise RunError(f"{tally.bad:,} of {images} could not be read; what could be is labelled.")
     return EXIT_OK
 
 
@@ -138,12 +137,12 @@ def _rows(e: Experiment, ensemble: Ensemble, part: Part, top_k: int) -> list[Row
 def _say(e: Experiment, found: Input, tally: Tally, top_k: int, target: str | None, reporter: Reporter) -> None:
     """How many there were, the first of them, and the file."""
     left_out = tally.bad + found.left_out
-    title = f"{tally.rows:,} images predicted" + (f", {left_out} left out" if left_out else "")
+    title = f"{counted(tally.rows, 'image')} predicted" + (f", {left_out} left out" if left_out else "")
     if target is None:
         reporter.say(title)
         return
     shown = [[f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row] for row in tally.first]
     reporter.table(title, columns(top_k), shown)
     if tally.rows > SHOWN_ROWS:
-        reporter.say(f"... and {tally.rows - SHOWN_ROWS:,} more rows in the file")
+        reporter.say(f"... and {counted(tally.rows - SHOWN_ROWS, 'more row')} in the file")
     reporter.result(Path(target))

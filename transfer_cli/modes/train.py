@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from transfer_cli import rundir
+from transfer_cli import gpu_slots, rundir
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.continuation import OF_THE_COMMAND, OF_THE_MACHINE, check, with_values_of
 from transfer_cli.config.parse import changes
@@ -23,10 +23,13 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     if experiment.resume not in ("never", "auto"):
         experiment = _saved_with_overrides(experiment, overrides)
     path, world = rundir.planned(experiment), current()
+    reporter = Reporter(quiet=experiment.quiet)
+    if world.size == 1:
+        gpu_slots.claim(experiment, reporter.say, wait=False)
     devices = count_devices(experiment)
     if world.size == 1 and devices > 1:
         return launch(Frozen(experiment, path), devices)
-    train(experiment, path, Reporter(quiet=experiment.quiet), world=world)
+    train(experiment, path, reporter, world=world)
     return EXIT_OK
 
 

@@ -14,6 +14,7 @@ from transfer_cli.files import atomic_write_bytes
 from transfer_cli.records.text import printable
 
 Pixels = NDArray[np.uint8]
+SAMPLES = "samples.png"
 
 _CELLS = 96, 192
 _GAP, _LINE = 6, 20

@@ -15,7 +15,7 @@ from typing import Any
 from transfer_cli.files import write_json
 from transfer_cli.records.events import Recorder, RunEnd
 
-STATUSES = ("completed", "failed", "preempted", "interrupted")
+STATUSES = ("completed", "failed", "preempted", "interrupted", "pruned")
 KEYS = (
     "status",
     "strategy",

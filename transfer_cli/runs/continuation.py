@@ -9,7 +9,7 @@ from transfer_cli.config.auto import chosen
 from transfer_cli.config.continuation import state_hash
 from transfer_cli.config.parse import config_hash
 from transfer_cli.config.schema import Experiment
-from transfer_cli.engine import checkpoints
+from transfer_cli.engine import checkpoints, room
 from transfer_cli.engine.best import Best
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.fit import Fit, Progress
@@ -56,6 +56,16 @@ def replace_lost_best(fit: Fit, state: State, task: Task, reporter: Reporter) ->
     fit.progress.best = Best()
     val = fit.evaluate().get("val")
     fit.progress.best.offer(fit.progress.cursor.epoch, val, task, lambda: state.path.name)
+
+
+def micro_batch_of(fit: Fit, reporter: Reporter) -> int:
+    """Images to take at a time: fewer than asked for where an earlier process of the run had no memory for more."""
+    states, wanted = fit.checkpoints, fit.trainer.micro_batch
+    found = states.world.of_first(lambda: room.recall(states.folder))
+    if found is None or found >= wanted:
+        return wanted
+    reporter.say(f"memory    {found} images at a time, since the run had no room for {wanted}")
+    return found
 
 
 def rate_of(e: Experiment, step: int, total_steps: int, history: Sequence[float]) -> float:

@@ -15,6 +15,7 @@ from transfer_cli.engine import device as devices
 from transfer_cli.engine.stop import Stop
 from transfer_cli.methods.scores import Scores
 from transfer_cli.records.events import Predictions, Recorders, RunEnd
+from transfer_cli.runs.clock import Clock
 from transfer_cli.runs.materials import Materials
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -44,10 +45,13 @@ class Outcome:
     """Entries of the summary that only this kind of training has."""
 
 
-def finish(outcome: Outcome, m: Materials, directory: Path, recorders: Recorders, stop: Stop) -> dict[str, Any]:
+def finish(
+    outcome: Outcome, m: Materials, directory: Path, recorders: Recorders, stop: Stop, clock: Clock
+) -> dict[str, Any]:
     """Save the model, evaluate it on test, tell the recorders; returns the summary."""
     outcome.save_model(directory)
-    found = outcome.test_outputs()
+    with clock.part("test"):
+        found = outcome.test_outputs()
     stop.check(STOPPED)
     predictions, test = None, None
     if found is not None:
@@ -55,7 +59,7 @@ def finish(outcome: Outcome, m: Materials, directory: Path, recorders: Recorders
         test = m.task.scores(outputs, labels)
         ids = [m.images.ids[index] for index in m.images.splits["test"]]
         predictions = Predictions(ids, outputs, labels, m.task)
-    summary = _summary(outcome, m, test)
+    summary = {**_summary(outcome, m, test), "seconds": clock.parts(outcome.train_seconds)}
     recorders.run_ends(RunEnd(directory, summary, outcome.step, predictions))
     return summary
 

@@ -25,7 +25,7 @@ from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, predict
 from transfer_cli.engine.fit import Fit, Progress
 from transfer_cli.engine.loop import Trainer
 from transfer_cli.engine.optimizers import build_optimizer
-from transfer_cli.engine.ranks.agreement import agreed
+from transfer_cli.engine.ranks.agreement import Following, agreed
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.steps.check import DivergenceError
@@ -43,7 +43,7 @@ from transfer_cli.records.events import Recorders, RunStart
 from transfer_cli.records.parameters import write_parameters
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs import divergence
-from transfer_cli.runs.continuation import rate_of, replace_lost_best, say_new_rate
+from transfer_cli.runs.continuation import micro_batch_of, rate_of, replace_lost_best, say_new_rate
 from transfer_cli.runs.evaluation import Evaluation, evaluate_epoch
 from transfer_cli.runs.finish import STOPPED, Outcome, Outputs
 from transfer_cli.runs.inputs import Inputs
@@ -164,6 +164,7 @@ class LoopJob:
         fit = self._fit(start.strategy, average, directory, recorders, reporter, stop)
         if self.state is not None:
             fit.checkpoints.restore(self.state)
+        fit.trainer.micro_batch = micro_batch_of(fit, reporter)
         cursor = fit.progress.cursor
         if self.state is not None:
             replace_lost_best(fit, self.state, self.materials.task, reporter)
@@ -188,13 +189,12 @@ class LoopJob:
         return fit
 
     def _begun(self, directory: Path, reporter: Reporter, stop: Stop) -> Start:
-        """The beginning of the first rank, which the others make again from what it left in the cache."""
+        """The beginning of all ranks, each by itself but for frozen passes; of what follows the first one's counts."""
         world = self.world
         if world.is_first:
-            start = world.in_turn(lambda: self.begin(directory, reporter, stop))
+            start = self.begin(directory, reporter, stop)
         else:
-            # A signal is for all ranks, and waits until these can agree.
-            start = world.in_turn(lambda: self.begin(None, reporter, Stop()))
+            start = self.begin(None, reporter, Following(stop, world))
         world.join()
         world.copy_first(self.network)
         return replace(start, val=world.of_first(lambda: start.val))
@@ -215,9 +215,10 @@ class LoopJob:
     ) -> Trainer:
         """What the loop needs, over a fresh optimizer; `rate` is that of a step."""
         e = self.materials.experiment
+        run = torch.compile(strategy) if e.trainer.compile else strategy
         return Trainer(
             strategy=strategy,
-            forward=Parallel(self.world, strategy, torch.compile(strategy) if e.trainer.compile else strategy, e.seed),
+            forward=Parallel(self.world, strategy, run, e.seed, e.trainer.sync_batch_norm),
             optimizer=build_optimizer(self.groups, e.optimizer, self.compute.device),
             scaler=self.compute.grad_scaler(),
             compute=self.compute,

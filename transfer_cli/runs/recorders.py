@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from transfer_cli.engine.checkpoints import State
@@ -19,8 +20,11 @@ RECORDERS = (
 )
 
 
-def recorders_of_run(directory: Path, reporter: Reporter, state: State | None) -> Recorders:
-    """All recorders of a run, going on where `state` was saved. Raises OSError."""
+def recorders_of_run(
+    directory: Path, reporter: Reporter, state: State | None, more: Sequence[Recorder] = ()
+) -> Recorders:
+    """All recorders of a run, going on where `state` was saved, and `more` after them. Raises OSError."""
     saved = saved_recorders(state)
     kinds: list[type[Recorder]] = [named(path) for path in RECORDERS]
-    return Recorders([kind.of_run(RecorderSetup(directory, reporter, saved.get(kind.__name__, {}))) for kind in kinds])
+    own = [kind.of_run(RecorderSetup(directory, reporter, saved.get(kind.__name__, {}))) for kind in kinds]
+    return Recorders([*own, *more])

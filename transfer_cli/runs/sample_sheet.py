@@ -13,7 +13,6 @@ from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.views import shows_evaluation_pixels
 
 SHOWN_SAMPLES, SHOWN_EPOCHS = 8, 5
-NAME = "samples.png"
 
 
 def draw_samples(materials: Materials, directory: Path) -> None:
@@ -37,4 +36,4 @@ def draw_samples(materials: Materials, directory: Path) -> None:
     views = examples(sources, m.augment, seed, indices, size, resample, SHOWN_EPOCHS)
     names = [m.images.classes[label] if label >= 0 else "" for label in m.images.labels[indices]]
     (directory / "plots").mkdir(exist_ok=True)
-    sheet.samples(sources, views, names, directory / "plots" / NAME)
+    sheet.samples(sources, views, names, directory / "plots" / sheet.SAMPLES)

@@ -12,20 +12,24 @@ from transfer_cli.config.parse import to_dict
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.ranks.world import World
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.extract.job import ExtractJob
+from transfer_cli.runs.extract.unlabelled import UnlabelledJob
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.options import terms_of_batches
 
+AnyJob = LoopJob | ExtractJob | UnlabelledJob
 
-def on_all_ranks(job: LoopJob, state: State | None, directory: Path, world: World, reporter: Reporter) -> LoopJob:
-    """The job as one of all ranks, the others being told what they need for theirs."""
-    if world.size == 1:
-        return job
-    _say_ranks(job, world, reporter)
+
+def on_all_ranks(job: AnyJob, state: State | None, directory: Path, world: World, reporter: Reporter) -> AnyJob:
+    """The job as one of several ranks, the others being told what they need for theirs."""
+    if isinstance(job, LoopJob):
+        _say_ranks(job, world, reporter)
+    else:
+        reporter.say(f"ranks     {world.size} processes, which compute features together; the first does the rest")
     m = job.materials
     values = to_dict(replace(m.experiment, cache_size=m.machine.cache.max_bytes / 2**30))
-    values["trainer"]["precision"] = job.precision
-    told = {"experiment": values, "directory": str(directory.resolve()), "state": state and str(state.path.resolve())}
-    world.of_first(lambda: told)
+    told = {"experiment": values, "precision": job.precision, "directory": str(directory.resolve())}
+    world.of_first(lambda: {**told, "state": state and str(state.path.resolve())})
     return replace(job, world=world)
 
 
@@ -38,5 +42,7 @@ def _say_ranks(job: LoopJob, world: World, reporter: Reporter) -> None:
     if together:
         reporter.warn(f"{' and '.join(together)} compare the images of one rank's share of a step, and no others")
     if any(isinstance(layer, _BatchNorm) for layer in job.network.modules()):
-        share = min(images // world.size, chosen(e.trainer.batch_size))
-        reporter.say(f"ranks     BatchNorm, where it trains, normalises over the {share} images of one rank")
+        share, of = min(images // world.size, chosen(e.trainer.batch_size)), "one rank"
+        if e.trainer.sync_batch_norm:
+            share, of = share * world.size, "all ranks"
+        reporter.say(f"ranks     BatchNorm, where it trains, normalises over the {share} images of {of}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,25 +22,29 @@ from transfer_cli.data.same_images import check_decoded, check_listed
 from transfer_cli.engine import checkpoints, gpus
 from transfer_cli.engine import device as devices
 from transfer_cli.engine.checkpoints import State
+from transfer_cli.engine.ranks.agreement import first_stop
 from transfer_cli.engine.ranks.world import ALONE, World, lost_ranks
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import EXIT_INTERRUPTED, RunError, Stopped, UserError, is_out_of_memory, out_of_memory
+from transfer_cli.errors import UserError
 from transfer_cli.files import atomic_write_text, write_json
-from transfer_cli.records.events import Recorders, RunEnd
+from transfer_cli.records.events import Recorder, Recorders, RunEnd
 from transfer_cli.records.summary import environment
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary, saved_experiment
 from transfer_cli.runs.choices.search import PLANS, Candidate, Rung, begin, candidates, forget, is_begun, search
+from transfer_cli.runs.clock import Clock
 from transfer_cli.runs.continuation import SAME, newest_state
 from transfer_cli.runs.distill import job as distill
 from transfer_cli.runs.extract import job as extract
+from transfer_cli.runs.failing import as_run_errors, recording_failure
 from transfer_cli.runs.finetune import job as finetune
 from transfer_cli.runs.finish import Outcome, finish, known_before
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.recorders import recorders_of_run
+from transfer_cli.runs.reports.run_report import leave_report
 from transfer_cli.runs.sample_sheet import draw_samples
-from transfer_cli.runs.share_job import on_all_ranks
+from transfer_cli.runs.share_job import AnyJob, on_all_ranks
 
 
 class Prepare(Protocol):
@@ -97,12 +100,13 @@ def train(
     compare: Compare = as_asked,
     out_of_time: Callable[[], bool] | None = None,
     world: World = ALONE,
+    watchers: Sequence[Recorder] = (),
 ) -> dict[str, Any]:
     """Train in `path`, or go on there; returns the summary. Wrong input shows before a file is written.
 
     `may_exist`: the directory is ours already, as a sweep's job directory is. `stop`: what asks for an end, where it is
     not signals alone; `out_of_time` ends a training before its last epoch, with the best so far. `world`: the ranks
-    that train together, this being the first of them; the others `follow`.
+    that train together, this being the first of them; the others `follow`. `watchers` hang on the run as well.
     """
 
     def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> Job:
@@ -122,7 +126,7 @@ def train(
             return done
         for key, (new, old) in changed.items():
             reporter.say(f"changed   {key}={shown(new)}, {shown(old)} before")
-    stop = Stop() if stop is None else stop
+    stop = first_stop(world) if stop is None else stop
     # While a search has not ended, its candidates have states and the run has none.
     searching = resuming and is_open(to_dict(e))
     if searching and not is_begun(path):
@@ -137,7 +141,9 @@ def train(
             "the teacher is trained on one device while the others wait: train it in a command of its own first, then "
             "say strategy.teacher.weights=<run directory>"
         )
-    job = prepare(e, reporter, stop, state)
+    clock = Clock(went_on=state is not None)
+    with clock.part("preparation"):
+        job = prepare(e, reporter, stop, state)
     if resuming:
         check_decoded(path, job.materials.pixels)
     tries = compare(e, job) if state is None and isinstance(job, LoopJob) else Comparison([], ())
@@ -145,12 +151,14 @@ def train(
     with rundir.claim(path, named=e.name is not None, may_exist=may_exist) as directory, stop:
         if resuming:
             _check_still(directory, state, done)
-        with _as_run_errors(directory):
+        with as_run_errors(directory):
             if len(tries.candidates) > 1:
                 if world.size > 1:
                     reporter.warn(_waiting(world.size - 1))
-                job, state = _best_of(tries, e, job, prepare, directory, reporter, stop)
-            summary = _train_in(directory, job, state, reporter, stop, world)
+                with clock.part("search"):
+                    job, state = _best_of(tries, e, job, prepare, directory, reporter, stop)
+            summary = _train_in(directory, job, state, reporter, stop, world, clock, watchers)
+        leave_report(directory, lambda: job.materials.images, reporter.warn)
     reporter.result(directory)
     return summary
 
@@ -171,7 +179,7 @@ def _best_of(
 ) -> tuple[Job, State | None]:
     """Compare candidates for what the settings leave open; the run of the best, and the state in which it goes on."""
     reporter.open_log(directory / "run.log")
-    with _recording_failure(recorders_of_run(directory, reporter, None), directory, job):
+    with recording_failure(recorders_of_run(directory, reporter, None), directory, partial(_known, job)):
         begin(directory)
         _write_config(directory, asked)
         _write_images(directory, job.materials, reporter)
@@ -180,13 +188,20 @@ def _best_of(
 
 
 def _train_in(
-    directory: Path, job: Job, state: State | None, reporter: Reporter, stop: Stop, world: World
+    directory: Path,
+    job: Job,
+    state: State | None,
+    reporter: Reporter,
+    stop: Stop,
+    world: World,
+    clock: Clock,
+    watchers: Sequence[Recorder],
 ) -> dict[str, Any]:
     """Train a prepared job in a directory that is ours."""
     m = job.materials
     reporter.open_log(directory / "run.log")
-    recorders = recorders_of_run(directory, reporter, state)
-    with _recording_failure(recorders, directory, job):
+    recorders = recorders_of_run(directory, reporter, state, watchers)
+    with recording_failure(recorders, directory, partial(_known, job)):
         _write_description(directory, m, reporter)
         forget(directory)
         m.machine.seen_weights.keep()
@@ -196,11 +211,13 @@ def _train_in(
             summary = {"status": "completed", **known_before(m, job.precision)}
             recorders.run_ends(RunEnd(directory, summary))
             return summary
-        if isinstance(job, LoopJob):
+        if world.size > 1:
+            assert isinstance(job, AnyJob)
             job = on_all_ranks(job, state, directory, world, reporter)
         with lost_ranks():
-            outcome = job.run(directory, recorders, reporter, stop)
-            summary = finish(outcome, m, directory, recorders, stop)
+            with clock.part("loop"):
+                outcome = job.run(directory, recorders, reporter, stop)
+            summary = finish(outcome, m, directory, recorders, stop, clock)
     if not isinstance(m.experiment.trainer.keep, int) and world.is_first:
         checkpoints.prune_completed(directory / checkpoints.FOLDER, m.experiment.trainer.keep)
     return summary
@@ -240,46 +257,8 @@ def _write_config(directory: Path, e: Experiment) -> None:
     atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
-@contextmanager
-def _as_run_errors(directory: Path) -> Iterator[None]:
-    """Errors of a run that has begun, as RunErrors: there is a directory already."""
-    try:
-        yield
-    except UserError as error:
-        # Found only while running: a damaged image, say.
-        raise RunError(str(error)) from error
-    except OSError as error:
-        reason = _reason(error, directory)
-        raise RunError(f"{reason}. What was saved so far is kept; fix this, then go on with resume=auto.") from error
-
-
-@contextmanager
-def _recording_failure(recorders: Recorders, directory: Path, job: Job) -> Iterator[None]:
-    """Whatever ends the run early reaches the recorders, so that its summary says so."""
-
-    def end(status: str, error: str) -> None:
-        summary = {"status": status, "error": error, **known_before(job.materials, job.precision)}
-        recorders.run_ends(RunEnd(directory, summary))
-
-    try:
-        yield
-    except Stopped as stopped:
-        end("interrupted" if stopped.code == EXIT_INTERRUPTED else "preempted", str(stopped))
-        raise
-    except KeyboardInterrupt:
-        end("interrupted", "interrupted twice: stopped at once")
-        raise
-    except Exception as error:
-        end("failed", _reason(error, directory))
-        raise
-
-
-def _reason(error: Exception, directory: Path) -> str:
-    if is_out_of_memory(error):
-        return out_of_memory(error)
-    if isinstance(error, OSError):
-        return f"{error.filename or directory}: {error.strerror or error}"
-    return str(error) if isinstance(error, RunError | UserError) else f"{type(error).__name__}: {error}"
+def _known(job: Job) -> dict[str, Any]:
+    return known_before(job.materials, job.precision)
 
 
 def _check_still(directory: Path, state: State | None, done: dict[str, Any] | None) -> None:

@@ -54,7 +54,7 @@ class Views:
         }
         if view is not None:
             key["augment"] = view_key(m.augment, m.experiment.seed, m.experiment.dataset.source_factor, indices)
-        return SplitView(split, view, len(indices), key, lambda size: m.ordered(split, size, view))
+        return SplitView(split, view, len(indices), key, lambda size, steps: m.ordered(split, size, view, steps=steps))
 
 
 class SplitActivations:

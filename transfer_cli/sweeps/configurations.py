@@ -1,4 +1,4 @@
-"""Jobs of a sweep that differ in their seed alone are one configuration: how many, mean, deviation, and the best."""
+"""Jobs of a sweep that differ in seed or fold alone are one configuration: how many, mean, deviation, the best."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from transfer_cli.records.text import printable
 
 NAME = "leaderboard.md"
 COLUMNS = ("overrides", "n", "val", "test", "seconds", "best job")
-_SEED = "seed"
+_REPEATS = ("seed", "dataset.fold")
+"""Keys whose values repeat a configuration."""
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """The jobs with the same overrides but for the seed; scores are those of the completed ones, by `metric`."""
+    """The jobs with the same overrides but for seed and fold; scores are those of the completed ones, by `metric`."""
 
     overrides: str
     jobs: int
@@ -48,7 +49,7 @@ def configurations(rows: Sequence[Row]) -> list[Configuration]:
     """Of the rows of a leaderboard, best first: by the mean on validation, then as their best jobs stand there."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(_without_seed(row["overrides"]), []).append(row)
+        groups.setdefault(_without_repeats(row["overrides"]), []).append(row)
     found = [_configuration(overrides, group) for overrides, group in groups.items()]
     return sorted(found, key=_rank)
 
@@ -59,7 +60,7 @@ def write(folder: Path, found: Sequence[Configuration]) -> None:
     lines = [
         f"# {printable(folder.name)}",
         "",
-        f"{metric}, mean ± standard deviation over seeds, best on validation first.",
+        f"{metric}, mean ± standard deviation over seeds and folds, best on validation first.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"| {' | '.join('---' for _ in COLUMNS)} |",
@@ -91,9 +92,9 @@ def _known(rows: Sequence[Row], key: str) -> list[float]:
     return [float(row[key]) for row in rows if row.get(key) is not None]
 
 
-def _without_seed(overrides: str) -> str:
+def _without_repeats(overrides: str) -> str:
     words = overrides.split(" ") if overrides else []
-    return " ".join(word for word in words if word.lstrip("+").partition("=")[0] != _SEED)
+    return " ".join(word for word in words if word.lstrip("+").partition("=")[0] not in _REPEATS)
 
 
 def _rank(one: Configuration) -> tuple[bool, float]:

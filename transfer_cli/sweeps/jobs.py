@@ -1,67 +1,73 @@
-"""One job of a sweep. Its failure is recorded and not raised, so that the other jobs run; a signal ends the sweep."""
+"""The jobs of a sweep: each has the name of what it alone says, and of all that determines its result."""
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from transfer_cli import rundir
-from transfer_cli.command.compose import to_plain
-from transfer_cli.config.parse import parse
+from transfer_cli.command.grid import Composed
+from transfer_cli.config.parse import config_hash, is_in_hash, parse
 from transfer_cli.config.schema import Experiment
-from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, Stopped
-from transfer_cli.files import write_json
-from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.several.attempt import attempt
-from transfer_cli.sweeps import leaderboard
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-JOB = "job.json"
+OF_THE_SWEEP = ("name", "output_dir", "resume", "quiet", "sweep", "mode")
+"""Keys that belong to all jobs together, and say nothing of one."""
+_LONGEST = 48
+_HASH_DIGITS = 8
 
 
-def run_job(config: DictConfig) -> int:
-    """Train one job in its own directory and record how it ended; returns its exit code."""
-    from hydra.core.hydra_config import HydraConfig
+@dataclass(frozen=True)
+class Job:
+    """One job: the words that were said, and the whole configuration."""
 
-    hydra = HydraConfig.get()
-    directory = Path(hydra.runtime.output_dir)
-    overrides = list(hydra.overrides.task)
-    experiment = parse(to_plain(config))
-    reporter = Reporter(quiet=experiment.quiet, prints_result=False)
-    reporter.say(f"job {hydra.job.num}: {hydra.job.override_dirname or 'no overrides'}")
-    before = leaderboard.read(directory / JOB)
-    done = leaderboard.read(directory / rundir.SUMMARY).get("status") == "completed"
-    started = time.perf_counter()
-    code, error = _train(experiment, directory, reporter)
-    seconds = time.perf_counter() - started
-    if done and code == EXIT_OK:
-        seconds = before.get("seconds", seconds)  # it took what it took then
-    write_json(directory / JOB, {"overrides": overrides, "exit_code": code, "error": error, "seconds": seconds})
-    leaderboard.write(directory.parent)
-    return code
+    identity: str
+    """Digits that all of it with the same result have."""
+    name: str
+    """Of its directory."""
+    words: tuple[str, ...]
+    experiment: Experiment
+
+    @property
+    def said(self) -> frozenset[str]:
+        """Its words, as `said_of`."""
+        return said_of(self.words)
 
 
-def _train(experiment: Experiment, directory: Path, reporter: Reporter) -> tuple[int, str | None]:
-    """The exit code of the job, and its message where it failed; a signal goes through."""
-    from transfer_cli.runs.ranks.launch import Frozen, count_devices, launch
-    from transfer_cli.runs.train import train
+def said_of(words: Iterable[str]) -> frozenset[str]:
+    """The words of a job, in whatever order, without those of the whole sweep."""
+    return frozenset(word for word in words if _key(word).partition(".")[0] not in OF_THE_SWEEP)
 
-    codes = []
 
-    def work() -> None:
-        devices = count_devices(experiment)
-        if devices == 1:
-            train(experiment, directory, reporter, may_exist=True)
-        else:
-            codes.append(launch(Frozen(experiment, directory, may_exist=True, prints_result=False), devices))
+def jobs_of(several: Iterable[Composed]) -> list[Job]:
+    """The jobs of a command, each once. Raises UserError for a configuration that is wrong."""
+    found: dict[str, Job] = {}
+    for one in several:
+        experiment = parse(one.values)
+        identity = _identity(one.own, experiment)
+        found.setdefault(identity, Job(identity, f"{_readable(one.own)}_{identity}", one.words, experiment))
+    return list(found.values())
 
-    code, error = attempt(work)
-    if codes in ([EXIT_PREEMPTED], [EXIT_INTERRUPTED]):
-        raise Stopped(codes[0], "in the middle of the sweep; the same command with resume=auto goes on from there")
-    if codes in ([], [EXIT_OK]):
-        return code, error
-    # The rank has said why.
-    return codes[0], leaderboard.read(directory / rundir.SUMMARY).get("error", f"exit code {codes[0]}")
+
+def _identity(own: tuple[str, ...], e: Experiment) -> str:
+    """Does not depend on the order of words, on values that another word makes the same, or on how many jobs there are.
+
+    What changes no result and is swept nevertheless (`trainer.workers=0,4`) is part of it.
+    """
+    outside = sorted(word for word in own if not is_in_hash(_key(word)))
+    return hashlib.sha256("\n".join([config_hash(e), *outside]).encode()).hexdigest()[:_HASH_DIGITS]
+
+
+def _readable(own: tuple[str, ...]) -> str:
+    """Such as `lr-0.001_seed-0`: no character that a shell or Hydra gives a meaning."""
+    text = "_".join(f"{_last(_key(word))}-{word.partition('=')[2]}" for word in own)
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:_LONGEST].strip("-._")
+    return plain or "job"
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
+
+
+def _last(key: str) -> str:
+    return re.split(r"[./@]", key)[-1]

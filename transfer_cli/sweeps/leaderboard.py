@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from transfer_cli.files import write_csv
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.sweeps import configurations
+from transfer_cli.sweeps.ledger import ENDED, read_json, read_ledger, status
 
 SPLITS = ("val", "test")
 BEFORE_SCORES = ["overrides", "status"]
@@ -20,8 +21,13 @@ Row = dict[str, Any]
 
 def write(folder: Path) -> list[Row]:
     """Write `leaderboard.csv` and `leaderboard.md` of a sweep folder; returns the rows of its jobs."""
-    jobs = [path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()]
-    rows = sorted((_row(path) for path in sorted(jobs, key=lambda path: int(path.name))), key=_rank)
+    ledger = read_ledger(folder)
+    jobs = {name: job.words for name, job in ledger.jobs.items()}
+    for path in sorted(folder.glob("[0-9]*"), key=lambda path: (len(path.name), path.name)):
+        # Of an earlier version, which numbered its jobs.
+        if path.name.isdigit() and path.is_dir():
+            jobs.setdefault(path.name, tuple(read_json(path / ENDED).get("overrides", [])))
+    rows = sorted((_row(folder / name, words) for name, words in jobs.items()), key=_rank)
     columns = [*BEFORE_SCORES, *_scores(rows), *AFTER_SCORES]
     write_csv(folder / "leaderboard.csv", columns, [[row.get(column) for column in columns] for row in rows])
     configurations.write(folder, configurations.configurations(rows))
@@ -29,35 +35,34 @@ def write(folder: Path) -> list[Row]:
 
 
 def show(rows: list[Row], reporter: Reporter) -> None:
-    """As a table the overrides that differ, status, each job's metric and seconds; over several seeds their means."""
+    """As a table each job, its status, metric and seconds; over several seeds the overrides that differ, and means."""
     shared = set.intersection(*(set(row["overrides"].split(" ")) for row in rows)) if len(rows) > 1 else set()
     found = configurations.configurations(rows)
     if len(found) < len(rows):
         several = [replace(one, overrides=_differing(one.overrides, shared)) for one in found]
-        reporter.table("leaderboard over seeds", configurations.COLUMNS, [one.cells() for one in several])
+        reporter.table("leaderboard over seeds and folds", configurations.COLUMNS, [one.cells() for one in several])
         return
     cells = [
         [
-            _differing(row["overrides"], shared),
+            Path(row["run_directory"]).name,
             row["status"],
             *(_shown(row.get(f"{split}_{row['metric']}"), row["metric"]) for split in SPLITS),
             f"{row['seconds']:.1f}" if row["seconds"] is not None else "",
-            Path(row["run_directory"]).name,
         ]
         for row in rows
     ]
-    reporter.table("leaderboard", ["overrides", "status", "val", "test", "seconds", "job"], cells)
+    reporter.table("leaderboard", ["job", "status", "val", "test", "seconds"], cells)
 
 
 def _differing(overrides: str, shared: set[str]) -> str:
     return " ".join(word for word in overrides.split(" ") if word not in shared)
 
 
-def _row(job: Path) -> Row:
-    ended, summary = read(job / "job.json"), read(job / "summary.json")
+def _row(job: Path, words: Sequence[str]) -> Row:
+    ended, summary = read_json(job / ENDED), read_json(job / "summary.json")
     row: Row = {
-        "overrides": " ".join(ended.get("overrides", [])),
-        "status": _status(ended, summary),
+        "overrides": " ".join(words),
+        "status": status(job),
         "metric": summary.get("metric") or "accuracy",
         "seconds": ended.get("seconds"),
         "run_directory": str(job),
@@ -74,12 +79,6 @@ def _scores(rows: list[Row]) -> list[str]:
     return [name for split in SPLITS for name in names if name.startswith(f"{split}_")]
 
 
-def _status(ended: dict[str, Any], summary: dict[str, Any]) -> str:
-    if ended.get("exit_code"):
-        return "failed"
-    return str(summary.get("status", "unfinished"))
-
-
 def _rank(row: Row) -> tuple[bool, float, float]:
     """The order of the rows: completed jobs first, then by the metric of each on validation, then by its loss."""
     from transfer_cli.methods.scores import WORST, rank
@@ -94,12 +93,3 @@ def _shown(value: float | None, metric: str) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" if metric == "loss" else f"{100 * value:.2f} %"
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A JSON object of a job; empty where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

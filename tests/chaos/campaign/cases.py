@@ -38,7 +38,7 @@ class Case:
     def results(self, where: Path) -> dict[str, bytes]:
         """The files of the run, or of all jobs of the sweep, that must be the same."""
         folder = where / "outputs" / ("sweeps" if self.sweep else "runs") / NAME
-        runs = [path for path in sorted(folder.iterdir()) if path.name.isdigit()] if self.sweep else [folder]
+        runs = [path for path in sorted(folder.iterdir()) if path.is_dir()] if self.sweep else [folder]
         return {f"{run.relative_to(folder)}/{file}": (run / file).read_bytes() for run in runs for file in FILES}
 
 

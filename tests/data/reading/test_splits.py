@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transfer_cli.data.reading.splits import carve, check_fraction, reduce_train
+from transfer_cli.data.reading.splits import Samples, carve, check_fraction, fold, reduce_train
 from transfer_cli.errors import UserError
 
 CLASSES = ("ant", "bee", "cow")
@@ -14,13 +14,13 @@ def table(*counts: int) -> tuple[list[str], np.ndarray]:
 
 
 def carved(keys: list[str], labels: np.ndarray, seed: int = 0, **fractions: float) -> dict[str, set[str]]:
-    parts = carve(keys, labels, CLASSES, np.arange(len(keys)), fractions, seed)
+    parts = carve(Samples(keys, labels, CLASSES), np.arange(len(keys)), fractions, seed)
     return {name: {keys[index] for index in part} for name, part in parts.items()}
 
 
 def test_every_sample_lands_in_one_split_and_classes_keep_their_share() -> None:
     keys, labels = table(40, 20, 10)
-    parts = carve(keys, labels, CLASSES, np.arange(70), {"val": 0.1, "test": 0.3}, seed=0)
+    parts = carve(Samples(keys, labels, CLASSES), np.arange(70), {"val": 0.1, "test": 0.3}, seed=0)
     assert sorted(np.concatenate(list(parts.values()))) == list(range(70))
     assert np.bincount(labels[parts["val"]]).tolist() == [4, 2, 1]
     assert np.bincount(labels[parts["test"]]).tolist() == [12, 6, 3]
@@ -72,7 +72,7 @@ def test_impossible_fractions_name_their_key(value: float) -> None:
 
 def reduced(counts: tuple[int, ...], fraction: float = 1.0, shots: int | None = None) -> tuple[list[int], tuple]:
     keys, labels = table(*counts)
-    return reduce_train(keys, labels, CLASSES, np.arange(len(keys)), fraction, shots, seed=0)
+    return reduce_train(Samples(keys, labels, CLASSES), np.arange(len(keys)), fraction, shots, seed=0)
 
 
 def test_train_fraction_is_stratified_and_nested() -> None:
@@ -94,3 +94,71 @@ def test_shots_take_so_many_a_class_and_say_where_there_are_fewer() -> None:
 def test_impossible_reductions_are_refused(fraction: float, shots: int | None) -> None:
     with pytest.raises(UserError, match=r"dataset\.(train_fraction|shots)"):
         reduced((10, 10), fraction=fraction, shots=shots)
+
+
+def bursts(*counts: int, size: int = 4) -> Samples:
+    """Classes of so many images, each `size` of which are a group."""
+    keys, labels = table(*counts)
+    return Samples(keys, labels, CLASSES, [f"{key[0]}{int(key.split('/')[1]) // size}" for key in keys])
+
+
+def groups_in(samples: Samples, part: np.ndarray) -> set[str]:
+    assert samples.groups is not None
+    return {samples.groups[index] for index in part}
+
+
+def test_no_split_divides_a_group() -> None:
+    samples = bursts(40, 20)
+    parts = carve(samples, np.arange(60), {"val": 0.2, "test": 0.2}, seed=0)
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(60))
+    found = [groups_in(samples, part) for part in parts.values()]
+    assert sum(map(len, found)) == len(set().union(*found)) == 15
+    assert np.bincount(samples.labels[parts["test"]]).tolist() == [8, 4]
+
+
+def test_groups_of_one_are_images() -> None:
+    keys, labels = table(10, 10)
+    alone = carve(Samples(keys, labels, CLASSES, keys), np.arange(20), {"val": 0.3, "test": 0.2}, seed=3)
+    plain = carve(Samples(keys, labels, CLASSES), np.arange(20), {"val": 0.3, "test": 0.2}, seed=3)
+    assert {name: part.tolist() for name, part in alone.items()} == {n: p.tolist() for n, p in plain.items()}
+
+
+def test_large_groups_leave_one_for_each_split() -> None:
+    samples = bursts(12, 12)
+    parts = carve(samples, np.arange(24), {"val": 0.4, "test": 0.4}, seed=0)
+    assert [len(groups_in(samples, part)) for part in parts.values()] == [2, 2, 2]
+    with pytest.raises(UserError, match=r"class 'ant' has 8 image\(s\) in 2 group\(s\): too few to split into train"):
+        carve(bursts(8, 12), np.arange(20), {"val": 0.1, "test": 0.1}, seed=0)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_folds_are_disjoint_complete_and_stratified(grouped: bool) -> None:
+    keys, labels = table(40, 20)
+    samples = bursts(40, 20) if grouped else Samples(keys, labels, CLASSES)
+    own = {"train": np.arange(60)}
+    tests = []
+    for number in range(5):
+        parts = fold(samples, own, 5, number, seed=0)
+        assert sorted(np.concatenate(list(parts.values()))) == list(range(60))
+        assert np.bincount(labels[parts["test"]]).tolist() == [8, 4]
+        if grouped:
+            assert not groups_in(samples, parts["test"]) & groups_in(samples, parts["train"])
+        tests.append(parts["test"])
+    assert sorted(np.concatenate(tests)) == list(range(60))
+    assert fold(samples, own, 5, 0, seed=1)["test"].tolist() != tests[0].tolist()
+
+
+def test_of_a_set_with_a_test_split_a_fold_is_for_validation() -> None:
+    keys, labels = table(20, 20)
+    own = {"train": np.arange(0, 30), "val": np.arange(30, 35), "test": np.arange(35, 40)}
+    parts = [fold(Samples(keys, labels, CLASSES), own, 3, number, seed=0) for number in range(3)]
+    assert all({*part} == {"train", "val"} for part in parts)
+    assert sorted(np.concatenate([part["val"] for part in parts])) == list(range(35))
+
+
+def test_more_folds_than_images_are_refused() -> None:
+    keys, labels = table(20, 4)
+    with pytest.raises(
+        UserError, match=r"class 'bee' has 4 image\(s\): too few to split into 5 parts \(dataset.folds=5\)"
+    ):
+        fold(Samples(keys, labels, CLASSES), {"train": np.arange(24)}, 5, 0, seed=0)

@@ -206,7 +206,7 @@ def test_images_without_classes_keep_their_splits_in_a_folder_more(tmp_path: Pat
     assert found.keys[0] == "training_set/x/0.png"
     said = "\n".join(found.notes)
     assert "its one folder is set" in said
-    assert "1 images beside the split folders are left out: 0.png" in said
+    assert "1 image beside the split folders is left out: 0.png" in said
 
 
 def test_the_same_splits_from_the_folder_and_from_the_one_around_it(tmp_path: Path, make_images: MakeImages) -> None:

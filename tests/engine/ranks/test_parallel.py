@@ -39,7 +39,8 @@ class Net(nn.Module):
         super().__init__()
         norm = nn.BatchNorm2d(4) if batch_norm else nn.GroupNorm(2, 4)
         pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.module = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), pooled, nn.Linear(4, 3))
+        # BatchNorm takes a bias away, whose gradient would be nothing but rounding.
+        self.module = nn.Sequential(nn.Conv2d(3, 4, 3, bias=not batch_norm), norm, nn.ReLU(), pooled, nn.Linear(4, 3))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.module(images)
@@ -81,12 +82,12 @@ def trained(world: World, dtype: torch.dtype, sizes: list[int], options: dict[st
     """Losses of each step, sums of each epoch, and the tensors after all, of two epochs of steps of these sizes."""
     world.join()
     torch.manual_seed(5)
-    weighs = options.pop("weighs", True)
+    weighs, synced, micro_batch = (options.pop(k, d) for k, d in (("weighs", True), ("synced", False), ("micro", 3)))
     batch_norm, rho = options.pop("batch_norm", False), options.pop("rho", 0.0)
     network = Net(batch_norm=batch_norm).to(dtype)
     contrasts = options.pop("contrasts", None)
     strategy = Contrasting(network, contrasts) if contrasts else Plain(network, **options)
-    parallel = Parallel(world, strategy, strategy)  # type: ignore[arg-type]
+    parallel = Parallel(world, strategy, strategy, sync_batch_norm=synced)  # type: ignore[arg-type]
     if not weighs:
         parallel.weight = lambda batch: 0.0 if batch.idle else 1.0  # type: ignore[method-assign]
     groups = [{"params": list(strategy.parameters()), "lr_multiplier": 1.0}]
@@ -98,7 +99,7 @@ def trained(world: World, dtype: torch.dtype, sizes: list[int], options: dict[st
         compute=Compute(torch.device("cpu"), "fp32"),
         to_device=lambda batch: batch,
         rate=lambda step: 0.01,
-        micro_batch=8 if contrasts else 3,
+        micro_batch=8 if contrasts else micro_batch,
         clip_grad=0.4,
         warn=print,
         rho=rho,
@@ -148,7 +149,8 @@ def starved(world: World) -> str:
 
 def test_a_rank_without_memory_says_so_in_a_line() -> None:
     for message in on_ranks(2, starved):
-        assert message.startswith("out of memory with 4 images, one rank's share of a step (CUDA out of memory. Tried")
+        assert message.startswith("out of memory with 3 images at a time, one rank's share of a step (CUDA out of mem")
+        assert message.endswith("goes on with 2 at a time.")
         assert "GiB.). States" in message and "\n" not in message and "rank 1" not in message
 
 
@@ -171,6 +173,27 @@ def test_all_ranks_have_the_same_bits_and_statistics_of_all_of_them() -> None:
         assert all((other["tensors"][name] == ranks[0]["tensors"][name]).all() for name in floats)
         assert other["losses"] == ranks[0]["losses"] and other["sums"] == ranks[0]["sums"]
     assert (ranks[0]["tensors"]["network.module.1.running_mean"] != 0).all()
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+def test_statistics_of_all_ranks_are_those_of_one_process(dtype: torch.dtype, within: float) -> None:
+    options = {"batch_norm": True, "micro": 8}
+    alone = trained(ALONE, dtype, RAGGED, dict(options))
+    for size in (2, 3):
+        ranks = on_ranks(size, trained, dtype, RAGGED, {**options, "synced": True})
+        assert list(ranks[0]["tensors"]) == list(alone["tensors"])
+        assert furthest(alone, ranks[0]) < within
+        for name in ranks[0]["tensors"]:
+            assert all((rank["tensors"][name] == ranks[0]["tensors"][name]).all() for rank in ranks)
+    # The control: each rank by its own samples.
+    assert furthest(alone, on_ranks(2, trained, dtype, RAGGED, options)[0]) > 1e-3
+
+
+@pytest.mark.parametrize("micro", [1, 2, 3])
+def test_ranks_with_common_statistics_take_equally_many_micro_batches(micro: int) -> None:
+    """Though some have samples for one more: else they would wait for each other for ever."""
+    ranks = on_ranks(3, trained, torch.float32, [8, 7, 3, 9, 2], {"batch_norm": True, "synced": True, "micro": micro})
+    assert all(rank["losses"] == ranks[0]["losses"] for rank in ranks) and np.isfinite(ranks[0]["losses"]).all()
 
 
 class Contrasting(Plain):
@@ -223,16 +246,18 @@ def evaluated(world: World, images: int) -> Any:
     batches = [whole[first : first + 2] for first in world.shard.mine(range(0, images, 2))]
     turns = Turns.of(world, images, 2)
     on = Compute(torch.device("cpu"), "fp32"), lambda batch: batch, agreed(Stop(), world), turns
-    return evaluate(network, batches, TASK, *on), predict(network, batches, *on)
+    # Without images nobody asks for scores.
+    return evaluate(network, batches, TASK, *on) if images else None, predict(network, batches, *on)
 
 
-@pytest.mark.parametrize("images", [7, 2])
+@pytest.mark.parametrize("images", [7, 2, 0])
 def test_each_image_is_evaluated_once_however_many_ranks_there_are(images: int) -> None:
     scores, outputs = evaluated(ALONE, images)
     for size in (2, 3):
         ranks = on_ranks(size, evaluated, images)
         assert [rank[0] for rank in ranks] == [scores] * size
-        assert all((a == b).all() for a, b in zip(ranks[0][1], outputs, strict=True))
+        assert (outputs is None) == (images == 0) and (ranks[0][1] is None) == (images == 0)
+        assert all((a == b).all() for a, b in zip(ranks[0][1] or (), outputs or (), strict=True))
         assert ranks[1][1] is None
 
 

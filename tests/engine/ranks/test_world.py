@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from tests.gloo import on_ranks
+from transfer_cli.engine.ranks import pulse
 from transfer_cli.engine.ranks.world import ALONE, World, lost_ranks
 from transfer_cli.errors import FirstRankEnded, LostRankError
-
-
-def in_turn(world: World, folder: str) -> list[str]:
-    """Each rank sees what the first has left, and only then."""
-    left = Path(folder) / "left"
-
-    def work() -> list[str]:
-        found = [path.name for path in Path(folder).iterdir()]
-        if world.is_first:
-            time.sleep(0.3)
-            left.mkdir()
-        return found
-
-    return world.in_turn(work)
-
-
-def test_the_others_come_after_the_first(tmp_path: Path) -> None:
-    assert on_ranks(3, in_turn, str(tmp_path)) == [[], ["left"], ["left"]]
 
 
 def ends(world: World) -> int:
@@ -60,6 +42,42 @@ def test_a_rank_that_fails_before_all_have_come_together_is_not_waited_for() -> 
     on_ranks(3, loses)
 
 
+def waits(world: World) -> float:
+    """How long the first waits for one that gives signs of life for a while, and then none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pulse, "LOST_SECONDS", 0.4)
+        started = time.monotonic()
+        if world.is_first:
+            with pytest.raises(LostRankError, match="resume=auto"):
+                world.join()
+        else:
+            for number in range(8):
+                world.store.set(f"alive {world.rank}", str(number))
+                time.sleep(0.1)
+        return time.monotonic() - started
+
+
+def test_a_rank_that_gives_no_sign_of_life_is_not_waited_for() -> None:
+    assert 1.0 < on_ranks(2, waits)[0] < 20
+
+
+def test_signs_of_life_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "BEAT_SECONDS", 0.01)
+    signs: list[str] = []
+
+    class Store:
+        def set(self, key: str, value: str) -> None:
+            signs.append(f"{key}: {value}")
+            if len(signs) == 3:
+                raise RuntimeError("the first is gone")
+
+    pulse.beat(Store(), 2)
+    deadline = time.monotonic() + 10
+    while len(signs) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert signs == ["alive 2: 0", "alive 2: 1", "alive 2: 2"]
+
+
 def copies(world: World) -> list[float]:
     world.join()
     torch.manual_seed(world.rank)
@@ -77,7 +95,7 @@ def test_tensors_of_the_first_go_to_all() -> None:
 def test_alone_nobody_is_waited_for() -> None:
     ALONE.join()
     ALONE.copy_first(nn.Linear(1, 1))
-    assert ALONE.gather(3) == [3] and ALONE.of_first(lambda: 4) == 4 and ALONE.in_turn(lambda: 5) == 5
+    assert ALONE.gather(3) == [3] and ALONE.of_first(lambda: 4) == 4
     assert ALONE.sum(torch.ones(1)) == 1
 
 

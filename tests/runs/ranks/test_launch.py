@@ -86,11 +86,13 @@ def test_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     on_gpus = [*TINY, "trainer.device=cuda"]
     assert [count_devices(experiment(*on_gpus, f"trainer.devices={devices}")) for devices in ("2", "auto")] == [2, 2]
     # What one device does is not given more of them.
-    assert count_devices(experiment(*on_gpus, "trainer.devices=auto", "strategy=extract")) == 1
+    live = ["strategy=extract", "strategy.cache=false"]
+    assert count_devices(experiment(*on_gpus, "trainer.devices=auto", "strategy=extract")) == 2
+    assert count_devices(experiment(*on_gpus, "trainer.devices=auto", *live)) == 1
     # As of a run that goes on, whose settings are known after the first checks.
     with pytest.raises(UserError, match=r"trainer\.devices=2: trainer\.device=cuda:0 names one device"):
         count_devices(experiment(*TINY, "trainer.device=cuda:0", "trainer.devices=2"))
-    with pytest.raises(UserError, match=r"trainer\.devices=2: strategy=extract computes features"):
-        count_devices(experiment(*TINY, "strategy=extract", "trainer.devices=2"))
+    with pytest.raises(UserError, match=r"trainer\.devices=2: strategy\.cache=false runs the backbone"):
+        count_devices(experiment(*TINY, *live, "trainer.devices=2"))
     with pytest.raises(UserError, match=r"trainer\.devices=3: this machine has 2 of cuda"):
         count_devices(experiment(*on_gpus, "trainer.devices=3"))

@@ -101,6 +101,8 @@ class Listing:
     """Whether `read` decodes what lies on disk, rather than take it from memory."""
     weights: NDArray[np.float32] | None = None
     """Weight of each sample in the loss, where the set says so."""
+    groups: Sequence[str] | None = None
+    """Which group each sample belongs to, "" for none, where `dataset.group` is a column of the set."""
     encoded: EncodedImages | None = None
     """The encoded images, or what determines generated ones; None where pixels are in memory."""
     notes: tuple[str, ...] = ()

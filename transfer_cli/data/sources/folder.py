@@ -18,7 +18,7 @@ from transfer_cli.data.reading.layout import Layout, find
 from transfer_cli.data.reading.listing import ImageFiles, Indices, Listing, few
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
 from transfer_cli.data.reading.walk import ARRAY, HEIC, entries, folders, inode_of, is_loose_image, kind_of, walk
-from transfer_cli.errors import UserError, did_you_mean
+from transfer_cli.errors import UserError, counted, did_you_mean
 
 PATH = ExpectedPath("folder of images")
 
@@ -187,7 +187,9 @@ def _beside_classes(folder: Path, found: _Found, kind: str) -> list[str]:
         if kind_of(entry) == "system folder":
             found.ignored[os.path.normpath(os.path.join(below, entry.name))] = "system folder"
     loose = [entry.name for entry in here if is_loose_image(entry, arrays=found.arrays)]
-    return [f"{folder}: {len(loose):,} images beside the {kind} folders are left out: {few(loose)}."] if loose else []
+    verb = "is" if len(loose) == 1 else "are"
+    what = f"{counted(len(loose), 'image')} beside the {kind} folders {verb} left out"
+    return [f"{folder}: {what}: {few(loose)}."] if loose else []
 
 
 def pictures_below(folder: Path, arrays: bool = False) -> tuple[list[Path], dict[str, list[str]]]:

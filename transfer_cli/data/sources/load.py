@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from transfer_cli import errors
 from transfer_cli.config.schema import Dataset
 from transfer_cli.data.reading import splits
+from transfer_cli.data.reading.grouping import groups_of
 from transfer_cli.data.reading.image_set import ImageSet, reader
 from transfer_cli.data.reading.listing import Indices, Listing, few
 from transfer_cli.data.reading.paths import ExpectedPath
@@ -83,22 +84,26 @@ def load(dataset: Dataset, seed: int) -> ImageSet:
 
 def _complete(listing: Listing, dataset: Dataset, seed: int) -> tuple[dict[str, Indices], tuple[str, ...]]:
     """All three splits, the missing ones carved from train, then train reduced as asked; and notes."""
-    fractions = {"val": dataset.val_fraction, "test": dataset.test_fraction} if listing.classes else {}
-    missing = {split: fraction for split, fraction in fractions.items() if split not in listing.splits}
     none = np.empty(0, np.int64)
+    groups, said = groups_of(listing, dataset.group)
+    samples = splits.Samples(listing.keys, listing.labels, listing.classes, groups)
     complete: dict[str, Indices] = {"val": none, "test": none, **listing.splits}
+    there = {*listing.splits}
+    if dataset.folds is not None and dataset.fold is not None:
+        complete |= splits.fold(samples, listing.splits, dataset.folds, dataset.fold, seed)
+        there |= {"test", *(("val",) if "test" in listing.splits else ())}
+    fractions = {"val": dataset.val_fraction, "test": dataset.test_fraction} if listing.classes else {}
+    missing = {split: fraction for split, fraction in fractions.items() if split not in there}
     if missing:
-        complete |= splits.carve(listing.keys, listing.labels, listing.classes, listing.splits["train"], missing, seed)
+        complete |= splits.carve(samples, complete["train"], missing, seed)
     complete["train"], notes = splits.reduce_train(
-        listing.keys,
-        listing.labels,
-        listing.classes,
+        samples,
         complete["train"],
         dataset.train_fraction,
         dataset.shots,
         seed,
     )
-    return {split: np.asarray(complete[split], dtype=np.int64) for split in ("train", "val", "test")}, notes
+    return {split: np.asarray(complete[split], dtype=np.int64) for split in ("train", "val", "test")}, (*said, *notes)
 
 
 def _alike_notes(classes: Sequence[str]) -> list[str]:

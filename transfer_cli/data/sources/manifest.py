@@ -1,4 +1,4 @@
-"""A table that lists images, CSV, TSV or Parquet: path (in Parquet also the bytes), label, split, weight."""
+"""A table that lists images, CSV, TSV or Parquet: path (in Parquet also the bytes), label, split, weight, group."""
 
 from __future__ import annotations
 
@@ -53,20 +53,22 @@ class _Rows:
     labels: list[str] | None
     splits: list[str] | None
     weights: list[float] | None
+    groups: list[str] | None = None
 
     def take(self, kept: list[int]) -> _Rows:
         """Some of the rows."""
-        labels, splits, weights = self.labels, self.splits, self.weights
+        labels, splits, weights, groups = self.labels, self.splits, self.weights, self.groups
         return _Rows(
             [self.keys[index] for index in kept],
             None if labels is None else [labels[index] for index in kept],
             None if splits is None else [splits[index] for index in kept],
             None if weights is None else [weights[index] for index in kept],
+            None if groups is None else [groups[index] for index in kept],
         )
 
     def agree(self, index: int, other: int) -> bool:
         """Whether two rows say the same."""
-        columns: tuple[Sequence[object] | None, ...] = (self.labels, self.splits, self.weights)
+        columns: tuple[Sequence[object] | None, ...] = (self.labels, self.splits, self.weights, self.groups)
         return all(column is None or column[index] == column[other] for column in columns)
 
 
@@ -102,13 +104,15 @@ def load(dataset: Dataset) -> Listing:
     image, split, weight = (_column(table, role, dataset) for role in ("image", "split", "weight"))
     label = _column(table, "label", dataset) if dataset.labels == "classes" else None
     assert image is not None
+    group = dataset.group if dataset.group in table.names else None
     inside, problems = table.images(image), _Problems(table)
-    notes = [*table.notes, *_column_notes(table, [image, label, split, weight], split)]
+    notes = [*table.notes, *_column_notes(table, [image, label, split, weight, group], split)]
     rows = _Rows(
         keys=_paths(table, image, problems, notes) if inside is None else [str(row) for row in range(len(inside))],
         labels=_labels(table, label, problems),
         splits=_splits(table, split, problems),
         weights=_weights(table, weight, problems),
+        groups=[cell.strip() for cell in table.cells(group)] if group is not None else None,
     )
     problems.raise_any()
     if rows.labels is not None:
@@ -293,5 +297,6 @@ def _listing(table: Table, rows: _Rows, read_image: Callable[[int], Image.Image]
         read=read_image,
         files=True,
         weights=None if rows.weights is None else np.array(rows.weights, dtype=np.float32),
+        groups=rows.groups,
         notes=tuple(split_notes(where, splits, labels, classes)),
     )

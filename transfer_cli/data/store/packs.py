@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from transfer_cli.data.store.stamps import SHA256_BYTES, Digests
 from transfer_cli.errors import RunError
-from transfer_cli.files import as_os_error
+from transfer_cli.files import tensors_written
 
 if TYPE_CHECKING:
     # mode=cache needs no torch, which comes with it.
@@ -101,7 +101,6 @@ class Pack:
 
 def write_pack(folder: Path, stamps: Digests, rows: Iterable[Decoded], about: dict[str, Any]) -> None:
     """Write a pack's files into an empty folder, one image at a time. Raises OSError and what `rows` raises."""
-    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     hashes = np.zeros((len(stamps), SHA256_BYTES), np.uint8)
@@ -123,12 +122,14 @@ def write_pack(folder: Path, stamps: Digests, rows: Iterable[Decoded], about: di
                 bad[row] = decoded.reason
             if decoded.remark:
                 remarks[row] = decoded.remark
-    try:
-        save_file(
-            {"stamps": stamps, "contents": hashes, "offsets": offsets, "shapes": shapes, "sums": sums},
-            folder / INDEX,
-        )
-    except SafetensorError as error:
-        raise as_os_error(error, folder / INDEX) from error
+    found: dict[str, NDArray[Any]] = {
+        "stamps": stamps,
+        "contents": hashes,
+        "offsets": offsets,
+        "shapes": shapes,
+        "sums": sums,
+    }
+    with tensors_written(folder / INDEX):
+        save_file(found, folder / INDEX)
     about = {**about, "bad": bad} | ({"remarks": remarks} if remarks else {})
     (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=True, indent=1) + "\n", encoding="utf-8")

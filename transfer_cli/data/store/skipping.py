@@ -11,7 +11,7 @@ import numpy as np
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import few
 from transfer_cli.data.store.packed import PackedPixels
-from transfer_cli.errors import UserError, one_line
+from transfer_cli.errors import UserError, counted, one_line
 
 LISTED_FILES = 10
 
@@ -24,7 +24,7 @@ def remark_notes(images: ImageSet, packed: list[PackedPixels]) -> list[str]:
     alike: dict[str, list[str]] = defaultdict(list)
     for index, remark in sorted(remarks.items()):
         alike[remark].append(images.ids[index])
-    return [f"{len(names):,} images: {remark} ({few(names)})" for remark, names in sorted(alike.items())]
+    return [f"{counted(len(names), 'image')}: {remark} ({few(names)})" for remark, names in sorted(alike.items())]
 
 
 def leave_out(

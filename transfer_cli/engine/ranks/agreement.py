@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed as dist
 
 from transfer_cli.engine.ranks.world import World
 from transfer_cli.engine.stop import Stop
+
+T = TypeVar("T")
+
+_LOOK_SECONDS = 0.1
 
 
 class AgreedStop(Stop):
@@ -41,3 +48,53 @@ class AgreedStop(Stop):
 def agreed(stop: Stop, world: World) -> Stop:
     """The stop of all ranks; of one process its own."""
     return stop if world.size == 1 else AgreedStop(stop)
+
+
+class Following(Stop):
+    """Of a rank that is not the first, while each works by itself: what is asked for here, the first is told.
+
+    This rank goes on until that one ends, or another is lost.
+    """
+
+    def __init__(self, own: Stop, world: World) -> None:
+        super().__init__()
+        self._own, self._look = own, _seldom(world.check_first, None)
+        self._world, self._told = world, False
+
+    def agree(self, due: bool = False) -> bool:
+        """Never: the first ends for all."""
+        return False
+
+    def check(self, where: str) -> None:
+        """Raises FirstRankEnded or LostRankError."""
+        if self._own.code is not None and not self._told:
+            self._told = True
+            self._world.ask(self._own.code)
+        self._look()
+
+    def __enter__(self) -> Following:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Signals are its own stop's."""
+
+
+def first_stop(world: World) -> Stop:
+    """That of the first rank, or of a process alone: it ends as well for what others are asked to."""
+    return Stop() if world.size == 1 else Stop(_seldom(world.asked, None))
+
+
+def _seldom(look: Callable[[], T], otherwise: T) -> Callable[[], T]:
+    """A look at what other processes say, which takes a while: a few times a second, and `otherwise` in between."""
+    looked = -_LOOK_SECONDS
+
+    def now_and_then() -> T:
+        nonlocal looked
+        if time.monotonic() - looked < _LOOK_SECONDS:
+            return otherwise
+        looked = time.monotonic()
+        return look()
+
+    return now_and_then

@@ -12,13 +12,16 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
-from transfer_cli.data.batches import Batch
+from transfer_cli.data.batches import Batch, Shard
+from transfer_cli.engine.ranks.batch_norm import SyncedBatchNorm
 from transfer_cli.engine.ranks.world import World
 from transfer_cli.engine.strategy import StepResult, Strategy
 from transfer_cli.methods.distill.contrast import Contrast
@@ -49,9 +52,13 @@ class Parallel:
     forward: Callable[[Batch], StepResult]
     """The strategy's forward pass, compiled or plain."""
     seed: int = 0
+    sync_batch_norm: bool = False
+    """Whether BatchNorm normalises over the samples of all ranks."""
     _wrapped: DistributedDataParallel | None = field(default=None, init=False)
     _training: tuple[int, ...] = field(default=(), init=False)
     _step: int = field(default=0, init=False)
+    _agreed: list[tuple[Tensor, Tensor]] = field(default_factory=list, init=False)
+    """Running statistics, and what they were after the last step."""
 
     def begin_epoch(self) -> None:
         """Where other parameters train than before, they are to be wrapped anew."""
@@ -71,8 +78,22 @@ class Parallel:
         """The loss of this rank's samples, or of some of them."""
         if self.world.size == 1:
             return self.forward(batch)
-        result: StepResult = self._ddp(batch)(batch)
+        wrapped = self._ddp(batch)
+        with SyncedBatchNorm(self.world, counts=not batch.idle) if self.sync_batch_norm else nullcontext():
+            result: StepResult = wrapped(batch)
         return result
+
+    def parts(self, batch: Batch, size: int) -> list[Batch]:
+        """Micro-batches of this rank's samples, of at most `size` each.
+
+        Where ranks normalise together, all have equally many, though each has samples for one more of that size.
+        """
+        if batch.whole is None or not self.sync_batch_norm:
+            return batch.split(size)
+        counts = [len(Shard(rank, self.world.size).visit(np.arange(batch.whole)).positions) for rank in self._ranks]
+        count = min(-(-max(counts) // size), min(counts))
+        edges = [len(batch) * part // count for part in range(count + 1)]
+        return [batch[start:end] for start, end in pairwise(edges)]
 
     def summing(self, batch: Batch, *, last: bool) -> AbstractContextManager[None]:
         """Within, gradients are added up on this rank; those of the `last` part of a step go to all."""
@@ -93,9 +114,24 @@ class Parallel:
         self.world.sum(message)
         found: Tensor
         found, *means = message.split([len(sums), *(tensor.numel() for tensor in statistics)])
-        for tensor, mean in zip(statistics, means, strict=True):
-            tensor.copy_((mean / self.world.size).view_as(tensor))
+        self._agreed = [(t, (mean / self.world.size).view_as(t)) for t, mean in zip(statistics, means, strict=True)]
+        self._reset_statistics()
         return found
+
+    def undo_step(self) -> bool:
+        """After a step that failed before the weights moved: whether all is again what it was before.
+
+        What a memory of samples has learnt meanwhile stays.
+        """
+        moved = [id(tensor) for tensor in self._statistics()]
+        if self._memories() or moved != [id(tensor) for tensor, _ in self._agreed]:
+            return False
+        self._reset_statistics()
+        return True
+
+    def _reset_statistics(self) -> None:
+        for tensor, agreed in self._agreed:
+            tensor.copy_(agreed)
 
     def share_memories(self, batch: Batch) -> None:
         """After a backward pass on `batch`: what each rank has learnt of its samples all remember."""
@@ -114,6 +150,10 @@ class Parallel:
             memory.remember_rows(of_all.to(device), self.world.sum(rows))
             if self._step == 0:
                 memory.average_normalizers((last - first) / batch.whole, self.world.sum)
+
+    @property
+    def _ranks(self) -> range:
+        return range(self.world.size)
 
     def _memories(self) -> list[Contrast]:
         return [module for module in _module(self.strategy).modules() if isinstance(module, Contrast)]

@@ -23,6 +23,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from torch.distributed.rendezvous import rendezvous
 
 from transfer_cli.data.batches import Shard
+from transfer_cli.engine.ranks.pulse import Pulse, beat
 from transfer_cli.errors import FirstRankEnded, LostRankError
 from transfer_cli.launched import Place
 
@@ -31,7 +32,7 @@ T = TypeVar("T")
 TIMEOUT = timedelta(minutes=10)
 """In which all ranks must come to a collective: some compile their first step longer than others."""
 _POLL_SECONDS, _PATIENCE_SECONDS = 0.02, 10.0
-_END, _LOST = "end", "lost"
+_END, _LOST, _ASKED = "end", "lost", "asked"
 # What gloo and NCCL begin or end their errors with; both raise nothing but RuntimeErrors.
 _OF_TRANSPORT = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe", "socket")
 
@@ -107,14 +108,22 @@ class World:
         found: T = json.loads(self.store.get(key))
         return found
 
-    def in_turn(self, work: Callable[[], T]) -> T:
-        """The work of every rank, that of the others once the first has done its own: they find what it left."""
-        if self.is_first:
-            found = work()
-            self.of_first(lambda: None)
-            return found
-        self.of_first(lambda: None)
-        return work()
+    def ask(self, code: int) -> None:
+        """Let the first rank end with this exit code, which was asked for here, outside of what all do together."""
+        with lost_ranks():
+            self.store.set(_ASKED, str(code))
+
+    def asked(self) -> int | None:
+        """What other ranks asked for."""
+        return int(self.store.get(_ASKED)) if self.size > 1 and self.store.check([_ASKED]) else None
+
+    def check_first(self) -> None:
+        """Raises FirstRankEnded or LostRankError where nobody will wait for this rank any more."""
+        with lost_ranks():
+            if self.store.check([_LOST]):
+                raise LostRankError(_MESSAGE)
+            if not self.is_first and self.store.check([_END]):
+                raise FirstRankEnded(int(self.store.get(_END)))
 
     def end(self, code: int, *, lost: bool, waits: bool = True) -> None:
         """Tell the others that this rank ends, and how; `lost`: in the middle of what they do together.
@@ -152,9 +161,11 @@ class World:
 
     def _wait(self, key: str) -> None:
         """Raises FirstRankEnded or LostRankError where nobody will set the key any more."""
+        # The first is there as long as its store is.
+        pulse = Pulse(self.store, range(1, self.size))
         with lost_ranks():
             while not self.store.check([key]):
-                if self.store.check([_LOST]):
+                if self.store.check([_LOST]) or (self.is_first and pulse.lost() is not None):
                     raise LostRankError(_MESSAGE)
                 if not self.is_first and self.store.check([_END]) and not self.store.check([key]):
                     raise FirstRankEnded(int(self.store.get(_END)))
@@ -201,6 +212,7 @@ def enter(place: Place) -> World:
         come = store.add("come", 0)
     if torch.cuda.is_available():
         torch.cuda.set_device(place.local_rank % torch.cuda.device_count())
+    beat(store, place.rank)
     _joined = World(place.rank, place.size, store)
     return _joined
 

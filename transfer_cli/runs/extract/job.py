@@ -17,6 +17,7 @@ from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.device import Compute, fitting_device
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.precision import Looked, choose_precision, time_inference
+from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.errors import UserError, did_you_mean
@@ -30,7 +31,13 @@ from transfer_cli.runs.choices.settings import for_heads
 from transfer_cli.runs.extract.unlabelled import UnlabelledJob
 from transfer_cli.runs.finish import Outcome
 from transfer_cli.runs.frozen.backbone import Backbone
-from transfer_cli.runs.frozen.features import CachedFeatures, LiveFeatures, features_of, forward_features
+from transfer_cli.runs.frozen.features import (
+    CachedFeatures,
+    LiveFeatures,
+    features_of,
+    forward_features,
+    images_elsewhere,
+)
 from transfer_cli.runs.machine import Machine, open_machine, say_device
 from transfer_cli.runs.materials import Materials, Plan, open_training_pixels
 from transfer_cli.runs.pretrained import Pretrained, find_weights
@@ -82,6 +89,8 @@ class ExtractJob:
     config: Extract
     backbone: Backbone
     frozen: Frozen
+    world: World = ALONE
+    """The ranks that compute features together."""
 
     @property
     def precision(self) -> str:
@@ -92,6 +101,8 @@ class ExtractJob:
         """Compute the features that are missing, fit the head, keep the best."""
         m, e = self.materials, self.materials.experiment
         features = self._features()
+        elsewhere = images_elsewhere(self.frozen, self.world)
+        ranks = {"ranks": self.world.size} if self.world.size > 1 else {}
         started = time.perf_counter()
         by_epochs = self.config.solver == "optimizer"
         epochs, steps = (chosen(e.trainer.epochs), features.steps_per_epoch) if by_epochs else (1, 1)
@@ -113,8 +124,17 @@ class ExtractJob:
             weights=(m.pretrained.source.label, self.backbone.weights_sha256),
             train_seconds=seconds,
             images=fitted.images,
-            more={"epochs": epochs if by_epochs else None, "backbone_images": self.frozen.images_computed},
+            more={
+                "epochs": epochs if by_epochs else None,
+                **ranks,
+                "backbone_images": self.frozen.images_computed + elsewhere,
+            },
         )
+
+    def compute(self) -> None:
+        """Compute the features that are missing, which is all that other ranks than the first do."""
+        self._features()
+        images_elsewhere(self.frozen, self.world)
 
     def _features(self) -> Features:
         batch_size = chosen(self.materials.experiment.trainer.batch_size)

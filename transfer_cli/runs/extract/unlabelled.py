@@ -13,7 +13,9 @@ from torch import Tensor
 
 from transfer_cli.config.extract import Extract
 from transfer_cli.engine.frozen import Frozen
+from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
+from transfer_cli.errors import counted
 from transfer_cli.files import write_csv
 from transfer_cli.methods.clusters import Clusters, cluster
 from transfer_cli.models.tensors import replace_tensors
@@ -22,6 +24,7 @@ from transfer_cli.records.events import Recorders
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.finish import Outcome
 from transfer_cli.runs.frozen.backbone import Backbone
+from transfer_cli.runs.frozen.features import images_elsewhere
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.pretrained import parameter_counts
 from transfer_cli.runs.views import Views
@@ -40,6 +43,8 @@ class UnlabelledJob:
     config: Extract
     backbone: Backbone
     frozen: Frozen
+    world: World = ALONE
+    """The ranks that compute features together."""
 
     @property
     def precision(self) -> str:
@@ -51,6 +56,7 @@ class UnlabelledJob:
         m, started = self.materials, time.perf_counter()
         indices = np.concatenate([m.images.splits[split] for split in SPLITS])
         features = self._features()
+        elsewhere = images_elsewhere(self.frozen, self.world)
         groups = cluster(features, self.config.groups, m.experiment.seed)
         replace_tensors(directory / FEATURES, {"features": features})
         self._write_index(directory, indices, features, groups)
@@ -71,8 +77,17 @@ class UnlabelledJob:
             weights=(m.pretrained.source.label, self.backbone.weights_sha256),
             train_seconds=seconds,
             images=len(features),
-            more={"backbone_images": self.frozen.images_computed, "feature_width": features.shape[1]},
+            more={
+                **({"ranks": self.world.size} if self.world.size > 1 else {}),
+                "backbone_images": self.frozen.images_computed + elsewhere,
+                "feature_width": features.shape[1],
+            },
         )
+
+    def compute(self) -> None:
+        """Compute the features that are missing, which is all that other ranks than the first do."""
+        self._features()
+        images_elsewhere(self.frozen, self.world)
 
     def _features(self) -> Tensor:
         """[N, D] float32, split after split."""
@@ -110,5 +125,5 @@ class UnlabelledJob:
         for number in range(groups.count):
             nearest = groups.nearest(number, SHOWN_OF_GROUP)
             rows.append(list(self.materials.pixels.store.evaluation(indices[nearest])))
-            names.append(f"group {number}: {int((groups.of == number).sum()):,} images")
+            names.append(f"group {number}: {counted(int((groups.of == number).sum()), 'image')}")
         sheet.groups(rows, names, path)

@@ -12,7 +12,7 @@ from transfer_cli.downloads.kit import Kit
 from transfer_cli.downloads.manifest import Entry
 from transfer_cli.downloads.pack import pack
 from transfer_cli.downloads.unpack import place_set, place_weights
-from transfer_cli.errors import RunError, UserError
+from transfer_cli.errors import RunError, UserError, counted
 from transfer_cli.models import fetching
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.fetching.fetched import AT_HAND, Fetched, counting
@@ -72,5 +72,5 @@ def _sets(opened: Kit, folder: Path, watch: Callable[[int], None]) -> list[Fetch
         placed = place_set(opened, files, folder, marker, watch)
         state = AT_HAND if all(one.was_there for one in placed) else "unpacked"
         size = sum(entry.bytes for entry in files)
-        done.append(Fetched(name, f"{len(files):,} files", folder / marker, size, state))
+        done.append(Fetched(name, counted(len(files), "file"), folder / marker, size, state))
     return done

@@ -9,7 +9,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.data.sources import torchvision_sets
 from transfer_cli.data.sources.torchvision_sets import SETS
 from transfer_cli.downloads.manifest import Entry, set_name
-from transfer_cli.errors import UserError, unknown
+from transfer_cli.errors import UserError, counted, unknown
 from transfer_cli.files import file_sha256
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.fetching.fetched import AT_HAND, Fetched, watching
@@ -38,7 +38,7 @@ def have(name: str, folder: Path, reporter: Reporter, *, to_pack: bool) -> Fetch
     files = torchvision_sets.files_of(name, str(folder))
     size = sum(os.path.getsize(file) for file in files)
     packed = tuple((_entry(name, folder, file), file) for file in files) if to_pack else ()
-    return Fetched(name, f"{len(files):,} files", folder / SETS[name].marker, size, state, packed)
+    return Fetched(name, counted(len(files), "file"), folder / SETS[name].marker, size, state, packed)
 
 
 def _entry(name: str, folder: Path, file: Path) -> Entry:

@@ -11,6 +11,7 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.engine.device import Compute, fitting_device
 from transfer_cli.engine.evaluation import BATCH_SIZE, Forward
 from transfer_cli.engine.frozen import Frozen
+from transfer_cli.engine.ranks.world import World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.models.network import Network, Readout
 from transfer_cli.records.terminal import Reporter
@@ -127,3 +128,9 @@ def forward_features(network: Network, readout: Readout | None) -> Forward:
     if readout is not None:
         return lambda images: readout(network, images)
     return lambda images: network.forward_to(len(network.stages) - 1, images)
+
+
+def images_elsewhere(frozen: Frozen, world: World) -> int:
+    """How many images other ranks have computed, once all have done their part of the features."""
+    world.join()
+    return sum(world.gather(frozen.images_computed)) - frozen.images_computed

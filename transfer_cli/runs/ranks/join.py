@@ -15,6 +15,7 @@ from transfer_cli import launched, signals
 from transfer_cli.config.parse import parse
 from transfer_cli.data.reading.workers import cpus
 from transfer_cli.engine import checkpoints
+from transfer_cli.engine.ranks.agreement import Following
 from transfer_cli.engine.ranks.world import World, enter, lost_ranks
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import (
@@ -33,6 +34,7 @@ from transfer_cli.launched import Place
 from transfer_cli.records.events import Recorders
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.loop_job import LoopJob
+from transfer_cli.runs.share_job import AnyJob
 from transfer_cli.runs.train import PREPARE
 
 _ON_PURPOSE = (EXIT_OK, EXIT_PREEMPTED, EXIT_INTERRUPTED)
@@ -78,16 +80,27 @@ def _code(error: BaseException) -> int:
 
 
 def follow(world: World) -> NoReturn:
-    """Train what the first rank trains, until it ends: raises FirstRankEnded then."""
+    """Train what the first rank trains, or compute its features, until it ends: raises FirstRankEnded then."""
     reporter = Reporter(quiet=True, prints_result=False)
     # The first has the same, and says so.
     warnings.simplefilter("ignore")
     with Stop() as stop, lost_ranks():
         while True:
             told: dict[str, Any] = world.of_first(dict)
-            e = parse(told["experiment"])
-            state = checkpoints.load(Path(told["state"])) if told["state"] else None
-            # Signals are for all ranks, and wait until these can agree.
-            job = PREPARE[e.strategy.name](e, reporter, Stop(), state)
-            assert isinstance(job, LoopJob)
-            replace(job, world=world).run(Path(told["directory"]), Recorders([]), reporter, stop).test_outputs()
+            job = replace(_prepared(told, reporter, Following(stop, world)), world=world)
+            if isinstance(job, LoopJob):
+                job.run(Path(told["directory"]), Recorders([]), reporter, stop).test_outputs()
+            else:
+                job.compute()
+
+
+def _prepared(told: dict[str, Any], reporter: Reporter, stop: Stop) -> AnyJob:
+    """The job of the first rank, at its precision: what was measured there may come out otherwise here."""
+    e = parse(told["experiment"])
+    state = checkpoints.load(Path(told["state"])) if told["state"] else None
+    job = PREPARE[e.strategy.name](e, reporter, stop, state)
+    if job.precision != told["precision"]:
+        e = replace(e, trainer=replace(e.trainer, precision=told["precision"]))
+        job = PREPARE[e.strategy.name](e, reporter, stop, state)
+    assert isinstance(job, AnyJob)
+    return job

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.data.reading.decode import DecodeError
+from transfer_cli.errors import counted
 from transfer_cli.models.pixels import MAX_PIXELS
 
 KEY = "dataset.channels"
@@ -34,12 +35,12 @@ class Asked:
 
     def miscounted(self, found: str) -> DecodeError:
         """The error for a file of other channels; `found` is what it has."""
-        return self.fail(f"has {found}, not {_channels(self.channels)} ({KEY}={self.channels})")
+        return self.fail(f"has {found}, not {counted(self.channels, 'channel')} ({KEY}={self.channels})")
 
     def check_count(self, count: int) -> None:
         """Raises DecodeError for another number of channels."""
         if count != self.channels:
-            raise self.miscounted(_channels(count))
+            raise self.miscounted(counted(count, "channel"))
 
     def check_size(self, width: int, height: int, channels: int) -> None:
         """Raises DecodeError for no pixels, or more than may be held in memory."""
@@ -47,7 +48,7 @@ class Asked:
         if width * height == 0:
             raise self.fail("has no pixels")
         if width * height * max(channels, _USUAL_CHANNELS) > most * _USUAL_CHANNELS:
-            size = f"{width} x {height} pixels of {_channels(channels)}"
+            size = f"{width} x {height} pixels of {counted(channels, 'channel')}"
             raise self.fail(f"{size}, above the cap of {most} of {_USUAL_CHANNELS} (dataset.max_pixels)")
 
     def channels_last(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -68,10 +69,6 @@ class Asked:
         if shape[0] != self.channels:
             raise self.miscounted(f"the shape {_shape(shape)}")
         return np.moveaxis(values, 0, 2)
-
-
-def _channels(count: int) -> str:
-    return f"{count} channel{'s' * (count != 1)}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

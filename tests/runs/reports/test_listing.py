@@ -1,0 +1,100 @@
+"""Which runs conditions choose, in which order, and what is no condition."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transfer_cli.errors import UserError
+from transfer_cli.runs.reports.listing import (
+    chosen,
+    conditions,
+    find_runs,
+    ordered,
+    record_of,
+    sort_key,
+    with_settings,
+)
+
+RECORDS: list[dict[str, Any]] = [
+    {"run": "a", "status": "completed", "strategy": "finetune", "test.accuracy": 0.7, "cached": True, "lr": 0.1},
+    {"run": "b", "status": "completed", "strategy": "extract", "test.accuracy": 0.8, "cached": False, "lr": "auto"},
+    {"run": "c", "status": "completed", "strategy": "finetune", "test.accuracy": 0.9, "cached": False, "lr": 0.001},
+    {"run": "begun", "status": "unfinished", "strategy": "finetune", "test.accuracy": None},
+]
+
+
+def names(records: list[dict[str, Any]]) -> str:
+    return " ".join(record["run"] for record in records)
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        (None, "a b c begun"),
+        ("strategy=finetune", "a c begun"),
+        ("strategy=finetune, test.accuracy >= 0.7", "a c"),
+        ("strategy!=finetune", "b"),
+        ("test.accuracy>0.7,test.accuracy<0.9", "b"),
+        ("test.accuracy<=8e-1", "a b"),
+        ("test.accuracy=0.70", "a"),
+        ("test.accuracy=null", "begun"),
+        ("test.accuracy!=null", "a b c"),
+        ("cached=true", "a"),
+        ("status~COMP", "a b c"),
+        ("run>b", "c begun"),
+        ("strategy=none", ""),
+    ],
+)
+def test_conditions(where: str | None, kept: str) -> None:
+    assert names(chosen(RECORDS, conditions(where))) == kept
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("test.accuracy", "a b c begun"),
+        ("-test.accuracy", "c b a begun"),
+        ("lr", "c a b begun"),
+        ("run", "a b begun c"),
+        ("-strategy", "a begun c b"),
+    ],
+)
+def test_orders(sort: str, order: str) -> None:
+    assert names(ordered(RECORDS, *sort_key(sort))) == order
+
+
+@pytest.mark.parametrize("where", ["good", "", "a=1,", ">0.5", "a b=1"])
+def test_what_is_no_condition(where: str) -> None:
+    with pytest.raises(UserError, match=r"is no condition; expected some such as"):
+        conditions(where)
+
+
+def test_a_number_is_compared_with_a_number() -> None:
+    with pytest.raises(UserError, match=r"test.accuracy is compared with a number"):
+        chosen(RECORDS, conditions("test.accuracy>high"))
+
+
+def test_runs_are_found_wherever_they_are_and_damaged_ones_are_no_obstacle(tmp_path: Path) -> None:
+    contents = {
+        "runs/a": json.dumps({"status": "completed", "val": {"accuracy": 0.5}, "metric": "accuracy"}),
+        "sweeps/s/0": "{",
+        "auto/x/best": json.dumps({"val": "high", "metric": 3, "parameters": []}),
+        "auto/x/best/inner": "{}",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "summary.json").write_text(content)
+    (tmp_path / "runs" / "begun").mkdir()
+    (tmp_path / "runs" / "begun" / "config.yaml").write_text("strategy: {name: extract}\nmodel: 3\n")
+    found = find_runs(tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path in found] == ["auto/x/best", "runs/a", "runs/begun", "sweeps/s/0"]
+    records = [record_of(path) for path in found]
+    assert [record["val"] for record in records] == [None, 0.5, None, None]
+    assert (records[2]["status"], records[2]["strategy"]) == ("unfinished", "extract")
+    assert with_settings(records, {"strategy.name": "report.where"})[2]["strategy.name"] == "extract"
+    with pytest.raises(UserError, match=r"report.sort=vall: no run has a key vall. Did you mean val"):
+        with_settings(records, {"vall": "report.sort=vall"})

@@ -1,0 +1,81 @@
+"""The space of a search: Hydra's words as distributions, and one for those who name none."""
+
+from __future__ import annotations
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from transfer_cli.command.compose import compose, to_plain
+from transfer_cli.command.overrides import parse_overrides
+from transfer_cli.command.source import ConfigSource, conf_dir
+from transfer_cli.config.parse import parse
+from transfer_cli.errors import UserError
+from transfer_cli.sweeps.search.space import corners, searched, space_of, words_of
+
+
+def test_each_kind_of_word_has_its_distribution() -> None:
+    words = [
+        *("optimizer=sgd,adamw", "optimizer.lr=tag(log, interval(1e-4, 1e-2))", "trainer.epochs=interval(2, 9)"),
+        *(
+            "seed=range(0, 10, 3)",
+            "strategy.label_smoothing=range(0, 0.3, 0.1)",
+            "+strategy.l2sp.alpha=interval(0, 1.5)",
+        ),
+        *("image_size=64", "augment=choice(none, light)"),
+    ]
+    assert space_of(parse_overrides(words), {"trainer": {"epochs": 3}}) == {
+        "optimizer": CategoricalDistribution(["sgd", "adamw"]),
+        "optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True),
+        "trainer.epochs": IntDistribution(2, 9),
+        "seed": IntDistribution(0, 9, step=3),
+        "strategy.label_smoothing": FloatDistribution(0, 0.2, step=0.1),
+        "+strategy.l2sp.alpha": FloatDistribution(0, 1.5),
+        "augment": CategoricalDistribution(["none", "light"]),
+    }
+
+
+@pytest.mark.parametrize(
+    "word", ["optimizer.lr=interval(1, 0.1)", "optimizer.lr=tag(log, interval(0, 1))", "model=glob(*)"]
+)
+def test_what_cannot_be_searched_is_named(word: str) -> None:
+    with pytest.raises(UserError) as caught:
+        space_of(parse_overrides([word]), {})
+    assert str(caught.value).startswith(word)
+
+
+def test_corners_hold_every_end_once() -> None:
+    found = corners(parse_overrides(["seed=1", "augment=none,light", "optimizer.lr=interval(0.1, 0.2)"]))
+    assert found == [
+        ["seed=1", "augment=none", "optimizer.lr=0.1"],
+        ["seed=1", "augment=light", "optimizer.lr=0.1"],
+        ["seed=1", "augment=none", "optimizer.lr=0.2"],
+    ]
+
+
+@pytest.mark.parametrize("strategy", ["finetune", "extract", "distill"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_space_for_those_who_name_none(strategy: str, optimizer: str) -> None:
+    words = [
+        f"strategy={strategy}",
+        f"optimizer={optimizer}",
+        *["strategy.teacher.model=resnet18"] * (strategy == "distill"),
+    ]
+    overrides = searched(parse_overrides([*words, "trainer.epochs=3"]), strategy, optimizer)
+    space = space_of(overrides, {})
+    assert "trainer.epochs" not in space, "it was named"
+    assert {"optimizer.lr", "optimizer.weight_decay"} < {*space}
+    assert "tune=off" in overrides.arguments
+    source = ConfigSource(conf_dir(), "config", None)
+    for corner in corners(overrides):
+        parse(to_plain(compose(source, parse_overrides(corner))))
+
+
+def test_a_named_space_is_not_widened() -> None:
+    overrides = searched(parse_overrides(["seed=0,1", "tune=quick"]), "finetune", "adamw")
+    assert overrides.arguments == ["seed=0,1", "tune=quick"]
+
+
+def test_a_proposal_as_words() -> None:
+    assert words_of({"optimizer.lr": 0.00123456, "augment": "light", "seed": 3}) == [
+        *("optimizer.lr=0.001235", "augment=light", "seed=3"),
+    ]

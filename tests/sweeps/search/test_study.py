@@ -1,0 +1,111 @@
+"""The study: trials are counted once, whoever runs them, and one that was left is taken up again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from transfer_cli.config.schema import Sweep
+from transfer_cli.errors import Pruned, UserError
+from transfer_cli.records.events import EpochEnd
+from transfer_cli.sweeps.search.space import Space
+from transfer_cli.sweeps.search.study import Study, check_settings
+from transfer_cli.sweeps.search.watching import TrialWatcher
+
+SPACE: Space = {"x": FloatDistribution(0, 1)}
+
+
+FOUR = Sweep(trials=4)
+
+
+def study(folder: Path, settings: Sweep = FOUR, space: Space = SPACE) -> Study:
+    return Study(folder, space, settings, seed=0, lower_is_better=False, epochs=16)
+
+
+def test_processes_share_the_trials(tmp_path: Path) -> None:
+    seen = []
+    with study(tmp_path).next_trial() as one, study(tmp_path).next_trial() as two:
+        assert one is not None and two is not None
+        seen += [one.number, two.number]
+        study(tmp_path).finish(one, 0.5)
+    # The second process is gone: its trial is the first that another takes.
+    for _ in range(3):
+        with study(tmp_path).next_trial() as trial:
+            assert trial is not None
+            seen.append(trial.number)
+            study(tmp_path).finish(trial, None if trial.number == 2 else 0.1)
+    with study(tmp_path).next_trial() as none:
+        assert none is None
+    assert seen == [0, 1, 1, 2, 3]
+    assert study(tmp_path).counts() == {"complete": 3, "pruned": 0, "fail": 1, "running": 0}
+
+
+def test_a_killed_search_proposes_what_it_would_have(tmp_path: Path) -> None:
+    def proposals(folder: Path, kills: bool) -> list[float]:
+        folder.mkdir()
+        found = []
+        for number in range(4):
+            if kills:
+                with study(folder).next_trial():
+                    pass
+            with study(folder).next_trial() as trial:
+                assert trial is not None
+                found.append(trial.params["x"])
+                study(folder).finish(trial, number / 10)
+        return found
+
+    assert proposals(tmp_path / "a", kills=False) == proposals(tmp_path / "b", kills=True)
+
+
+def test_other_ranges_are_noticed(tmp_path: Path) -> None:
+    assert not study(tmp_path).is_of_another_space()
+    with study(tmp_path).next_trial():
+        pass
+    assert not study(tmp_path).is_of_another_space()
+    assert study(tmp_path, space={"x": FloatDistribution(0, 2)}).is_of_another_space()
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cma"])
+def test_samplers_draw_from_the_space(tmp_path: Path, sampler: str) -> None:
+    settings = Sweep(trials=3, sampler=sampler)  # type: ignore[arg-type]
+    for _ in range(3):
+        one = study(tmp_path, settings)
+        with one.next_trial() as trial:
+            assert trial is not None and 0 <= trial.params["x"] <= 1
+            one.finish(trial, 0.5)
+
+
+def test_a_grid_needs_values_that_end() -> None:
+    with pytest.raises(UserError, match=r"sweep\.sampler=grid: x has endlessly many values"):
+        check_settings(Sweep(sampler="grid"), SPACE)
+    check_settings(Sweep(sampler="grid"), {"x": CategoricalDistribution(["a", "b"])})
+
+
+def end(epoch: int, value: float) -> EpochEnd:
+    return EpochEnd(epoch, epoch, {"train": {"accuracy": 1.0}, "val": {"accuracy": value}})
+
+
+@pytest.mark.parametrize(("pruner", "pruned"), [("median", True), ("none", False)])
+def test_a_trial_that_falls_behind_ends_early(tmp_path: Path, pruner: str, pruned: bool) -> None:
+    settings = Sweep(trials=9, pruner=pruner)  # type: ignore[arg-type]
+    for number in range(4):
+        with study(tmp_path, settings).next_trial() as trial:
+            assert trial is not None
+            watcher = TrialWatcher(trial, "accuracy")
+            for epoch in range(5):
+                watcher.epoch_ends(end(epoch, 0.8 + number / 100))
+            study(tmp_path, settings).finish(trial, 0.8)
+    with study(tmp_path, settings).next_trial() as trial:
+        assert trial is not None
+        watcher = TrialWatcher(trial, "accuracy")
+        watcher.epoch_ends(end(0, 0.1))
+        watcher.epoch_ends(end(1, 0.1))
+        # A run that was killed in the second epoch reports it again.
+        watcher.epoch_ends(end(1, 0.1))
+        if pruned:
+            with pytest.raises(Pruned):
+                watcher.epoch_ends(end(2, 0.1))
+        else:
+            watcher.epoch_ends(end(2, 0.1))

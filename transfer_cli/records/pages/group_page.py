@@ -1,0 +1,155 @@
+"""The page of several runs side by side: of a sweep, a comparison, a search within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from transfer_cli.records.pages import charts
+from transfer_cli.records.pages.render import number, percent, render, score, seconds
+from transfer_cli.records.pages.run_tables import NAMES
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A score, or the mean over several seeds with its standard deviation."""
+
+    value: float
+    deviation: float | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row: a run, or several that differ in their seed alone. What is not known is None."""
+
+    name: str
+    status: str
+    val: Mean | None = None
+    test: Mean | None = None
+    seconds: float | None = None
+    trainable: int | None = None
+    parameters: int | None = None
+    pages: Sequence[tuple[str, str]] = ()
+    """Pages of its runs: what to call each, and its path from here."""
+    runs: str = ""
+    """How many of how many, where it is several."""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class GroupFacts:
+    """All that a page of several runs shows; `entries` come best first."""
+
+    title: str
+    kind: str
+    lead: str
+    metric: str
+    entries: Sequence[Entry]
+    facts: Sequence[tuple[str, str]]
+    """What all have in common, or what was decided."""
+    recommendation: str | None = None
+    over_seeds: Sequence[Entry] = ()
+
+
+def group_page(facts: GroupFacts) -> str:
+    """The page as HTML; the same facts give the same bytes."""
+    name = NAMES.get(facts.metric, facts.metric)
+    done = [entry for entry in facts.entries if entry.status == "completed"]
+    charts_ = _charts(facts, name)
+    failed = [entry for entry in facts.entries if entry.error]
+    sections = [
+        ("table", "Leaderboard"),
+        *([("seeds", "Over seeds and folds")] if facts.over_seeds else []),
+        *([("costs", "What accuracy costs" if facts.metric == "accuracy" else "Scores and costs")] if charts_ else []),
+        *([("failures", "Failures")] if failed else []),
+        *([("common", "Settings")] if facts.facts else []),
+    ]
+    return render(
+        "group.html",
+        title=facts.title,
+        kind=facts.kind,
+        lead=facts.lead,
+        sections=sections,
+        figures=_figures(facts, done, name),
+        recommendation=facts.recommendation,
+        metric=name,
+        rows=[_row(place, entry, facts.metric) for place, entry in enumerate(facts.entries, 1)],
+        seeds=[_row(place, entry, facts.metric) for place, entry in enumerate(facts.over_seeds, 1)],
+        has_runs=any(entry.runs for entry in facts.entries),
+        charts=charts_,
+        failed=failed,
+        facts=facts.facts,
+        tested=any(entry.test for entry in facts.entries),
+    )
+
+
+def _figures(facts: GroupFacts, done: Sequence[Entry], name: str) -> list[dict[str, str]]:
+    tiles = []
+    best = done[0] if done else None
+    if best is not None and best.val is not None:
+        tiles.append(_tile(f"Best validation {name}", score(best.val.value, facts.metric), best.name))
+    if best is not None and best.test is not None:
+        tiles.append(_tile(f"Its test {name}", score(best.test.value, facts.metric), "not used to choose it"))
+    tiles.append(_tile("Completed", str(len(done)), f"of {len(facts.entries)}"))
+    times = [entry.seconds for entry in facts.entries if entry.seconds is not None]
+    if times:
+        tiles.append(_tile("Time", seconds(sum(times)), f"{seconds(min(times))} to {seconds(max(times))} each"))
+    return tiles
+
+
+def _tile(name: str, value: str, more: str) -> dict[str, str]:
+    return {"name": name, "value": value, "more": more}
+
+
+def _row(place: int, entry: Entry, metric: str) -> dict[str, Any]:
+    """The cells of a row, each with the plain number that it sorts by."""
+    return {
+        "place": place,
+        "entry": entry,
+        "val": _spread(entry.val, metric),
+        "test": _spread(entry.test, metric),
+        "several": len(entry.pages) > 1,
+        "first": place == 1 and entry.status == "completed",
+    }
+
+
+def _spread(mean: Mean | None, metric: str) -> dict[str, str]:
+    if mean is None:
+        return {"text": "", "plain": ""}
+    text = score(mean.value, metric)
+    if mean.deviation is not None:
+        other = percent(mean.deviation) if text.endswith("%") else number(mean.deviation)
+        text = f"{text} ± {other.removesuffix(' %')}"
+    return {"text": text, "plain": f"{mean.value:.8f}"}
+
+
+def _charts(facts: GroupFacts, name: str) -> list[tuple[str, Markup]]:
+    """Scores over seconds, and over parameters where these differ: all of a network, else those that train."""
+    share = score(0.5, facts.metric).endswith("%")
+    totals = {entry.parameters for entry in facts.entries if entry.parameters}
+    trainable = len(totals) < 2
+    parameters = {id(e): e.trainable if trainable else e.parameters for e in facts.entries}
+    costs = [("seconds", {id(entry): entry.seconds for entry in facts.entries}, "seconds")]
+    if len({value for value in parameters.values() if value}) > 1:
+        what = "parameters that train" if trainable else "parameters of the network"
+        costs.append((what, {key: None if value is None else float(value) for key, value in parameters.items()}, what))
+    drawn = []
+    for what, of, label in costs:
+        points = [
+            charts.Point(
+                place,
+                entry.name,
+                float(cost),
+                None if entry.val is None else entry.val.value,
+                None if entry.test is None else entry.test.value,
+            )
+            for place, entry in enumerate(facts.entries, 1)
+            if (cost := of[id(entry)]) is not None
+        ]
+        chart = charts.scatter(points, label, name, share=share)
+        if chart is not None:
+            drawn.append((f"{name[0].upper()}{name[1:]} against {what}", chart))
+    return drawn

@@ -1,0 +1,1 @@
+"""Reports: what directories of runs, sweeps and comparisons hold, as pages and tables."""

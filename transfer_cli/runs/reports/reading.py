@@ -1,0 +1,52 @@
+"""Files of a run directory, read by someone who can do without any of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Values = dict[str, Any]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The quick one where PyYAML was built with it: a list may read a thousand files."""
+PAGE = "report.html"
+
+
+def read_json(path: Path) -> Values:
+    """A JSON object; empty where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def read_yaml(path: Path) -> tuple[str, Values]:
+    """A YAML mapping, as text and as values; empty where there is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = yaml.load(text, Loader=_LOADER)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return "", {}
+    return (text, values) if isinstance(values, dict) else ("", {})
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """The lines of a CSV, its header first; none where there is none."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+
+
+def place(directory: Path, environment: Values) -> str:
+    """A directory as its own command would have named it: from the folder of the command, where it is in there."""
+    absolute, folder = Path(os.path.abspath(directory)), environment.get("folder")
+    if isinstance(folder, str) and absolute.is_relative_to(folder):
+        return str(absolute.relative_to(folder))
+    return str(absolute)

@@ -1,0 +1,152 @@
+"""The ledger of a sweep: its jobs with their whole configurations, written before any starts, and how each stands.
+
+How a job stands is never written down beforehand: it follows from what its directory holds, so a kill at any moment
+leaves it true.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from transfer_cli import rundir
+from transfer_cli.config.parse import differences, parse, to_dict
+from transfer_cli.errors import EXIT_OK, UserError
+from transfer_cli.files import write_json
+from transfer_cli.sweeps.jobs import Job, said_of
+
+FILE = "jobs.json"
+ENDED = "job.json"
+"""In the directory of a job: its words, exit code, seconds, and the launch that ran it."""
+WAITING, RUNNING, COMPLETED, FAILED, UNFINISHED = "waiting", "running", "completed", "failed", "unfinished"
+PRUNED = "pruned"
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All jobs that a sweep has had, by name, and the latest launch of them."""
+
+    jobs: Mapping[str, Job]
+    launch: str = ""
+
+    def write(self, folder: Path) -> None:
+        """Keep it in the folder of the sweep. Raises OSError."""
+        rows = [
+            {"id": job.identity, "name": job.name, "overrides": [*job.words], "config": to_dict(job.experiment)}
+            for job in self.jobs.values()
+        ]
+        write_json(folder / FILE, {"launch": self.launch, "jobs": rows})
+
+
+def read_ledger(folder: Path) -> Ledger:
+    """That of a sweep folder; empty where there is none, as in one of an earlier version.
+
+    Raises UserError for a damaged one.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return Ledger({})
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        jobs = [_job(row) for row in content["jobs"]]
+        return Ledger({job.name: job for job in jobs}, str(content["launch"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+        raise UserError(f"{path} cannot be read ({error}). Remove it; finished jobs are found nevertheless.") from error
+
+
+def joined(folder: Path, before: Ledger, jobs: Sequence[Job], launch: str) -> Ledger:
+    """The ledger with the jobs of a command, of which those that were there keep their directories.
+
+    Raises UserError where a job of the same words was another one, since a file was edited or the program is another.
+    """
+    known, said = _by_identity(before), {job.said: job for job in before.jobs.values()}
+    numbered = {_said(path): path.name for path in folder.glob("[0-9]*") if (path / ENDED).is_file()}
+    found = dict(before.jobs)
+    for job in jobs:
+        if job.identity in known:
+            name = known[job.identity].name
+        elif job.said in said:
+            _refuse(folder, job, said[job.said])
+        else:
+            # Those of a sweep of an earlier version are numbered.
+            name = numbered.get(job.said, job.name)
+        found[name] = replace(job, name=name)
+    return Ledger(found, launch)
+
+
+def of_command(ledger: Ledger, jobs: Sequence[Job]) -> list[Job]:
+    """The jobs of a command as they stand in the ledger."""
+    known = _by_identity(ledger)
+    return [known[job.identity] for job in jobs]
+
+
+def status(directory: Path) -> str:
+    """How a job stands: waiting, running, completed, failed, preempted, interrupted, pruned, or unfinished (killed)."""
+    if not directory.is_dir():
+        return WAITING
+    ended, summary = read_json(directory / ENDED), read_json(directory / rundir.SUMMARY)
+    if _is_held(directory):
+        return RUNNING
+    if ended.get("exit_code", EXIT_OK) != EXIT_OK:
+        return FAILED
+    return str(summary.get("status", UNFINISHED if any(directory.iterdir()) else WAITING))
+
+
+def failures(folder: Path, ledger: Ledger) -> int:
+    """How many jobs of the latest launch have failed."""
+    ends = [read_json(folder / name / ENDED) for name in ledger.jobs]
+    return sum(end.get("launch") == ledger.launch and end.get("exit_code", EXIT_OK) != EXIT_OK for end in ends)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a job; empty where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _by_identity(ledger: Ledger) -> dict[str, Job]:
+    return {job.identity: job for job in ledger.jobs.values()}
+
+
+def _job(row: dict[str, Any]) -> Job:
+    name = str(row["name"])
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise ValueError(f"{name!r} is no name of a folder")
+    return Job(str(row["id"]), name, tuple(map(str, row["overrides"])), parse(row["config"]))
+
+
+def _said(directory: Path) -> frozenset[str]:
+    return said_of(map(str, read_json(directory / ENDED).get("overrides", [])))
+
+
+def _refuse(folder: Path, job: Job, was: Job) -> NoReturn:
+    found = differences(job.experiment, was.experiment)
+    raise UserError(
+        f"resume=auto: job {was.name} of {folder} was another one: {'; '.join(found[:_MOST_NAMED])}. Other values make "
+        "another sweep: choose another name."
+    )
+
+
+def _is_held(directory: Path) -> bool:
+    """Whether a process trains there; one that was killed on this machine is known to be gone."""
+    holder = read_json(directory / rundir.HOLDER)
+    if not holder:
+        return False
+    if holder.get("host") != platform.node():
+        return True
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except (KeyError, TypeError, ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,91 @@
+"""One job of a sweep. Its failure is recorded and not raised, so that the other jobs run; a signal ends the sweep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transfer_cli import gpu_slots, rundir, time_limit
+from transfer_cli.config.schema import Experiment
+from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, Pruned, Stopped
+from transfer_cli.files import write_json
+from transfer_cli.records.events import Recorder
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.several.attempt import attempt
+from transfer_cli.sweeps import leaderboard
+from transfer_cli.sweeps.jobs import Job
+from transfer_cli.sweeps.ledger import ENDED, Ledger, failures, read_json, read_ledger
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def run_for_hydra(_: DictConfig) -> int:
+    """What a launcher of Hydra's calls, in whatever process: the job of this directory, as the ledger has it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    ledger = read_ledger(directory.parent)
+    job = ledger.jobs[directory.name]
+    time_limit.start(job.experiment.trainer.time_limit)
+    return run_job(directory.parent, ledger, job, Reporter(quiet=job.experiment.quiet, prints_result=False))
+
+
+def run_job(folder: Path, ledger: Ledger, job: Job, reporter: Reporter, watchers: Sequence[Recorder] = ()) -> int:
+    """Train one job in its own directory and record how it ended; returns its exit code.
+
+    Does nothing where as many jobs have failed as may. `watchers` hang on the run, and may end it.
+    """
+    most = job.experiment.sweep.most_failures
+    if most is not None and failures(folder, ledger) >= most:
+        reporter.warn(f"job {job.name} does not start: {most} failed, and sweep.max_failures is {most}")
+        return EXIT_OK
+    gpu_slots.claim(job.experiment, reporter.say, wait=True)
+    directory = folder / job.name
+    before = read_json(directory / ENDED)
+    done = read_json(directory / rundir.SUMMARY).get("status") == "completed"
+    if before.get("exit_code", EXIT_OK) != EXIT_OK:
+        # It is tried again, and until then nothing is known of how it ends.
+        (directory / ENDED).unlink()
+    started = time.perf_counter()
+    code, error = _train(replace(job.experiment, resume="auto"), directory, reporter, watchers)
+    seconds = time.perf_counter() - started
+    if done and code == EXIT_OK:
+        seconds = before.get("seconds", seconds)  # it took what it took then
+    directory.mkdir(exist_ok=True)
+    ended = {"overrides": [*job.words], "exit_code": code, "error": error, "seconds": seconds, "launch": ledger.launch}
+    write_json(directory / ENDED, ended)
+    leaderboard.write(folder)
+    return code
+
+
+def _train(
+    experiment: Experiment, directory: Path, reporter: Reporter, watchers: Sequence[Recorder]
+) -> tuple[int, str | None]:
+    """The exit code of the job, and its message where it failed; a signal goes through."""
+    from transfer_cli.runs.ranks.launch import Frozen, count_devices, launch
+    from transfer_cli.runs.train import train
+
+    codes = []
+
+    def work() -> None:
+        devices = count_devices(experiment)
+        if devices == 1:
+            train(experiment, directory, reporter, may_exist=True, watchers=watchers)
+        else:
+            codes.append(launch(Frozen(experiment, directory, may_exist=True, prints_result=False), devices))
+
+    try:
+        code, error = attempt(work)
+    except Pruned as pruned:
+        reporter.say(f"pruned    {pruned}")
+        return EXIT_OK, None
+    if codes in ([EXIT_PREEMPTED], [EXIT_INTERRUPTED]):
+        raise Stopped(codes[0], "in the middle of the sweep; the same command with resume=auto goes on from there")
+    if codes in ([], [EXIT_OK]):
+        return code, error
+    # The rank has said why.
+    return codes[0], read_json(directory / rundir.SUMMARY).get("error", f"exit code {codes[0]}")

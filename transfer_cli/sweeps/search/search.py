@@ -1,0 +1,141 @@
+"""A search: trials one after the other in this process, and in as many others as start the same command."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from transfer_cli import rundir, time_limit
+from transfer_cli.command.compose import compose, to_plain
+from transfer_cli.command.grid import composed
+from transfer_cli.command.overrides import Overrides, parse_overrides
+from transfer_cli.command.source import ConfigSource
+from transfer_cli.config.parse import parse
+from transfer_cli.config.schema import Experiment
+from transfer_cli.errors import EXIT_FAILED, EXIT_OK, UserError, counted
+from transfer_cli.preflight import preflight
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.reports.group_report import leave_group_report
+from transfer_cli.sweeps import leaderboard
+from transfer_cli.sweeps.folder import check_images, planned
+from transfer_cli.sweeps.jobs import Job, jobs_of
+from transfer_cli.sweeps.ledger import COMPLETED, PRUNED, Ledger, failures, joined, read_json, read_ledger, status
+from transfer_cli.sweeps.one_job import run_job
+from transfer_cli.sweeps.search.space import corners, searched, space_of, words_of
+from transfer_cli.sweeps.search.study import Study, check_settings
+from transfer_cli.sweeps.search.watching import TrialWatcher
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True)
+class Search:
+    """What all trials of one command share."""
+
+    source: ConfigSource
+    overrides: Overrides
+    folder: Path
+    study: Study
+    launch: str
+
+    def job(self, trial: optuna.Trial) -> Job:
+        """That of a trial, written into the ledger."""
+        shared = [one.input_line or "" for one in self.overrides.shared]
+        found = composed(self.source, [[*shared, *words_of(trial.params)]], {*self.study.space})
+        (job,) = jobs_of(found)
+        with FileLock(self.folder / ".ledger.lock"):
+            ledger = joined(self.folder, read_ledger(self.folder), [job], self.launch)
+            ledger.write(self.folder)
+        return next(one for one in ledger.jobs.values() if one.identity == job.identity)
+
+    def ledger(self) -> Ledger:
+        """All jobs so far, those of other processes too."""
+        return Ledger(read_ledger(self.folder).jobs, self.launch)
+
+
+def run_search(source: ConfigSource, overrides: Overrides) -> int:
+    """Run what is missing of the trials; 0 if there are enough, and one of them completed."""
+    if overrides.of("hydra"):
+        raise UserError(
+            f"{overrides.of('hydra')[0]}: trials run in the process that searches. Start the same command, with a name "
+            "and resume=auto, in several shells or on several machines: they share one study."
+        )
+    shared = parse_overrides([one.input_line or "" for one in overrides.shared])
+    values = to_plain(compose(source, shared))
+    base = parse(values)
+    overrides = searched(overrides, base.strategy.name, base.optimizer.name)
+    space = space_of(overrides, values)
+    check_settings(base.sweep, space)
+    checked = [_checked(source, words) for words in corners(overrides)]
+    folder = planned(checked)
+    epochs = [one.trainer.epochs for one in checked if isinstance(one.trainer.epochs, int)]
+    reporter = Reporter(quiet=base.quiet)
+    time_limit.start(base.trainer.time_limit)
+    rundir.make(folder, named=base.name is not None, may_exist=base.resume == "auto")
+    study = Study(
+        folder.resolve(), space, base.sweep, base.seed, base.trainer.metric == "loss", max(epochs, default=None)
+    )
+    if study.is_of_another_space():
+        raise UserError(f"resume=auto: the trials of {folder} were drawn from other ranges. Choose another name.")
+    search = Search(source, overrides, study.folder, study, uuid.uuid4().hex[:8])
+    check_images(search.folder, search.ledger())
+    reporter.say(f"search with {counted(base.sweep.trials, 'trial')} in {folder}, over")
+    for one in overrides.swept:
+        reporter.say(f"  {one.input_line}")
+    try:
+        _run_trials(search, reporter)
+    finally:
+        rows = leaderboard.write(search.folder)
+    leaderboard.show(rows, reporter)
+    leave_group_report(search.folder, reporter.warn)
+    return _close(search, folder, reporter)
+
+
+def _checked(source: ConfigSource, words: Sequence[str]) -> Experiment:
+    e = parse(to_plain(compose(source, parse_overrides(words))))
+    preflight(e, in_sweep=True)
+    from transfer_cli.runs.options import check_options
+
+    check_options(e)
+    return e
+
+
+def _run_trials(search: Search, reporter: Reporter) -> None:
+    most = search.study.settings.most_failures
+    while most is None or failures(search.folder, search.ledger()) < most:
+        with search.study.next_trial() as trial:
+            if trial is None:
+                return
+            job = search.job(trial)
+            number = f"{trial.number + 1} of {search.study.settings.trials}"
+            reporter.say(f"trial {number}: {' '.join(words_of(trial.params))}")
+            _run_trial(search, trial, job)
+
+
+def _run_trial(search: Search, trial: optuna.Trial, job: Job) -> None:
+    directory = search.folder / job.name
+    if status(directory) not in (COMPLETED, PRUNED):
+        reporter = Reporter(quiet=job.experiment.quiet, prints_result=False)
+        watcher = TrialWatcher(trial, job.experiment.trainer.metric)
+        run_job(search.folder, search.ledger(), job, reporter, [watcher])
+    ended = status(directory)
+    scores = read_json(directory / rundir.SUMMARY).get("val") or {}
+    value = scores.get(job.experiment.trainer.metric) if ended == COMPLETED else None
+    search.study.finish(trial, value, pruned=ended == PRUNED)
+
+
+def _close(search: Search, folder: Path, reporter: Reporter) -> int:
+    counts = search.study.counts()
+    others = [f"{number} {state}" for state, number in counts.items() if number and state != "complete"]
+    best = search.study.best()
+    if best:
+        reporter.say(f"best      {' '.join(words_of(best))}")
+    reporter.say(", ".join([f"{counts['complete']} of {sum(counts.values())} trials complete", *others]))
+    reporter.result(folder)
+    return EXIT_OK if counts["complete"] and sum(counts.values()) >= search.study.settings.trials else EXIT_FAILED

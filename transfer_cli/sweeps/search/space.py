@@ -1,0 +1,138 @@
+"""What is searched over: the sweep's words in Hydra's grammar as distributions, and a space for those who name none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from transfer_cli.command.overrides import Overrides, parse_overrides
+from transfer_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from optuna.distributions import BaseDistribution
+
+Space = Mapping[str, "BaseDistribution"]
+"""By the key of each word as it is typed, prefixes of Hydra's included."""
+
+SGD_LIKE = ("sgd", "lars", "muon")
+_RATES = {"sgd": "tag(log, interval(0.001, 0.1))", "other": "tag(log, interval(0.0001, 0.01))"}
+# Ranges of the keys that matter most, around the recipes that peers publish for fine-tuning (timm, BiT, LP-FT).
+_DEFAULTS = {
+    "finetune": (
+        "optimizer.weight_decay=tag(log, interval(0.0001, 0.1))",
+        "strategy.layer_decay=choice(1.0, 0.9, 0.8, 0.65)",
+        "strategy.batch_norm=choice(frozen, train)",
+        "strategy.head_init=choice(zero, probe)",
+        "augment=choice(none, light, standard)",
+        "trainer.epochs=choice(5, 10, 20)",
+    ),
+    "distill": (
+        "optimizer.weight_decay=tag(log, interval(0.0001, 0.1))",
+        "strategy.temperature=choice(1.0, 2.0, 4.0, 8.0)",
+        "strategy.loss.ce=choice(0.1, 0.5, 1.0)",
+        "augment=choice(none, light, standard)",
+        "trainer.epochs=choice(5, 10, 20)",
+    ),
+    "extract": (
+        "optimizer.weight_decay=tag(log, interval(0.00001, 0.1))",
+        "strategy.head=choice(linear, mlp)",
+        "strategy.standardize=choice(true, false)",
+        "strategy.label_smoothing=choice(0.0, 0.1)",
+        "trainer.epochs=choice(20, 50, 100)",
+    ),
+}
+_WITH = {"extract": ("strategy.solver=optimizer",), "finetune": (), "distill": ()}
+"""Words without which the searched keys are not read."""
+
+
+def searched(overrides: Overrides, strategy: str, optimizer: str) -> Overrides:
+    """The words of a command, with a space of the strategy's own where none is named; what is named stays as it is.
+
+    Each trial has its own settings, so that nothing else is chosen by training candidates (tune=off).
+    """
+    words, named = [*overrides.arguments], {one.key_or_group for one in overrides.parsed}
+    if "tune" not in named:
+        words.append("tune=off")
+    if not [one for one in overrides.swept if not one.is_hydra_override()]:
+        rate = _RATES["sgd" if optimizer in SGD_LIKE else "other"]
+        own = [*_WITH[strategy], f"optimizer.lr={rate}", *_DEFAULTS[strategy]]
+        words += [word for word in own if word.partition("=")[0] not in named]
+    return parse_overrides(words)
+
+
+def space_of(overrides: Overrides, values: Mapping[str, Any]) -> Space:
+    """The distributions of all words with several values, by key. Raises UserError for one that has none.
+
+    `values` are those without these words: where one is a whole number, whole numbers are drawn from an interval.
+    """
+    return {
+        one.get_key_element(): _distribution(one, whole=_is_whole(one.key_or_group, values))
+        for one in overrides.swept
+        if not one.is_hydra_override()
+    }
+
+
+def words_of(params: Mapping[str, Any]) -> list[str]:
+    """The words that say a proposal, for Hydra."""
+    return [f"{key}={_shown(value)}" for key, value in params.items()]
+
+
+def corners(overrides: Overrides) -> list[list[str]]:
+    """Words in which each end of an interval and each choice occurs once, the others at their first: to be checked."""
+    swept = [one for one in overrides.swept if not one.is_hydra_override()]
+    ends = [[f"{one.get_key_element()}={value}" for value in _ends(one)] for one in swept]
+    shared = [one.input_line or "" for one in overrides.shared if not one.is_hydra_override()]
+    firsts = [several[0] for several in ends]
+    others = [
+        [*firsts[:position], value, *firsts[position + 1 :]]
+        for position, several in enumerate(ends)
+        for value in several[1:]
+    ]
+    return [[*shared, *own] for own in [firsts, *others]]
+
+
+def _distribution(override: Override, *, whole: bool) -> BaseDistribution:
+    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    value: Any = override.value()
+    log = "log" in getattr(value, "tags", ())
+    if isinstance(value, ChoiceSweep):
+        return CategoricalDistribution([*override.sweep_string_iterator()])
+    if isinstance(value, IntervalSweep):
+        low, high = value.start, value.end
+        if low is None or high is None or not low < high or (log and low <= 0):
+            raise UserError(f"{override.input_line}: an interval goes from low to high, with log from above 0.")
+        if whole or isinstance(low, int):
+            return IntDistribution(int(low), int(high), log=log)
+        return FloatDistribution(low, high, log=log)
+    if isinstance(value, RangeSweep):
+        values = [*value.range()]
+        if not values:
+            raise UserError(f"{override.input_line}: a range without values.")
+        low, high, step = min(values), max(values), abs(value.step)
+        if isinstance(low, int) and isinstance(high, int) and isinstance(step, int):
+            return IntDistribution(low, high, step=step)
+        return FloatDistribution(low, high, step=step)
+    raise UserError(f"{override.input_line}: cannot be searched over; name choices, a range or an interval.")
+
+
+def _is_whole(key: str, values: Mapping[str, Any]) -> bool:
+    found: Any = values
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return isinstance(found, int) and not isinstance(found, bool)
+
+
+def _ends(override: Override) -> list[str]:
+    from hydra.core.override_parser.types import IntervalSweep
+
+    value: Any = override.value()
+    if isinstance(value, IntervalSweep):
+        return [_shown(value.start), _shown(value.end)]
+    return [*override.sweep_string_iterator()]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
