@@ -48,7 +48,7 @@ def test_the_page_of_a_group_says_what_every_option_and_key_is(command: Callable
 
 def test_the_page_of_an_option_has_its_keys_with_its_values(command: Callable[..., Ended]) -> None:
     out = " ".join(command("trainer=probe", "strategy=extract", "--help").out.split())
-    assert "trainer.batch_size Images of a batch [256]" in out
+    assert "trainer.batch_size Images of a batch; auto: what a GPU has room for [256]" in out
     assert "strategy.solver" in out
     assert "strategy.teacher" not in out
 

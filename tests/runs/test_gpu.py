@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import TINY, Ended, summary
 
@@ -32,6 +34,31 @@ def test_in_order_the_same_command_gives_the_same_bytes(command: Command, model:
 def test_each_precision_trains(command: Command, precision: str) -> None:
     assert command(*ON_GPU, "name=run", f"trainer.precision={precision}").code == 0
     assert summary(RUNS / "run")["precision"] == precision
+
+
+def test_a_step_that_has_no_room_goes_on_in_parts(command: Command) -> None:
+    gibibyte = 2**30 / torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(1.5 * gibibyte)
+    try:
+        words = ["model=resnet18", "model.weights=none", "image_size=224", "trainer.batch_size=60", "trainer.epochs=1"]
+        ended = command(*ON_GPU, "name=run", *words, "dataset.samples=120", "trainer.precision=fp32")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert ended.code == 0, ended.err
+    assert "out of memory: going on with" in ended.out
+
+
+def test_as_many_images_as_there_is_room_for(command: Command) -> None:
+    words = ["trainer.batch_size=auto", "dataset.samples=4000", "trainer.epochs=1"]
+    ended = command(*[word for word in ON_GPU if "batch_size" not in word], "name=run", *words)
+    assert ended.code == 0 and "auto      trainer.batch_size=128: it fits" in ended.out
+
+
+def test_the_record_names_the_gpu(command: Command) -> None:
+    assert command(*ON_GPU, "name=run", "trainer.epochs=1", "trainer.profile=true").code == 0
+    gpu = json.loads((RUNS / "run" / "environment.json").read_text())["gpu"]
+    assert gpu["name"] and gpu["cuda"] == torch.version.cuda and gpu["uuid"].startswith("GPU-")
+    assert "synchronisations a step" in (RUNS / "run" / "profile" / "summary.txt").read_text()
 
 
 def test_a_gpu_ends_where_the_cpu_does_to_rounding(command: Command) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.convert import (
     BEYOND_USE,
     Between,
@@ -108,7 +109,7 @@ class Trainer:
 
     epochs: Literal["auto"] | Annotated[int, Between(0, BEYOND_USE)]
     steps: Count | Literal["bit"] | None
-    batch_size: Count
+    batch_size: Literal["auto"] | Count
     accumulate: Count
     clip_grad: Positive | None
     patience: Count | None
@@ -127,6 +128,11 @@ class Trainer:
     deterministic: bool = False
     profile: bool = False
     sync_batch_norm: bool = False
+
+    @property
+    def step_images(self) -> int:
+        """Images of an optimizer step, once `batch_size` is a number."""
+        return chosen(self.batch_size) * self.accumulate
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,10 @@ NO_SINGLE = (
     "trainer.batch_size=1: BatchNorm cannot train on one image where this network makes one pixel of it. "
     "Take trainer.batch_size=2 or more, or a larger image_size."
 )
+NO_SMALLER = (
+    "out of memory with two images at a time, and BatchNorm cannot train on one where this network makes one pixel of "
+    "it. Free the device, or take a smaller model or image_size, or strategy.batch_norm=frozen."
+)
 
 
 @dataclass
@@ -62,6 +66,8 @@ class Trainer:
     clock: Clock = field(default_factory=NoClock)
     """Who looks at what each step spends its time on."""
     past: Past = field(default_factory=Past)
+    asked: int = field(init=False)
+    """How many images at once were asked for; `micro_batch` is fewer once memory has run out."""
     moved: Moved = field(init=False)
     """What has to be put back where memory runs out in a step."""
     guarded: GuardedSteps | None = field(init=False)
@@ -69,6 +75,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         assert isinstance(self.strategy, nn.Module)
+        self.asked = self.micro_batch
         self.moved = Moved(self.strategy, self.compute.device)
         on_gpu = self.compute.device.type == "cuda" and can_guard(self.optimizer)
         self.guarded = self.guard() if on_gpu else None
@@ -189,7 +196,7 @@ def _once(trainer: Trainer, batch: Batch) -> StepResult:
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        raise RunError(NO_SINGLE) from error
+        raise RunError(NO_SINGLE if trainer.micro_batch == trainer.asked else NO_SMALLER) from error
 
 
 def _accumulated(trainer: Trainer, batch: Batch) -> StepResult:

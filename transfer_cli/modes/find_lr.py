@@ -36,7 +36,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     write_csv(directory / "rates.csv", columns, list(zip(tested, losses, average, strict=True)))
     marked = [] if suggestion is None else [suggestion.steepest, suggestion.tenth_of_lowest]
     plots.rates(tested, losses, average, marked, directory / "rates.png")
-    _show(suggestion, tested, e, reporter)
+    _show(suggestion, tested, job.materials.experiment, reporter)
     reporter.result(directory)
     return EXIT_OK
 
@@ -46,7 +46,7 @@ def _losses(job: LoopJob, tested: list[float], reporter: Reporter, stop: Stop) -
     with stop:
         strategy = job.begin(None, reporter, stop).strategy
         trainer = job.build_trainer(strategy, lambda step: tested[min(step, len(tested) - 1)], None, reporter)
-        batches = job.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate)
+        batches = job.inputs.shuffled(e.trainer.step_images)
         with reporter.count("testing rates", len(tested), "steps") as bar:
             losses = losses_at(trainer, batches, job.materials.task, tested, stop, lambda: bar.step(1))
         stop.check("while rates were tested; nothing was written")

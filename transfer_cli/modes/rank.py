@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.extract import Extract, linear_probe
 from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
@@ -79,7 +80,7 @@ def _rank(experiment: Experiment, name: str, reporter: Reporter, stop: Stop) -> 
     e = replace(experiment, model=replace(experiment.model, name=name), strategy=config, augment=NO_AUGMENT)
     try:
         job = extract.prepare(e, reporter, stop, None)
-        cached = CachedFeatures(job.materials, job.frozen, e.trainer.batch_size)
+        cached = CachedFeatures(job.materials, job.frozen, chosen(job.materials.experiment.trainer.batch_size))
         cached.compute()
         scores = backbone_scores(*table(cached, "train"), *table(cached, "val"), cached.classes)
         count = int(job.backbone.facts()["parameters"])

@@ -221,7 +221,7 @@ class LoopJob:
             compute=self.compute,
             to_device=self.inputs.to_device,
             rate=rate,
-            micro_batch=e.trainer.batch_size,
+            micro_batch=chosen(e.trainer.batch_size),
             clip_grad=e.trainer.clip_grad,
             warn=reporter.warn,
             rho=self.rho,
@@ -238,7 +238,7 @@ class LoopJob:
         stop: Stop,
     ) -> Fit:
         m, e = self.materials, self.materials.experiment
-        batches = self.inputs.shuffled(e.trainer.batch_size * e.trainer.accumulate, self.world.shard)
+        batches = self.inputs.shuffled(e.trainer.step_images, self.world.shard)
         total_steps = m.plan.epochs * batches.steps_per_epoch
         progress = Progress(m.task, Totals.zeros(m.task, self.compute.device), planned_steps=total_steps)
 

@@ -135,7 +135,7 @@ def plan_training(e: Experiment, images: ImageSet, preprocessing: Preprocessing,
     count = len(images.splits["train"])
     if e.trainer.steps is None:
         return Plan(chosen(e.trainer.epochs), e.augment)
-    steps_per_epoch = -(-count // (e.trainer.batch_size * e.trainer.accumulate))
+    steps_per_epoch = -(-count // e.trainer.step_images)
     if e.trainer.steps != "bit":
         return Plan(max(round(e.trainer.steps / steps_per_epoch), 1), e.augment)
     rule = bit_rule(count, preprocessing.crop_pixels**2)

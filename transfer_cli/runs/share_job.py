@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from transfer_cli.config.auto import chosen
 from transfer_cli.config.parse import to_dict
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.ranks.world import World
@@ -35,13 +36,13 @@ def on_all_ranks(job: AnyJob, state: State | None, directory: Path, world: World
 def _say_ranks(job: LoopJob, world: World, reporter: Reporter) -> None:
     """What is as in one process, and what is not."""
     e = job.materials.experiment
-    images = e.trainer.batch_size * e.trainer.accumulate
+    images = e.trainer.step_images
     reporter.say(f"ranks     {world.size} processes, which share the {images} images of a step")
     together = terms_of_batches(e)
     if together:
         reporter.warn(f"{' and '.join(together)} compare the images of one rank's share of a step, and no others")
     if any(isinstance(layer, _BatchNorm) for layer in job.network.modules()):
-        share, of = min(images // world.size, e.trainer.batch_size), "one rank"
+        share, of = min(images // world.size, chosen(e.trainer.batch_size)), "one rank"
         if e.trainer.sync_batch_norm:
             share, of = share * world.size, "all ranks"
         reporter.say(f"ranks     BatchNorm, where it trains, normalises over the {share} images of {of}")

@@ -81,7 +81,7 @@ def _one_thread_an_operation(f: Fitting, width: int) -> Iterator[int]:
     """
     threads = torch.get_num_threads()
     largest = max(f.features.classes, f.config.hidden if f.config.head == "mlp" else 0)
-    if f.experiment.trainer.batch_size * largest * width >= SHARED_PRODUCTS:
+    if chosen(f.experiment.trainer.batch_size) * largest * width >= SHARED_PRODUCTS:
         yield 1
         return
     torch.set_num_threads(1)

@@ -43,7 +43,7 @@ PRETRAINED: dict[Family, float] = {
 RANDOM: dict[Family, float] = {**dict.fromkeys(PRETRAINED, 5e-4), "depthwise": 2e-3, "dense": 2e-3}
 LAYER_DECAY: dict[Family, float] = {"attention": 0.75, "convnext": 0.8}
 # A head on features that do not change.
-HEAD_RATE, HEAD_EPOCHS = 2e-3, 20
+HEAD_RATE, HEAD_EPOCHS, HEAD_BATCH = 2e-3, 20, 256
 ADAPTERS, HIGHEST = 10.0, 5e-3
 FROZEN_STATISTICS = 0.25
 # Rates of other optimizers as multiples of AdamW's.

@@ -117,9 +117,11 @@ def batches(count: int = 3, size: int = 6) -> Iterator[Batch]:
         yield Batch(inputs, torch.arange(size) % 3, torch.arange(size))
 
 
-def trained(*, guarded: bool = False, rho: float = 0.0, **places: set[int]) -> tuple[Trainer, Totals, Failing]:
-    failing = Failing(**places)
-    strategy = Net(failing)
+def trained(
+    *, guarded: bool = False, rho: float = 0.0, strategy: Net | None = None, **places: set[int]
+) -> tuple[Trainer, Totals, Failing]:
+    strategy = Net(Failing(**places)) if strategy is None else strategy
+    failing = strategy.failing
     groups = [{"params": [p], "lr_multiplier": 1.0} for p in strategy.parameters()]
     optimizer = AdamW(groups, fused=True)
     optimizer.failing = failing
@@ -186,6 +188,18 @@ def test_smaller_parts_make_the_same_step(times: int) -> None:
 def test_at_one_image_it_ends_with_numbers() -> None:
     with pytest.raises(RunError, match=r"out of memory with one image at a time \(CUDA out of memory. Tried to alloc"):
         trained(forward=set(range(1, 20)))
+
+
+def test_where_batch_norm_needs_two_images_that_is_said() -> None:
+    failing = Failing(forward={1, 2, 3})
+
+    class Two(Net):
+        def forward(self, batch: Batch) -> StepResult:
+            self.module["norm"](batch.inputs)
+            return super().forward(batch)
+
+    with pytest.raises(RunError, match="out of memory with two images at a time, and BatchNorm cannot train on one"):
+        trained(strategy=Two(failing))
 
 
 @pytest.mark.parametrize("guarded", [False, True])

@@ -21,7 +21,7 @@ def with_length(e: Experiment, images: ImageSet, reporter: Reporter) -> Experime
     """`trainer.epochs` and `trainer.evaluate_every` as numbers."""
     trainer, train, val = e.trainer, len(images.splits["train"]), len(images.splits["val"])
     if trainer.epochs == AUTO:
-        found = rules.epochs(train, trainer.batch_size * trainer.accumulate)
+        found = rules.epochs(train, trainer.step_images)
         if trainer.steps is None:
             say("trainer.epochs", found, reporter)
         trainer = replace(trainer, epochs=found.value)
@@ -76,7 +76,7 @@ def situation_of(e: Experiment, network: Network, loaded: LoadReport, images: Im
         family=family_of(network),
         pretrained=loaded.sha256 is not None,
         images=len(images.splits["train"]),
-        step=e.trainer.batch_size * e.trainer.accumulate,
+        step=e.trainer.step_images,
         optimizer=e.optimizer.name,
         adapter=config.adapter if isinstance(config, Finetune) else "none",
         head_only=isinstance(config, Finetune) and config.unfreeze == "head",
@@ -102,5 +102,6 @@ def for_heads(e: Experiment, images: ImageSet, reporter: Reporter) -> Experiment
     optimizer = replace(e.optimizer, lr=lr) if e.optimizer.lr == AUTO else e.optimizer
     epochs = rules.HEAD_EPOCHS if e.trainer.epochs == AUTO else e.trainer.epochs
     every = 1 if e.trainer.evaluate_every == AUTO else e.trainer.evaluate_every
-    trainer = replace(e.trainer, epochs=epochs, evaluate_every=every)
+    batch = rules.HEAD_BATCH if e.trainer.batch_size == AUTO else e.trainer.batch_size
+    trainer = replace(e.trainer, epochs=epochs, evaluate_every=every, batch_size=batch)
     return replace(e, optimizer=optimizer, trainer=trainer)

@@ -30,6 +30,7 @@ from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.choices.augmentation import with_augmentation
+from transfer_cli.runs.choices.batch_size import with_batch
 from transfer_cli.runs.choices.image_size import with_size
 from transfer_cli.runs.choices.settings import situation_of, with_length, with_rate
 from transfer_cli.runs.compute import check_batch_of_one, check_validation, choose_training_compute
@@ -66,6 +67,7 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     # A teacher that is trained first chooses for itself.
     asked_for = e
     e, pretrained = with_size(e, pretrained, listed, reporter)
+    e = with_batch(e, machine, pretrained, listed, reporter)
     e = with_length(e, listed, reporter)
     size = pretrained.preprocessing.crop_pixels
     if asked.trains_first and listed.classes:

@@ -137,7 +137,7 @@ class ExtractJob:
         images_elsewhere(self.frozen, self.world)
 
     def _features(self) -> Features:
-        batch_size = self.materials.experiment.trainer.batch_size
+        batch_size = chosen(self.materials.experiment.trainer.batch_size)
         if not self.config.cache:
             return LiveFeatures(self.materials, self.frozen, batch_size)
         cached = CachedFeatures(self.materials, self.frozen, batch_size)

@@ -16,6 +16,7 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.choices.augmentation import with_augmentation
+from transfer_cli.runs.choices.batch_size import with_batch
 from transfer_cli.runs.choices.image_size import with_size
 from transfer_cli.runs.choices.settings import with_finetuning, with_length
 from transfer_cli.runs.compute import check_batch_of_one, check_validation, choose_training_compute
@@ -50,6 +51,7 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     check_validation(e, images)
     task = task_of(e, images.classes)
     e, pretrained = with_size(e, pretrained, images, reporter)
+    e = with_batch(e, machine, pretrained, images, reporter)
     e = with_length(e, images, reporter)
     network, loaded = pretrained.build(task.width, e.seed, names=images.classes, drop_path=config.drop_path)
     config = replace(config, keep_probe=keeps_probe(config, network, loaded, images, reporter))
