@@ -53,6 +53,21 @@ def test_the_page_of_an_option_has_its_keys_with_its_values(command: Callable[..
     assert "strategy.teacher" not in out
 
 
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("mode=predict", ("mode=predict: label images", "needs run=, input=", "predict.top_k")),
+        ("sweep", ("many jobs from one command", "sweep.trials", "hydra/sweeper=search")),
+        ("evaluate", ("mode=evaluate: score a trained model",)),
+    ],
+)
+def test_the_page_of_a_mode_has_its_keys(command: Callable[..., Ended], word: str, says: tuple[str, ...]) -> None:
+    ended = command("--help", word)
+    assert ended.code == 0
+    assert all(one in ended.out for one in says)
+    assert "Exit codes" not in ended.out
+
+
 def test_help_imports_no_hydra() -> None:
     script = (
         "import sys; from transfer_cli.cli import main; main(['--help']); main(['--help', 'strategy']);"

@@ -40,13 +40,16 @@ USUAL = {
 EXAMPLES = [
     ("the default experiment, offline", "transfer-run"),
     ("a head on your own folders of images", "transfer-run dataset=folder dataset.path=photos strategy.unfreeze=head"),
-    ("a sweep", "transfer-run -m optimizer.lr=1e-3,1e-4 seed=0,1,2"),
+    (
+        "a sweep; hydra/sweeper=search searches, hydra/launcher=joblib runs jobs side by side",
+        "transfer-run -m optimizer.lr=1e-3,1e-4 seed=0,1,2",
+    ),
     ("survive a kill: the same command goes on", "transfer-run name=flowers resume=auto trainer.epochs=20"),
     ("use what was trained", "transfer-run mode=predict run=outputs/runs/flowers input=photos/new"),
 ]
 
 FLAGS = {
-    "--help GROUP": "the options of a group and all of its keys, as in --help strategy=distill",
+    "--help GROUP": "options and keys of a group, as in --help strategy=distill, or keys of a mode",
     "-m, --multirun": "sweep over comma-separated values",
     "--cfg job": "print the composed configuration and stop",
     "--config-dir DIR": "add your own YAML options (DIR/model/mine.yaml: model=mine)",
@@ -66,12 +69,19 @@ EXIT_CODES = {
 
 
 def help_text(source: ConfigSource, words: Sequence[str] = ()) -> str:
-    """The page of each group that `words` name, as `strategy` or `strategy=finetune`; of none, the first page."""
+    """The page of each group that `words` name, as `strategy` or `strategy=finetune`; of none, the first page.
+
+    A word may also be a mode, or what other keys have before their dot, such as `sweep`.
+    """
     groups = options(source)
-    chosen = {group: word.partition("=")[2] for word in words if (group := word.partition("=")[0]) in groups}
-    if not chosen:
-        return _first_page(source, groups)
-    return "\n\n".join(_group_page(source, group, option, groups[group]) for group, option in chosen.items())
+    pages = []
+    for word in words:
+        name, _, option = word.removeprefix("mode=").partition("=")
+        if name in groups:
+            pages.append(_group_page(source, name, option, groups[name]))
+        elif name in MODES or name in _prefixes(source):
+            pages.append(_keys_page(source, name))
+    return "\n\n".join(pages) if pages else _first_page(source, groups)
 
 
 def _first_page(source: ConfigSource, groups: dict[str, list[str]]) -> str:
@@ -95,11 +105,29 @@ def _first_page(source: ConfigSource, groups: dict[str, list[str]]) -> str:
         names = sorted(groups[group], key=lambda name: name != firsts.get(group))
         parts += [f"  {group}: {GROUPS.get(group, 'your own group')}"]
         parts += textwrap.wrap(", ".join(names) or "none yet", width, initial_indent=" " * 6, subsequent_indent=" " * 6)
-    parts += ["", "Keys (key=<value>); --help <group> and the README have all"]
+    parts += ["", "Keys (key=<value>); --help <group>, --help <mode>, --help sweep and the README have all"]
     for title, keys in USUAL.items():
         parts += [f"  {title}", *_columns({f"  {key}": _text(rows[key]) for key in keys if key in rows}, width)]
     parts += ["", "Flags", *_columns(FLAGS, width), "", "Exit codes", *_columns(EXIT_CODES, width)]
     return "\n".join(parts)
+
+
+def _prefixes(source: ConfigSource) -> set[str]:
+    """What keys that belong to no group have before their dot."""
+    return {row.name.partition(".")[0] for row in described(source)[""] if "." in row.name}
+
+
+def _keys_page(source: ConfigSource, name: str) -> str:
+    """What a mode does, and the keys that it alone has; or those of sweeps."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    rows = {row.name: _text(row) for row in described(source)[""] if row.name.startswith(f"{name}.")}
+    title = f"mode={name}: {MODES[name].does}" if name in MODES else f"{name}: many jobs from one command (-m)"
+    parts = textwrap.wrap(title, width)
+    if name in MODES:
+        needs, takes = MODES[name].needs, MODES[name].takes
+        parts += [f"  needs {', '.join(f'{key}=' for key in needs)}"] if needs else []
+        parts += [f"  takes {', '.join(f'{key}=' for key in takes)}"] if takes else []
+    return "\n".join([*parts, *(["", "Keys", *_columns(rows, width)] if rows else [])])
 
 
 def _group_page(source: ConfigSource, group: str, option: str, names: list[str]) -> str:

@@ -60,7 +60,7 @@ MODES: dict[str, Mode] = {
         takes_runs=True,
     ),
     "fetch": Mode(
-        "bring weights and data sets into the caches, pack them for a machine without a network, unpack them there",
+        "bring weights and data sets here, or pack them for a machine without a network",
         composes=True,
     ),
 }
