@@ -25,10 +25,11 @@ from transfer_cli.engine.steps.check import DivergedStep, DivergenceError
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import FirstRankEnded, RunError, Stopped
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import divergence, evaluation, loop_job
+from transfer_cli.runs import evaluation, loop_job
 from transfer_cli.runs.distill import teacher
 from transfer_cli.runs.frozen import activation_caching, features
 from transfer_cli.runs.ranks.join import follow
+from transfer_cli.runs.states import divergence
 from transfer_cli.runs.train import train
 
 # LayerNorm, so that no image depends on the others of its batch.

@@ -31,9 +31,9 @@ from transfer_cli.files import write_json
 from transfer_cli.records.events import Recorder, Recorders, Step
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
-from transfer_cli.runs import divergence
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.saved_model import warn_of_unread
+from transfer_cli.runs.states import divergence
 from transfer_cli.runs.train import PREPARE
 
 REPORT = "replay.json"

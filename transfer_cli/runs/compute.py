@@ -22,7 +22,7 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.machine import say_device
 from transfer_cli.runs.materials import Materials, Plan
 from transfer_cli.runs.pretrained import parameter_counts
-from transfer_cli.runs.state import saved_precision
+from transfer_cli.runs.states.parts import saved_precision
 from transfer_cli.strategies.groups import rows
 
 

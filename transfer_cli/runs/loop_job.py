@@ -42,8 +42,6 @@ from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.events import Recorders, RunStart
 from transfer_cli.records.parameters import write_parameters
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs import divergence
-from transfer_cli.runs.continuation import micro_batch_of, rate_of, replace_lost_best, say_new_rate
 from transfer_cli.runs.evaluation import Evaluation, evaluate_epoch
 from transfer_cli.runs.finish import STOPPED, Outcome, Outputs
 from transfer_cli.runs.inputs import Inputs
@@ -51,7 +49,9 @@ from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.pretrained import parameter_counts, trainable_parameters
 from transfer_cli.runs.profiling import watch
 from transfer_cli.runs.saved_model import save_trained
-from transfer_cli.runs.state import AVERAGE, NETWORK, load_best, owners
+from transfer_cli.runs.states import divergence
+from transfer_cli.runs.states.continuation import micro_batch_of, rate_of, replace_lost_best, say_new_rate
+from transfer_cli.runs.states.parts import AVERAGE, NETWORK, load_best, owners
 from transfer_cli.strategies.groups import rows
 
 

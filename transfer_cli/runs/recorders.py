@@ -9,7 +9,7 @@ from transfer_cli.engine.checkpoints import State
 from transfer_cli.extras import named
 from transfer_cli.records.events import Recorder, Recorders, RecorderSetup
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.state import saved_recorders
+from transfer_cli.runs.states.parts import saved_recorders
 
 RECORDERS = (
     "transfer_cli.records.metrics.MetricsRecorder",

@@ -33,7 +33,6 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary, saved_experiment
 from transfer_cli.runs.choices.search import PLANS, Candidate, Rung, begin, candidates, forget, is_begun, search
 from transfer_cli.runs.clock import Clock
-from transfer_cli.runs.continuation import SAME, newest_state
 from transfer_cli.runs.distill import job as distill
 from transfer_cli.runs.extract import job as extract
 from transfer_cli.runs.failing import as_run_errors, recording_failure
@@ -45,6 +44,7 @@ from transfer_cli.runs.recorders import recorders_of_run
 from transfer_cli.runs.reports.run_report import leave_report
 from transfer_cli.runs.sample_sheet import draw_samples
 from transfer_cli.runs.share_job import AnyJob, on_all_ranks
+from transfer_cli.runs.states.continuation import SAME, newest_state
 
 
 class Prepare(Protocol):
