@@ -25,8 +25,8 @@ from transfer_cli.data.batches import Samples, TrainBatches
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import StoreOptions, open_store
-from transfer_cli.engine import memory
-from transfer_cli.engine.device import Normalize, PixelsToDevice
+from transfer_cli.engine.devices import memory
+from transfer_cli.engine.devices.device import Normalize, PixelsToDevice
 from transfer_cli.records.terminal import Reporter
 
 pytestmark = [pytest.mark.bench, pytest.mark.usefixtures("one_thread")]

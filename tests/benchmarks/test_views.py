@@ -17,7 +17,7 @@ from tests.conftest import experiment
 from tests.imagenet import IMAGENET
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.views.augment import Views, make_views
-from transfer_cli.engine.device import Normalize
+from transfer_cli.engine.devices.device import Normalize
 
 pytestmark = [pytest.mark.bench, pytest.mark.usefixtures("one_thread")]
 

@@ -29,7 +29,7 @@ from transfer_cli.data.batches import OrderedBatches, Samples, TrainBatches
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.sources.load import load
 from transfer_cli.data.store.open import StoreOptions, open_store
-from transfer_cli.engine import memory
+from transfer_cli.engine.devices import memory
 from tests.imagenet import IMAGENET
 from transfer_cli.records.terminal import Reporter
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from transfer_cli.engine.range_test import untouched
+from transfer_cli.engine.measured.range_test import untouched
 
 
 def diverge(module: nn.Module) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transfer_cli.engine.device import Compute, prepare
+from transfer_cli.engine.devices.device import Compute, prepare
 from transfer_cli.methods.distill.contrast import Contrast
 from transfer_cli.methods.distill.feature_losses import attention, hint, rkd
 from transfer_cli.methods.distill.logit_losses import ce, dist, dkd, kd, mix_teachers, standardize

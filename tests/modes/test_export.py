@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tests.conftest import TINY, Ended, experiment
 from transfer_cli.data.batches import unlabelled
 from transfer_cli.data.sources.load import load
-from transfer_cli.engine.device import Normalize
+from transfer_cli.engine.devices.device import Normalize
 from transfer_cli.engine.evaluation import predict
 from transfer_cli.engine.stop import Stop
 from transfer_cli.runs.export import plain

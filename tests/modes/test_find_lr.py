@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import TINY, Ended, experiment
-from transfer_cli.engine.range_test import losses_at
+from transfer_cli.engine.measured.range_test import losses_at
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.finetune import job as finetune

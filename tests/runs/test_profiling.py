@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import TINY, Ended, summary
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.steps.profile import READS, Profiled
 from transfer_cli.runs.profiling import text_of
 

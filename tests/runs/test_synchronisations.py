@@ -10,7 +10,7 @@ import torch
 
 from tests.conftest import TINY, experiment
 from tests.fake_gpu import GPU, fake_gpu, move
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.loop import Cursor, train_epoch
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.totals import Totals

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Compute, ToDevice
+from transfer_cli.engine.devices.device import Compute, ToDevice
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.steps.retrying import give_back, tried
 from transfer_cli.engine.stop import Stop

@@ -20,7 +20,7 @@ from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.entry import Key
 from transfer_cli.cache.stripes import Striped
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Compute, ToDevice
+from transfer_cli.engine.devices.device import Compute, ToDevice
 from transfer_cli.engine.evaluation import Forward, outputs
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.progress import Count

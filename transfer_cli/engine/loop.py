@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.checkpoints import Part
-from transfer_cli.engine.device import Compute, ToDevice
+from transfer_cli.engine.devices.device import Compute, ToDevice
 from transfer_cli.engine.optimizers import set_rate
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.room import NoRoomError, half

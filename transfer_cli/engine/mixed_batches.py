@@ -11,7 +11,7 @@ from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Batch, Epochs
 from transfer_cli.data.views.augment import view_of
 from transfer_cli.data.views.mixing import draw
-from transfer_cli.engine.device import ToDevice
+from transfer_cli.engine.devices.device import ToDevice
 from transfer_cli.methods.mixing import mix_images, mix_targets
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
-from transfer_cli.engine.range_test import losses_at
+from transfer_cli.engine.measured.range_test import losses_at
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_OK, RunError, UserError
 from transfer_cli.files import write_csv

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.config.parse import config_hash
-from transfer_cli.engine import device as devices
+from transfer_cli.engine.devices import device as devices
 from transfer_cli.engine.stop import Stop
 from transfer_cli.methods.scores import Scores
 from transfer_cli.records.events import Predictions, Recorders, RunEnd

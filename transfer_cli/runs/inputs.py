@@ -10,7 +10,7 @@ import numpy as np
 
 from transfer_cli.data.batches import WHOLE, Batch, Epochs, Shard, batch_of, of_visit
 from transfer_cli.data.reading.listing import Indices
-from transfer_cli.engine.device import ActivationsToDevice, ToDevice
+from transfer_cli.engine.devices.device import ActivationsToDevice, ToDevice
 from transfer_cli.engine.mixed_batches import MixedEpochs, MixedToDevice, mixes
 from transfer_cli.engine.steps.ahead import gathered
 from transfer_cli.runs.materials import Materials

@@ -10,9 +10,9 @@ import torch
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.place import open_cache
 from transfer_cli.config.schema import Experiment
-from transfer_cli.engine import device as devices
-from transfer_cli.engine import gpus
-from transfer_cli.engine.precision import PrecisionMemory, check_has
+from transfer_cli.engine.devices import device as devices
+from transfer_cli.engine.devices import gpus
+from transfer_cli.engine.measured.precision import PrecisionMemory, check_has
 from transfer_cli.models.published import SeenWeights
 from transfer_cli.records.terminal import Reporter
 

@@ -20,7 +20,7 @@ from transfer_cli.data.store.device import cuts_there
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import DecodedSet, Gpu, StoreOptions, open_store
 from transfer_cli.data.store.protocol import Store
-from transfer_cli.engine.device import Normalize, PixelsToDevice, ToDevice
+from transfer_cli.engine.devices.device import Normalize, PixelsToDevice, ToDevice
 from transfer_cli.engine.mixed_batches import mixes
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from transfer_cli.engine.device import Compute, device_name
+from transfer_cli.engine.devices.device import Compute, device_name
 from transfer_cli.engine.fit import Fit
 from transfer_cli.engine.steps.clock import Phase
 from transfer_cli.engine.steps.profile import READS, Profile, Profiled

@@ -13,8 +13,8 @@ from torch import Tensor
 from transfer_cli.cache.place import cache_folder
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
-from transfer_cli.engine import device as devices
-from transfer_cli.engine.device import Compute, Normalize, PixelsToDevice, ToDevice
+from transfer_cli.engine.devices import device as devices
+from transfer_cli.engine.devices.device import Compute, Normalize, PixelsToDevice, ToDevice
 from transfer_cli.errors import UserError
 from transfer_cli.files import write_json
 from transfer_cli.models import backbones, weights

@@ -19,9 +19,10 @@ from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import FILE, changed_since, describe
 from transfer_cli.data.same_images import check_decoded, check_listed
-from transfer_cli.engine import checkpoints, gpus
-from transfer_cli.engine import device as devices
+from transfer_cli.engine import checkpoints
 from transfer_cli.engine.checkpoints import State
+from transfer_cli.engine.devices import device as devices
+from transfer_cli.engine.devices import gpus
 from transfer_cli.engine.ranks.agreement import first_stop
 from transfer_cli.engine.ranks.world import ALONE, World, lost_ranks
 from transfer_cli.engine.stop import Stop

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import sent
+from transfer_cli.engine.devices.device import sent
 from transfer_cli.engine.strategy import ParameterGroup, StepResult
 from transfer_cli.methods.distill.distillation import DistillationLoss, Outputs
 from transfer_cli.methods.distill.output_rows import Layout, split_teachers

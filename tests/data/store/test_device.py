@@ -20,7 +20,7 @@ from transfer_cli.data.store import formats
 from transfer_cli.data.store.device import DeviceStore, cuts_there
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import DecodedSet, Gpu, StoreOptions, open_store
-from transfer_cli.engine.device import Normalize, PixelsToDevice
+from transfer_cli.engine.devices.device import Normalize, PixelsToDevice
 from transfer_cli.errors import UserError
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tests.gloo import on_ranks
 from transfer_cli.data.batches import Batch, Shard, of_visit
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.evaluation import Turns, evaluate, predict
 from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
 from transfer_cli.engine.ranks.agreement import agreed

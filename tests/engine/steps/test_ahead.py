@@ -10,7 +10,7 @@ import torch
 
 from tests.fake_gpu import GPU, fake_gpu
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Normalize, PixelsToDevice
+from transfer_cli.engine.devices.device import Normalize, PixelsToDevice
 from transfer_cli.engine.steps.ahead import gathered, on_device
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.world import ALONE

@@ -16,7 +16,7 @@ from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.store.parts import evaluation_pixels, view_pixels
 from transfer_cli.data.store.protocol import ViewRecipe
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.evaluation import outputs
 from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
 from transfer_cli.engine.ranks.parallel import Parallel

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.methods.distill.logit_losses import dist, dkd, kd
 from transfer_cli.methods.distill.output_rows import compress, expand
 from transfer_cli.models import backbones

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from transfer_cli.config.schema import ExportCommand
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.models import backbones
 from transfer_cli.models.heads import OWN_HEAD, HeadSpec
 from transfer_cli.models.preprocessing import Preprocessing

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.reading.workers import run_jobs
-from transfer_cli.engine.device import ToDevice
+from transfer_cli.engine.devices.device import ToDevice
 from transfer_cli.engine.steps.retrying import give_back, tried
 
 Rows = TypeVar("Rows", Batch, Tensor)

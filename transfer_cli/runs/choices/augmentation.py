@@ -20,7 +20,7 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.models.network import Network

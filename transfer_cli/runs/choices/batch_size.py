@@ -9,9 +9,9 @@ import torch
 from transfer_cli.config.auto import AUTO
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.image_set import ImageSet
-from transfer_cli.engine.batch_size import MOST, STEPS_OF_AN_EPOCH, USUAL, most_useful, probed
-from transfer_cli.engine.device import Compute
-from transfer_cli.engine.precision import by_rule
+from transfer_cli.engine.devices.device import Compute
+from transfer_cli.engine.measured.batch_size import MOST, STEPS_OF_AN_EPOCH, USUAL, most_useful, probed
+from transfer_cli.engine.measured.precision import by_rule
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.choices.settings import say
 from transfer_cli.runs.machine import Machine

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError
 from transfer_cli.methods.distill.chance import is_clearly_lower

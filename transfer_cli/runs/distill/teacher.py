@@ -18,10 +18,10 @@ from transfer_cli.cache.entry import Key
 from transfer_cli.config.distill import Distill, TeacherOptions
 from transfer_cli.config.schema import Experiment, Model
 from transfer_cli.data.reading.image_set import ImageSet
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE
 from transfer_cli.engine.frozen import Frozen
-from transfer_cli.engine.precision import Looked, choose_precision, time_inference
+from transfer_cli.engine.measured.precision import Looked, choose_precision, time_inference
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.files import file_sha256

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.batches import WHOLE, Batch, Epochs, Shard
-from transfer_cli.engine.device import ToDevice, sent
+from transfer_cli.engine.devices.device import ToDevice, sent
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.steps.ahead import gathered
 from transfer_cli.methods.distill.contrast import Negatives

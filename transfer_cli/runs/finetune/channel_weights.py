@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.methods.losses import cross_entropy
 from transfer_cli.methods.penalties import attention_weights, loss_increases
 from transfer_cli.models.network import Network, has_channels_last

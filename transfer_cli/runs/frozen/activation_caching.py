@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.mixed_batches import mixes

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from transfer_cli.config.extract import Extract
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import Compute, fitting_device
+from transfer_cli.engine.devices.device import Compute, fitting_device
 from transfer_cli.engine.evaluation import BATCH_SIZE, Forward
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.ranks.world import World

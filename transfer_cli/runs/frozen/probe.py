@@ -11,7 +11,7 @@ from pathlib import Path
 from transfer_cli.config.extract import Extract, linear_probe
 from transfer_cli.config.optimizers import AdamFamily, Smooth
 from transfer_cli.config.schema import Experiment
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.stop import Stop
 from transfer_cli.models.network import Network
 from transfer_cli.records.events import Recorders

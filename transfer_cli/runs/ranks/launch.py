@@ -25,7 +25,7 @@ import torch
 
 from transfer_cli.config.parse import parse, to_dict
 from transfer_cli.config.schema import Experiment
-from transfer_cli.engine.device import select_device
+from transfer_cli.engine.devices.device import select_device
 from transfer_cli.errors import (
     EXIT_BUG,
     EXIT_FAILED,

@@ -8,7 +8,7 @@ import time
 import torch
 
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict
-from transfer_cli.engine.precision import plain_batch
+from transfer_cli.engine.measured.precision import plain_batch
 from transfer_cli.engine.stop import Stop
 from transfer_cli.runs.saved_model import Trained
 

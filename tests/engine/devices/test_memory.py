@@ -15,7 +15,7 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alon
 
 FAULTS = """
 import resource
-from transfer_cli.engine import memory
+from transfer_cli.engine.devices import memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     b"x" * 100_000_000
@@ -50,7 +50,7 @@ def test_what_the_user_has_set_stays(name: str) -> None:
 @linux
 def test_the_peak_is_not_that_of_the_process_which_started_this_one() -> None:
     """The parent holds a gigabyte, more than the child needs."""
-    ask = "from transfer_cli.engine import memory; print(memory.peak_bytes())"
+    ask = "from transfer_cli.engine.devices import memory; print(memory.peak_bytes())"
     hold = f"import subprocess, sys; held = bytearray(b'x') * 10**9; subprocess.run([sys.executable, '-c', {ask!r}])"
     assert 10**6 < run(hold) < 10**9
 
@@ -58,4 +58,4 @@ def test_the_peak_is_not_that_of_the_process_which_started_this_one() -> None:
 @linux
 def test_the_peak_of_an_earlier_job_in_the_process_is_forgotten() -> None:
     code = "held = bytearray(b'x') * 10**9; del held; memory.count_peak_from_here(); print(memory.peak_bytes())"
-    assert run(f"from transfer_cli.engine import memory; {code}") < 10**9
+    assert run(f"from transfer_cli.engine.devices import memory; {code}") < 10**9

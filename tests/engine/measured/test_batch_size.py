@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.strategies.networks import tiny
-from transfer_cli.engine import batch_size
-from transfer_cli.engine.batch_size import largest, most_useful, probed
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
+from transfer_cli.engine.measured import batch_size
+from transfer_cli.engine.measured.batch_size import largest, most_useful, probed
 from transfer_cli.errors import RunError
 
 GPU = Compute(torch.device("cuda", 0), "fp32")

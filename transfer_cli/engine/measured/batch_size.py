@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transfer_cli.engine.device import Compute
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.steps.retrying import give_back, tried
 from transfer_cli.errors import RunError
 from transfer_cli.models.network import Network

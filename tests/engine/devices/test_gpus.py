@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from transfer_cli.engine import gpus
-from transfer_cli.engine.device import fitting_device, select_device
+from transfer_cli.engine.devices import gpus
+from transfer_cli.engine.devices.device import fitting_device, select_device
 from transfer_cli.errors import UserError
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine import device
-from transfer_cli.engine.device import Normalize, PixelsToDevice
+from transfer_cli.engine.devices import device
+from transfer_cli.engine.devices.device import Normalize, PixelsToDevice
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = 67

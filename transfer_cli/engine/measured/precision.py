@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.device import DTYPES, Compute, cpu_name, machine
+from transfer_cli.engine.devices.device import DTYPES, Compute, cpu_name, machine
 from transfer_cli.engine.steps.retrying import give_back, tried
 from transfer_cli.engine.strategy import Strategy
 from transfer_cli.errors import RunError, UserError

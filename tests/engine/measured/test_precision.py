@@ -12,8 +12,8 @@ import torch
 
 from tests.strategies.networks import finetune, tiny
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine import precision
-from transfer_cli.engine.precision import Looked, PrecisionMemory, by_rule, choose_precision, time_training
+from transfer_cli.engine.measured import precision
+from transfer_cli.engine.measured.precision import Looked, PrecisionMemory, by_rule, choose_precision, time_training
 from transfer_cli.engine.strategy import StepResult
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.models import backbones

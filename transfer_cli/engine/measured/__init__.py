@@ -1,0 +1,1 @@
+"""What is found out by trying: the fastest precision, the largest batch, a learning rate."""
