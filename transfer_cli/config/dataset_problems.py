@@ -61,7 +61,11 @@ def _fold_problems(e: Experiment) -> list[tuple[bool, str]]:
             (folds is not None or group is not None) and e.dataset.labels == "none",
             "dataset.folds, dataset.group: with dataset.labels=none nothing is split.",
         ),
-        (group is not None and not _is_pattern(group), f"dataset.group={group}: is no regular expression."),
+        (
+            # A table may have a column of any name.
+            group is not None and e.dataset.name != "manifest" and not _is_pattern(group),
+            f"dataset.group={group}: is no regular expression.",
+        ),
     ]
 
 

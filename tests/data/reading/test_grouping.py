@@ -34,8 +34,11 @@ def test_what_is_not_found_stands_alone_and_is_told() -> None:
     groups, notes = groups_of(listing("a/p1_0.jpg", "a/x.jpg", "a/y.jpg"), r"p(\d+)")
     assert groups is not None and len({*groups}) == 3
     assert notes == ["dataset.group=p(\\d+): finds nothing in 2 paths (a/x.jpg, a/y.jpg); each stands alone."]
-    with pytest.raises(UserError, match=r"finds nothing in any path, such as a/x.jpg"):
+    with pytest.raises(UserError, match=r"finds nothing in any path, such as a/x.jpg\.$"):
         groups_of(listing("a/x.jpg", "a/y.jpg"), r"p(\d+)")
+    with pytest.raises(UserError, match=r"is no column of the table, and no regular expression"):
+        groups_of(listing("a/x.jpg"), "patient (old")
+    assert groups_of(listing("a/x.jpg", groups=["p"]), "patient (old")[0] == ["group\0p"]
 
 
 def test_splits_of_the_sets_own_that_divide_a_group_are_told() -> None:

@@ -1,7 +1,9 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from transfer_cli.data.reading.splits import Samples, carve, check_fraction, fold, reduce_train
+from transfer_cli.data.reading.splits import Indices, Samples, carve, check_fraction, fold, reduce_train
 from transfer_cli.errors import UserError
 
 CLASSES = ("ant", "bee", "cow")
@@ -162,3 +164,26 @@ def test_more_folds_than_images_are_refused() -> None:
         UserError, match=r"class 'bee' has 4 image\(s\): too few to split into 5 parts \(dataset.folds=5\)"
     ):
         fold(Samples(keys, labels, CLASSES), {"train": np.arange(24)}, 5, 0, seed=0)
+
+
+def test_a_class_that_groups_leave_untrained_is_refused() -> None:
+    """All two images of the third class are in a group that is mostly of another one."""
+    keys, labels = table(24, 12)
+    groups = [f"{'ab'[label]}{index // 4}" for index, label in enumerate(labels)]
+    samples = Samples([*keys, "x", "y"], np.append(labels, [2, 2]), (*CLASSES, "cow"), [*groups, groups[0], groups[0]])
+    pool = np.arange(38)
+
+    def are_trained(split: Callable[[], dict[str, Indices]]) -> bool:
+        try:
+            return 2 in samples.labels[split()["train"]]
+        except UserError as error:
+            if "class 'cow' has no training images" not in str(error):
+                raise
+            return False
+
+    folds = [are_trained(lambda n=number: fold(samples, {"train": pool}, 3, n, seed=0)) for number in range(3)]
+    assert sorted(folds) == [False, True, True]
+    seeds = [are_trained(lambda n=seed: carve(samples, pool, {"val": 0.3, "test": 0.3}, n)) for seed in range(20)]
+    assert {*seeds} == {False, True}
+    with pytest.raises(UserError, match="has no training images"):
+        carve(samples, pool, {"val": 0.3, "test": 0.3}, seeds.index(False))

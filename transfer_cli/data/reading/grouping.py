@@ -23,16 +23,23 @@ def groups_of(listing: Listing, asked: str | None) -> tuple[Sequence[str] | None
         return None, []
     if listing.groups is not None:
         return _own_where_empty(listing.groups, listing.keys), _spanning(listing.groups, listing.splits)
-    pattern = re.compile(asked)
+    pattern = _pattern(asked)
     found = [_found(pattern, key.replace(os.sep, "/")) for key in listing.keys]
     alone = [key for key, group in zip(listing.keys, found, strict=True) if not group]
     if len(alone) == len(found):
         raise UserError(
             f"{KEY}={asked}: is no column of a table, and as a regular expression finds nothing in any path, such as "
-            f"{few(listing.keys, 1)}."
+            f"{few(listing.keys[:1])}."
         )
     notes = [f"{KEY}={asked}: finds nothing in {counted(len(alone), 'path')} ({few(alone)}); each stands alone."]
     return _own_where_empty(found, listing.keys), [*(notes if alone else []), *_spanning(found, listing.splits)]
+
+
+def _pattern(asked: str) -> re.Pattern[str]:
+    try:
+        return re.compile(asked)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UserError(f"{KEY}={asked}: is no column of the table, and no regular expression.") from error
 
 
 def _found(pattern: re.Pattern[str], key: str) -> str:

@@ -30,7 +30,8 @@ def carve(samples: Samples, pool: Indices, fractions: Mapping[str, float], seed:
     """Cut the splits named in `fractions` out of `pool`, class by class; what is left is "train".
 
     Within a class, samples are ranked by a hash of (seed, class, key), or their groups likewise. Each split gets its
-    rounded share of the class, at least one sample; a class too small for that is a UserError that names it.
+    rounded share of the class, at least one sample; a class too small for that, or of which groups leave none to train
+    on, is a UserError that names it.
     """
     cut = {name: fraction for name, fraction in fractions.items() if fraction > 0}
     if sum(cut.values()) >= 1:
@@ -50,14 +51,17 @@ def carve(samples: Samples, pool: Indices, fractions: Mapping[str, float], seed:
             carved[name] += units[start:end]
             start = end
         carved["train"] += units[start:]
-    return {name: _sorted(chunks) for name, chunks in carved.items()}
+    parts = {name: _sorted(chunks) for name, chunks in carved.items()}
+    _check_trained(samples, pool, parts["train"])
+    return parts
 
 
 def fold(samples: Samples, own: Mapping[str, Indices], folds: int, number: int, seed: int) -> dict[str, Indices]:
     """One of `folds` parts, class by class, of all samples but those of the set's own test split, and the others.
 
     The part is "test", or "val" where the set has a test split; the others are "train", but for a set's own "val" where
-    the part is "test". Each sample is in exactly one part. Raises UserError for a class of fewer units than parts.
+    the part is "test". Each sample is in exactly one part. Raises UserError for a class of fewer units than parts, or
+    of which groups leave none to train on.
     """
     name = "val" if "test" in own else "test"
     pool = np.sort(np.concatenate([own["train"], own["val"]])) if name == "val" and "val" in own else own["train"]
@@ -71,15 +75,29 @@ def fold(samples: Samples, own: Mapping[str, Indices], folds: int, number: int, 
             sizes[smallest] += len(unit)
             parts[smallest].append(unit)
     part = _sorted(parts[number])
-    return {name: part, "train": np.setdiff1d(pool, part)}
+    train = np.setdiff1d(pool, part)
+    _check_trained(samples, pool, train)
+    return {name: part, "train": train}
+
+
+def _check_trained(samples: Samples, pool: Indices, train: Indices) -> None:
+    """Raises UserError for a class of which groups leave no training image: it is in few, and mostly of others."""
+    for label in np.setdiff1d(samples.labels[pool], samples.labels[train])[:1]:
+        raise UserError(
+            f"class {samples.classes[label]!r} has no training images: each of its groups (dataset.group) is in "
+            "another split. Add images of other groups, remove the class, or choose another seed."
+        )
 
 
 def _too_few(samples: Samples, units: Sequence[Indices], what: str) -> UserError:
-    name = samples.classes[samples.labels[units[0][0]]]
-    counts = f"{sum(map(len, units))} image(s)"
+    found = np.concatenate(units)
+    label = int(np.bincount(samples.labels[found]).argmax())
+    counts = f"{(samples.labels[found] == label).sum()} image(s)"
     if samples.groups is not None:
         counts += f" in {len(units)} group(s)"
-    return UserError(f"class {name!r} has {counts}: too few to split into {what}. Add images or remove the class.")
+    return UserError(
+        f"class {samples.classes[label]!r} has {counts}: too few to split into {what}. Add images or remove the class."
+    )
 
 
 def reduce_train(
