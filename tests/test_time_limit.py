@@ -47,6 +47,13 @@ def test_the_process_is_told_as_a_scheduler_would(
     assert "trainer.time_limit=100s is nearly over" in capsys.readouterr().err
 
 
+def test_a_limit_beyond_what_a_clock_counts_is_none() -> None:
+    with time_limit.ended():
+        before = threading.active_count()
+        time_limit.start("99999999999999h")
+        assert threading.active_count() == before
+
+
 @pytest.mark.slow
 def test_a_run_saves_in_time_and_goes_on(tmp_path: Path) -> None:
     words = [*TINY, "name=run", "resume=auto", "trainer.epochs=100000", "trainer.time_limit=15s"]

@@ -33,6 +33,8 @@ def start(text: str | None) -> None:
     if seconds is None or _timers:
         return
     left = BEGAN + seconds - margin(seconds) - time.monotonic()
+    if left > threading.TIMEOUT_MAX:
+        return
 
     def stop() -> None:
         write_error(f"trainer.time_limit={text} is nearly over: saving, to end with exit code {EXIT_PREEMPTED}")
