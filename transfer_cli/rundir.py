@@ -139,7 +139,7 @@ def saved_experiment(path: Path) -> Experiment:
     """The configuration that a run directory was made with. Raises UserError for a damaged one."""
     try:
         values = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path / CONFIG} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path / CONFIG} holds no configuration.")

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from transfer_cli.errors import UserError
+from transfer_cli.records.pages import list_page
+from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.reports.listing import (
     chosen,
     conditions,
@@ -41,6 +43,7 @@ def names(records: list[dict[str, Any]]) -> str:
         ("test.accuracy>0.7,test.accuracy<0.9", "b"),
         ("test.accuracy<=8e-1", "a b"),
         ("test.accuracy=0.70", "a"),
+        ("test.accuracy == 0.7", "a"),
         ("test.accuracy=null", "begun"),
         ("test.accuracy!=null", "a b c"),
         ("cached=true", "a"),
@@ -98,3 +101,24 @@ def test_runs_are_found_wherever_they_are_and_damaged_ones_are_no_obstacle(tmp_p
     assert with_settings(records, {"strategy.name": "report.where"})[2]["strategy.name"] == "extract"
     with pytest.raises(UserError, match=r"report.sort=vall: no run has a key vall. Did you mean val"):
         with_settings(records, {"vall": "report.sort=vall"})
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"metric": ["x"]}', '{"train_seconds": 1' + "0" * 400 + "}", '{"train_seconds": NaN}']
+)
+def test_a_strange_summary_is_no_obstacle(tmp_path: Path, text: str) -> None:
+    for name, content in (("a", text), ("b", '{"train_seconds": 2.5}'), ("c", '{"train_seconds": 1.5}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(content)
+    records = [record_of(tmp_path / name) for name in "abc"]
+    found = [Path(record["run"]).name for record in ordered(records, "train_seconds", True)]
+    assert [name for name in found if name != "a"] == ["b", "c"]
+    assert [list_page.cell(record, "train_seconds") for record in records][1:] == ["2.5", "1.5"]
+
+
+def test_strange_settings_are_no_obstacle(tmp_path: Path) -> None:
+    for text in ("date: 2020-13-45", "[" * 5000):
+        (tmp_path / "config.yaml").write_text(text)
+        assert record_of(tmp_path)["status"] == "unfinished"
+        with pytest.raises(UserError, match=r"config.yaml cannot be read"):
+            saved_experiment(tmp_path)

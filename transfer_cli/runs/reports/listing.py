@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import re
@@ -20,7 +21,7 @@ RUN = "run"
 FIRST = ("run", "status", "strategy", "model", "dataset", "seed", "metric", "val", "test", "train_seconds", "time")
 """Keys that every record has."""
 _DEPTH = 5
-_CONDITION = re.compile(r"([\w.]+)\s*(!=|<=|>=|=|<|>|~)\s*(.*)", re.DOTALL)
+_CONDITION = re.compile(r"([\w.]+)\s*(!=|<=|>=|==?|<|>|~)\s*(.*)", re.DOTALL)
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -55,7 +56,7 @@ def find_runs(folder: Path) -> list[Path]:
 def record_of(directory: Path) -> Record:
     """What a run directory says of its run, that is its summary, by dotted keys."""
     summary = read_json(directory / SUMMARY)
-    metric = summary.get("metric") or "accuracy"
+    metric = str(summary.get("metric") or "accuracy")
     first: Record = dict.fromkeys(FIRST)
     record = {**first, **_flat(summary), "run": str(directory), "metric": metric}
     record["status"] = summary.get("status") or "unfinished"
@@ -92,7 +93,7 @@ def conditions(where: str | None) -> list[Condition]:
                 f"report.where={where}: {text.strip()!r} is no condition; expected some such as {EXAMPLE}, with "
                 "=, !=, <, <=, >, >= or ~ (contains)."
             )
-        found.append(Condition(match[1], match[2], match[3].strip()))
+        found.append(Condition(match[1], "=" if match[2] == "==" else match[2], match[3].strip()))
     return found
 
 
@@ -153,12 +154,17 @@ def _as_number(text: str) -> float | None:
 
 def ordered(records: Sequence[Record], key: str, largest_first: bool) -> list[Record]:
     """Sorted by a key, numbers before words; runs that lack it come last, equal ones by their name."""
-    known = [record for record in records if record.get(key) is not None]
+    known = [record for record in records if not _is_nothing(record.get(key))]
     known.sort(key=lambda record: record[RUN])
     known.sort(key=lambda record: _place(record[key]), reverse=largest_first)
-    return [*known, *(record for record in records if record.get(key) is None)]
+    return [*known, *(record for record in records if _is_nothing(record.get(key)))]
 
 
-def _place(value: Any) -> tuple[bool, float, str]:
+def _is_nothing(value: Any) -> bool:
+    """Whether a value is none, or no number that has an order."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _place(value: Any) -> tuple[bool, int | float, str]:
     number = isinstance(value, int | float)
-    return not number, float(value) if number else 0.0, "" if number else str(value)
+    return not number, value if number else 0, "" if number else str(value)

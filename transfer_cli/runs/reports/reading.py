@@ -14,15 +14,21 @@ Values = dict[str, Any]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The quick one where PyYAML was built with it: a list may read a thousand files."""
 PAGE = "report.html"
+_MOST_DIGITS = 300
 
 
 def read_json(path: Path) -> Values:
     """A JSON object; empty where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number; as a float, infinite, where it is larger than those."""
+    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
 
 def read_yaml(path: Path) -> tuple[str, Values]:
@@ -30,7 +36,7 @@ def read_yaml(path: Path) -> tuple[str, Values]:
     try:
         text = path.read_text(encoding="utf-8")
         values = yaml.load(text, Loader=_LOADER)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # ValueError: a date of a 13th month, no UTF-8
         return "", {}
     return (text, values) if isinstance(values, dict) else ("", {})
 
