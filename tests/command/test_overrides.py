@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transfer_cli.command.overrides import parse_overrides
+from transfer_cli.command.overrides import parse_overrides, words_in
 from transfer_cli.errors import UserError
 
 
@@ -65,3 +65,16 @@ def test_every_unreadable_word_is_told() -> None:
     with pytest.raises(UserError) as caught:
         parse_overrides(["finetune", "seed=1", "name=a{b"])
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["finetune", "name=a{b"]
+
+
+@pytest.mark.parametrize(("word", "says"), [("seed=range(0,0)", "no values"), ("model=glob(res*)", "a pattern")])
+def test_what_is_no_list_is_named(word: str, says: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        [*parse_overrides([word]).each_value_once()]
+    assert str(caught.value).startswith(word)
+
+
+def test_words_of_a_leaderboard_may_hold_blanks() -> None:
+    words = ["dataset.path='my photos'", "optimizer.betas=[0.9, 0.99]", "++seed=1", "model@model=x"]
+    assert words_in(" ".join(words)) == words
+    assert words_in("") == []

@@ -18,6 +18,8 @@ SWEEPERS = ("basic", "search")
 _SWEEPER = "hydra/sweeper"
 _SWEEP_FOLDER = "sweep.folder"
 _KEY = re.compile(r"[+~]{0,2}[\w./@]+", re.ASCII)
+_NEXT = re.compile(rf" (?={_KEY.pattern}=)", re.ASCII)
+"""The blank before an override."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,19 @@ class Overrides:
         return names[-1], Overrides(tuple(override for override in self.parsed if override not in words))
 
     def grid_size(self) -> int:
-        """How many jobs a sweep over these has. Raises UserError for a range that cannot be listed."""
+        """How many jobs a sweep over these has. Raises UserError for what cannot be listed or holds no value."""
+        from hydra.core.override_parser.types import Glob
+
         count = 1
         for override in self.swept:
+            if isinstance(override.value(), Glob):
+                raise UserError(f"{override.input_line}: a pattern cannot be listed; name the options.")
             if not override.is_discrete_sweep():
                 raise UserError(f"{override.input_line}: a range without steps cannot be listed; name the values.")
-            count *= max(1, sum(1 for _ in override.sweep_string_iterator()))
+            values = sum(1 for _ in override.sweep_string_iterator())
+            if not values:
+                raise UserError(f"{override.input_line}: holds no values, so that there is nothing to run.")
+            count *= values
         return count
 
     def combinations(self) -> list[list[str]]:
@@ -123,6 +132,11 @@ def parse_overrides(arguments: Sequence[str]) -> Overrides:
     if problems:
         raise UserError("\n".join(problems))
     return Overrides(tuple(parsed))
+
+
+def words_in(text: str) -> list[str]:
+    """Overrides that blanks part, as a leaderboard has them; values may hold blanks themselves."""
+    return _NEXT.split(text) if text else []
 
 
 def _in_full(argument: str) -> str:
