@@ -71,9 +71,9 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
 def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """`stop_at(n)`: as if a signal came before the n-th look at the flag, about one a step; None: never."""
 
+    from transfer_cli.engine.ranks import agreement
     from transfer_cli.engine.stop import Stop
     from transfer_cli.modes import find_lr
-    from transfer_cli.runs import train
 
     def install(looks: int | None) -> None:
         class Stopping(Stop):
@@ -90,7 +90,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
             def code(self, value: int | None) -> None:
                 pass
 
-        for module in (train, find_lr):
+        for module in (agreement, find_lr):
             monkeypatch.setattr(module, "Stop", Stopping)
 
     return install
