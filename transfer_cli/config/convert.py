@@ -192,6 +192,13 @@ def _fit(value: Any, wanted: Any) -> tuple[Any, bool]:
     return _fit_scalar(value, wanted)
 
 
+def takes_fractions(wanted: Any) -> bool:
+    """Whether a number that is not whole may fit a type."""
+    if get_origin(wanted) in (Annotated, Union, types.UnionType):
+        return any(takes_fractions(option) for option in get_args(wanted))
+    return wanted is float
+
+
 def _fit_scalar(value: Any, wanted: Any) -> tuple[Any, bool]:
     if wanted is type(None):
         return None, value is None

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from typing import Any
 
 from transfer_cli.config.auto import adopted, place_of
-from transfer_cli.config.convert import Problems, convert, convert_one_of, shown, to_plain
+from transfer_cli.config.convert import (
+    Problems,
+    convert,
+    convert_one_of,
+    hints_of,
+    shown,
+    takes_fractions,
+    to_plain,
+)
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
@@ -58,6 +67,18 @@ def parse(values: dict[str, Any]) -> Experiment:
     return experiment
 
 
+def is_whole(key: str, experiment: Experiment) -> bool:
+    """Whether a dotted key takes whole numbers alone; `experiment` says of which optimizer, strategy and the like."""
+    *groups, name = key.split(".")
+    place: Any = experiment
+    for group in groups:
+        place = getattr(place, group, None)
+    if not dataclasses.is_dataclass(place) or isinstance(place, type):
+        return False
+    hints = hints_of(type(place))
+    return name in hints and not takes_fractions(hints[name])
+
+
 def to_dict(experiment: Experiment) -> dict[str, Any]:
     """Plain JSON/YAML values that `parse` turns back into the same experiment."""
     values: dict[str, Any] = to_plain(experiment)
@@ -101,8 +122,7 @@ def changes(ours: Experiment, theirs: Experiment) -> Changes:
         return result
 
     left, right = flat(adopted(to_dict(ours), to_dict(theirs))), flat(to_dict(theirs))
-    ignored = {*_NOT_IN_HASH, *(f"{group}.{key}" for group, keys in _NOT_IN_HASH_OF_GROUP.items() for key in keys)}
-    keys = [key for key in sorted(left.keys() | right.keys()) if key not in ignored]
+    keys = [key for key in sorted(left.keys() | right.keys()) if is_in_hash(key)]
     return {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)}
 
 

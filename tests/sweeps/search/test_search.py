@@ -42,6 +42,17 @@ def test_a_search_that_is_stopped_goes_on(command: Command, stop_at: StopAt) -> 
     assert ended.code == 2 and "drawn from other ranges" in ended.err
 
 
+def test_trials_of_other_settings_are_not_compared(command: Command) -> None:
+    """Least of all by another score, of which the study would take the worst for the best."""
+    assert command(*WORDS[:-1], "sweep.trials=1", LR).code == 0
+    before = sorted(map(str, FOLDER.rglob("*")))
+    ended = command(*WORDS, LR, "trainer.metric=loss")
+    assert ended.code == 2 and "other settings: trainer.metric=loss (there accuracy)" in ended.err
+    assert sorted(map(str, FOLDER.rglob("*"))) == before
+    ended = command(*WORDS[:-1], "sweep.trials=2", LR, "seed=7", "sweep.sampler=random")
+    assert ended.code == 0 and "2 of 2 trials complete" in ended.out
+
+
 def test_what_is_pruned_is_a_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def prune(self: TrialWatcher, end: EpochEnd) -> None:
         if end.epoch == 1:

@@ -9,8 +9,25 @@ from transfer_cli.command.compose import compose, to_plain
 from transfer_cli.command.overrides import parse_overrides
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.config.parse import parse
+from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError
 from transfer_cli.sweeps.search.space import corners, searched, space_of, words_of
+
+
+def base(*words: str) -> Experiment:
+    return parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), parse_overrides(words))))
+
+
+@pytest.mark.parametrize("key", ["dataset.shots", "trainer.epochs", "trainer.patience", "image_size"])
+def test_whole_numbers_are_drawn_for_keys_that_take_no_others(key: str) -> None:
+    """Also where nothing, or auto, stands there."""
+    assert space_of(parse_overrides([f"{key}=interval(32, 64)"]), base()) == {key: IntDistribution(32, 64)}
+
+
+def test_fractions_are_drawn_where_they_may_be() -> None:
+    words = ["scheduler.warmup=interval(0, 0.3)", "augment.rotate=interval(0, 15)"]
+    found = {"scheduler.warmup": FloatDistribution(0, 0.3), "augment.rotate": FloatDistribution(0, 15)}
+    assert space_of(parse_overrides(words), base()) == found
 
 
 def test_each_kind_of_word_has_its_distribution() -> None:
@@ -23,7 +40,7 @@ def test_each_kind_of_word_has_its_distribution() -> None:
         ),
         *("image_size=64", "augment=choice(none, light)"),
     ]
-    assert space_of(parse_overrides(words), {"trainer": {"epochs": 3}}) == {
+    assert space_of(parse_overrides(words), base()) == {
         "optimizer": CategoricalDistribution(["sgd", "adamw"]),
         "optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True),
         "trainer.epochs": IntDistribution(2, 9),
@@ -39,7 +56,7 @@ def test_each_kind_of_word_has_its_distribution() -> None:
 )
 def test_what_cannot_be_searched_is_named(word: str) -> None:
     with pytest.raises(UserError) as caught:
-        space_of(parse_overrides([word]), {})
+        space_of(parse_overrides([word]), base())
     assert str(caught.value).startswith(word)
 
 
@@ -61,7 +78,7 @@ def test_a_space_for_those_who_name_none(strategy: str, optimizer: str) -> None:
         *["strategy.teacher.model=resnet18"] * (strategy == "distill"),
     ]
     overrides = searched(parse_overrides([*words, "trainer.epochs=3"]), strategy, optimizer)
-    space = space_of(overrides, {})
+    space = space_of(overrides, base())
     assert "trainer.epochs" not in space, "it was named"
     assert {"optimizer.lr", "optimizer.weight_decay"} < {*space}
     assert "tune=off" in overrides.arguments

@@ -42,6 +42,19 @@ def test_processes_share_the_trials(tmp_path: Path) -> None:
     assert study(tmp_path).counts() == {"complete": 3, "pruned": 0, "fail": 1, "running": 0}
 
 
+def test_a_trial_that_was_left_without_values_gets_them(tmp_path: Path) -> None:
+    """Its process died between making it and proposing; it must not train what nobody searches."""
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+    study(tmp_path / "a")._opened().ask()
+    found = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        with study(folder).next_trial() as trial:
+            assert trial is not None and trial.number == 0
+            found.append(trial.params)
+    assert found[0] == found[1] and {*found[0]} == {*SPACE}
+
+
 def test_a_killed_search_proposes_what_it_would_have(tmp_path: Path) -> None:
     def proposals(folder: Path, kills: bool) -> list[float]:
         folder.mkdir()

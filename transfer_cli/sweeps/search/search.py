@@ -15,7 +15,8 @@ from transfer_cli.command.compose import compose, to_plain
 from transfer_cli.command.grid import composed
 from transfer_cli.command.overrides import Overrides, parse_overrides
 from transfer_cli.command.source import ConfigSource
-from transfer_cli.config.parse import parse
+from transfer_cli.config.convert import shown
+from transfer_cli.config.parse import changes, parse, to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, UserError, counted
 from transfer_cli.preflight import preflight
@@ -32,6 +33,10 @@ from transfer_cli.sweeps.search.watching import TrialWatcher
 
 if TYPE_CHECKING:
     import optuna
+
+_MAY_DIFFER = ("seed", "dataset.path", "dataset.download", "trainer.device", "trainer.compile")
+"""Keys by which the processes of one search may differ: where things are, and what chance decides."""
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
     values = to_plain(compose(source, shared))
     base = parse(values)
     overrides = searched(overrides, base.strategy.name, base.optimizer.name)
-    space = space_of(overrides, values)
+    space = space_of(overrides, base)
     check_settings(base.sweep, space)
     checked = [_checked(source, words) for words in corners(overrides)]
     folder = planned(checked)
@@ -83,6 +88,7 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
     )
     if study.is_of_another_space():
         raise UserError(f"resume=auto: the trials of {folder} were drawn from other ranges. Choose another name.")
+    _check_settings(folder, base, parse(study.begun_with(to_dict(base))))
     search = Search(source, overrides, study.folder, study, uuid.uuid4().hex[:8])
     check_images(search.folder, search.ledger())
     reporter.say(f"search with {counted(base.sweep.trials, 'trial')} in {folder}, over")
@@ -95,6 +101,17 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
     leaderboard.show(rows, reporter)
     leave_group_report(search.folder, reporter.warn)
     return _close(search, folder, reporter)
+
+
+def _check_settings(folder: Path, ours: Experiment, begun: Experiment) -> None:
+    """Raises UserError where trials would train otherwise than those that they are compared with."""
+    found = [f"{key}={shown(new)} (there {shown(old)})" for key, (new, old) in changes(ours, begun).items()]
+    refused = [text for text in found if text.partition("=")[0] not in _MAY_DIFFER]
+    if refused:
+        raise UserError(
+            f"resume=auto: the trials of {folder} were made with other settings: {'; '.join(refused[:_MOST_NAMED])}. "
+            "Use the same settings to go on with it, or another name."
+        )
 
 
 def _checked(source: ConfigSource, words: Sequence[str]) -> Experiment:

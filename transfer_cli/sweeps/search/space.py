@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from transfer_cli.command.overrides import Overrides, parse_overrides
+from transfer_cli.config.parse import is_whole
+from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,13 +63,13 @@ def searched(overrides: Overrides, strategy: str, optimizer: str) -> Overrides:
     return parse_overrides(words)
 
 
-def space_of(overrides: Overrides, values: Mapping[str, Any]) -> Space:
+def space_of(overrides: Overrides, base: Experiment) -> Space:
     """The distributions of all words with several values, by key. Raises UserError for one that has none.
 
-    `values` are those without these words: where one is a whole number, whole numbers are drawn from an interval.
+    `base` is the experiment without these words: a key of it that takes whole numbers alone has them drawn.
     """
     return {
-        one.get_key_element(): _distribution(one, whole=_is_whole(one.key_or_group, values))
+        one.get_key_element(): _distribution(one, whole=is_whole(one.key_or_group, base))
         for one in overrides.swept
         if not one.is_hydra_override()
     }
@@ -116,13 +118,6 @@ def _distribution(override: Override, *, whole: bool) -> BaseDistribution:
             return IntDistribution(low, high, step=step)
         return FloatDistribution(low, high, step=step)
     raise UserError(f"{override.input_line}: cannot be searched over; name choices, a range or an interval.")
-
-
-def _is_whole(key: str, values: Mapping[str, Any]) -> bool:
-    found: Any = values
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return isinstance(found, int) and not isinstance(found, bool)
 
 
 def _ends(override: Override) -> list[str]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 JOURNAL = "study.journal"
 _LOCKS = ".trials"
 _NAME = "search"
-_JOB = "job"
+_SETTINGS = "settings"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,14 @@ class Study:
         """Whether trials that are there were drawn from other ranges."""
         trials = self._opened().get_trials(deepcopy=False)
         return any(dict(trial.distributions) != dict(self.space) for trial in trials if trial.distributions)
+
+    def begun_with(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The settings that all trials share, as the first process wrote them down: `values`, if that is this one."""
+        with FileLock(self._locks() / "study.lock"):
+            study = self._opened()
+            if _SETTINGS not in study.user_attrs:
+                study.set_user_attr(_SETTINGS, values)
+            return dict(study.user_attrs[_SETTINGS])
 
     def finish(self, trial: optuna.Trial, value: float | None, *, pruned: bool = False) -> None:
         """Tell how a trial ended; `value` None: it failed."""
@@ -94,8 +102,16 @@ class Study:
         study = self._opened()
         for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
             if self._hold(trial.number, held):
-                return optuna.Trial(study, trial._trial_id)
+                study.sampler = self._sampler(self.seed + trial.number)
+                return self._proposed(optuna.Trial(study, trial._trial_id))
         return None
+
+    def _proposed(self, trial: optuna.Trial) -> optuna.Trial:
+        """The trial with all of its values: a process may have died in the middle of proposing them."""
+        with _no_warnings():
+            for name, distribution in self.space.items():
+                trial._suggest(name, distribution)
+        return trial
 
     def _asked(self, held: contextlib.ExitStack) -> optuna.Trial | None:
         study = self._opened()
