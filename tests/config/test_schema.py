@@ -88,6 +88,8 @@ def test_hash_ignores_where_and_notices_what() -> None:
         == config_hash(experiment("name=x", "resume=auto", "trainer.workers=2", "trainer.devices=4", "quiet=true"))
         == config_hash(experiment("mode=predict", "run=x", "input=y", "format=jsonl"))
     )
+    for change in ("name=x", "trainer.workers=2", "sweep.max_failures=1", "rank.models=[resnet18]"):
+        assert not differences(experiment(change), one), change
     for change in (
         "seed=1",
         "optimizer.lr=0.5",

@@ -66,6 +66,14 @@ def test_the_lowest_mean_loss_is_best(tmp_path: Path) -> None:
     assert [one.overrides for one in configurations(leaderboard.write(tmp_path))] == ["a=2", "a=1"]
 
 
+def test_a_later_command_adds_seeds_to_the_same_configuration(tmp_path: Path) -> None:
+    """Its words are in another order, and those of the whole sweep are others."""
+    job(tmp_path, 0, ["a='x y'", "b=1", "seed=0", "name=s"], 0.5)
+    job(tmp_path, 1, ["seed=1", "b=1", "a='x y'", "name=s", "resume=auto", "sweep.max_failures=3"], 0.7)
+    (found,) = configurations(leaderboard.write(tmp_path))
+    assert {found.overrides} <= {"a='x y' b=1", "b=1 a='x y'"} and found.n == "2"
+
+
 def test_nothing_completed_is_last_and_no_zero(tmp_path: Path) -> None:
     job(tmp_path, 0, ["a=1", "seed=0"], None)
     job(tmp_path, 1, ["a=2", "seed=0"], 0.1)

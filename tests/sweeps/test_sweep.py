@@ -93,6 +93,14 @@ def test_more_values_fewer_and_in_another_order(command: Command) -> None:
     assert {job: job.stat().st_mtime_ns for job in times} == times
 
 
+def test_what_changes_no_result_may_be_swept_or_not(command: Command) -> None:
+    assert command("-m", *TINY, "name=grid", "trainer.epochs=0", "seed=0", "trainer.workers=0,1").code == 0
+    ended = command("-m", *TINY, "name=grid", "trainer.epochs=0", "seed=0,1", "trainer.workers=0", "resume=auto")
+    assert ended.code == 0, ended.err
+    assert "1 job of them ran before, 1 to run" in ended.out
+    assert len(leaderboard(Path("outputs/sweeps/grid"))) == 3
+
+
 def test_values_that_are_the_same_are_one_job(command: Command) -> None:
     assert command("-m", *TINY, "name=grid", "optimizer.lr=1e-3,0.001", "trainer.epochs=1").code == 0
     assert len(leaderboard(Path("outputs/sweeps/grid"))) == 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transfer_cli.command.overrides import words_in
 from transfer_cli.files import atomic_write_text
 from transfer_cli.methods.comparison import Spread, shown, spread
 from transfer_cli.records.text import printable
@@ -47,10 +48,10 @@ class Configuration:
 
 def configurations(rows: Sequence[Row]) -> list[Configuration]:
     """Of the rows of a leaderboard, best first: by the mean on validation, then as their best jobs stand there."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[frozenset[str], list[Row]] = {}
     for row in rows:
-        groups.setdefault(_without_repeats(row["overrides"]), []).append(row)
-    found = [_configuration(overrides, group) for overrides, group in groups.items()]
+        groups.setdefault(frozenset(_without_repeats(row["overrides"])), []).append(row)
+    found = [_configuration(" ".join(_without_repeats(group[0]["overrides"])), group) for group in groups.values()]
     return sorted(found, key=_rank)
 
 
@@ -92,9 +93,8 @@ def _known(rows: Sequence[Row], key: str) -> list[float]:
     return [float(row[key]) for row in rows if row.get(key) is not None]
 
 
-def _without_repeats(overrides: str) -> str:
-    words = overrides.split(" ") if overrides else []
-    return " ".join(word for word in words if word.lstrip("+").partition("=")[0] not in _REPEATS)
+def _without_repeats(overrides: str) -> list[str]:
+    return [word for word in words_in(overrides) if word.lstrip("+").partition("=")[0] not in _REPEATS]
 
 
 def _rank(one: Configuration) -> tuple[bool, float]:

@@ -34,9 +34,14 @@ class Job:
         return said_of(self.words)
 
 
+def of_one(words: Iterable[str]) -> list[str]:
+    """The words of a job without those of the whole sweep, which the next command says otherwise."""
+    return [word for word in words if _key(word).partition(".")[0] not in OF_THE_SWEEP]
+
+
 def said_of(words: Iterable[str]) -> frozenset[str]:
     """The words of a job, in whatever order, without those of the whole sweep."""
-    return frozenset(word for word in words if _key(word).partition(".")[0] not in OF_THE_SWEEP)
+    return frozenset(of_one(words))
 
 
 def jobs_of(several: Iterable[Composed]) -> list[Job]:

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from transfer_cli.command.overrides import words_in
 from transfer_cli.files import write_csv
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.sweeps import configurations
+from transfer_cli.sweeps.jobs import of_one
 from transfer_cli.sweeps.ledger import ENDED, read_json, read_ledger, status
 
 SPLITS = ("val", "test")
@@ -36,7 +38,7 @@ def write(folder: Path) -> list[Row]:
 
 def show(rows: list[Row], reporter: Reporter) -> None:
     """As a table each job, its status, metric and seconds; over several seeds the overrides that differ, and means."""
-    shared = set.intersection(*(set(row["overrides"].split(" ")) for row in rows)) if len(rows) > 1 else set()
+    shared = set.intersection(*(set(words_in(row["overrides"])) for row in rows)) if len(rows) > 1 else set()
     found = configurations.configurations(rows)
     if len(found) < len(rows):
         several = [replace(one, overrides=_differing(one.overrides, shared)) for one in found]
@@ -55,16 +57,17 @@ def show(rows: list[Row], reporter: Reporter) -> None:
 
 
 def _differing(overrides: str, shared: set[str]) -> str:
-    return " ".join(word for word in overrides.split(" ") if word not in shared)
+    return " ".join(word for word in words_in(overrides) if word not in shared)
 
 
 def _row(job: Path, words: Sequence[str]) -> Row:
     ended, summary = read_json(job / ENDED), read_json(job / "summary.json")
+    seconds = ended.get("seconds")
     row: Row = {
-        "overrides": " ".join(words),
+        "overrides": " ".join(of_one(words)),
         "status": status(job),
         "metric": summary.get("metric") or "accuracy",
-        "seconds": ended.get("seconds"),
+        "seconds": seconds if isinstance(seconds, int | float) else None,
         "run_directory": str(job),
         "error": ended.get("error") or summary.get("error"),
     }

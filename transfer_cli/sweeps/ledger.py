@@ -12,7 +12,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from transfer_cli import rundir
 from transfer_cli.config.parse import differences, parse, to_dict
@@ -56,7 +56,7 @@ def read_ledger(folder: Path) -> Ledger:
         content = json.loads(path.read_text(encoding="utf-8"))
         jobs = [_job(row) for row in content["jobs"]]
         return Ledger({job.name: job for job in jobs}, str(content["launch"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError) as error:
         raise UserError(f"{path} cannot be read ({error}). Remove it; finished jobs are found nevertheless.") from error
 
 
@@ -72,7 +72,8 @@ def joined(folder: Path, before: Ledger, jobs: Sequence[Job], launch: str) -> Le
         if job.identity in known:
             name = known[job.identity].name
         elif job.said in said:
-            _refuse(folder, job, said[job.said])
+            # The same, where what is swept over now was not then, and changes no result.
+            name = _unchanged(folder, job, said[job.said]).name
         else:
             # Those of a sweep of an earlier version are numbered.
             name = numbered.get(job.said, job.name)
@@ -108,7 +109,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of a job; empty where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -128,12 +129,15 @@ def _said(directory: Path) -> frozenset[str]:
     return said_of(map(str, read_json(directory / ENDED).get("overrides", [])))
 
 
-def _refuse(folder: Path, job: Job, was: Job) -> NoReturn:
+def _unchanged(folder: Path, job: Job, was: Job) -> Job:
+    """The job as it was. Raises UserError where that has another result."""
     found = differences(job.experiment, was.experiment)
-    raise UserError(
-        f"resume=auto: job {was.name} of {folder} was another one: {'; '.join(found[:_MOST_NAMED])}. Other values make "
-        "another sweep: choose another name."
-    )
+    if found:
+        raise UserError(
+            f"resume=auto: job {was.name} of {folder} was another one: {'; '.join(found[:_MOST_NAMED])}. Other values "
+            "make another sweep: choose another name."
+        )
+    return was
 
 
 def _is_held(directory: Path) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from transfer_cli.command.overrides import words_in
 from transfer_cli.errors import UserError, first_line
 from transfer_cli.files import atomic_write_text
 from transfer_cli.methods.comparison import spread
@@ -58,7 +59,7 @@ def _sweep(folder: Path) -> GroupFacts:
         lines = [*csv.DictReader(file)]
     words = [_words(line["overrides"]) for line in lines]
     shared = [word for word in words[0] if all(word in other for other in words)] if len(lines) > 1 else []
-    entries, groups = [], dict[str, list[Entry]]()
+    entries, groups = [], dict[tuple[str, ...], list[Entry]]()
     metric = "accuracy"
     for line, own in zip(lines, words, strict=True):
         job = folder / Path(line["run_directory"]).name
@@ -72,8 +73,10 @@ def _sweep(folder: Path) -> GroupFacts:
         entries.append(entry)
         # There its page is called by the number of its row here.
         numbered = replace(entry, pages=[(f"#{len(entries)}", path) for _, path in entry.pages])
-        groups.setdefault(" ".join(word for word in differing if not _repeats(word)), []).append(numbered)
-    several = [_over_seeds(name, group) for name, group in groups.items()] if len(groups) < len(entries) else []
+        groups.setdefault(tuple(sorted(word for word in differing if not _repeats(word))), []).append(numbered)
+    several = (
+        [_over_seeds(" ".join(name), group) for name, group in groups.items()] if len(groups) < len(entries) else []
+    )
     return GroupFacts(
         title=folder.name,
         kind="Sweep",
@@ -88,7 +91,7 @@ def _sweep(folder: Path) -> GroupFacts:
 def _words(cell: str) -> list[str]:
     """The overrides of a job, without what keeps a spreadsheet from reading a formula."""
     text = cell[1:] if cell.startswith(("'+", "'-", "'=", "'@")) else cell
-    return text.split(" ") if text else []
+    return words_in(text)
 
 
 def _repeats(word: str) -> bool:
