@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.conftest import TINY, Ended, summary
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import RunError
 from transfer_cli.runs import train as trains
+from transfer_cli.sweeps.ledger import status
 
 Command = Callable[..., Ended]
 StopAt = Callable[[int | None], None]
@@ -196,3 +198,11 @@ def test_a_wrong_regulariser_is_found_before_the_first_job(
     assert ended.code == 2, ended.out + ended.err
     assert says in ended.err
     assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize(("result", "found"), [("completed", "completed"), ("pruned", "pruned"), ("failed", "running")])
+def test_what_is_done_is_done_whoever_held_it_last(tmp_path: Path, result: str, found: str) -> None:
+    """A process of another machine that was killed while it wrote the page is not known to be gone."""
+    (tmp_path / "summary.json").write_text(json.dumps({"status": result}))
+    (tmp_path / ".holder.json").write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+    assert status(tmp_path) == found

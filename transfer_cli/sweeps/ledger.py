@@ -92,7 +92,8 @@ def status(directory: Path) -> str:
     if not directory.is_dir():
         return WAITING
     ended, summary = read_json(directory / ENDED), read_json(directory / rundir.SUMMARY)
-    if _is_held(directory):
+    # A process that is killed after the result, while it writes the page, leaves a holder behind.
+    if summary.get("status") not in (COMPLETED, PRUNED) and _is_held(directory):
         return RUNNING
     if ended.get("exit_code", EXIT_OK) != EXIT_OK:
         return FAILED
