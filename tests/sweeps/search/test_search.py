@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def test_trials_of_other_settings_are_not_compared(command: Command) -> None:
     assert sorted(map(str, FOLDER.rglob("*"))) == before
     ended = command(*WORDS[:-1], "sweep.trials=2", LR, "seed=7", "sweep.sampler=random")
     assert ended.code == 0 and "2 of 2 trials complete" in ended.out
+
+
+def test_a_package_that_is_missing_is_named(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    ended = command(*WORDS, LR)
+    assert ended.code == 2 and "pip install 'transfer-run[search]'" in ended.err
+    assert not Path("outputs").exists()
 
 
 def test_what_is_pruned_is_a_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from transfer_cli.config.convert import shown
 from transfer_cli.config.parse import changes, parse, to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, UserError, counted
+from transfer_cli.extras import need
 from transfer_cli.preflight import preflight
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.reports.group_report import leave_group_report
@@ -71,6 +72,7 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
             f"{overrides.of('hydra')[0]}: trials run in the process that searches. Start the same command, with a name "
             "and resume=auto, in several shells or on several machines: they share one study."
         )
+    need("optuna", "search", "hydra/sweeper=search")
     shared = parse_overrides([one.input_line or "" for one in overrides.shared])
     values = to_plain(compose(source, shared))
     base = parse(values)

@@ -125,7 +125,6 @@ class Study:
             return study.ask(dict(self.space))
 
     def _opened(self) -> optuna.Study:
-        need("optuna", "search", "hydra/sweeper=search")
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
@@ -176,7 +175,6 @@ def _no_warnings() -> Iterator[None]:
 
 def check_settings(settings: Sweep, space: Space) -> None:
     """Raises UserError for a sampler that cannot draw from the space."""
-    need("optuna", "search", "hydra/sweeper=search")
     from optuna.distributions import FloatDistribution
 
     endless = [key for key, one in space.items() if isinstance(one, FloatDistribution) and one.step is None]
