@@ -67,6 +67,11 @@ def test_every_unreadable_word_is_told() -> None:
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["finetune", "name=a{b"]
 
 
+def test_null_among_choices_is_said_otherwise() -> None:
+    with pytest.raises(UserError, match=r"takes no null; name the values, as in 'dataset.shots=3,null'"):
+        parse_overrides(["dataset.shots=choice(3,null)"])
+
+
 @pytest.mark.parametrize(("word", "says"), [("seed=range(0,0)", "no values"), ("model=glob(res*)", "a pattern")])
 def test_what_is_no_list_is_named(word: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:

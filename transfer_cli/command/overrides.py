@@ -149,6 +149,8 @@ def _unreadable(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals:
         return f"{argument}: expected key=value, such as strategy=finetune or optimizer.lr=0.01."
+    if value.startswith("choice(") and "null" in value:
+        return f"{argument}: choice() takes no null; name the values, as in '{key}={value[7:].rstrip(')')}'."
     if _KEY.fullmatch(key) and '"' not in value:
         return f"{argument}: cannot be read; quote the value, as in '{key}=\"{value}\"'."
     return f"{argument}: cannot be read; expected key=value, quoted as in 'name=\"a, b\"'."

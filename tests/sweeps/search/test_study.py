@@ -55,6 +55,16 @@ def test_a_trial_that_was_left_without_values_gets_them(tmp_path: Path) -> None:
     assert found[0] == found[1] and {*found[0]} == {*SPACE}
 
 
+@pytest.mark.parametrize("line", ['{"op', "garbage", "{}", "3"])
+def test_a_damaged_journal_is_named(tmp_path: Path, line: str) -> None:
+    with study(tmp_path).next_trial():
+        pass
+    with (tmp_path / "study.journal").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(UserError, match=r"study.journal is damaged .*Remove it"):
+        study(tmp_path).counts()
+
+
 def test_a_killed_search_proposes_what_it_would_have(tmp_path: Path) -> None:
     def proposals(folder: Path, kills: bool) -> list[float]:
         folder.mkdir()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from transfer_cli.config.schema import Sweep
-from transfer_cli.errors import UserError
+from transfer_cli.errors import UserError, first_line
 from transfer_cli.extras import need
 from transfer_cli.sweeps.search.space import Space
 
@@ -130,15 +130,22 @@ class Study:
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        storage = JournalStorage(JournalFileBackend(str(self.folder / JOURNAL)))
-        with _no_warnings():
-            return optuna.create_study(
-                study_name=_NAME,
-                storage=storage,
-                load_if_exists=True,
-                direction="minimize" if self.lower_is_better else "maximize",
-                pruner=self._pruner(),
-            )
+        journal = self.folder / JOURNAL
+        try:
+            storage = JournalStorage(JournalFileBackend(str(journal)))
+            with _no_warnings():
+                return optuna.create_study(
+                    study_name=_NAME,
+                    storage=storage,
+                    load_if_exists=True,
+                    direction="minimize" if self.lower_is_better else "maximize",
+                    pruner=self._pruner(),
+                )
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{journal} is damaged ({first_line(error)}). Remove it: the search begins again, and what it proposes "
+                "again is not trained again."
+            ) from error
 
     def _sampler(self, seed: int) -> Any:
         from optuna import samplers
