@@ -81,7 +81,14 @@ def _what_is_wrong(error: Exception) -> str:
 
 def search_path(source: ConfigSource) -> str:
     """The override that names every further folder to Hydra, in place of what a file may name."""
-    return f"hydra.searchpath=['file://{source.extra}']" if source.extra else "hydra.searchpath=[]"
+    return f"hydra.searchpath=[{quoted(f'file://{source.extra}')}]" if source.extra else "hydra.searchpath=[]"
+
+
+def quoted(text: str) -> str:
+    """Any text as a value in Hydra's grammar, which it comes out of as it was."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text.replace("${", "\\${"), Quote.single).with_quotes()
 
 
 def launchers(source: ConfigSource) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transfer_cli.command import hydra_settings
 from transfer_cli.command.overrides import Overrides
-from transfer_cli.command.source import ConfigSource, compose_plainly, search_path
+from transfer_cli.command.source import ConfigSource, compose_plainly, quoted, search_path
 from transfer_cli.errors import RunError, counted, first_line
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.sweeps.jobs import Job
@@ -80,7 +80,7 @@ def _launcher(source: ConfigSource, overrides: Overrides, folder: Path) -> Launc
 
     hydra: Any = Hydra.create_main_hydra2("transfer-run", create_config_search_path(str(source.path)))
     shared = [override.input_line or "" for override in overrides.shared]
-    words = [search_path(source), *shared, *hydra_settings.OURS, f"hydra.sweep.dir='{folder}'"]
+    words = [search_path(source), *shared, *hydra_settings.OURS, f"hydra.sweep.dir={quoted(str(folder))}"]
     config = hydra.compose_config(source.name, words, RunMode.MULTIRUN, with_log_configuration=False)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
     return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=run_for_hydra, config=config)
