@@ -74,6 +74,14 @@ def test_a_later_command_adds_seeds_to_the_same_configuration(tmp_path: Path) ->
     assert {found.overrides} <= {"a='x y' b=1", "b=1 a='x y'"} and found.n == "2"
 
 
+def test_a_score_that_is_no_number_is_none(tmp_path: Path) -> None:
+    for number, val in enumerate((0.5, float("nan"), 0.7, 0.6)):
+        job(tmp_path, number, [f"a={number}"], val)
+    rows = leaderboard.write(tmp_path)
+    assert [row["val_accuracy"] for row in rows] == [0.7, 0.6, 0.5, None]
+    assert [one.overrides for one in configurations(rows)] == ["a=2", "a=3", "a=0", "a=1"]
+
+
 def test_nothing_completed_is_last_and_no_zero(tmp_path: Path) -> None:
     job(tmp_path, 0, ["a=1", "seed=0"], None)
     job(tmp_path, 1, ["a=2", "seed=0"], 0.1)

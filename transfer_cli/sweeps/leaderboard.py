@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,8 +73,13 @@ def _row(job: Path, words: Sequence[str]) -> Row:
         "error": ended.get("error") or summary.get("error"),
     }
     for split in SPLITS:
-        row |= {f"{split}_{name}": value for name, value in (summary.get(split) or {}).items()}
+        row |= {f"{split}_{name}": _known(value) for name, value in (summary.get(split) or {}).items()}
     return row
+
+
+def _known(value: Any) -> Any:
+    """The value, or none where it is no number, which has no place in an order."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _scores(rows: list[Row]) -> list[str]:
