@@ -132,7 +132,7 @@ def test_going_on_with_edited_images_is_said(command: Callable[..., Ended]) -> N
     words = [*FOLDER, "name=one", "resume=auto"]
     for edited in (False, True):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(looped, "_load_best", interrupt)
+            patch.setattr(looped, "load_best", interrupt)
             ended = command(*words)
         assert ended.code == 130
         assert ("but not their content; it goes on" in ended.out) == edited

@@ -142,7 +142,7 @@ def test_what_cannot_be_trained_on_is_found_before_anything_is_written(command: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["mode=auto"], "trainer.budget: mode=auto needs it; expected a time such as 90s, 20m or 2h."),
+        (["mode=auto"], "trainer.budget: mode=auto needs it; expected a time such as 90s, 20m or 3h50m."),
         (["mode=auto", "trainer.budget=20"], "trainer.budget=20: expected a time"),
         (["trainer.budget=20m"], "trainer.budget=20m: only mode=auto reads it."),
         (["mode=auto", "trainer.budget=1m", "strategy=extract"], "strategy=extract: mode=auto probes and finetunes"),
