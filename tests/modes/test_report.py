@@ -117,7 +117,7 @@ def test_what_a_run_lacks_is_said(command: Command) -> None:
         (["sweep=outputs/sweeps/s"], "no folder of a sweep"),
         (["output_dir=none"], "output_dir=none: no such folder"),
         (["output=list.txt"], "a table goes to the terminal"),
-        (["mode=train", "sweep=x"], "sweep=x: only mode=report reads sweep."),
+        (["mode=train", "sweep=x"], "sweep=x: only mode=soup and mode=report read sweep."),
     ],
 )
 def test_wrong_words(command: Command, words: list[str], said: str) -> None:
