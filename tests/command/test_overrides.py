@@ -72,7 +72,15 @@ def test_null_among_choices_is_said_otherwise() -> None:
         parse_overrides(["dataset.shots=choice(3,null)"])
 
 
-@pytest.mark.parametrize(("word", "says"), [("seed=range(0,0)", "no values"), ("model=glob(res*)", "a pattern")])
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("seed=range(0,0)", "no values"),
+        ("model=glob(res*)", "a pattern"),
+        ("seed=range(0,3,0)", "steps of 0"),
+        ("optimizer.lr=range(0.1,0.3,0.0)", "steps of 0"),
+    ],
+)
 def test_what_is_no_list_is_named(word: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
         [*parse_overrides([word]).each_value_once()]

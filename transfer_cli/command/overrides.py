@@ -73,11 +73,14 @@ class Overrides:
 
     def grid_size(self) -> int:
         """How many jobs a sweep over these has. Raises UserError for what cannot be listed or holds no value."""
-        from hydra.core.override_parser.types import Glob
+        from hydra.core.override_parser.types import Glob, RangeSweep
 
         count = 1
         for override in self.swept:
-            if isinstance(override.value(), Glob):
+            value = override.value()
+            if isinstance(value, RangeSweep) and not value.step:
+                raise UserError(f"{override.input_line}: a range with steps of 0 has no end.")
+            if isinstance(value, Glob):
                 raise UserError(f"{override.input_line}: a pattern cannot be listed; name the options.")
             if not override.is_discrete_sweep():
                 raise UserError(f"{override.input_line}: a range without steps cannot be listed; name the values.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -14,8 +16,9 @@ from transfer_cli.errors import UserError
 from transfer_cli.sweeps.search.space import corners, searched, space_of, words_of
 
 
-def base(*words: str) -> Experiment:
-    return parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), parse_overrides(words))))
+@functools.cache
+def base() -> Experiment:
+    return parse(to_plain(compose(ConfigSource(conf_dir(), "config", None), parse_overrides([]))))
 
 
 @pytest.mark.parametrize("key", ["dataset.shots", "trainer.epochs", "trainer.patience", "image_size"])
@@ -52,7 +55,27 @@ def test_each_kind_of_word_has_its_distribution() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["optimizer.lr=interval(1, 0.1)", "optimizer.lr=tag(log, interval(0, 1))", "model=glob(*)"]
+    ("word", "ends", "step"),
+    [
+        ("range(0.3, 0.1, -0.1)", (0.2, 0.3), 0.1),
+        ("range(0, 0.35, 0.1)", (0, 0.3), 0.1),
+        ("range(1e-5, 5e-5, 1e-5)", (1e-5, 4e-5), 1e-5),
+    ],
+)
+def test_ends_of_a_range_are_multiples_of_its_step(word: str, ends: tuple[float, float], step: float) -> None:
+    """Else there would be a warning, and warnings are errors here."""
+    found = space_of(parse_overrides([f"optimizer.lr={word}"]), base())
+    assert found == {"optimizer.lr": FloatDistribution(*ends, step=step)}
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "optimizer.lr=interval(1, 0.1)",
+        "optimizer.lr=tag(log, interval(0, 1))",
+        "model=glob(*)",
+        "seed=range(0,3,0)",
+    ],
 )
 def test_what_cannot_be_searched_is_named(word: str) -> None:
     with pytest.raises(UserError) as caught:

@@ -110,14 +110,19 @@ def _distribution(override: Override, *, whole: bool) -> BaseDistribution:
             return IntDistribution(int(low), int(high), log=log)
         return FloatDistribution(low, high, log=log)
     if isinstance(value, RangeSweep):
-        values = [*value.range()]
+        values = [*value.range()] if value.step else []
         if not values:
             raise UserError(f"{override.input_line}: a range without values.")
         low, high, step = min(values), max(values), abs(value.step)
         if isinstance(low, int) and isinstance(high, int) and isinstance(step, int):
             return IntDistribution(low, high, step=step)
-        return FloatDistribution(low, high, step=step)
+        # Sums of steps, such as 0.30000000000000004, are no multiples of them.
+        return FloatDistribution(_rounded(low), _rounded(high), step=step)
     raise UserError(f"{override.input_line}: cannot be searched over; name choices, a range or an interval.")
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.12g}")
 
 
 def _ends(override: Override) -> list[str]:
