@@ -49,6 +49,13 @@ def test_completed_jobs_come_first_by_accuracy_then_by_loss(tmp_path: Path) -> N
     assert [Path(row["run_directory"]).name for row in written(tmp_path)] == ["3", "2", "1", "0"]
 
 
+def test_finished_jobs_without_a_ledger_are_ranked(tmp_path: Path) -> None:
+    job(tmp_path, 0, status="completed", val={"accuracy": 0.5, "loss": 2.0})
+    (tmp_path / "0").rename(tmp_path / "lr-0.1_0123abcd")
+    (tmp_path / ".trials").mkdir()
+    assert [Path(row["run_directory"]).name for row in written(tmp_path)] == ["lr-0.1_0123abcd"]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "no json"])
 def test_a_job_without_a_summary_has_a_row(tmp_path: Path, text: str) -> None:
     (tmp_path / "0").mkdir()

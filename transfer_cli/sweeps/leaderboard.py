@@ -26,9 +26,9 @@ def write(folder: Path) -> list[Row]:
     """Write `leaderboard.csv` and `leaderboard.md` of a sweep folder; returns the rows of its jobs."""
     ledger = read_ledger(folder)
     jobs = {name: job.words for name, job in ledger.jobs.items()}
-    for path in sorted(folder.glob("[0-9]*"), key=lambda path: (len(path.name), path.name)):
-        # Of an earlier version, which numbered its jobs.
-        if path.name.isdigit() and path.is_dir():
+    for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)):
+        # Of an earlier version, which numbered its jobs, or of a ledger that is gone.
+        if path.is_dir() and (path.name.isdigit() or (path / ENDED).is_file()):
             jobs.setdefault(path.name, tuple(read_json(path / ENDED).get("overrides", [])))
     rows = sorted((_row(folder / name, words) for name, words in jobs.items()), key=_rank)
     columns = [*BEFORE_SCORES, *_scores(rows), *AFTER_SCORES]

@@ -82,6 +82,7 @@ def test_what_is_pruned_is_a_run(command: Command, monkeypatch: pytest.MonkeyPat
         (["hydra/launcher=basic"], "hydra/launcher=basic: trials run in the process that searches"),
         (["sweep.sampler=grid"], "sweep.sampler=grid: optimizer.lr has endlessly many values"),
         (["sweep.trials=0"], "sweep.trials=0"),
+        (["sweep.retry_failed=true"], "sweep.retry_failed=true: a search proposes other settings"),
         (["augment=light,lite"], "augment=lite: no such option. Did you mean light"),
         (["hydra/sweeper=serch"], "hydra/sweeper=serch: no such choice. Did you mean search?"),
     ],

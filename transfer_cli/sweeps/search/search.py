@@ -72,6 +72,8 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
             f"{overrides.of('hydra')[0]}: trials run in the process that searches. Start the same command, with a name "
             "and resume=auto, in several shells or on several machines: they share one study."
         )
+    for word in overrides.of("sweep.retry_failed"):
+        raise UserError(f"{word}: a search proposes other settings in place of those that failed; leave it out.")
     need("optuna", "search", "hydra/sweeper=search")
     shared = parse_overrides([one.input_line or "" for one in overrides.shared])
     values = to_plain(compose(source, shared))
