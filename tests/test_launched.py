@@ -65,7 +65,10 @@ def test_the_first_host_of_a_list(hosts: str, first: str) -> None:
     ("words", "message"),
     [
         (["mode=rank", "rank.models=[resnet18]"], "trainer.devices=2: mode=rank runs on one device"),
-        (["strategy=extract"], "trainer.devices=2: strategy=extract computes features and fits its head on one device"),
+        (
+            ["strategy=extract", "strategy.solver=optimizer", "strategy.cache=false", "augment=none"],
+            "trainer.devices=2: strategy.cache=false runs the backbone in every epoch, on one device",
+        ),
         (["trainer.device=cuda:1"], r"trainer\.device=cuda:1 names one device"),
     ],
 )
