@@ -88,6 +88,7 @@ def test_ctrl_c_twice_ends_it_at_once(pause: float) -> None:
     assert "Traceback" not in err and "Exception ignored" not in err
 
 
+@pytest.mark.slow
 def test_a_signal_that_is_ignored_changes_nothing() -> None:
     """As SIGHUP under nohup, and SIGINT for a job in the background of a script."""
     both = (signal.SIGHUP, signal.SIGINT)

@@ -46,6 +46,7 @@ def test_a_dead_network_is_warned_of_and_ends(command: Command) -> None:
     assert summary("outputs/runs/dead")["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_probe_is_kept_where_training_is_dead(command: Command) -> None:
     assert command(*TINY, "name=first", "trainer.epochs=4", "optimizer.lr=0.01").code == 0
     with_classes(Path("outputs/runs/first"), "ant", "bee", "cow")

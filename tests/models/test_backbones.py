@@ -93,7 +93,12 @@ def test_every_model_with_weights_in_a_package_is_an_option(name: str) -> None:
     assert NAMED[name] == name
 
 
-@pytest.mark.parametrize("option", sorted(WIDTHS))
+LARGE = {"convnext_base", "maxvit_t", "wide_resnet50_2"}
+
+
+@pytest.mark.parametrize(
+    "option", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in sorted(WIDTHS)]
+)
 def test_named_backbone_builds_and_does_one_step(option: str) -> None:
     # BatchNorm over two samples of one pixel has gradients without bounds.
     size, batch = (224, 2) if option == "maxvit_t" else (32, 8)

@@ -115,6 +115,7 @@ def test_without_time_for_an_epoch_the_probe_is_the_model(
     assert command("mode=evaluate", f"run={FOLDER}/best", "trainer.device=cpu").code == 0
 
 
+@pytest.mark.slow
 def test_a_taken_name_and_another_data_set_are_refused(command: Command, words: list[str]) -> None:
     assert command(*words).code == 0
     assert command(*words).code == 2

@@ -81,6 +81,7 @@ def test_a_table_a_picture_and_ordinary_runs(command: Command) -> None:
     assert all(float(row["seconds_mean"]) > 0 and row["metric"] == "accuracy" for row in table)
 
 
+@pytest.mark.slow
 def test_the_same_command_trains_only_what_is_missing(command: Command) -> None:
     words = [*SHORT, "compare.rows=[probe,lora]", "compare.seeds=1", "resume=auto"]
     assert command(*words).code == 0
