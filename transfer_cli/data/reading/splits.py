@@ -26,6 +26,25 @@ class Samples:
     """Samples of one group are never in two splits; None: each stands for itself."""
 
 
+@dataclass(frozen=True)
+class _Units:
+    """The samples of a class in an order that keeps together what stays together: unit i ends before `ends[i]`."""
+
+    members: Indices
+    ends: Indices
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def between(self, first: int, last: int) -> Indices:
+        """The samples of the units from `first` to before `last`."""
+        return self.members[self.before(first) : self.before(last)]
+
+    def before(self, unit: int) -> int:
+        """How many samples are in the units before this one."""
+        return int(self.ends[unit - 1]) if unit else 0
+
+
 def carve(samples: Samples, pool: Indices, fractions: Mapping[str, float], seed: int) -> dict[str, Indices]:
     """Cut the splits named in `fractions` out of `pool`, class by class; what is left is "train".
 
@@ -38,19 +57,18 @@ def carve(samples: Samples, pool: Indices, fractions: Mapping[str, float], seed:
         raise UserError(f"{_fraction_keys(cut)}: together they must be below 1, so that training images remain.")
     carved: dict[str, list[Indices]] = {name: [] for name in ("train", *fractions)}
     for units in _units_by_class(samples, pool, seed):
-        images = sum(map(len, units))
-        if len(units) < 1 + len(cut) or images < 1 + sum(max(1, round(share * images)) for share in cut.values()):
+        images = len(units.members)
+        shares = {name: max(1, round(fraction * images)) for name, fraction in cut.items()}
+        if len(units) < 1 + len(cut) or images < 1 + sum(shares.values()):
             raise _too_few(samples, units, f"train, {', '.join(cut)} ({_fraction_keys(cut)})")
         start = 0
-        for later, (name, fraction) in zip(range(len(cut), 0, -1), cut.items(), strict=True):
+        for later, (name, share) in zip(range(len(cut), 0, -1), shares.items(), strict=True):
             # Units until the share is reached, leaving one for each split that is still to come.
-            end, count = start, 0
-            while end == start or (count < max(1, round(fraction * images)) and end < len(units) - later):
-                count += len(units[end])
-                end += 1
-            carved[name] += units[start:end]
+            reached = int(np.searchsorted(units.ends, units.before(start) + share)) + 1
+            end = min(reached, len(units) - later)
+            carved[name].append(units.between(start, end))
             start = end
-        carved["train"] += units[start:]
+        carved["train"].append(units.between(start, len(units)))
     parts = {name: _sorted(chunks) for name, chunks in carved.items()}
     _check_trained(samples, pool, parts["train"])
     return parts
@@ -70,10 +88,11 @@ def fold(samples: Samples, own: Mapping[str, Indices], folds: int, number: int, 
         if len(units) < folds:
             raise _too_few(samples, units, f"{folds} parts (dataset.folds={folds})")
         sizes = [0] * folds
-        for unit in units:
+        for unit in range(len(units)):
+            own_samples = units.between(unit, unit + 1)
             smallest = sizes.index(min(sizes))
-            sizes[smallest] += len(unit)
-            parts[smallest].append(unit)
+            sizes[smallest] += len(own_samples)
+            parts[smallest].append(own_samples)
     part = _sorted(parts[number])
     train = np.setdiff1d(pool, part)
     _check_trained(samples, pool, train)
@@ -82,6 +101,8 @@ def fold(samples: Samples, own: Mapping[str, Indices], folds: int, number: int, 
 
 def _check_trained(samples: Samples, pool: Indices, train: Indices) -> None:
     """Raises UserError for a class of which groups leave no training image: it is in few, and mostly of others."""
+    if samples.groups is None:
+        return
     for label in np.setdiff1d(samples.labels[pool], samples.labels[train])[:1]:
         raise UserError(
             f"class {samples.classes[label]!r} has no training images: each of its groups (dataset.group) is in "
@@ -89,10 +110,10 @@ def _check_trained(samples: Samples, pool: Indices, train: Indices) -> None:
         )
 
 
-def _too_few(samples: Samples, units: Sequence[Indices], what: str) -> UserError:
-    found = np.concatenate(units)
-    label = int(np.bincount(samples.labels[found]).argmax())
-    counts = f"{(samples.labels[found] == label).sum()} image(s)"
+def _too_few(samples: Samples, units: _Units, what: str) -> UserError:
+    labels = samples.labels[units.members]
+    label = int(np.bincount(labels).argmax())
+    counts = f"{(labels == label).sum()} image(s)"
     if samples.groups is not None:
         counts += f" in {len(units)} group(s)"
     return UserError(
@@ -134,10 +155,11 @@ def check_fraction(key: str, value: float, *, zero: bool) -> None:
         raise UserError(f"{key}={value}: must be {'at least' if zero else 'above'} 0 and below 1.")
 
 
-def _units_by_class(samples: Samples, pool: Indices, seed: int) -> list[list[Indices]]:
-    """Of each class the units that stay together, in hash order: its samples, or the groups that are mostly of it."""
+def _units_by_class(samples: Samples, pool: Indices, seed: int) -> list[_Units]:
+    """Of each class the units in hash order: its samples, or the groups that are mostly of it."""
     if samples.groups is None:
-        return [[members[n : n + 1] for n in range(len(members))] for members in _ranked_by_class(samples, pool, seed)]
+        ranked = _ranked_by_class(samples, pool, seed)
+        return [_Units(members, np.arange(1, len(members) + 1)) for members in ranked]
     members: dict[str, list[int]] = {}
     for index in pool:
         members.setdefault(samples.groups[index], []).append(index)
@@ -145,8 +167,8 @@ def _units_by_class(samples: Samples, pool: Indices, seed: int) -> list[list[Ind
     units = []
     for label in sorted({*labels.values()}):
         own = [group for group in members if labels[group] == label]
-        order = _hash_order(seed, samples.classes[label], own)
-        units.append([np.array(members[own[position]], dtype=np.int64) for position in order])
+        ordered = [members[own[position]] for position in _hash_order(seed, samples.classes[label], own)]
+        units.append(_Units(np.concatenate(ordered), np.cumsum([len(group) for group in ordered])))
     return units
 
 
