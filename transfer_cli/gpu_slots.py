@@ -58,7 +58,6 @@ def claim(e: Experiment, say: Callable[[str], None], *, wait: bool) -> None:
             say(f"gpu       waits: each of {len(gpus)} has as many jobs as sweep.jobs_per_device={per_device} allows")
             said = True
         time.sleep(_LOOK_AGAIN_SECONDS)
-        gpus = offered(installed(), os.environ.get(VISIBLE))
     _claimed.extend(found)
     os.environ[VISIBLE] = ",".join(found)
     say(f"gpu       {', '.join(found)}")

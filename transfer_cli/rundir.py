@@ -21,7 +21,7 @@ from transfer_cli.files import unfinished
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
-HOLDER = ".holder.json"
+_HOLDER = ".holder.json"
 DATASET = "dataset.json"
 _LOCK = ".lock"
 
@@ -80,13 +80,13 @@ def claim(path: Path, *, named: bool, may_exist: bool) -> Iterator[Path]:
         ) from error
     try:
         holder = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        (path / HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+        (path / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
         # Not in predict/, where another command may be writing just now.
         for left in [*unfinished(path), *unfinished(path, "plots/")]:
             left.unlink(missing_ok=True)
         yield path
     finally:
-        (path / HOLDER).unlink(missing_ok=True)
+        (path / _HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
@@ -118,21 +118,41 @@ def stamped(*parts: str) -> str:
     return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{words}"
 
 
-def _held_by(path: Path) -> str:
+def is_held(path: Path) -> bool:
+    """Whether a process trains in a run directory; one that was killed on this machine is known to be gone."""
+    holder = read_json(path / _HOLDER)
+    if not holder or holder.get("host") != platform.node():
+        return bool(holder)
     try:
-        holder = json.loads((path / HOLDER).read_text(encoding="utf-8"))
+        os.kill(int(holder["pid"]), 0)
+    except (KeyError, TypeError, ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass  # it is there, and another user's
+    return True
+
+
+def _held_by(path: Path) -> str:
+    holder = read_json(path / _HOLDER)
+    try:
         return f", held by process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except KeyError:
         return ""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def completed_summary(path: Path) -> dict[str, Any] | None:
     """The summary of a run that is done, else None."""
-    try:
-        summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return summary if isinstance(summary, dict) and summary.get("status") == "completed" else None
+    summary = read_json(path / SUMMARY)
+    return summary if summary.get("status") == "completed" else None
 
 
 def saved_experiment(path: Path) -> Experiment:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import yaml
 
 from tests.conftest import TINY, Ended, summary
 from transfer_cli.config.schema import Experiment
@@ -108,20 +109,35 @@ def test_values_that_are_the_same_are_one_job(command: Command) -> None:
     assert len(leaderboard(Path("outputs/sweeps/grid"))) == 1
 
 
-def test_a_file_that_is_edited_changes_nothing_that_waits(command: Command, stop_at: StopAt) -> None:
+def test_a_sweep_that_is_stopped_says_what_waits_and_goes_on(command: Command, stop_at: StopAt) -> None:
+    words = ["-m", *TINY, "name=grid", "resume=auto", "seed=0,1", "trainer.epochs=1"]
+    stop_at(1)
+    assert command(*words).code == 75
+    stop_at(None)
+    assert sorted(row["status"] for row in leaderboard(Path("outputs/sweeps/grid"))) == ["preempted", "waiting"]
+    assert command(*words).code == 0
+    assert [row["status"] for row in leaderboard(Path("outputs/sweeps/grid"))] == ["completed"] * 2
+
+
+def test_a_file_that_is_edited_changes_nothing_that_waits(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("own/augment").mkdir(parents=True)
     file = Path("own/augment/mine.yaml")
     file.write_text("defaults: [light, _self_]\nflip: 0.5\n")
     words = ["-m", *[word for word in TINY if "augment" not in word], "augment=mine", "--config-dir", "own"]
-    words += ["name=grid", "resume=auto", "seed=0,1", "trainer.epochs=1"]
-    stop_at(1)
-    assert command(*words).code == 75
-    stop_at(None)
-    sweep = Path("outputs/sweeps/grid")
-    assert sorted(row["status"] for row in leaderboard(sweep)) == ["preempted", "waiting"]
-    file.write_text("defaults: [light, _self_]\nflip: 0.25\n")
-    ended = command(*words)
-    assert ended.code == 2 and "augment.flip=0.25 (there 0.5)" in ended.err
+    words += ["name=grid", "resume=auto", "trainer.epochs=1"]
+    train = trains.train
+
+    def editing(*args: Any, **more: Any) -> Any:
+        file.write_text("defaults: [light, _self_]\nflip: 0.25\n")
+        return train(*args, **more)
+
+    monkeypatch.setattr(trains, "train", editing)
+    ended = command(*words, "seed=0,1")
+    assert ended.code == 0, ended.err
+    configs = [yaml.safe_load(path.read_text()) for path in Path("outputs/sweeps/grid").glob("*/config.yaml")]
+    assert [config["augment"]["flip"] for config in configs] == [0.5, 0.5]
+    ended = command(*words, "seed=0,1,2")
+    assert ended.code == 2 and "augment.flip=0.25 (there 0.5)" in ended.err, "the third would be of another sweep"
 
 
 def test_a_sweep_of_an_earlier_version_goes_on(command: Command) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transfer_cli.command.compose import compose, to_plain
-from transfer_cli.command.overrides import Overrides, parse_overrides
+from transfer_cli.command.overrides import Overrides, parse_overrides, text_of
 from transfer_cli.command.source import ConfigSource, options
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def composed(source: ConfigSource, combinations: Iterable[list[str]], swept: set
     for words in combinations:
         parsed = parse_overrides(words).parsed
         single = [one for one in parsed if one.get_key_element() in swept and _is_value(one, groups)]
-        base = tuple(one.input_line or "" for one in parsed if one not in single)
+        base = tuple(text_of(one) for one in parsed if one not in single)
         if base not in bases:
             bases[base] = compose(source, parse_overrides(base))
-        own = tuple(_text(one) for one in parsed if one.get_key_element() in swept)
-        shown = tuple(_text(one) for one in parsed if not one.is_hydra_override())
+        own = tuple(text_of(one) for one in parsed if one.get_key_element() in swept)
+        shown = tuple(text_of(one) for one in parsed if not one.is_hydra_override())
         yield Composed(shown, own, to_plain(_with(bases[base], single)))
 
 
@@ -66,7 +66,3 @@ def _with(config: DictConfig, overrides: list[Override]) -> DictConfig:
     changed = copy.deepcopy(config)
     ConfigLoaderImpl._apply_overrides_to_config(overrides, changed)
     return changed
-
-
-def _text(override: Override) -> str:
-    return override.input_line or ""

@@ -31,7 +31,7 @@ class Overrides:
     @property
     def arguments(self) -> list[str]:
         """As they were typed."""
-        return [override.input_line or "" for override in self.parsed]
+        return [text_of(override) for override in self.parsed]
 
     def names(self, key: str) -> bool:
         """Whether the command sets or deletes the dotted `key`, or chooses or deletes what holds it.
@@ -44,7 +44,7 @@ class Overrides:
     def of(self, *groups: str) -> list[str]:
         """The arguments that set one of these keys or something in these groups, or choose an option, as typed."""
         return [
-            override.input_line or ""
+            text_of(override)
             for override in self.parsed
             if any(named == group or named.startswith(f"{group}.") for named in _named(override) for group in groups)
         ]
@@ -59,9 +59,14 @@ class Overrides:
         """Those with one value for all jobs of a sweep."""
         return [override for override in self.parsed if not override.is_sweep_override()]
 
+    @property
+    def shared_words(self) -> list[str]:
+        """Those of `shared`, as they were typed."""
+        return [text_of(override) for override in self.shared]
+
     def without_hydra(self) -> list[str]:
         """The arguments that are not about Hydra itself, as they were typed."""
-        return [override.input_line or "" for override in self.parsed if not override.is_hydra_override()]
+        return [text_of(override) for override in self.parsed if not override.is_hydra_override()]
 
     def sweeper(self) -> tuple[str, Overrides]:
         """What proposes the jobs of a sweep, and the overrides without that word. Raises UserError for another one."""
@@ -104,16 +109,20 @@ class Overrides:
     def each_value_once(self) -> Iterator[Overrides]:
         """Jobs of a sweep in which each swept value occurs. Raises UserError for a range that cannot be listed."""
         self.grid_size()
-        shared = [override.input_line or "" for override in self.shared]
         values = [
             [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
             for override in self.swept
         ]
         firsts = [several[0] for several in values]
-        yield parse_overrides([*shared, *firsts])
+        yield parse_overrides([*self.shared_words, *firsts])
         for position, several in enumerate(values):
             for value in several[1:]:
-                yield parse_overrides([*shared, *firsts[:position], value, *firsts[position + 1 :]])
+                yield parse_overrides([*self.shared_words, *firsts[:position], value, *firsts[position + 1 :]])
+
+
+def text_of(override: Override) -> str:
+    """As it was typed."""
+    return override.input_line or ""
 
 
 def parse_overrides(arguments: Sequence[str]) -> Overrides:

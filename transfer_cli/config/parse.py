@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Container
 from typing import Any
 
 from transfer_cli.config.auto import adopted, place_of
@@ -107,9 +108,10 @@ Changes = dict[str, tuple[Any, Any]]
 """Keys that determine a result and differ, each with our value and theirs."""
 
 
-def differences(ours: Experiment, theirs: Experiment) -> list[str]:
-    """`changes`, as `key=ours (there theirs)`."""
-    return [f"{key}={shown(new)} (there {shown(old)})" for key, (new, old) in changes(ours, theirs).items()]
+def differences(ours: Experiment, theirs: Experiment, *, but: Container[str] = ()) -> list[str]:
+    """`changes`, as `key=ours (there theirs)`, but for some keys."""
+    found = changes(ours, theirs).items()
+    return [f"{key}={shown(new)} (there {shown(old)})" for key, (new, old) in found if key not in but]
 
 
 def changes(ours: Experiment, theirs: Experiment) -> Changes:

@@ -201,7 +201,7 @@ class Sweep:
     """With -m: what becomes of jobs that fail, and how hydra/sweeper=search searches. The defaults as above."""
 
     folder: str | None = None
-    """For `mode=report`; the command line says `sweep=<folder>`."""
+    """For `mode=report` and `mode=soup`; the command line says `sweep=<folder>`."""
     retry_failed: bool = True
     stop_on_failure: bool = False
     max_failures: Count | None = None

@@ -84,6 +84,11 @@ def shown(value: Spread, metric: str) -> str:
     return f"{scale * value.mean:.{digits}f}{deviation}{unit}"
 
 
+def shown_score(value: float | None, metric: str) -> str:
+    """The same of one value; nothing where there is none."""
+    return "" if value is None else shown(Spread(value, None), metric)
+
+
 def _height(one: Contender, metric: str) -> float:
     """The mean score, the larger the better."""
     return -one.spread.mean if metric == "loss" else one.spread.mean

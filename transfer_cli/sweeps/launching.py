@@ -79,8 +79,12 @@ def _launcher(source: ConfigSource, overrides: Overrides, folder: Path) -> Launc
     from hydra.types import HydraContext, RunMode
 
     hydra: Any = Hydra.create_main_hydra2("transfer-run", create_config_search_path(str(source.path)))
-    shared = [override.input_line or "" for override in overrides.shared]
-    words = [search_path(source), *shared, *hydra_settings.OURS, f"hydra.sweep.dir={quoted(str(folder))}"]
+    words = [
+        search_path(source),
+        *overrides.shared_words,
+        *hydra_settings.OURS,
+        f"hydra.sweep.dir={quoted(str(folder))}",
+    ]
     config = hydra.compose_config(source.name, words, RunMode.MULTIRUN, with_log_configuration=False)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
     return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=run_for_hydra, config=config)

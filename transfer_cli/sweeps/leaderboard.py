@@ -10,10 +10,12 @@ from typing import Any
 
 from transfer_cli.command.overrides import words_in
 from transfer_cli.files import write_csv
+from transfer_cli.methods.comparison import shown_score
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.rundir import SUMMARY, read_json
 from transfer_cli.sweeps import configurations
 from transfer_cli.sweeps.jobs import of_one
-from transfer_cli.sweeps.ledger import ENDED, read_json, read_ledger, status
+from transfer_cli.sweeps.ledger import ENDED, status, words_by_name
 
 SPLITS = ("val", "test")
 BEFORE_SCORES = ["overrides", "status"]
@@ -24,8 +26,7 @@ Row = dict[str, Any]
 
 def write(folder: Path) -> list[Row]:
     """Write `leaderboard.csv` and `leaderboard.md` of a sweep folder; returns the rows of its jobs."""
-    ledger = read_ledger(folder)
-    jobs = {name: job.words for name, job in ledger.jobs.items()}
+    jobs = words_by_name(folder)
     for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)):
         # Of an earlier version, which numbered its jobs, or of a ledger that is gone.
         if path.is_dir() and (path.name.isdigit() or (path / ENDED).is_file()):
@@ -49,7 +50,7 @@ def show(rows: list[Row], reporter: Reporter) -> None:
         [
             Path(row["run_directory"]).name,
             row["status"],
-            *(_shown(row.get(f"{split}_{row['metric']}"), row["metric"]) for split in SPLITS),
+            *(shown_score(row.get(f"{split}_{row['metric']}"), row["metric"]) for split in SPLITS),
             f"{row['seconds']:.1f}" if row["seconds"] is not None else "",
         ]
         for row in rows
@@ -62,7 +63,7 @@ def _differing(overrides: str, shared: set[str]) -> str:
 
 
 def _row(job: Path, words: Sequence[str]) -> Row:
-    ended, summary = read_json(job / ENDED), read_json(job / "summary.json")
+    ended, summary = read_json(job / ENDED), read_json(job / SUMMARY)
     seconds = ended.get("seconds")
     row: Row = {
         "overrides": " ".join(of_one(words)),
@@ -96,9 +97,3 @@ def _rank(row: Row) -> tuple[bool, float, float]:
     scored = row.get(f"val_{metric}") is not None and row.get("val_loss") is not None
     value, loss = rank({metric: row[f"val_{metric}"], "loss": row["val_loss"]}, metric) if scored else WORST
     return row["status"] != "completed", -value, -loss
-
-
-def _shown(value: float | None, metric: str) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if metric == "loss" else f"{100 * value:.2f} %"

@@ -7,8 +7,6 @@ leaves it true.
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +16,7 @@ from transfer_cli import rundir
 from transfer_cli.config.parse import differences, parse, to_dict
 from transfer_cli.errors import EXIT_OK, UserError
 from transfer_cli.files import write_json
+from transfer_cli.rundir import read_json
 from transfer_cli.sweeps.jobs import Job, said_of
 
 FILE = "jobs.json"
@@ -60,6 +59,12 @@ def read_ledger(folder: Path) -> Ledger:
         raise UserError(f"{path} cannot be read ({error}). Remove it; finished jobs are found nevertheless.") from error
 
 
+def words_by_name(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The words of each job in the ledger, whose configurations are not looked at; empty where there is none."""
+    rows = read_json(folder / FILE).get("jobs", [])
+    return {str(row["name"]): tuple(map(str, row["overrides"])) for row in rows}
+
+
 def joined(folder: Path, before: Ledger, jobs: Sequence[Job], launch: str) -> Ledger:
     """The ledger with the jobs of a command, of which those that were there keep their directories.
 
@@ -93,7 +98,7 @@ def status(directory: Path) -> str:
         return WAITING
     ended, summary = read_json(directory / ENDED), read_json(directory / rundir.SUMMARY)
     # A process that is killed after the result, while it writes the page, leaves a holder behind.
-    if summary.get("status") not in (COMPLETED, PRUNED) and _is_held(directory):
+    if summary.get("status") not in (COMPLETED, PRUNED) and rundir.is_held(directory):
         return RUNNING
     if ended.get("exit_code", EXIT_OK) != EXIT_OK:
         return FAILED
@@ -104,15 +109,6 @@ def failures(folder: Path, ledger: Ledger) -> int:
     """How many jobs of the latest launch have failed."""
     ends = [read_json(folder / name / ENDED) for name in ledger.jobs]
     return sum(end.get("launch") == ledger.launch and end.get("exit_code", EXIT_OK) != EXIT_OK for end in ends)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a job; empty where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _by_identity(ledger: Ledger) -> dict[str, Job]:
@@ -139,19 +135,3 @@ def _unchanged(folder: Path, job: Job, was: Job) -> Job:
             "make another sweep: choose another name."
         )
     return was
-
-
-def _is_held(directory: Path) -> bool:
-    """Whether a process trains there; one that was killed on this machine is known to be gone."""
-    holder = read_json(directory / rundir.HOLDER)
-    if not holder:
-        return False
-    if holder.get("host") != platform.node():
-        return True
-    try:
-        os.kill(int(holder["pid"]), 0)
-    except (KeyError, TypeError, ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -14,10 +14,11 @@ from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, Prune
 from transfer_cli.files import write_json
 from transfer_cli.records.events import Recorder
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.rundir import read_json
 from transfer_cli.runs.several.attempt import attempt
 from transfer_cli.sweeps import leaderboard
 from transfer_cli.sweeps.jobs import Job
-from transfer_cli.sweeps.ledger import ENDED, Ledger, failures, read_json, read_ledger
+from transfer_cli.sweeps.ledger import ENDED, Ledger, failures, read_ledger
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,7 +47,7 @@ def run_job(folder: Path, ledger: Ledger, job: Job, reporter: Reporter, watchers
     gpu_slots.claim(job.experiment, reporter.say, wait=True)
     directory = folder / job.name
     before = read_json(directory / ENDED)
-    done = read_json(directory / rundir.SUMMARY).get("status") == "completed"
+    done = rundir.completed_summary(directory) is not None
     if before.get("exit_code", EXIT_OK) != EXIT_OK:
         # It is tried again, and until then nothing is known of how it ends.
         (directory / ENDED).unlink()

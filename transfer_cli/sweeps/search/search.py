@@ -15,18 +15,18 @@ from transfer_cli.command.compose import compose, to_plain
 from transfer_cli.command.grid import composed
 from transfer_cli.command.overrides import Overrides, parse_overrides
 from transfer_cli.command.source import ConfigSource
-from transfer_cli.config.convert import shown
-from transfer_cli.config.parse import changes, parse, to_dict
+from transfer_cli.config.parse import differences, parse, to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, UserError, counted
 from transfer_cli.extras import need
 from transfer_cli.preflight import preflight
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.rundir import read_json
 from transfer_cli.runs.reports.group_report import leave_group_report
 from transfer_cli.sweeps import leaderboard
 from transfer_cli.sweeps.folder import check_images, planned
 from transfer_cli.sweeps.jobs import Job, jobs_of
-from transfer_cli.sweeps.ledger import COMPLETED, PRUNED, Ledger, failures, joined, read_json, read_ledger, status
+from transfer_cli.sweeps.ledger import COMPLETED, PRUNED, Ledger, failures, joined, of_command, read_ledger, status
 from transfer_cli.sweeps.one_job import run_job
 from transfer_cli.sweeps.search.space import corners, searched, space_of, words_of
 from transfer_cli.sweeps.search.study import Study, check_settings
@@ -50,15 +50,14 @@ class Search:
     study: Study
     launch: str
 
-    def job(self, trial: optuna.Trial) -> Job:
-        """That of a trial, written into the ledger."""
-        shared = [one.input_line or "" for one in self.overrides.shared]
-        found = composed(self.source, [[*shared, *words_of(trial.params)]], {*self.study.space})
+    def entered(self, trial: optuna.Trial) -> tuple[Ledger, Job]:
+        """The ledger with the job of a trial, which is in it now, and that job."""
+        found = composed(self.source, [[*self.overrides.shared_words, *words_of(trial.params)]], {*self.study.space})
         (job,) = jobs_of(found)
         with FileLock(self.folder / ".ledger.lock"):
             ledger = joined(self.folder, read_ledger(self.folder), [job], self.launch)
             ledger.write(self.folder)
-        return next(one for one in ledger.jobs.values() if one.identity == job.identity)
+        return ledger, of_command(ledger, [job])[0]
 
     def ledger(self) -> Ledger:
         """All jobs so far, those of other processes too."""
@@ -75,7 +74,7 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
     for word in overrides.of("sweep.retry_failed"):
         raise UserError(f"{word}: a search proposes other settings in place of those that failed; leave it out.")
     need("optuna", "search", "hydra/sweeper=search")
-    shared = parse_overrides([one.input_line or "" for one in overrides.shared])
+    shared = parse_overrides(overrides.shared_words)
     values = to_plain(compose(source, shared))
     base = parse(values)
     overrides = searched(overrides, base.strategy.name, base.optimizer.name)
@@ -109,8 +108,7 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
 
 def _check_settings(folder: Path, ours: Experiment, begun: Experiment) -> None:
     """Raises UserError where trials would train otherwise than those that they are compared with."""
-    found = [f"{key}={shown(new)} (there {shown(old)})" for key, (new, old) in changes(ours, begun).items()]
-    refused = [text for text in found if text.partition("=")[0] not in _MAY_DIFFER]
+    refused = differences(ours, begun, but=_MAY_DIFFER)
     if refused:
         raise UserError(
             f"resume=auto: the trials of {folder} were made with other settings: {'; '.join(refused[:_MOST_NAMED])}. "
@@ -133,18 +131,18 @@ def _run_trials(search: Search, reporter: Reporter) -> None:
         with search.study.next_trial() as trial:
             if trial is None:
                 return
-            job = search.job(trial)
+            ledger, job = search.entered(trial)
             number = f"{trial.number + 1} of {search.study.settings.trials}"
             reporter.say(f"trial {number}: {' '.join(words_of(trial.params))}")
-            _run_trial(search, trial, job)
+            _run_trial(search, trial, ledger, job)
 
 
-def _run_trial(search: Search, trial: optuna.Trial, job: Job) -> None:
+def _run_trial(search: Search, trial: optuna.Trial, ledger: Ledger, job: Job) -> None:
     directory = search.folder / job.name
     if status(directory) not in (COMPLETED, PRUNED):
         reporter = Reporter(quiet=job.experiment.quiet, prints_result=False)
         watcher = TrialWatcher(trial, job.experiment.trainer.metric)
-        run_job(search.folder, search.ledger(), job, reporter, [watcher])
+        run_job(search.folder, ledger, job, reporter, [watcher])
     ended = status(directory)
     scores = read_json(directory / rundir.SUMMARY).get("val") or {}
     value = scores.get(job.experiment.trainer.metric) if ended == COMPLETED else None

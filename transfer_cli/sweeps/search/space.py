@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Space = Mapping[str, "BaseDistribution"]
 """By the key of each word as it is typed, prefixes of Hydra's included."""
 
-SGD_LIKE = ("sgd", "lars", "muon")
+SGD_LIKE = ("sgd", "muon")
 _RATES = {"sgd": "tag(log, interval(0.001, 0.1))", "other": "tag(log, interval(0.0001, 0.01))"}
 # Ranges of the keys that matter most, around the recipes that peers publish for fine-tuning (timm, BiT, LP-FT).
 _DEFAULTS = {
@@ -56,7 +56,7 @@ def searched(overrides: Overrides, strategy: str, optimizer: str) -> Overrides:
     words, named = [*overrides.arguments], {one.key_or_group for one in overrides.parsed}
     if "tune" not in named:
         words.append("tune=off")
-    if not [one for one in overrides.swept if not one.is_hydra_override()]:
+    if not overrides.swept:
         rate = _RATES["sgd" if optimizer in SGD_LIKE else "other"]
         own = [*_WITH[strategy], f"optimizer.lr={rate}", *_DEFAULTS[strategy]]
         words += [word for word in own if word.partition("=")[0] not in named]
@@ -69,9 +69,7 @@ def space_of(overrides: Overrides, base: Experiment) -> Space:
     `base` is the experiment without these words: a key of it that takes whole numbers alone has them drawn.
     """
     return {
-        one.get_key_element(): _distribution(one, whole=is_whole(one.key_or_group, base))
-        for one in overrides.swept
-        if not one.is_hydra_override()
+        one.get_key_element(): _distribution(one, whole=is_whole(one.key_or_group, base)) for one in overrides.swept
     }
 
 
@@ -82,16 +80,14 @@ def words_of(params: Mapping[str, Any]) -> list[str]:
 
 def corners(overrides: Overrides) -> list[list[str]]:
     """Words in which each end of an interval and each choice occurs once, the others at their first: to be checked."""
-    swept = [one for one in overrides.swept if not one.is_hydra_override()]
-    ends = [[f"{one.get_key_element()}={value}" for value in _ends(one)] for one in swept]
-    shared = [one.input_line or "" for one in overrides.shared if not one.is_hydra_override()]
+    ends = [[f"{one.get_key_element()}={value}" for value in _ends(one)] for one in overrides.swept]
     firsts = [several[0] for several in ends]
     others = [
         [*firsts[:position], value, *firsts[position + 1 :]]
         for position, several in enumerate(ends)
         for value in several[1:]
     ]
-    return [[*shared, *own] for own in [firsts, *others]]
+    return [[*overrides.shared_words, *own] for own in [firsts, *others]]
 
 
 def _distribution(override: Override, *, whole: bool) -> BaseDistribution:
