@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.conftest import TINY, Ended, summary
@@ -22,6 +24,10 @@ def sweep(command: Command, *words: str) -> list[Path]:
     return sorted(path.parent for path in SWEEP.glob("*/summary.json"))
 
 
+def key(row: dict[str, Any]) -> tuple[float, float]:
+    return row["val"]["accuracy"], -row["val"]["loss"]
+
+
 def test_what_is_kept_is_the_best_on_validation(command: Command) -> None:
     runs = sweep(command, "optimizer.lr=1e-3,2e-2", "augment.flip=0,0.5")
     ended = command("mode=soup", f"sweep={SWEEP}", "name=soup")
@@ -30,7 +36,6 @@ def test_what_is_kept_is_the_best_on_validation(command: Command) -> None:
     rows = {row["recipe"]: row for row in found["recipes"]}
     assert {*rows} == {"best run", "greedy soup", "uniform soup"}, "random weights are no start to go back to"
     assert sorted(rows["uniform soup"]["runs"]) == sorted(run.name for run in runs)
-    key = lambda row: (row["val"]["accuracy"], -row["val"]["loss"])  # noqa: E731
     best = max(rows.values(), key=key)
     assert key(rows[found["chosen"]]) == key(best)
     assert key(rows["greedy soup"]) >= key(rows["best run"])
@@ -45,6 +50,19 @@ def test_what_is_kept_is_the_best_on_validation(command: Command) -> None:
     assert ended.code == 0, ended.err
     scores = json.loads(Path("outputs/runs/soup/evaluation.json").read_text())
     assert scores["accuracy"] == rows[found["chosen"]]["val"]["accuracy"]
+
+
+def test_images_in_files(command: Command) -> None:
+    for number in range(36):
+        file = Path("photos", "abc"[number % 3], f"{number}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 36), (number * 7, 90, 90)).save(file)
+    words = [word for word in TINY if not word.startswith("dataset")]
+    ended = command("-m", *words, "dataset=folder", "dataset.path=photos", "name=s", "optimizer.lr=1e-3,1e-4")
+    assert ended.code == 0, ended.err
+    ended = command("mode=soup", f"sweep={SWEEP}", "name=soup")
+    assert ended.code == 0, ended.err
+    assert json.loads(Path("outputs/runs/soup/soup.json").read_text())["ensemble"].keys() == {"val", "test"}
 
 
 def test_runs_that_validate_each_others_training_images_are_refused(command: Command) -> None:

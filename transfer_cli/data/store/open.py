@@ -86,11 +86,12 @@ def open_store(
     reporter: Reporter,
     check_stop: Callable[[], None] = lambda: None,
 ) -> DecodedSet:
-    """The pixels of all requests, decoded now where no earlier run has.
+    """The pixels of all requests, one a format, decoded now where no earlier run has.
 
     Raises UserError for images that cannot be decoded and settings that cannot work, RunError for a full disk or files
     that cannot be read.
     """
+    assert len({request.format.name for request in requests}) == len(requests), "two requests of one format"
     if options.where == "device" and options.gpu is None:
         raise UserError(
             "dataset.store=device: needs a CUDA device to train on; here, dataset.store=ram is the fastest."

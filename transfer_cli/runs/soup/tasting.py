@@ -42,8 +42,8 @@ class Tasting:
         """Decodes what is not in the store yet."""
         e = member.experiment
         images = sources.load(e.dataset, e.seed)
-        form = formats.evaluation(trained.about.preprocessing)
-        requests = [PixelRequest(form, images.splits[split]) for split in ("val", "test")]
+        held_out = np.union1d(images.splits["val"], images.splits["test"])
+        requests = [PixelRequest(formats.evaluation(trained.about.preprocessing), held_out)]
         cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
         decoded = open_pixels(e, images, requests, cache, reporter, stop)
         return cls(member, trained, decoded, Classification(trained.about.classes, e.trainer.metric), stop)
