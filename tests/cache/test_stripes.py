@@ -125,7 +125,7 @@ def test_what_was_damaged_meanwhile_is_made_again(tmp_path: Path, log: Path) -> 
     rows = _stopped(tmp_path, log, 7) / "whole" / "rows.bin"
     damaged = bytearray(rows.read_bytes())
     damaged[4 * 1500 + 700] ^= 1
-    rows.write_bytes(damaged)
+    rows.write_bytes(damaged + b"what a process was writing when it was killed" * 1000)
     path = Cache(tmp_path / "cache", LARGE).fill_together("activations", KEY, striped(log, "b"))
     assert content(path) == expected()
     assert made(log) == sorted([*range(COUNT), 4, 5, 6, 7])
