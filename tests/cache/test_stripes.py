@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +130,15 @@ def test_what_was_damaged_meanwhile_is_made_again(tmp_path: Path, log: Path) -> 
     path = Cache(tmp_path / "cache", LARGE).fill_together("activations", KEY, striped(log, "b"))
     assert content(path) == expected()
     assert made(log) == sorted([*range(COUNT), 4, 5, 6, 7])
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o755])
+def test_whoever_may_write_the_cache_may_go_on(mode: int, tmp_path: Path, log: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(mode)
+    folder = _stopped(tmp_path, log, 5)
+    for file in (folder / "whole" / "rows.bin", folder / "joined"):
+        assert bool(file.stat().st_mode & stat.S_IWOTH) == (mode == 0o777)
 
 
 def test_a_stripe_that_is_not_what_its_name_says_is_made_again(tmp_path: Path, log: Path) -> None:

@@ -212,6 +212,20 @@ def test_memories_of_samples_are_those_of_one_process(normalizer: float) -> None
         assert furthest(trained(ALONE, torch.float32, sizes, {"contrasts": normalizer}), ranks[0]) < 1e-5
 
 
+def test_a_step_that_failed_is_undone_where_what_it_moved_is_known() -> None:
+    strategy = Plain(Net(batch_norm=True).train())
+    parallel, mean = Parallel(ALONE, strategy, strategy), strategy.network.module[1].running_mean  # type: ignore[arg-type]
+    strategy(whole_step(0, 8, torch.float32))
+    assert not parallel.undo_step(), "there is no step before it"
+    parallel.agree(torch.zeros(1, dtype=torch.float64))
+    before = mean.clone()
+    strategy(whole_step(1, 8, torch.float32))
+    assert not mean.equal(before)
+    assert parallel.undo_step() and mean.equal(before)
+    contrasts = Contrasting(Net(batch_norm=False), 4.0)
+    assert not Parallel(ALONE, contrasts, contrasts).undo_step(), "its memory has moved"  # type: ignore[arg-type]
+
+
 def first_normalizers(world: World, estimates: list[float]) -> float:
     world.join()
     contrast = Contrast(1, 1, rows=2, population=2, seed=1)
