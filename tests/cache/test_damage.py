@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -97,24 +98,32 @@ def _pack(tmp_path: Path) -> Path:
     return Cache(tmp_path / "cache", 10**9).fill("pixels", {}, build)
 
 
+@pytest.fixture
+def place(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that others may enter, with the images. Pytest closes its own to them wherever it starts meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        shutil.copytree("data", Path(folder, "data"))
+        monkeypatch.chdir(folder)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize(
     "mode", [0o1777, pytest.param(0o777, marks=pytest.mark.slow), 0o755], ids=["sticky", "open", "read-only"]
 )
 def test_a_second_user_works_with_the_cache_of_the_first(
-    command: Command, words: list[str], tmp_path: Path, mode: int
+    command: Command, words: list[str], place: Path, mode: int
 ) -> None:
     Path("cache").mkdir()
     Path("cache").chmod(mode)
-    for folder in (tmp_path, *tmp_path.parents):
-        folder.chmod(folder.stat().st_mode | 0o055)
     Path("outputs").mkdir(mode=0o777)
     Path("outputs").chmod(0o777)
     assert command(*words, "name=first", "output_dir=firsts").code == 0
     child = os.fork()
     if child == 0:
         os.setuid(65534)
-        os.environ["HOME"] = str(tmp_path)
+        os.environ["HOME"] = str(place)
         codes = [command(*words, f"name={name}", *more).code for name, more in _OF_THE_SECOND]
         os._exit(0 if codes == [0, 0, 0] else 1)
     assert os.waitpid(child, 0)[1] == 0

@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import shutil
 import signal
+import stat
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +117,8 @@ def _stopped(tmp_path: Path, log: Path, at: int) -> Path:
 
 def test_stripes_that_others_made_are_told_of_once(tmp_path: Path, log: Path) -> None:
     _stopped(tmp_path, log, 5)
-    whole, told = striped(log, "b"), list[int]()
-    mine = Striped("rows.bin", COUNT, "8", whole.make, whole.facts, whole.finish, told.append, whole.wait)
+    told: list[int] = []
+    mine = replace(striped(log, "b"), others_did=told.append)
     Cache(tmp_path / "cache", LARGE).fill_together("activations", KEY, mine)
     assert sorted(told) == [0, 1, 2, 3, 4]
 
@@ -125,10 +127,19 @@ def test_what_was_damaged_meanwhile_is_made_again(tmp_path: Path, log: Path) -> 
     rows = _stopped(tmp_path, log, 7) / "whole" / "rows.bin"
     damaged = bytearray(rows.read_bytes())
     damaged[4 * 1500 + 700] ^= 1
-    rows.write_bytes(damaged)
+    rows.write_bytes(damaged + b"what a process was writing when it was killed" * 1000)
     path = Cache(tmp_path / "cache", LARGE).fill_together("activations", KEY, striped(log, "b"))
     assert content(path) == expected()
     assert made(log) == sorted([*range(COUNT), 4, 5, 6, 7])
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o755])
+def test_whoever_may_write_the_cache_may_go_on(mode: int, tmp_path: Path, log: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(mode)
+    folder = _stopped(tmp_path, log, 5)
+    for file in (folder / "whole" / "rows.bin", folder / "joined"):
+        assert bool(file.stat().st_mode & stat.S_IWOTH) == (mode == 0o777)
 
 
 def test_a_stripe_that_is_not_what_its_name_says_is_made_again(tmp_path: Path, log: Path) -> None:
@@ -151,21 +162,23 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, log: Path) -> None:
         if number == 3:
             raise OSError(28, "No space left on device")
 
-    whole = striped(log, "a")
-    full = Striped("rows.bin", COUNT, "8", make, whole.facts, whole.finish, whole.others_did, whole.wait)
+    full = replace(striped(log, "a"), make=make)
     with pytest.raises(OSError, match="No space"):
         Cache(tmp_path / "cache", LARGE).fill_together("activations", KEY, full)
     assert list((tmp_path / "cache" / "activations").iterdir()) == []
 
 
-def test_what_was_begun_is_kept_for_days_where_there_is_room(tmp_path: Path, log: Path) -> None:
+@pytest.mark.parametrize(("size", "words"), [(1000, {}), (LARGE, {"begun": True})], ids=["no room", "cleared"])
+def test_what_was_begun_is_kept_for_days_where_there_is_room(
+    size: int, words: dict[str, bool], tmp_path: Path, log: Path
+) -> None:
     folder = _stopped(tmp_path, log, 5)
     for path in folder.rglob("*"):
         os.utime(path, (time.time() - 7200,) * 2)
     os.utime(folder, (time.time() - 7200,) * 2)
     Cache(tmp_path / "cache", LARGE).evict()
     assert folder.exists()
-    Cache(tmp_path / "cache", 1000).evict()
+    Cache(tmp_path / "cache", size).evict(**words)
     assert not folder.exists()
 
 
@@ -181,7 +194,7 @@ def test_a_folder_that_vanishes_is_nothing_where_the_entry_is_there(tmp_path: Pa
             raise FileNotFoundError(2, "No such file or directory")
         yield from whole.make(number)
 
-    mine = Striped("rows.bin", COUNT, "8", make, whole.facts, whole.finish, whole.others_did, whole.wait)
+    mine = replace(whole, make=make)
     # Of another process's entry lock this one would know nothing.
     held = Filling(root, Cache(root, LARGE)._path("activations", KEY), mine)
     held._become_joiner = lambda _: None  # type: ignore[method-assign]
@@ -194,7 +207,6 @@ def test_a_file_that_is_missing_ends_it(tmp_path: Path, log: Path) -> None:
         raise FileNotFoundError(2, "No such file or directory")
         yield b""
 
-    whole = striped(log, "a")
-    mine = Striped("rows.bin", COUNT, "8", make, whole.facts, whole.finish, whole.others_did, whole.wait)
+    mine = replace(striped(log, "a"), make=make)
     with pytest.raises(FileNotFoundError):
         Cache(tmp_path / "cache", LARGE).fill_together("activations", KEY, mine)

@@ -14,17 +14,17 @@ import secrets
 import shutil
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from transfer_cli.cache.sums import Sums, read
 from transfer_cli.files import file_sha256
 
 ABOUT = "entry.json"
 UNFINISHED = ".filling-"
-_BLOCK_BYTES = 2**20
 
 Key = dict[str, Any]
 
@@ -163,21 +163,16 @@ def _is_same(file: Path, sha256: str, crc32: list[int]) -> bool:
 
 def _sums(path: Path) -> tuple[str, int]:
     """Sha256 and CRC-32 of a file that is read once."""
-    sha256, crc32 = hashlib.sha256(), 0
-    for block in _blocks(path):
-        sha256.update(block)
-        crc32 = zlib.crc32(block, crc32)
-    return sha256.hexdigest(), crc32
+    sums = Sums()
+    with path.open("rb") as file:
+        for block in read(file):
+            sums.add(block)
+    return sums.sha256, sums.crc32
 
 
 def _crc32(path: Path) -> int:
     value = 0
-    for block in _blocks(path):
-        value = zlib.crc32(block, value)
-    return value
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            yield block
+        for block in read(file):
+            value = zlib.crc32(block, value)
+    return value

@@ -5,40 +5,14 @@ A journal beside it notes each stripe that is on disk to its end; what lies behi
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
-_BLOCK_BYTES = 2**20
-
-
-class Sums:
-    """Sha256 and CRC-32 of bytes that come block by block."""
-
-    def __init__(self) -> None:
-        self._sha256, self.crc32, self.bytes = hashlib.sha256(), 0, 0
-
-    def add(self, block: bytes) -> None:
-        """The next bytes."""
-        self._sha256.update(block)
-        self.crc32 = zlib.crc32(block, self.crc32)
-        self.bytes += len(block)
-
-    def copy(self) -> Sums:
-        """Goes on by itself."""
-        other = Sums()
-        other._sha256, other.crc32, other.bytes = self._sha256.copy(), self.crc32, self.bytes
-        return other
-
-    @property
-    def sha256(self) -> str:
-        """As hex digits."""
-        return self._sha256.hexdigest()
+from transfer_cli.cache.sums import Sums, read
 
 
 class Joint:
@@ -113,12 +87,3 @@ def noted(journal: Path) -> list[tuple[int, int]]:
             size, crc32 = line.split()
             found.append((int(size), int(crc32)))
     return found
-
-
-def read(file: BinaryIO, size: int | None = None) -> Iterator[bytes]:
-    """The bytes of a file from where it stands, up to `size` of them, in blocks."""
-    left = size
-    while block := file.read(_BLOCK_BYTES if left is None else min(left, _BLOCK_BYTES)):
-        yield block
-        if left is not None:
-            left -= len(block)

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.cache.entry import UNFINISHED, Key, describe
-from transfer_cli.cache.joint import Joint, feed, noted, read
+from transfer_cli.cache.joint import Joint, feed, noted
 from transfer_cli.cache.sharing import lock, make_folder, share, taken_at_once
+from transfer_cli.cache.sums import read
 from transfer_cli.files import atomic_write_text, fsync_directory
 
 STRIPES = "-stripes-"

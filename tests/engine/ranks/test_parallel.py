@@ -12,22 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.engine.trainers import CPU, TASK, trainer_of
 from tests.gloo import on_ranks
 from transfer_cli.data.batches import Batch, Shard, of_visit
 from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.evaluation import Turns, evaluate, predict
-from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
+from transfer_cli.engine.loop import Cursor, train_epoch
 from transfer_cli.engine.ranks.agreement import agreed
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import StepResult
-from transfer_cli.engine.task import Classification
 from transfer_cli.engine.totals import Totals
 from transfer_cli.errors import RunError
 from transfer_cli.methods.distill.contrast import Contrast
 
-TASK = Classification(("a", "b", "c"))
 RAGGED = [8, 8, 7, 3, 8, 2]
 """Samples of each step; the last have fewer pairs than there are ranks."""
 
@@ -91,22 +90,12 @@ def trained(world: World, dtype: torch.dtype, sizes: list[int], options: dict[st
     if not weighs:
         parallel.weight = lambda batch: 0.0 if batch.idle else 1.0  # type: ignore[method-assign]
     groups = [{"params": list(strategy.parameters()), "lr_multiplier": 1.0}]
-    trainer = Trainer(
-        strategy=strategy,  # type: ignore[arg-type]
-        forward=parallel,
-        optimizer=torch.optim.AdamW(groups, lr=0.01, fused=True),
-        scaler=torch.amp.GradScaler("cpu", enabled=False),
-        compute=Compute(torch.device("cpu"), "fp32"),
-        to_device=lambda batch: batch,
-        rate=lambda step: 0.01,
-        micro_batch=8 if contrasts else micro_batch,
-        clip_grad=0.4,
-        warn=print,
-        rho=rho,
-    )
+    optimizer = torch.optim.AdamW(groups, lr=0.01, fused=True)
+    micro_batch = 8 if contrasts else micro_batch
+    trainer = trainer_of(strategy, optimizer, forward=parallel, micro_batch=micro_batch, clip_grad=0.4, rho=rho)
     losses, sums, cursor = [], [], Cursor()
     for epoch in range(2):
-        cursor.epoch, totals = epoch, Totals.zeros(TASK, torch.device("cpu"))
+        cursor.epoch, totals = epoch, Totals.zeros(TASK, CPU)
         batches = (part(world, whole_step(10 * epoch + k, n, dtype)) for k, n in enumerate(sizes))
         losses += [trainer.last_losses[-1] for _ in train_epoch(trainer, batches, cursor, totals)]
         sums.append(totals.to_dict())
@@ -223,6 +212,20 @@ def test_memories_of_samples_are_those_of_one_process(normalizer: float) -> None
         assert furthest(trained(ALONE, torch.float32, sizes, {"contrasts": normalizer}), ranks[0]) < 1e-5
 
 
+def test_a_step_that_failed_is_undone_where_what_it_moved_is_known() -> None:
+    strategy = Plain(Net(batch_norm=True).train())
+    parallel, mean = Parallel(ALONE, strategy, strategy), strategy.network.module[1].running_mean  # type: ignore[arg-type]
+    strategy(whole_step(0, 8, torch.float32))
+    assert not parallel.undo_step(), "there is no step before it"
+    parallel.agree(torch.zeros(1, dtype=torch.float64))
+    before = mean.clone()
+    strategy(whole_step(1, 8, torch.float32))
+    assert not mean.equal(before)
+    assert parallel.undo_step() and mean.equal(before)
+    contrasts = Contrasting(Net(batch_norm=False), 4.0)
+    assert not Parallel(ALONE, contrasts, contrasts).undo_step(), "its memory has moved"  # type: ignore[arg-type]
+
+
 def first_normalizers(world: World, estimates: list[float]) -> float:
     world.join()
     contrast = Contrast(1, 1, rows=2, population=2, seed=1)
@@ -245,7 +248,7 @@ def evaluated(world: World, images: int) -> Any:
     whole = whole_step(3, images, torch.float32)
     batches = [whole[first : first + 2] for first in world.shard.mine(range(0, images, 2))]
     turns = Turns.of(world, images, 2)
-    on = Compute(torch.device("cpu"), "fp32"), lambda batch: batch, agreed(Stop(), world), turns
+    on = Compute(CPU, "fp32"), lambda batch: batch, agreed(Stop(), world), turns
     # Without images nobody asks for scores.
     return evaluate(network, batches, TASK, *on) if images else None, predict(network, batches, *on)
 

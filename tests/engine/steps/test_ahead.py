@@ -53,6 +53,22 @@ def test_a_gpu_has_the_next_one_under_way_while_one_trains() -> None:
         assert audit.found == []
 
 
+def test_a_batch_without_room_is_sent_again_once_those_before_it_have_trained() -> None:
+    with fake_gpu(lambda: iter(())):
+        normalize, tries = PixelsToDevice(Normalize((0.5,) * 3, (0.5,) * 3, GPU)), list[int]()
+
+        def to_device(one: Batch) -> Batch:
+            tries.append(one.stage)
+            if tries == [0, 1]:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return normalize(one)
+
+        placed = on_device((replace(batch(number), stage=number) for number in range(4)), to_device, GPU)
+        assert (next(placed).stage, tries) == (0, [0, 1])
+        assert [one.stage for one in placed] == [1, 2, 3]
+        assert tries == [0, 1, 1, 2, 3]
+
+
 def test_rows_are_gathered_in_order_and_errors_arrive() -> None:
     def make(step: int) -> Batch:
         if step == 5:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.engine.trainers import CPU, TASK, trainer_of
+from transfer_cli.config.durations import Interval
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.devices.device import Compute
+from transfer_cli.engine.cadence import Cadence
+from transfer_cli.engine.fit import Fit, Progress
 from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
-from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.world import ALONE
 from transfer_cli.engine.steps.check import MAX_SKIPPED_STEPS, DivergenceError
 from transfer_cli.engine.steps.guarded import can_guard, guarded_step
 from transfer_cli.engine.steps.readings import DELAY, Readings
+from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import StepResult
-from transfer_cli.engine.task import Classification
 from transfer_cli.engine.totals import Totals
 from transfer_cli.methods.averaging import Average
+from transfer_cli.records.events import Recorders
+from transfer_cli.records.terminal import Reporter
 
-CPU = torch.device("cpu")
-TASK = Classification(("a", "b", "c"))
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1, fused=True),
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1, fused=True),
@@ -82,12 +86,12 @@ def test_a_reading_comes_when_the_device_may_be_done() -> None:
 
 
 class Linear(nn.Module):
-    """A linear layer under cross-entropy; `network.module` is the layer."""
+    """A linear layer under cross-entropy, at some steps with a gradient that is not finite; `module` is the layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, steep: Collection[int]) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.module = nn.Linear(4, 3)
+        self.module, self.steep = nn.Linear(4, 3), steep
 
     @property
     def network(self) -> nn.Module:
@@ -97,7 +101,10 @@ class Linear(nn.Module):
 
     def forward(self, batch: Batch) -> StepResult:
         logits = self.module(batch.inputs)
-        return StepResult(nn.functional.cross_entropy(logits, batch.labels), logits)
+        loss = nn.functional.cross_entropy(logits, batch.labels)
+        if int(batch.indices[0]) // 6 in self.steep:
+            loss = loss + (0 * self.module.weight).sum().sqrt()
+        return StepResult(loss, logits)
 
 
 def batches(bad: set[int], count: int = 12) -> Iterator[Batch]:
@@ -107,24 +114,13 @@ def batches(bad: set[int], count: int = 12) -> Iterator[Batch]:
         yield Batch(inputs, torch.arange(6) % 3, 6 * step + torch.arange(6))
 
 
-def trainer(*, guarded: bool, scaled: bool = False, clip_grad: float | None = None) -> Trainer:
-    strategy = Linear()
-    made = Trainer(
-        strategy=strategy,  # type: ignore[arg-type]
-        forward=Parallel(ALONE, strategy, strategy),  # type: ignore[arg-type]
-        optimizer=torch.optim.AdamW([{"params": list(strategy.parameters()), "lr_multiplier": 1.0}], fused=True),
-        scaler=torch.amp.GradScaler("cpu", enabled=scaled),
-        compute=Compute(CPU, "fp32"),
-        to_device=lambda batch: batch,
-        rate=lambda step: 0.01,
-        micro_batch=6,
-        clip_grad=clip_grad,
-        warn=pytest.fail,
-        average=Average(strategy.module, 0.9),
-    )
-    assert made.guarded is None
-    made.guarded = made.guard() if guarded else None
-    return made
+def trainer(
+    *, guarded: bool, scaled: bool = False, clip_grad: float | None = None, steep: Collection[int] = ()
+) -> Trainer:
+    strategy = Linear(steep)
+    optimizer = torch.optim.AdamW([{"params": list(strategy.parameters()), "lr_multiplier": 1.0}], fused=True)
+    average = Average(strategy.module, 0.9)
+    return trainer_of(strategy, optimizer, guarded=guarded, scaled=scaled, clip_grad=clip_grad, average=average)
 
 
 def run(one: Trainer, bad: set[int], count: int = 12) -> Totals:
@@ -147,13 +143,26 @@ def test_both_ways_of_looking_take_the_same_steps() -> None:
     torch.testing.assert_close(ours.average.tensors["weight"], theirs.average.tensors["weight"], rtol=1e-6, atol=1e-7)
 
 
-def test_what_is_not_finite_is_named_late_and_nothing_has_moved_since() -> None:
+def test_both_ways_of_looking_clip_alike() -> None:
+    ours, theirs = (trainer(guarded=guarded, clip_grad=0.3) for guarded in (True, False))
+    without = trainer(guarded=True)
+    for one in (ours, theirs, without):
+        run(one, set())
+    torch.testing.assert_close(weights(ours), weights(theirs), rtol=1e-5, atol=1e-6)
+    assert (weights(ours) - weights(without)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("bad", "steep", "said"), [({7}, set(), "nan"), (set(), {7}, r"[\d.]+, gradient norm nan")])
+def test_what_is_not_finite_is_named_late_and_nothing_has_moved_since(
+    bad: set[int], steep: set[int], said: str
+) -> None:
+    """Be it the loss, or the gradient of one that is."""
     before = trainer(guarded=False)
     run(before, set(), count=7)
     for guarded in (False, True):
-        one, totals, cursor = trainer(guarded=guarded), Totals.zeros(TASK, CPU), Cursor()
-        with pytest.raises(DivergenceError, match=r"not finite at step 7 \(epoch 1\): loss nan.*") as raised:
-            for _ in train_epoch(one, batches({7}), cursor, totals):
+        one, totals, cursor = trainer(guarded=guarded, steep=steep), Totals.zeros(TASK, CPU), Cursor()
+        with pytest.raises(DivergenceError, match=rf"not finite at step 7 \(epoch 1\): loss {said}") as raised:
+            for _ in train_epoch(one, batches(bad), cursor, totals):
                 pass
         assert cursor.step == (7 + DELAY if guarded else 7)
         assert raised.value.step.indices == list(range(42, 48))
@@ -173,6 +182,39 @@ def test_the_end_of_an_epoch_and_of_a_run_hear_of_all() -> None:
         two_steps.settle()
 
 
+class Once:
+    """An epoch of twelve steps, the third of which is not finite."""
+
+    steps_per_epoch = 12
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        return batches({2})
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_nothing_is_made_of_steps_that_nobody_has_heard_of(late: bool, tmp_path: Path) -> None:
+    """No scores where time is up, and no state where one is due."""
+    progress = Progress(TASK, Totals.zeros(TASK, CPU))
+    out_of_time: Callable[[], bool] | None = (lambda: progress.cursor.step == 4) if late else None
+    fit = Fit(
+        trainer=trainer(guarded=True),
+        batches=Once(),
+        evaluate=pytest.fail,
+        epochs=1,
+        patience=None,
+        progress=progress,
+        checkpoints=SimpleNamespace(folder=tmp_path, world=ALONE, next_name=str, save=pytest.fail),  # type: ignore[arg-type]
+        recorders=Recorders([]),
+        reporter=Reporter(quiet=True),
+        stop=Stop(),
+        cadence=Cadence(Interval(epochs=1) if late else Interval(steps=4)),
+        out_of_time=out_of_time,
+    )
+    with pytest.raises(DivergenceError, match="at step 2 "):
+        fit.run()
+    assert progress.cursor.step == 4
+
+
 def test_under_loss_scaling_some_steps_may_overflow_and_do_not_count() -> None:
     ours, theirs = trainer(guarded=True, scaled=True), trainer(guarded=False, scaled=True)
     bad = {0, 4, 5}
@@ -188,3 +230,11 @@ def test_too_many_overflows_in_a_row_end_it() -> None:
         one = trainer(guarded=guarded, scaled=True)
         with pytest.raises(DivergenceError, match=f"at step {3 + MAX_SKIPPED_STEPS} "):
             run(one, bad, count=40)
+
+
+def test_a_training_that_goes_on_knows_how_many_overflowed_before() -> None:
+    one = trainer(guarded=True, scaled=True)
+    one.past.skipped, before = MAX_SKIPPED_STEPS, weights(one).clone()
+    with pytest.raises(DivergenceError, match="at step 0 "):
+        run(one, {0})
+    assert weights(one).equal(before)

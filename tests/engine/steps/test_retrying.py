@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.engine.trainers import CPU, TASK, trainer_of
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.store.parts import evaluation_pixels, view_pixels
@@ -19,17 +20,13 @@ from transfer_cli.data.store.protocol import ViewRecipe
 from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.evaluation import outputs
 from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
-from transfer_cli.engine.ranks.parallel import Parallel
-from transfer_cli.engine.ranks.world import ALONE
+from transfer_cli.engine.steps.retrying import stepped
 from transfer_cli.engine.strategy import StepResult
-from transfer_cli.engine.task import Classification
 from transfer_cli.engine.totals import Totals
 from transfer_cli.errors import RunError, out_of_memory
 from transfer_cli.methods.averaging import Average
 from transfer_cli.methods.distill.contrast import Contrast
 
-CPU = torch.device("cpu")
-TASK = Classification(("a", "b", "c"))
 NO_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.00 GiB free."
 Fail = Callable[[str, int], None]
 
@@ -69,12 +66,13 @@ class Failure(torch.autograd.Function):
 
 
 class Net(nn.Module):
-    """Statistics that move and are not used, dropout, and one layer."""
+    """Statistics and a memory of samples that move and are not used, dropout, and one layer."""
 
     def __init__(self, failing: Failing) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.module = nn.ModuleDict({"norm": nn.BatchNorm1d(4), "out": nn.Linear(4, 3)})
+        self.memory = Contrast(4, 4, rows=6, population=6, seed=0)
         self.failing = failing
 
     @property
@@ -86,6 +84,7 @@ class Net(nn.Module):
 
     def forward(self, batch: Batch) -> StepResult:
         self.failing.begin()
+        self.memory(batch.inputs, batch.inputs, batch.indices, batch.indices.flip(0)[:, None])
         if len(batch) > 1:
             self.module["norm"](batch.inputs)
         hidden = nn.functional.dropout(batch.inputs, 0.5) * 1.0
@@ -122,24 +121,11 @@ def trained(
 ) -> tuple[Trainer, Totals, Failing]:
     strategy = Net(Failing(**places)) if strategy is None else strategy
     failing = strategy.failing
-    groups = [{"params": [p], "lr_multiplier": 1.0} for p in strategy.parameters()]
+    groups = [{"params": [p], "lr_multiplier": 1.0} for p in strategy.module.parameters()]
     optimizer = AdamW(groups, fused=True)
     optimizer.failing = failing
-    one = Trainer(
-        strategy=strategy,  # type: ignore[arg-type]
-        forward=Parallel(ALONE, strategy, strategy),  # type: ignore[arg-type]
-        optimizer=optimizer,
-        scaler=torch.amp.GradScaler("cpu", enabled=False),
-        compute=Compute(CPU, "fp32"),
-        to_device=lambda batch: batch,
-        rate=lambda step: 0.01,
-        micro_batch=6,
-        clip_grad=None,
-        warn=lambda text: None,
-        rho=rho,
-        average=Average(strategy.module, 0.9),
-    )
-    one.guarded = one.guard() if guarded else None
+    average, said = Average(strategy.module, 0.9), list[str]()
+    one = trainer_of(strategy, optimizer, guarded=guarded, warn=said.append, rho=rho, average=average)
     totals = Totals.zeros(TASK, CPU)
     torch.manual_seed(1)
     for _ in train_epoch(one, batches(), Cursor(), totals):
@@ -220,14 +206,34 @@ def test_a_step_that_has_moved_something_is_not_taken_twice() -> None:
         trained(state={3, 6})
 
 
-def test_what_contrasts_samples_remembers_nothing_of_a_failed_try() -> None:
-    memory = Contrast(4, 4, rows=6, population=6, seed=0)
-    before, kept = {n: t.clone() for n, t in memory.state_dict().items()}, memory.remembered()
-    vectors, indices = torch.randn(6, 4), torch.arange(6)
-    memory(vectors, vectors, indices, indices.flip(0)[:, None])
-    assert not memory.state_dict()["student_memory"].equal(before["student_memory"])
-    memory.recall(kept)
-    assert all(tensor.equal(before[name]) for name, tensor in memory.state_dict().items())
+@pytest.mark.parametrize(
+    ("known", "moves_weight", "fails", "tries"),
+    [(False, False, 1, 2), (False, False, 2, 2), (False, True, 1, 1), (True, False, 1, 1)],
+    ids=["once", "again", "a weight has moved", "moments may have moved"],
+)
+def test_a_step_is_taken_twice_where_nothing_can_have_moved(
+    known: bool, moves_weight: bool, fails: int, tries: int
+) -> None:
+    """Of an optimizer that counts by group, and moves weights one by one."""
+    weight, seen = nn.Parameter(torch.zeros(2)), []
+    optimizer = torch.optim.AdamW([{"params": [weight], "step": 3}])
+    optimizer.state.update({weight: {"exp_avg": torch.zeros(2)}} if known else {})
+
+    def step() -> None:
+        (group,) = optimizer.param_groups
+        seen.append(group["step"])
+        group["step"] += 1
+        if moves_weight:
+            weight.detach().add_(1)
+        if len(seen) <= fails:
+            raise torch.OutOfMemoryError(NO_MEMORY)
+
+    if (fails, tries) == (1, 2):
+        stepped(optimizer, step, CPU)
+    else:
+        with pytest.raises(RunError, match="what the optimizer keeps of each weight"):
+            stepped(optimizer, step, CPU)
+    assert seen == [3] * tries
 
 
 def test_an_average_is_exchanged_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

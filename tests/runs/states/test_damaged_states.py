@@ -21,12 +21,19 @@ WORDS = [*TINY, "trainer.epochs=4", "optimizer.lr=0.003", "tune=off", "strategy.
 RESULTS = ("model.safetensors", "metrics.jsonl", "predictions.csv")
 
 
+def resumed(command: Command, code: int = 0) -> Ended:
+    """The command, which goes on where it can."""
+    ended = command(*WORDS, "name=run", "resume=auto")
+    assert ended.code == code, ended.err
+    return ended
+
+
 @pytest.fixture
 def interrupted(command: Command, stop_at: Callable[[int | None], None]) -> None:
     """A run that was stopped in its third epoch, and `whole`, one that was not."""
     assert command(*WORDS, "name=whole").code == 0
     stop_at(10)
-    assert command(*WORDS, "name=run", "resume=auto").code == 75
+    resumed(command, code=75)
     stop_at(None)
 
 
@@ -100,12 +107,11 @@ def _first_two(cases: dict[str, Callable[[Path], None]]) -> list[Any]:
 def test_what_does_not_fit_is_refused_by_name(command: Command, damage: Callable[[Path], None]) -> None:
     newest = states()[-1]
     damage(newest)
-    ended = command(*WORDS, "name=run", "resume=auto")
-    assert ended.code == 3
+    ended = resumed(command, code=3)
     assert str(newest) in ended.err and "Remove it to go on from the state before it." in ended.err
     assert "Traceback" not in ended.err
     shutil.rmtree(newest)
-    assert command(*WORDS, "name=run", "resume=auto").code == 0
+    resumed(command)
     _as_if_nothing_had_happened()
 
 
@@ -114,8 +120,7 @@ def test_what_does_not_fit_is_refused_by_name(command: Command, damage: Callable
 def test_a_damaged_state_is_passed_over_and_said_to_be(command: Command, damage: Callable[[Path], None]) -> None:
     newest = states()[-1]
     damage(newest)
-    ended = command(*WORDS, "name=run", "resume=auto")
-    assert ended.code == 0, ended.err
+    ended = resumed(command)
     assert f"warning: {newest}: " in ended.out
     _as_if_nothing_had_happened()
 
@@ -124,8 +129,7 @@ def test_a_damaged_state_is_passed_over_and_said_to_be(command: Command, damage:
 def test_without_any_state_it_says_that_training_starts_again(command: Command) -> None:
     for state in states():
         (state / "manifest.json").unlink()
-    ended = command(*WORDS, "name=run", "resume=auto")
-    assert ended.code == 0, ended.err
+    ended = resumed(command)
     assert f"warning: {RUN}: no usable state is left; training starts again at epoch 1" in ended.out
     _as_if_nothing_had_happened()
 
@@ -136,8 +140,7 @@ def test_where_the_best_weights_are_gone_others_take_their_place_at_once(command
     best = json.loads((newest / "state.json").read_text())["best"]
     assert best not in (None, newest.name)
     shutil.rmtree(newest.with_name(best))
-    ended = command(*WORDS, "name=run", "resume=auto")
-    assert ended.code == 0, ended.err
+    ended = resumed(command)
     assert f"{newest.with_name(best)}: " in ended.out and f"those of {newest.name} take their place" in ended.out
     assert summary(RUN)["status"] == "completed"
     trained = [event for event in logged(RUN / "metrics.jsonl") if event["split"] == "train"]
@@ -160,8 +163,7 @@ def test_a_log_that_has_changed_is_noticed_at_the_start(command: Command, conten
         log.unlink()
     else:
         log.write_bytes(content)
-    ended = command(*WORDS, "name=run", "resume=auto")
-    assert ended.code == 0, ended.err
+    ended = resumed(command)
     assert f"warning: {log}: lines have changed or are gone since they were written; going on with" in ended.out
     whole = Path("outputs/runs/whole")
     assert (RUN / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()

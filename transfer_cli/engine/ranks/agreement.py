@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import distributed as dist
 
 from transfer_cli.engine.ranks.world import World
 from transfer_cli.engine.stop import Stop
-
-T = TypeVar("T")
 
 _LOOK_SECONDS = 0.1
 
@@ -58,7 +56,7 @@ class Following(Stop):
 
     def __init__(self, own: Stop, world: World) -> None:
         super().__init__()
-        self._own, self._look = own, _seldom(world.check_first, None)
+        self._own, self._look = own, _seldom(world.check_first)
         self._world, self._told = world, False
 
     def agree(self, due: bool = False) -> bool:
@@ -83,17 +81,17 @@ class Following(Stop):
 
 def first_stop(world: World) -> Stop:
     """That of the first rank, or of a process alone: it ends as well for what others are asked to."""
-    return Stop() if world.size == 1 else Stop(_seldom(world.asked, None))
+    return Stop() if world.size == 1 else Stop(_seldom(world.asked))
 
 
-def _seldom(look: Callable[[], T], otherwise: T) -> Callable[[], T]:
-    """A look at what other processes say, which takes a while: a few times a second, and `otherwise` in between."""
+def _seldom(look: Callable[[], int | None]) -> Callable[[], int | None]:
+    """A look at what other processes say, which takes a while: a few times a second, and None in between."""
     looked = -_LOOK_SECONDS
 
-    def now_and_then() -> T:
+    def now_and_then() -> int | None:
         nonlocal looked
         if time.monotonic() - looked < _LOOK_SECONDS:
-            return otherwise
+            return None
         looked = time.monotonic()
         return look()
 

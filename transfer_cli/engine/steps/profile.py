@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple, get_args
 
 import torch
@@ -160,7 +161,7 @@ class Profile:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         sums: dict[Phase, float] = {}
-        for one, other in zip(self._marks, self._marks[1:], strict=False):
+        for one, other in pairwise(self._marks):
             if one.phase is not None:
                 sums[one.phase] = sums.get(one.phase, 0.0) + between(one, other) / self._looked_at
         return sums

@@ -89,40 +89,45 @@ def stepped(
     That is where it makes its first state; one that `moves` nothing makes nothing else. Raises RunError where memory
     runs out again, or something has moved.
     """
-    weights = [p for group in optimizer.param_groups for p in group["params"]]
-    versions, known = [p._version for p in weights], set(optimizer.state)
-    counters = [group.get("step") for group in optimizer.param_groups]
+    # Moments that are there may move before the weights, and nothing would tell.
+    before = None if moves and optimizer.state else _Before(optimizer)
     _, reason = tried(step)
-    if reason is None:
-        return
-    still = not moves or not _has_moved(optimizer, weights, versions, known)
-    _forget_new(optimizer, known)
-    # Moments that were there may have moved before the weights.
-    if still and not (known and moves):
-        for group, counter in zip(optimizer.param_groups, counters, strict=True):
-            group.update({} if counter is None else {"step": counter})
+    if reason is not None and before is not None and not (moves and before.has_moved()):
+        before.put_back()
         give_back(device)
         _, reason = tried(step)
     if reason is not None:
-        raise RunError(NO_STATE.format(reason=reason, held=_held(weights, device)))
+        raise RunError(NO_STATE.format(reason=reason, held=_held(_weights(optimizer), device)))
 
 
-def _has_moved(
-    optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], versions: list[int], known: set[Tensor]
-) -> bool:
-    """Whether a weight is another than before: torch counts changes, but not those by one kernel for all weights.
+class _Before:
+    """An optimizer as it is before a step that makes state for weights which have none."""
 
-    What such an optimizer makes for a weight that had nothing says so: a counter that counts, a momentum.
-    """
-    new = [state for weight, state in optimizer.state.items() if weight not in known]
-    counted = any("momentum_buffer" in state or float(state.get("step", 0)) > 0 for state in new)
-    return counted or any(p._version != version for p, version in zip(weights, versions, strict=True))
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer, self._known = optimizer, set(optimizer.state)
+        self._versions = [p._version for p in _weights(optimizer)]
+        self._counters = [group.get("step") for group in optimizer.param_groups]
+
+    def has_moved(self) -> bool:
+        """Whether a weight is another now: torch counts changes, but not those by one kernel for all weights.
+
+        What such an optimizer makes for a weight that had nothing says so: a counter that counts, a momentum.
+        """
+        new = [state for weight, state in self._optimizer.state.items() if weight not in self._known]
+        counted = any("momentum_buffer" in state or float(state.get("step", 0)) > 0 for state in new)
+        versions = zip(_weights(self._optimizer), self._versions, strict=True)
+        return counted or any(p._version != version for p, version in versions)
+
+    def put_back(self) -> None:
+        """Drop what was made for weights that had nothing: it may be half of what they need."""
+        for weight in [weight for weight in self._optimizer.state if weight not in self._known]:
+            del self._optimizer.state[weight]
+        for group, counter in zip(self._optimizer.param_groups, self._counters, strict=True):
+            group.update({} if counter is None else {"step": counter})
 
 
-def _forget_new(optimizer: torch.optim.Optimizer, known: set[Tensor]) -> None:
-    """Drop what was made for weights that had nothing: it may be half of what they need."""
-    for weight in [weight for weight in optimizer.state if weight not in known]:
-        del optimizer.state[weight]
+def _weights(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def _held(weights: list[nn.Parameter], device: torch.device) -> str:
