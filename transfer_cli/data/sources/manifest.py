@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -15,82 +13,18 @@ from PIL import Image
 from transfer_cli.config.schema import Dataset
 from transfer_cli.data.reading.delimited import DelimitedTable
 from transfer_cli.data.reading.labelling import index_labels, split_indices, split_notes
-from transfer_cli.data.reading.listing import SPLIT_NAMES, ImageFiles, Listing, few, split_of
-from transfer_cli.data.reading.near_paths import PathFinder
+from transfer_cli.data.reading.listing import ImageFiles, Listing, split_of
 from transfer_cli.data.reading.parquet import ParquetImages, ParquetTable
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
-from transfer_cli.data.reading.spelling import missing_numbers, one_spelling, tidy
+from transfer_cli.data.reading.spelling import tidy
+from transfer_cli.data.sources.rows import Columns, Rows, Table, once, read_rows
 from transfer_cli.errors import UserError, did_you_mean
 
 _PARQUET_ENDINGS = (".parquet", ".pq")
-_LISTED = 5
 _USUAL_COLUMNS = {"image": "path", "label": "label", "split": "split", "weight": "weight"}
 _PATH_COLUMNS = ("path", "image", "file", "filename", "filepath")
 
 PATH = ExpectedPath("CSV, TSV or Parquet file", kind="file")
-
-
-class Table(Protocol):
-    """A manifest as it lies in its file: cells are text, "" where there is nothing."""
-
-    file: Path
-    names: list[str]
-    notes: list[str]
-    """What the user should be warned of."""
-
-    def cells(self, name: str) -> list[str]: ...
-
-    def row_name(self, index: int) -> str: ...
-
-    def images(self, name: str) -> ParquetImages | None: ...
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What the rows say, checked; None for what the table does not have."""
-
-    keys: list[str]
-    labels: list[str] | None
-    splits: list[str] | None
-    weights: list[float] | None
-    groups: list[str] | None = None
-
-    def take(self, kept: list[int]) -> _Rows:
-        """Some of the rows."""
-        labels, splits, weights, groups = self.labels, self.splits, self.weights, self.groups
-        return _Rows(
-            [self.keys[index] for index in kept],
-            None if labels is None else [labels[index] for index in kept],
-            None if splits is None else [splits[index] for index in kept],
-            None if weights is None else [weights[index] for index in kept],
-            None if groups is None else [groups[index] for index in kept],
-        )
-
-    def agree(self, index: int, other: int) -> bool:
-        """Whether two rows say the same."""
-        columns: tuple[Sequence[object] | None, ...] = (self.labels, self.splits, self.weights, self.groups)
-        return all(column is None or column[index] == column[other] for column in columns)
-
-
-@dataclass
-class _Problems:
-    """What is wrong with rows: of each kind how often, and where first."""
-
-    table: Table
-    found: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, kind: str, index: int, what: str = "") -> None:
-        """One more of a kind; `what` says what was found there."""
-        self.found.setdefault(kind, []).append(f"  {self.table.row_name(index)}" + (f": {what}" if what else ""))
-
-    def raise_any(self) -> None:
-        """UserError with up to five of each kind."""
-        lines = []
-        for kind, rows in self.found.items():
-            lines += [f"{self.table.file}: {kind}:", *rows[:_LISTED]]
-            lines += [f"  ... and {len(rows) - _LISTED:,} more"] if len(rows) > _LISTED else []
-        if lines:
-            raise UserError("\n".join(lines))
 
 
 def load(dataset: Dataset) -> Listing:
@@ -101,25 +35,11 @@ def load(dataset: Dataset) -> Listing:
     """
     file = check_path(dataset, PATH)
     table = _open(file)
-    image, split, weight = (_column(table, role, dataset) for role in ("image", "split", "weight"))
-    label = _column(table, "label", dataset) if dataset.labels == "classes" else None
-    assert image is not None
-    group = dataset.group if dataset.group in table.names else None
-    inside, problems = table.images(image), _Problems(table)
-    notes = [*table.notes, *_column_notes(table, [image, label, split, weight, group], split)]
-    rows = _Rows(
-        keys=_paths(table, image, problems, notes) if inside is None else [str(row) for row in range(len(inside))],
-        labels=_labels(table, label, problems),
-        splits=_splits(table, split, problems),
-        weights=_weights(table, weight, problems),
-        groups=[cell.strip() for cell in table.cells(group)] if group is not None else None,
-    )
-    problems.raise_any()
-    if rows.labels is not None:
-        names, said = one_spelling(str(file), rows.labels)
-        rows, notes = replace(rows, labels=names), [*notes, *said]
+    columns = _columns(table, dataset)
+    inside = table.images(columns.image)
+    rows, said = read_rows(table, columns, inside)
     listing = _beside(table, rows) if inside is None else _inside(table, rows, inside)
-    return replace(listing, notes=(*notes, *listing.notes))
+    return replace(listing, notes=(*table.notes, *_column_notes(table, columns), *said, *listing.notes))
 
 
 def paths_in(file: Path) -> tuple[list[str], tuple[str, ...]]:
@@ -148,6 +68,14 @@ def _open(file: Path) -> Table:
     return ParquetTable(file) if file.suffix.lower() in _PARQUET_ENDINGS else DelimitedTable(file)
 
 
+def _columns(table: Table, dataset: Dataset) -> Columns:
+    """Which column says what. Raises UserError for one that is not there."""
+    image, split, weight = (_column(table, role, dataset) for role in ("image", "split", "weight"))
+    label = _column(table, "label", dataset) if dataset.labels == "classes" else None
+    assert image is not None
+    return Columns(image, label, split, weight, group=dataset.group if dataset.group in table.names else None)
+
+
 def _column(table: Table, role: str, dataset: Dataset) -> str | None:
     """The column for a role; None where a split or weight is not asked for and not there."""
     asked: str | None = getattr(dataset, f"{role}_column")
@@ -167,13 +95,14 @@ def _column(table: Table, role: str, dataset: Dataset) -> str | None:
     )
 
 
-def _column_notes(table: Table, read: list[str | None], split: str | None) -> list[str]:
+def _column_notes(table: Table, columns: Columns) -> list[str]:
     """What to say of columns: those found under another spelling, and one of splits that is not read."""
+    named = [*vars(columns).values()]
     usual = {name.casefold(): name for name in _USUAL_COLUMNS.values()}
-    respelt = [name for name in read if name is not None and usual.get(name.casefold(), name) != name]
+    respelt = [name for name in named if name is not None and usual.get(name.casefold(), name) != name]
     notes = [f"{table.file}: column {name} is read as {usual[name.casefold()]}." for name in respelt]
-    if split is None:
-        others = [name for name in table.names if name not in read and _holds_splits(table, name)]
+    if columns.split is None:
+        others = [name for name in table.names if name not in named and _holds_splits(table, name)]
         notes += [
             f"{table.file}: column {name} names splits and is not read; dataset.split_column={name} would."
             for name in others
@@ -193,99 +122,21 @@ def _holds_splits(table: Table, name: str) -> bool:
     return len(found) > 1
 
 
-def _paths(table: Table, name: str, problems: _Problems, notes: list[str]) -> list[str]:
-    """Normalised paths, all of which exist; `notes` gets one on those that are spelt otherwise than their files."""
-    finder, paths, respelt = PathFinder(str(table.file.parent)), [], []
-    for index, cell in enumerate(table.cells(name)):
-        found = finder.find(cell) if cell.strip() else None
-        paths.append(os.path.normpath(found or cell))
-        if not cell.strip():
-            problems.add("no path", index)
-        elif found is None:
-            problems.add("no such image file", index, cell + finder.hint(cell))
-        elif found != cell:
-            respelt.append(f"{table.row_name(index)}: {cell!r} is {found!r}")
-    if respelt:
-        notes.append(f"{table.file}: {len(respelt):,} path(s) are spelt otherwise than their files ({few(respelt)}).")
-    return paths
-
-
-def _labels(table: Table, name: str | None, problems: _Problems) -> list[str] | None:
-    """Class names without the blanks around them."""
-    if name is None:
-        return None
-    labels = [cell.strip() for cell in table.cells(name)]
-    missing = set(missing_numbers(labels))
-    for index, label in enumerate(labels):
-        if not label or index in missing:
-            problems.add("no label", index, label)
-        elif "\0" in label:
-            problems.add("a label with a zero byte", index)
-    return labels
-
-
-def _splits(table: Table, name: str | None, problems: _Problems) -> list[str] | None:
-    """Our own name of each row's split."""
-    if name is None:
-        return None
-    splits = []
-    for index, cell in enumerate(table.cells(name)):
-        split = split_of(cell)
-        if split is None:
-            problems.add(f"unknown split ({', '.join(SPLIT_NAMES)} are known)", index, cell.strip() or "nothing")
-        splits.append(split or "")
-    return splits
-
-
-def _weights(table: Table, name: str | None, problems: _Problems) -> list[float] | None:
-    """Numbers from 0 on."""
-    if name is None:
-        return None
-    weights = []
-    for index, cell in enumerate(table.cells(name)):
-        try:
-            weight = float(cell)
-        except ValueError:
-            weight = math.nan
-        if not 0 <= weight < math.inf:
-            problems.add("a weight that is no number from 0 on", index, cell.strip() or "nothing")
-        weights.append(weight)
-    return weights
-
-
-def _once(table: Table, rows: _Rows) -> tuple[_Rows, list[str]]:
-    """Each image once, and a note on repeats. Raises UserError where a later row contradicts the first."""
-    first: dict[str, int] = {}
-    kept: list[int] = []
-    repeats: list[int] = []
-    problems = _Problems(table)
-    for index, path in enumerate(rows.keys):
-        before = first.setdefault(path, index)
-        if before != index and not rows.agree(index, before):
-            problems.add("an image that is listed differently before", index, f"{path}, as in {table.row_name(before)}")
-        (kept if before == index else repeats).append(index)
-    problems.raise_any()
-    if not repeats:
-        return rows, []
-    example = table.row_name(repeats[0])
-    return rows.take(kept), [f"{table.file}: {len(repeats):,} row(s) repeat an earlier one ({example}); counted once."]
-
-
-def _beside(table: Table, rows: _Rows) -> Listing:
+def _beside(table: Table, rows: Rows) -> Listing:
     """Images in files of their own."""
-    rows, notes = _once(table, rows)
+    rows, notes = once(table, rows)
     files = ImageFiles(str(table.file.parent), rows.keys)
     listing = _listing(table, rows, files.read)
     prefix = os.path.join(table.file.parent, "")
     return replace(listing, prefix=prefix, encoded=files, notes=(*notes, *listing.notes))
 
 
-def _inside(table: Table, rows: _Rows, images: ParquetImages) -> Listing:
+def _inside(table: Table, rows: Rows, images: ParquetImages) -> Listing:
     """Images in the table."""
     return replace(_listing(table, rows, images.read), prefix=f"{table.file}/", encoded=images)
 
 
-def _listing(table: Table, rows: _Rows, read_image: Callable[[int], Image.Image]) -> Listing:
+def _listing(table: Table, rows: Rows, read_image: Callable[[int], Image.Image]) -> Listing:
     where = str(table.file)
     splits = split_indices(where, rows.splits, len(rows.keys))
     classes, labels = index_labels(where, rows.labels, splits, len(rows.keys))
