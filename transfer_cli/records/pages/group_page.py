@@ -58,12 +58,14 @@ def group_page(facts: GroupFacts) -> str:
     """The page as HTML; the same facts give the same bytes."""
     name = NAMES.get(facts.metric, facts.metric)
     done = [entry for entry in facts.entries if entry.status == "completed"]
-    charts_ = _charts(facts, name)
+    drawn = _charts(facts, name)
+    costs = "What accuracy costs" if facts.metric == "accuracy" else "Scores and costs"
+    tested = any(entry.test for entry in facts.entries)
     failed = [entry for entry in facts.entries if entry.error]
     sections = [
         ("table", "Leaderboard"),
         *([("seeds", "Over seeds and folds")] if facts.over_seeds else []),
-        *([("costs", "What accuracy costs" if facts.metric == "accuracy" else "Scores and costs")] if charts_ else []),
+        *([("costs", costs)] if drawn else []),
         *([("failures", "Failures")] if failed else []),
         *([("common", "Settings")] if facts.facts else []),
     ]
@@ -75,14 +77,15 @@ def group_page(facts: GroupFacts) -> str:
         sections=sections,
         figures=_figures(facts, done, name),
         recommendation=facts.recommendation,
-        metric=name,
-        rows=[_row(place, entry, facts.metric) for place, entry in enumerate(facts.entries, 1)],
-        seeds=[_row(place, entry, facts.metric) for place, entry in enumerate(facts.over_seeds, 1)],
+        numbers=[f"val {name}", *([f"test {name}"] if tested else []), "seconds", "trained", "parameters"],
+        rows=_rows(facts.entries, facts.metric, tested=tested),
+        seeds=_rows(facts.over_seeds, facts.metric, tested=tested),
         has_runs=any(entry.runs for entry in facts.entries),
-        charts=charts_,
+        costs=costs,
+        charts=drawn,
         failed=failed,
         facts=facts.facts,
-        tested=any(entry.test for entry in facts.entries),
+        tested=tested,
     )
 
 
@@ -104,16 +107,29 @@ def _tile(name: str, value: str, more: str) -> dict[str, str]:
     return {"name": name, "value": value, "more": more}
 
 
-def _row(place: int, entry: Entry, metric: str) -> dict[str, Any]:
-    """The cells of a row, each with the plain number that it sorts by."""
-    return {
-        "place": place,
-        "entry": entry,
-        "val": _spread(entry.val, metric),
-        "test": _spread(entry.test, metric),
-        "several": len(entry.pages) > 1,
-        "first": place == 1 and entry.status == "completed",
-    }
+def _rows(entries: Sequence[Entry], metric: str, *, tested: bool) -> list[dict[str, Any]]:
+    """Each entry and the cells of its numbers; the table leads to several pages where an entry has them."""
+    return [
+        {
+            "place": place,
+            "entry": entry,
+            "cells": [
+                _spread(entry.val, metric),
+                *([_spread(entry.test, metric)] if tested else []),
+                _cell(entry.seconds, "{:,.1f}"),
+                _cell(entry.trainable, "{:,.0f}"),
+                _cell(entry.parameters, "{:,.0f}"),
+            ],
+            "several": len(entry.pages) > 1,
+            "first": place == 1 and entry.status == "completed",
+        }
+        for place, entry in enumerate(entries, 1)
+    ]
+
+
+def _cell(value: float | None, form: str) -> dict[str, str]:
+    """What a cell shows, and the plain number that it sorts by."""
+    return {"text": "", "plain": ""} if value is None else {"text": form.format(value), "plain": str(value)}
 
 
 def _spread(mean: Mean | None, metric: str) -> dict[str, str]:
