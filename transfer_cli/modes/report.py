@@ -6,7 +6,8 @@ import functools
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from transfer_cli.command.overrides import Overrides
@@ -43,10 +44,8 @@ def _runs(e: Experiment) -> None:
     reporter = Reporter(quiet=e.quiet)
     for name in e.runs:
         directory = Path(name)
-        try:
-            absent = write_report(directory, lambda directory=directory: images_of(directory))  # type: ignore[misc]
-        except OSError as error:
-            raise RunError(f"{directory / PAGE} cannot be written ({error.strerror or error}).") from error
+        with _written(directory / PAGE):
+            absent = write_report(directory, functools.partial(images_of, directory))
         for sentence in absent:
             reporter.warn(f"{directory}: {sentence}")
         reporter.result(directory / PAGE)
@@ -66,11 +65,9 @@ def _folder(e: Experiment, folder: Path) -> None:
     load = functools.lru_cache(maxsize=1)(sources.load)
     for run in listing.find_runs(folder):
         if not (run / PAGE).is_file():
-            leave_report(run, lambda run=run: images_of(run, load), reporter.warn)  # type: ignore[misc]
-    try:
+            leave_report(run, functools.partial(images_of, run, load), reporter.warn)
+    with _written(folder / PAGE):
         write_group_report(folder)
-    except OSError as error:
-        raise RunError(f"{folder / PAGE} cannot be written ({error.strerror or error}).") from error
     reporter.result(folder / PAGE)
 
 
@@ -121,8 +118,15 @@ def _as_page(e: Experiment, found: Sequence[Record], asked: Sequence[str], title
 
 
 def _write(e: Experiment, path: Path, text: str) -> None:
-    try:
+    with _written(path):
         atomic_write_text(path, text)
+    Reporter(quiet=e.quiet, stream=sys.stdout).result(path)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Raises RunError where the file cannot be written."""
+    try:
+        yield
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror or error}).") from error
-    Reporter(quiet=e.quiet, stream=sys.stdout).result(path)

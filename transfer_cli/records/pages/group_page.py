@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from transfer_cli.records.pages import charts
 from transfer_cli.records.pages.render import number, percent, render, score, seconds
-from transfer_cli.records.pages.run_tables import NAMES
+from transfer_cli.records.pages.run_tables import NAMES, tile
 
 
 @dataclass(frozen=True)
@@ -93,18 +93,14 @@ def _figures(facts: GroupFacts, done: Sequence[Entry], name: str) -> list[dict[s
     tiles = []
     best = done[0] if done else None
     if best is not None and best.val is not None:
-        tiles.append(_tile(f"Best validation {name}", score(best.val.value, facts.metric), best.name))
+        tiles.append(tile(f"Best validation {name}", score(best.val.value, facts.metric), best.name))
     if best is not None and best.test is not None:
-        tiles.append(_tile(f"Its test {name}", score(best.test.value, facts.metric), "not used to choose it"))
-    tiles.append(_tile("Completed", str(len(done)), f"of {len(facts.entries)}"))
+        tiles.append(tile(f"Its test {name}", score(best.test.value, facts.metric), "not used to choose it"))
+    tiles.append(tile("Completed", str(len(done)), f"of {len(facts.entries)}"))
     times = [entry.seconds for entry in facts.entries if entry.seconds is not None]
     if times:
-        tiles.append(_tile("Time", seconds(sum(times)), f"{seconds(min(times))} to {seconds(max(times))} each"))
+        tiles.append(tile("Time", seconds(sum(times)), f"{seconds(min(times))} to {seconds(max(times))} each"))
     return tiles
-
-
-def _tile(name: str, value: str, more: str) -> dict[str, str]:
-    return {"name": name, "value": value, "more": more}
 
 
 def _rows(entries: Sequence[Entry], metric: str, *, tested: bool) -> list[dict[str, Any]]:
@@ -145,15 +141,13 @@ def _spread(mean: Mean | None, metric: str) -> dict[str, str]:
 def _charts(facts: GroupFacts, name: str) -> list[tuple[str, Markup]]:
     """Scores over seconds, and over parameters where these differ: all of a network, else those that train."""
     share = score(0.5, facts.metric).endswith("%")
-    totals = {entry.parameters for entry in facts.entries if entry.parameters}
-    trainable = len(totals) < 2
-    parameters = {id(e): e.trainable if trainable else e.parameters for e in facts.entries}
-    costs = [("seconds", {id(entry): entry.seconds for entry in facts.entries}, "seconds")]
-    if len({value for value in parameters.values() if value}) > 1:
-        what = "parameters that train" if trainable else "parameters of the network"
-        costs.append((what, {key: None if value is None else float(value) for key, value in parameters.items()}, what))
+    trainable = len({entry.parameters for entry in facts.entries if entry.parameters}) < 2
+    counts = [entry.trainable if trainable else entry.parameters for entry in facts.entries]
+    costs: dict[str, Sequence[float | None]] = {"seconds": [entry.seconds for entry in facts.entries]}
+    if len({value for value in counts if value}) > 1:
+        costs["parameters that train" if trainable else "parameters of the network"] = counts
     drawn = []
-    for what, of, label in costs:
+    for what, of in costs.items():
         points = [
             charts.Point(
                 place,
@@ -162,10 +156,10 @@ def _charts(facts: GroupFacts, name: str) -> list[tuple[str, Markup]]:
                 None if entry.val is None else entry.val.value,
                 None if entry.test is None else entry.test.value,
             )
-            for place, entry in enumerate(facts.entries, 1)
-            if (cost := of[id(entry)]) is not None
+            for place, (entry, cost) in enumerate(zip(facts.entries, of, strict=True), 1)
+            if cost is not None
         ]
-        chart = charts.scatter(points, label, name, share=share)
+        chart = charts.scatter(points, what, name, share=share)
         if chart is not None:
             drawn.append((f"{name[0].upper()}{name[1:]} against {what}", chart))
     return drawn

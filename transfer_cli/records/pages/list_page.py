@@ -46,11 +46,9 @@ def text(records: Sequence[Record], asked: Sequence[str], title: str, folder: st
     order = [*dict.fromkeys([*_ALWAYS, *asked, *_MORE])]
     keys = sorted([*_ALWAYS[:1], *wanted] if narrow else keys, key=order.index)
     columns = [_column(records, key) for key in keys]
-    headings, cells = (
-        [heading for heading, _ in columns],
-        [list(row) for row in zip(*(of for _, of in columns), strict=True)],
-    )
-    return (stacked_table if narrow else plain_table)(title, headings, cells)
+    headings = [heading for heading, _ in columns]
+    rows = [*zip(*(cells for _, cells in columns), strict=True)]
+    return (stacked_table if narrow else plain_table)(title, headings, rows)
 
 
 def _column(records: Sequence[Record], key: str) -> tuple[str, list[str]]:
@@ -63,10 +61,12 @@ def _column(records: Sequence[Record], key: str) -> tuple[str, list[str]]:
 
 def _fitting(records: Sequence[Record], wanted: Sequence[str], width: int) -> list[str]:
     keys = [*_ALWAYS[:1]]
+    room = width - _width(records, *keys)
     for key in wanted:
-        columns = [*keys, key]
-        if sum(_width(records, one) for one in columns) + _GAP * (len(columns) - 1) <= width:
+        needed = _GAP + _width(records, key)
+        if needed <= room:
             keys.append(key)
+            room -= needed
     return keys
 
 

@@ -44,6 +44,17 @@ class Predicted:
         return known
 
     @property
+    def right(self) -> NDArray[np.bool_]:
+        """[N]: which images were called what they are; none without a label."""
+        right: NDArray[np.bool_] = self.labels == self.guesses
+        return right
+
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """[N]: which images were called something else than their label."""
+        return self.known & ~self.right
+
+    @property
     def confusion(self) -> Integers:
         """Counts [K, K]: row = true class, column = predicted class."""
         count = len(self.classes)
@@ -52,7 +63,7 @@ class Predicted:
 
     def mistakes(self, count: int) -> list[int]:
         """The images that it was surest of and wrong about, the surest first."""
-        wrong = np.flatnonzero(self.known & (self.labels != self.guesses))
+        wrong = np.flatnonzero(self.wrong)
         return [int(row) for row in wrong[np.argsort(-self.confidence[wrong], kind="stable")][:count]]
 
     def uncertain(self, count: int) -> list[int]:
@@ -159,7 +170,7 @@ class Bin:
 def calibration(found: Predicted) -> tuple[list[Bin], float]:
     """The bins that hold images, of equal width and closed above, and the expected calibration error over them."""
     confidence = found.confidence[found.known]
-    right = (found.labels == found.guesses)[found.known]
+    right = found.right[found.known]
     edges = np.linspace(0, 1, BINS + 1)
     places = np.searchsorted(edges[1:-1], confidence, side="left")
     bins, error = [], 0.0

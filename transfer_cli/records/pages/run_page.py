@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -62,7 +62,7 @@ class RunFacts:
     sheet: tuple[str, int, int] | None
     mistakes: Sequence[Example] = ()
     uncertain: Sequence[Example] = ()
-    absent: Sequence[str] = field(default=())
+    absent: Sequence[str] = ()
 
 
 def run_page(facts: RunFacts) -> str:
@@ -211,7 +211,7 @@ def _test(facts: RunFacts) -> Facts:
 
 def _calibration_note(error: float, found: Predicted) -> str:
     confidence = float(found.confidence[found.known].mean())
-    accuracy = float((found.labels == found.guesses)[found.known].mean())
+    accuracy = float(found.right[found.known].mean())
     which = "too sure of itself" if confidence > accuracy else "more modest than it had to be"
     return (
         f"Expected calibration error (ECE) {error:.4f} on {int(found.known.sum()):,} test images: confidence and "
@@ -235,7 +235,7 @@ def _mistakes(facts: RunFacts) -> Facts:
     found = facts.predicted
     if found is None:
         return {"mistakes_note": ""}
-    wrong = int((found.known & (found.labels != found.guesses)).sum())
+    wrong = int(found.wrong.sum())
     shown = len(facts.mistakes)
     many = "all of them" if shown == wrong else f"the {shown} that it was surest of"
     return {

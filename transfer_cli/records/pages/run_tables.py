@@ -8,7 +8,7 @@ from typing import Any
 
 from transfer_cli.records.pages.charts import short_number
 from transfer_cli.records.pages.predicted import Integers, OfClass, Predicted
-from transfer_cli.records.pages.render import count, number, percent, score, seconds
+from transfer_cli.records.pages.render import count, number, score, seconds
 from transfer_cli.records.text import in_words
 
 Facts = Mapping[str, Any]
@@ -38,23 +38,24 @@ def figures(s: Facts, found: Predicted | None) -> list[dict[str, str]]:
     tiles = []
     test, val = s.get("test") or {}, s.get("val") or {}
     if metric in test:
-        tiles.append(_tile(f"Test {name}", score(test[metric], metric), _hits(found) if metric == "accuracy" else ""))
+        tiles.append(tile(f"Test {name}", score(test[metric], metric), _hits(found) if metric == "accuracy" else ""))
     if metric in val:
         of = f" of {s['epochs']}" if s.get("epochs") else ""
-        tiles.append(_tile(f"Validation {name}", score(val[metric], metric), f"best epoch {s.get('best_epoch')}{of}"))
+        tiles.append(tile(f"Validation {name}", score(val[metric], metric), f"best epoch {s.get('best_epoch')}{of}"))
     for other, remark in (("macro_f1", "test, every class alike"), ("ece", "test, 0 is best")):
         if other in test and other != metric:
-            tiles.append(_tile(NAMES[other][0].upper() + NAMES[other][1:], number(test[other]), remark))
+            tiles.append(tile(NAMES[other][0].upper() + NAMES[other][1:], number(test[other]), remark))
     if s.get("train_seconds") is not None:
-        tiles.append(_tile("Training", seconds(s["train_seconds"]), f"{count(s.get('images_per_second'))} images/s"))
+        tiles.append(tile("Training", seconds(s["train_seconds"]), f"{count(s.get('images_per_second'))} images/s"))
     parameters = s.get("parameters") or {}
     if parameters.get("trainable") is not None:
         trained = short_number(parameters["trainable"])
-        tiles.append(_tile("Parameters trained", trained, f"of {short_number(parameters['total'])}"))
+        tiles.append(tile("Parameters trained", trained, f"of {short_number(parameters['total'])}"))
     return tiles
 
 
-def _tile(name: str, value: str, more: str) -> dict[str, str]:
+def tile(name: str, value: str, more: str) -> dict[str, str]:
+    """One of the figures on top of a page."""
     return {"name": name, "value": value, "more": more}
 
 
@@ -62,7 +63,7 @@ def _hits(found: Predicted | None) -> str:
     if found is None or not found.known.any():
         return ""
     images = int(found.known.sum())
-    right = int((found.labels == found.guesses)[found.known].sum())
+    right = int(found.right.sum())
     low, high = interval(right, images)
     return f"{right:,} of {images:,}; 95\u00a0% interval {100 * low:.1f}–{100 * high:.1f}\u00a0%"
 
@@ -183,13 +184,3 @@ def groups(rows: Sequence[Sequence[str]]) -> list[list[str]]:
         [stage, f"{int(parameters):,}", rate or "frozen", decay, epoch]
         for stage, parameters, rate, decay, epoch in rows
     ]
-
-
-def spread_percent(value: float | None, deviation: float | None, name: str) -> str:
-    """A mean with its deviation, where there is one."""
-    if value is None:
-        return ""
-    shown = score(value, name)
-    if not deviation:
-        return shown
-    return f"{percent(value)} ± {100 * deviation:.2f}" if shown.endswith("%") else f"{shown} ± {deviation:.4f}"

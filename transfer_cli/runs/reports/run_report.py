@@ -102,18 +102,17 @@ def _missing(directory: Path, strategy: str, summary: Values, *, tested: bool) -
         "environment.json": "no environment, and no command as it was given",
         DATASET: "no sizes of the splits, and nothing by class",
     }
-    trained = summary.get("epochs") != 0
-    if trained and summary.get("status") == "completed":
+    trained = summary.get("epochs") != 0 and summary.get("status") == "completed"
+    if trained:
         said[metrics.NAME] = "no curves"
         if tested:
             said[predictions.NAME] = "nothing of the test split: no classes, confusions, calibration and images"
         if strategy != "extract":
             said[parameters.NAME] = "no groups of parameters"
-    found = [f"{name} is missing: {what}." for name, what in said.items()]
-    kept = [line for name, line in zip(said, found, strict=True) if not (directory / name).is_file()]
-    if trained and summary.get("status") == "completed" and "seconds" not in summary:
-        kept.append("It was made before the time of each part was kept.")
-    return kept
+    found = [f"{name} is missing: {what}." for name, what in said.items() if not (directory / name).is_file()]
+    if trained and "seconds" not in summary:
+        found.append("It was made before the time of each part was kept.")
+    return found
 
 
 def _predicted(directory: Path, dataset: Values, absent: list[str]) -> Predicted | None:
