@@ -15,6 +15,8 @@ from transfer_cli.files import (
     AppendedLines,
     atomic_write_bytes,
     atomic_write_text,
+    csv_cell,
+    csv_text,
     growing_file,
     unfinished,
     write_csv,
@@ -123,6 +125,11 @@ def test_cells_are_data_to_whatever_opens_them(tmp_path: Path, cell: str, writte
     write_csv(tmp_path / "a.csv", ["x", "n"], [[cell, 0.5]])
     with (tmp_path / "a.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [["x", "n"], [written, "0.5"]]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+model.a=1", "-c", "-1", "\t=1", "'quoted'", "plain", ""])
+def test_a_text_is_what_it_was_before_it_was_a_cell(text: str) -> None:
+    assert csv_text(str(csv_cell(text))) == text
 
 
 def test_a_line_break_in_a_name_starts_no_line() -> None:

@@ -141,6 +141,11 @@ def csv_cell(value: str | float | None) -> str | float | None:
     return f"'{value}" if value.startswith(_FORMULA) and not _NUMBER.fullmatch(value) else value
 
 
+def csv_text(cell: str) -> str:
+    """The text of a cell as it was before `csv_line` kept a spreadsheet from taking it for a formula."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+
+
 class AppendedLines:
     """Lines at the end of a file, each with the system once `write` returns: nothing stays in this process."""
 

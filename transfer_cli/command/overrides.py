@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SWEEPERS = ("basic", "search")
 """What proposes the jobs of a sweep: every combination, or a search."""
 _SWEEPER = "hydra/sweeper"
+_REPEATS = ("seed", "dataset.fold")
 _SWEEP_FOLDER = "sweep.folder"
 _KEY = re.compile(r"[+~]{0,2}[\w./@]+", re.ASCII)
 _NEXT = re.compile(rf" (?={_KEY.pattern}=)", re.ASCII)
@@ -149,6 +150,11 @@ def parse_overrides(arguments: Sequence[str]) -> Overrides:
 def words_in(text: str) -> list[str]:
     """Overrides that blanks part, as a leaderboard has them; values may hold blanks themselves."""
     return _NEXT.split(text) if text else []
+
+
+def without_repeats(words: Iterable[str]) -> list[str]:
+    """The overrides that tell one configuration from another: all but those of seed and fold, which repeat it."""
+    return [word for word in words if word.lstrip("+").partition("=")[0] not in _REPEATS]
 
 
 def _in_full(argument: str) -> str:

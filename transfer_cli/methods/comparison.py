@@ -92,3 +92,10 @@ def shown_score(value: float | None, metric: str) -> str:
 def _height(one: Contender, metric: str) -> float:
     """The mean score, the larger the better."""
     return -one.spread.mean if metric == "loss" else one.spread.mean
+
+
+def place(mean: float | None, metric: str) -> tuple[bool, float]:
+    """What sorts means of a metric, the best first; what has none comes last."""
+    if mean is None:
+        return True, 0.0
+    return False, mean if metric == "loss" else -mean

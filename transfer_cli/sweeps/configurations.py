@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transfer_cli.command.overrides import words_in
+from transfer_cli.command.overrides import without_repeats, words_in
 from transfer_cli.files import atomic_write_text
-from transfer_cli.methods.comparison import Spread, shown, spread
+from transfer_cli.methods.comparison import Spread, place, shown, spread
 from transfer_cli.records.text import printable
 
 NAME = "leaderboard.md"
 COLUMNS = ("overrides", "n", "val", "test", "seconds", "best job")
-_REPEATS = ("seed", "dataset.fold")
-"""Keys whose values repeat a configuration."""
 
 Row = dict[str, Any]
 
@@ -50,9 +48,9 @@ def configurations(rows: Sequence[Row]) -> list[Configuration]:
     """Of the rows of a leaderboard, best first: by the mean on validation, then as their best jobs stand there."""
     groups: dict[frozenset[str], list[Row]] = {}
     for row in rows:
-        groups.setdefault(frozenset(_without_repeats(row["overrides"])), []).append(row)
-    found = [_configuration(" ".join(_without_repeats(group[0]["overrides"])), group) for group in groups.values()]
-    return sorted(found, key=_rank)
+        groups.setdefault(frozenset(_words(row)), []).append(row)
+    found = [_configuration(" ".join(_words(group[0])), group) for group in groups.values()]
+    return sorted(found, key=lambda one: place(None if one.val is None else one.val.mean, one.metric))
 
 
 def write(folder: Path, found: Sequence[Configuration]) -> None:
@@ -93,14 +91,8 @@ def _known(rows: Sequence[Row], key: str) -> list[float]:
     return [float(row[key]) for row in rows if row.get(key) is not None]
 
 
-def _without_repeats(overrides: str) -> list[str]:
-    return [word for word in words_in(overrides) if word.lstrip("+").partition("=")[0] not in _REPEATS]
-
-
-def _rank(one: Configuration) -> tuple[bool, float]:
-    if one.val is None:
-        return True, 0.0
-    return False, one.val.mean if one.metric == "loss" else -one.val.mean
+def _words(row: Row) -> list[str]:
+    return without_repeats(words_in(row["overrides"]))
 
 
 def _cell(text: str) -> str:

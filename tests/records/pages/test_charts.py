@@ -49,7 +49,11 @@ def test_equal_accuracies_stay_within_their_range() -> None:
 
 def test_a_reliability_diagram() -> None:
     bins = [Bin(0.4, 0.5, 1, 0.0, 0.45), Bin(0.9, 1.0, 300, 1.0, 0.95)]
-    inside(reliability(bins, 0.1))
+    chart = reliability(bins, 0.1)
+    inside(chart)
+    assert "1 image at 40 % to 50 %" in chart and "300 images at 90 % to 100 %" in chart
+    bars = [part for part in ElementTree.fromstring(chart) if part.attrib.get("class") == "right"]
+    assert [float(bar.attrib["width"]) for bar in bars] == [33.2, 33.2], "a tenth of the axis, but for a gap of 2"
 
 
 def test_a_scatter_has_two_runs_and_escapes_their_names() -> None:

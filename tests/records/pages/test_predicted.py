@@ -32,6 +32,8 @@ def test_the_file_gives_back_what_was_predicted(tmp_path: Path, logits: tuple[np
     bins, error = calibration(found)
     assert error == pytest.approx(said["ece"], abs=1e-5)
     assert sum(one.images for one in bins) == 200
+    assert all(one.low < one.confidence <= one.high for one in bins)
+    assert [one.high - one.low for one in bins] == pytest.approx([1 / 15] * len(bins))
     rows = by_class(found.confusion, CLASSES)
     assert np.mean([row.f1 for row in rows]) == pytest.approx(said["macro_f1"])
     assert np.mean([row.recall for row in rows]) == pytest.approx(said["balanced_accuracy"])
@@ -49,7 +51,9 @@ def test_images_without_a_label_count_nowhere(tmp_path: Path) -> None:
     write_predictions(tmp_path / "p.csv", ["x", "y"], np.array([-1, 1]), ["a", "b"], probabilities)
     found = read_predicted(tmp_path / "p.csv", ["a", "b"])
     assert found.confusion.tolist() == [[0, 0], [0, 1]]
-    assert calibration(found)[0][0].images == 1
+    (one,), _ = calibration(found)
+    assert one.images == 1
+    assert one.high == pytest.approx(0.8), "a bin is closed above"
     assert found.mistakes(5) == []
 
 

@@ -6,6 +6,7 @@ import csv
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -35,6 +36,8 @@ def test_a_search_that_is_stopped_goes_on(command: Command, stop_at: StopAt) -> 
     assert ended.code == 0, ended.err
     assert "3 of 3 trials complete" in ended.out
     assert [row["status"] for row in rows()] == ["completed"] * 3
+    page = (FOLDER / "report.html").read_text()
+    assert all(f'href="{quote(Path(row["run_directory"]).name)}/report.html"' in page for row in rows())
     assert len({row["overrides"] for row in rows()}) == 3
     before = [row["seconds"] for row in rows()]
     assert command(*WORDS, LR).code == 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from transfer_cli.errors import counted
 from transfer_cli.records.pages.frame import Axis, Frame, linear, logarithmic, whole
 from transfer_cli.records.pages.predicted import Bin
 
@@ -93,7 +94,7 @@ def reliability(bins: Sequence[Bin], error: float) -> Markup:
             _bar("right", left + 1, top, width, floor - top),
             _bar(f"gap {gap}", left + 1, min(top, said), width, abs(said - top)),
             Markup('<g><title>{}</title><rect class="count" x="{}" y="{}" width="{}" height="{}"/></g>').format(
-                f"{one.images:,} images at {in_percent(one.low)} to {in_percent(one.high)}",
+                f"{counted(one.images, 'image')} at {in_percent(one.low)} to {in_percent(one.high)}",
                 *(round(left + 1, 1), round(frame.base - height, 1), width, height),
             ),
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,40 +57,40 @@ class GroupFacts:
 def group_page(facts: GroupFacts) -> str:
     """The page as HTML; the same facts give the same bytes."""
     name = NAMES.get(facts.metric, facts.metric)
-    done = [entry for entry in facts.entries if entry.status == "completed"]
-    drawn = _charts(facts, name)
-    costs = "What accuracy costs" if facts.metric == "accuracy" else "Scores and costs"
     tested = any(entry.test for entry in facts.entries)
-    failed = [entry for entry in facts.entries if entry.error]
-    sections = [
-        ("table", "Leaderboard"),
-        *([("seeds", "Over seeds and folds")] if facts.over_seeds else []),
-        *([("costs", costs)] if drawn else []),
-        *([("failures", "Failures")] if failed else []),
-        *([("common", "Settings")] if facts.facts else []),
-    ]
-    return render(
-        "group.html",
-        title=facts.title,
-        kind=facts.kind,
-        lead=facts.lead,
-        sections=sections,
-        figures=_figures(facts, done, name),
-        recommendation=facts.recommendation,
-        numbers=[f"val {name}", *([f"test {name}"] if tested else []), "seconds", "trained", "parameters"],
-        rows=_rows(facts.entries, facts.metric, tested=tested),
-        seeds=_rows(facts.over_seeds, facts.metric, tested=tested),
-        has_runs=any(entry.runs for entry in facts.entries),
-        costs=costs,
-        charts=drawn,
-        failed=failed,
-        facts=facts.facts,
-        tested=tested,
-    )
+    values: dict[str, Any] = {
+        "title": facts.title,
+        "kind": facts.kind,
+        "lead": facts.lead,
+        "figures": _figures(facts, name),
+        "recommendation": facts.recommendation,
+        "numbers": [f"val {name}", *([f"test {name}"] if tested else []), "seconds", "trained", "parameters"],
+        "rows": _rows(facts.entries, facts.metric, tested=tested),
+        "seeds": _rows(facts.over_seeds, facts.metric, tested=tested),
+        "has_runs": any(entry.runs for entry in facts.entries),
+        "costs": "What accuracy costs" if facts.metric == "accuracy" else "Scores and costs",
+        "charts": _charts(facts, name),
+        "failed": [entry for entry in facts.entries if entry.error],
+        "facts": facts.facts,
+        "tested": tested,
+    }
+    return render("group.html", **values, sections=_sections(values))
 
 
-def _figures(facts: GroupFacts, done: Sequence[Entry], name: str) -> list[dict[str, str]]:
+def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The anchors and names of those sections that the page has."""
+    names = {
+        "seeds": ("seeds", "Over seeds and folds"),
+        "charts": ("costs", values["costs"]),
+        "failed": ("failures", "Failures"),
+        "facts": ("common", "Settings"),
+    }
+    return [("table", "Leaderboard"), *(place for key, place in names.items() if values[key])]
+
+
+def _figures(facts: GroupFacts, name: str) -> list[dict[str, str]]:
     tiles = []
+    done = [entry for entry in facts.entries if entry.status == "completed"]
     best = done[0] if done else None
     if best is not None and best.val is not None:
         tiles.append(tile(f"Best validation {name}", score(best.val.value, facts.metric), best.name))

@@ -8,16 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transfer_cli.command.overrides import words_in
-from transfer_cli.errors import UserError, first_line
-from transfer_cli.files import atomic_write_text
-from transfer_cli.methods.comparison import spread
+from transfer_cli.command.overrides import without_repeats, words_in
+from transfer_cli.errors import UserError, counted, first_line
+from transfer_cli.files import atomic_write_text, csv_text
+from transfer_cli.methods.comparison import place, spread
 from transfer_cli.records.pages.group_page import Entry, GroupFacts, Mean, group_page
 from transfer_cli.records.pages.render import number
 from transfer_cli.rundir import SUMMARY
 from transfer_cli.runs.reports.reading import PAGE, Values, read_json
 
-_REPEATS = ("seed", "dataset.fold")
 LEADERBOARD, COMPARISON, JOURNAL = "leaderboard.csv", "compare.json", "auto.json"
 
 
@@ -57,46 +56,31 @@ def problem(folder: Path) -> str | None:
 def _sweep(folder: Path) -> GroupFacts:
     with (folder / LEADERBOARD).open(encoding="utf-8", newline="") as file:
         lines = [*csv.DictReader(file)]
-    words = [_words(line["overrides"]) for line in lines]
+    words = [words_in(csv_text(line["overrides"])) for line in lines]
     shared = [word for word in words[0] if all(word in other for other in words)] if len(lines) > 1 else []
-    entries, groups = [], dict[tuple[str, ...], list[Entry]]()
-    metric = "accuracy"
-    for line, own in zip(lines, words, strict=True):
-        job = folder / Path(line["run_directory"]).name
-        summary = read_json(job / SUMMARY)
-        metric = summary.get("metric") or metric
-        differing = [word for word in own if word not in shared]
-        entry = _entry(folder, job.name, " ".join(differing) or f"job {job.name}", summary, job.name)
-        status = line["status"] or entry.status
-        took = float(line["seconds"]) if line["seconds"] else entry.seconds
-        entry = replace(entry, status=status, seconds=took, error=line["error"] or None)
-        entries.append(entry)
-        # There its page is called by the number of its row here.
-        numbered = replace(entry, pages=[(f"#{len(entries)}", path) for _, path in entry.pages])
-        groups.setdefault(tuple(sorted(word for word in differing if not _repeats(word))), []).append(numbered)
-    several = (
-        [_over_seeds(" ".join(name), group) for name, group in groups.items()] if len(groups) < len(entries) else []
-    )
+    differing = [[word for word in own if word not in shared] for own in words]
+    jobs = [Path(line["run_directory"]).name for line in lines]
+    summaries = [read_json(folder / job / SUMMARY) for job in jobs]
+    metric = next((one["metric"] for one in reversed(summaries) if one.get("metric")), "accuracy")
+    entries = [
+        _job(line, _entry(folder, job, " ".join(own) or f"job {job}", summary))
+        for line, job, own, summary in zip(lines, jobs, differing, summaries, strict=True)
+    ]
     return GroupFacts(
         title=folder.name,
         kind="Sweep",
-        lead=f"{_of(len(entries), 'job')}, {metric} on validation decides",
+        lead=f"{counted(len(entries), 'job')}, {metric} on validation decides",
         metric=metric,
         entries=entries,
         facts=[_setting(word) for word in shared],
-        over_seeds=sorted(several, key=lambda one: _rank(one, metric)),
+        over_seeds=_over_seeds(entries, differing, metric),
     )
 
 
-def _words(cell: str) -> list[str]:
-    """The overrides of a job, without what keeps a spreadsheet from reading a formula."""
-    text = cell[1:] if cell.startswith(("'+", "'-", "'=", "'@")) else cell
-    return words_in(text)
-
-
-def _repeats(word: str) -> bool:
-    """Whether jobs that differ in this word alone are the same once more."""
-    return word.lstrip("+").partition("=")[0] in _REPEATS
+def _job(line: Mapping[str, str], entry: Entry) -> Entry:
+    """The row of a job: what the sweep says of it goes before its summary."""
+    took = float(line["seconds"]) if line["seconds"] else entry.seconds
+    return replace(entry, status=line["status"] or entry.status, seconds=took, error=line["error"] or None)
 
 
 def _setting(word: str) -> tuple[str, str]:
@@ -104,13 +88,23 @@ def _setting(word: str) -> tuple[str, str]:
     return key, value
 
 
-def _rank(one: Entry, metric: str) -> tuple[bool, float]:
-    if one.val is None:
-        return True, 0.0
-    return False, one.val.value if metric == "loss" else -one.val.value
+def _over_seeds(entries: Sequence[Entry], words: Sequence[Sequence[str]], metric: str) -> list[Entry]:
+    """A row for jobs that differ in seed and fold alone, the best first; none where there are no such jobs."""
+    groups: dict[tuple[str, ...], list[Entry]] = {}
+    for position, (entry, own) in enumerate(zip(entries, words, strict=True), 1):
+        # Here its page is called by the number of its row in the leaderboard.
+        numbered = replace(entry, pages=[(f"#{position}", path) for _, path in entry.pages])
+        groups.setdefault(tuple(sorted(without_repeats(own))), []).append(numbered)
+    if len(groups) == len(entries):
+        return []
+    return _by_validation([_configuration(" ".join(name), group) for name, group in groups.items()], metric)
 
 
-def _over_seeds(name: str, entries: Sequence[Entry]) -> Entry:
+def _by_validation(entries: Sequence[Entry], metric: str) -> list[Entry]:
+    return sorted(entries, key=lambda one: place(None if one.val is None else one.val.value, metric))
+
+
+def _configuration(name: str, entries: Sequence[Entry]) -> Entry:
     done = [entry for entry in entries if entry.status == "completed"]
     times = [entry.seconds for entry in done if entry.seconds is not None]
     first = done[0] if done else entries[0]
@@ -135,36 +129,35 @@ def _mean(values: Sequence[float]) -> Mean | None:
 
 def _comparison(folder: Path) -> GroupFacts:
     found = read_json(folder / COMPARISON)
-    runs: Sequence[Values] = found["runs"]
-    entries = []
-    for row in found["rows"]:
-        own = [run for run in runs if run["row"] == row["row"]]
-        pages = [(f"seed {run['seed']}", _page(folder, run["directory"])) for run in own]
-        entries.append(
-            Entry(
-                row["row"],
-                "completed" if row["completed"] and not row["failed"] else "failed" if row["failed"] else "unfinished",
-                val=_saved_mean(row["val"]),
-                test=_saved_mean(row["test"]),
-                seconds=None if row["seconds"] is None else float(row["seconds"]["mean"]),
-                trainable=row["trainable_parameters"],
-                parameters=row["parameters"],
-                pages=[(name, path) for name, path in pages if path is not None],
-                runs=f"{row['completed']} of {len(own)}",
-                error=row["error"],
-            )
-        )
-    recommended = found.get("recommendation") or {}
-    seeds = found["seeds"]
+    runs, seeds = found["runs"], found["seeds"]
+    entries = [_recipe(folder, row, [run for run in runs if run["row"] == row["row"]]) for row in found["rows"]]
     facts = [("model", found["model"]), ("data set", found["dataset"]), ("seeds", ", ".join(map(str, seeds)))]
+    each = f"{counted(len(entries), 'recipe')}, {counted(len(seeds), 'seed')} each"
     return GroupFacts(
         title=folder.name,
         kind="Comparison",
-        lead=f"{_of(len(entries), 'recipe')}, {_of(len(seeds), 'seed')} each: {found['model']} on {found['dataset']}",
+        lead=f"{each}: {found['model']} on {found['dataset']}",
         metric=found["metric"],
         entries=entries,
         facts=facts,
-        recommendation=recommended.get("reason"),
+        recommendation=(found.get("recommendation") or {}).get("reason"),
+    )
+
+
+def _recipe(folder: Path, row: Values, runs: Sequence[Values]) -> Entry:
+    """The row of a recipe, from that of the comparison and its runs."""
+    pages = [(f"seed {run['seed']}", _page(folder, run["directory"])) for run in runs]
+    return Entry(
+        row["row"],
+        "failed" if row["failed"] else "completed" if row["completed"] else "unfinished",
+        val=_saved_mean(row["val"]),
+        test=_saved_mean(row["test"]),
+        seconds=None if row["seconds"] is None else float(row["seconds"]["mean"]),
+        trainable=row["trainable_parameters"],
+        parameters=row["parameters"],
+        pages=[(name, path) for name, path in pages if path is not None],
+        runs=f"{row['completed']} of {len(runs)}",
+        error=row["error"],
     )
 
 
@@ -177,50 +170,45 @@ def _search(folder: Path) -> GroupFacts:
     decisions: Values = found["decisions"]
     asked = decisions.get("asked") or {}
     metric = asked.get("metric") or "accuracy"
-    entries = []
     summary = read_json(folder / "best" / SUMMARY)
-    if summary:
-        name = f"best: {summary.get('strategy')} {summary.get('model')}"
-        entries.append(_entry(folder, "best", name, summary, "best"))
-    probes = []
-    for model in decisions.get("backbones") or []:
-        own, path = decisions.get(f"probe of {model}") or {}, f"probes/{model}"
-        entry = _entry(folder, path, f"probe of {model}", read_json(folder / path / SUMMARY), "probe")
-        status = "failed" if own.get("error") else entry.status
-        probes.append(replace(entry, status=status, error=own.get("error")))
-    calibration = decisions.get("calibration") or {}
-    plan = decisions.get("plan") or {}
-    facts = [
-        ("budget", f"{found['budget']:g} s"),
-        ("spent", f"{found['seconds_spent']:g} s"),
-        *[(f"plan: {key}", str(value)) for key, value in plan.items() if value not in ([], None)],
-    ]
+    name = f"best: {summary.get('strategy')} {summary.get('model')}"
+    best = [_entry(folder, "best", name, summary)] if summary else []
+    probes = [_probe(folder, model, decisions) for model in decisions.get("backbones") or []]
+    dataset = (asked.get("dataset") or {}).get("name")
+    spent = [(name, f"{found[key]:g} s") for name, key in (("budget", "budget"), ("spent", "seconds_spent"))]
+    return GroupFacts(
+        title=folder.name,
+        kind="Search within a budget",
+        lead=f"{counted(len(probes), 'backbone')} on {dataset}, {metric} on validation decides",
+        metric=metric,
+        entries=[*best, *_by_validation(probes, metric)],
+        facts=[*spent, *_decided(decisions)],
+    )
+
+
+def _probe(folder: Path, model: str, decisions: Values) -> Entry:
+    path, error = f"probes/{model}", (decisions.get(f"probe of {model}") or {}).get("error")
+    entry = _entry(folder, path, f"probe of {model}", read_json(folder / path / SUMMARY))
+    return replace(entry, status="failed" if error else entry.status, error=error)
+
+
+def _decided(decisions: Values) -> list[tuple[str, str]]:
+    plan, calibration = decisions.get("plan") or {}, decisions.get("calibration") or {}
+    facts = [(f"plan: {key}", str(value)) for key, value in plan.items() if value not in ([], None)]
     if calibration:
         before, after = number(calibration["before"]), number(calibration["after"])
         facts += [
             ("temperature", number(calibration["temperature"])),
             ("ECE on validation", f"{before} before, {after} with the temperature"),
         ]
-    dataset = (asked.get("dataset") or {}).get("name")
-    return GroupFacts(
-        title=folder.name,
-        kind="Search within a budget",
-        lead=f"{_of(len(probes), 'backbone')} on {dataset}, {metric} on validation decides",
-        metric=metric,
-        entries=[*entries, *sorted(probes, key=lambda one: _rank(one, metric))],
-        facts=facts,
-    )
+    return facts
 
 
-def _of(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _entry(folder: Path, place: str, name: str, summary: Values, called: str) -> Entry:
+def _entry(folder: Path, directory: str, name: str, summary: Values) -> Entry:
     """The row of one run, from its summary."""
     metric, parameters = summary.get("metric") or "accuracy", summary.get("parameters") or {}
     scores = {split: (summary.get(split) or {}).get(metric) for split in ("val", "test")}
-    page = _page(folder, place)
+    page = _page(folder, directory)
     return Entry(
         name,
         str(summary.get("status") or "unfinished"),
@@ -229,11 +217,11 @@ def _entry(folder: Path, place: str, name: str, summary: Values, called: str) ->
         seconds=summary.get("train_seconds"),
         trainable=parameters.get("trainable"),
         parameters=parameters.get("total"),
-        pages=[] if page is None else [(called, page)],
+        pages=[] if page is None else [(directory, page)],
         error=summary.get("error"),
     )
 
 
-def _page(folder: Path, place: str) -> str | None:
+def _page(folder: Path, directory: str) -> str | None:
     """The path of a run's page from its folder, where there is one."""
-    return f"{place}/{PAGE}" if (folder / place / PAGE).is_file() else None
+    return f"{directory}/{PAGE}" if (folder / directory / PAGE).is_file() else None
