@@ -60,6 +60,12 @@ def test_the_table_that_is_written(sweep: Path) -> None:
     ]
 
 
+def test_folds_repeat_a_configuration_as_seeds_do(tmp_path: Path) -> None:
+    for number in range(4):
+        job(tmp_path, number, [f"dataset.fold={number % 2}", f"seed={number // 2}"], 0.5)
+    assert [(one.overrides, one.n) for one in configurations(leaderboard.write(tmp_path))] == [("", "4")]
+
+
 def test_the_lowest_mean_loss_is_best(tmp_path: Path) -> None:
     job(tmp_path, 0, ["a=1", "seed=0"], 0.5, metric="loss")
     job(tmp_path, 1, ["a=2", "seed=0"], 0.7, metric="loss")

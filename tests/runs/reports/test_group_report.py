@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.runs.reports.made import made
-from tests.runs.reports.test_run_report import OUTSIDE, Page
+from tests.runs.reports.test_run_report import OUTSIDE, Page, cells
 from transfer_cli.errors import UserError
 from transfer_cli.files import write_csv
 from transfer_cli.runs.reports.group_report import leave_group_report, write_group_report
@@ -39,6 +39,11 @@ def test_a_sweep_with_jobs_that_failed_and_seeds() -> None:
     assert links == [f"{job}/report.html" for job in range(3)] * 2
     for words in ("optimizer.lr=1 seed=0", "80.00 % ± 14.14", "too <large>", "+model.a", "<b>"):
         assert words in page.text, words
+    assert "'+model.a" not in page.text
+    head, first, *_ = cells(page, 0)
+    assert head == ["#", "what", "val accuracy", "test accuracy", "seconds", "trained", "parameters", "status"]
+    assert first == ["1", "optimizer.lr=1 seed=0", "90.00 %", "90.00 %", "2.0", "10", "1,000", "completed"]
+    assert cells(page, 1)[0] == [*head, "pages"]
     assert "https:" not in page.source
 
 
@@ -59,6 +64,11 @@ def test_a_comparison_shows_its_recommendation() -> None:
     page = Page(folder / "report.html")
     for words in ("probe is recommended", "90.00 % ± 1.00", "no memory"):
         assert words in page.text
+    assert cells(page, 0) == [
+        ["#", "what", "runs", "val accuracy", "seconds", "trained", "parameters", "status"],
+        ["1", "probe", "1 of 1", "90.00 % ± 1.00", "2.0", "10", "100", "completed"],
+        ["2", "lora", "0 of 0", "", "", "10", "100", "failed"],
+    ]
     assert not OUTSIDE.search(page.source), "the run has no page, so nothing leads there"
 
 

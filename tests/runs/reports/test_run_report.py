@@ -43,6 +43,17 @@ class Page(HTMLParser):
             self._open = ""
 
 
+def cells(page: Page, table: int) -> list[list[str]]:
+    """The rows of a table as they are shown, its head first: as many cells each."""
+    found = re.findall(r"<table.*?</table>", page.source, re.DOTALL)[table]
+    rows = [
+        [re.sub("<.*?>", "", cell) for cell in re.findall(r"<t[hd][ >].*?</t[hd]>", row)]
+        for row in re.findall(r"<tr[ >].*?</tr>", found)
+    ]
+    assert len({*map(len, rows)}) == 1
+    return rows
+
+
 def page_of(run: Path) -> Page:
     write_report(run, lambda: images_of(run))
     return Page(run / "report.html")
@@ -66,6 +77,10 @@ def test_all_that_a_run_leaves_is_on_its_page() -> None:
     ):
         assert words in page.text, words
     assert "does not have everything" not in page.text
+    assert [cells(page, table)[0][0] for table in range(page.source.count("<table"))] == [
+        *("split", "score", "epoch", "true \\ predicted", "true", "class", "stage", "part")
+    ]
+    assert cells(page, 4) == [["true", "taken for", "images", "share"], ["class_0", "class_1", "1", "33.33 %"]]
     pictures = [found for tag, found in page.tags if tag == "img"]
     assert len(pictures) == 1 + 9
     assert all(str(one["src"]).startswith("data:image/") and one["alt"] for one in pictures)
