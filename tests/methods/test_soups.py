@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from transfer_cli.methods.soups import Weights, average, greedy, interpolated
+from transfer_cli.methods.soups import average, greedy, interpolated
 
 
 def test_the_mean_of_each_tensor_and_the_counters_of_the_first() -> None:
@@ -26,11 +26,9 @@ def test_a_share_of_the_way_and_a_head_that_has_no_start() -> None:
 
 def test_greedy_takes_what_does_not_lower_the_score() -> None:
     # The score is how near the mean is to 1.
-    weights: dict[str, Weights] = {
-        name: {"w": torch.tensor([value])} for name, value in {"a": 1.5, "b": 3.0, "c": 0.5}.items()
-    }
+    weights = {"a": 1.5, "b": 3.0, "c": 0.5}
 
-    def score(one: Weights) -> tuple[float, float]:
-        return -abs(one["w"].item() - 1), 0.0
+    def score(names: tuple[str, ...]) -> tuple[float, float]:
+        return -abs(sum(weights[name] for name in names) / len(names) - 1), 0.0
 
-    assert greedy(["a", "b", "c"], weights, score) == ["a", "c"]
+    assert greedy(["a", "b", "c"], score) == ("a", "c")

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.conftest import TINY, Ended, summary
+from transfer_cli.methods import soups
 
 Command = Callable[..., Ended]
 SWEEP = Path("outputs/sweeps/s")
@@ -63,6 +64,16 @@ def test_images_in_files(command: Command) -> None:
     ended = command("mode=soup", f"sweep={SWEEP}", "name=soup")
     assert ended.code == 0, ended.err
     assert json.loads(Path("outputs/runs/soup/soup.json").read_text())["ensemble"].keys() == {"val", "test"}
+
+
+def test_the_way_back_to_the_start_is_tried(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command(*TINY, "name=start", "trainer.epochs=1", "quiet=true").code == 0
+    sweep(command, "optimizer.lr=1e-3,2e-2", "model.weights=outputs/runs/start")
+    monkeypatch.setattr(soups, "STEPS", (1.0,))
+    ended = command("mode=soup", f"sweep={SWEEP}", "name=soup")
+    assert ended.code == 0, ended.err
+    rows = {row["recipe"]: row for row in json.loads(Path("outputs/runs/soup/soup.json").read_text())["recipes"]}
+    assert rows["wise_ft 1"] == {**rows["best run"], "recipe": "wise_ft 1"}, "all of the best run, nothing of its start"
 
 
 def test_runs_that_validate_each_others_training_images_are_refused(command: Command) -> None:

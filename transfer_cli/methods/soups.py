@@ -33,17 +33,15 @@ def interpolated(start: Weights, end: Weights, share: float) -> dict[str, Tensor
     }
 
 
-def greedy(
-    ordered: Sequence[str], weights: Mapping[str, Weights], score: Callable[[Weights], tuple[float, float]]
-) -> list[str]:
+def greedy(ordered: Sequence[str], score: Callable[[tuple[str, ...]], tuple[float, float]]) -> tuple[str, ...]:
     """Names, best first, of those whose weights in the average do not lower its score; the best is always one.
 
-    `score` gives what is higher for better weights, such as a rank on validation.
+    `score` gives what is higher for a better average of those named, such as its rank on validation.
     """
-    taken = [ordered[0]]
-    best = score(weights[ordered[0]])
+    taken: tuple[str, ...] = (ordered[0],)
+    best = score(taken)
     for name in ordered[1:]:
-        found = score(average([weights[one] for one in [*taken, name]]))
+        found = score((*taken, name))
         if found >= best:
-            taken, best = [*taken, name], found
+            taken, best = (*taken, name), found
     return taken

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from transfer_cli.cache.place import open_cache
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Dataset, Experiment
-from transfer_cli.data.batches import Batch, OrderedBatches, Samples
+from transfer_cli.data.batches import Batch
 from transfer_cli.data.describe import changed_since
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.same_images import check_classes
@@ -21,7 +21,7 @@ from transfer_cli.data.sources import load as sources
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import DecodedSet
-from transfer_cli.engine.evaluation import BATCH_SIZE, evaluate
+from transfer_cli.engine.evaluation import evaluate
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Classification
 from transfer_cli.errors import EXIT_OK, UserError, counted, nearest
@@ -29,7 +29,7 @@ from transfer_cli.files import write_json
 from transfer_cli.methods.scores import Scores
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
-from transfer_cli.runs.materials import open_pixels, worker_count
+from transfer_cli.runs.materials import open_pixels
 from transfer_cli.runs.saved_model import Trained, load_trained, warn_of_unread
 
 
@@ -69,16 +69,10 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
 
 
 def _scores(e: Experiment, trained: Trained, decoded: DecodedSet, metric: str, stop: Stop) -> Scores:
-    images, indices = decoded.images, decoded.images.splits[e.split]
-    if len(indices) == 0:
+    images = decoded.images
+    if len(images.splits[e.split]) == 0:
         raise UserError(f"split={e.split}: none of the images of {images.name} can be decoded.")
-    batches = OrderedBatches(
-        Samples(images, decoded.store, trained.about.preprocessing, e.augment, e.seed),
-        indices,
-        batch_size=BATCH_SIZE[trained.compute.device.type],
-        workers=worker_count(e, decoded.store),
-    )
-    relabelled = _relabelled(batches, _as_trained(images, trained.about.classes))
+    relabelled = _relabelled(trained.batches(decoded, e.split, e), _as_trained(images, trained.about.classes))
     task = Classification(trained.about.classes, metric)
     values = evaluate(trained.network, relabelled, task, trained.compute, trained.to_device, stop)
     assert values is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_OK, UserError, counted
 from transfer_cli.files import atomic_write_text, write_json
 from transfer_cli.methods import soups
+from transfer_cli.methods.comparison import shown_score
 from transfer_cli.methods.scores import Scores, rank
 from transfer_cli.methods.soups import Weights
 from transfer_cli.models.published import SeenWeights
@@ -60,15 +63,12 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         recipes = _recipes(members, weights, tasting, reporter)
         chosen = max(recipes, key=lambda one: rank(one.val, tasting.task.metric))
         ensemble = {
-            split: tasting.scores(together([tasting.outputs(one, split) for one in weights.values()]), split)
+            split: tasting.scores_of(together([tasting.outputs(one, split) for one in weights.values()]), split)
             for split in ("val", "test")
             if tasting.has(split)
         }
         # Test chooses nothing: it is looked at once all is decided.
-        test = {
-            one.name: tasting.scores(tasting.outputs(one.weights, "test"), "test") if tasting.has("test") else None
-            for one in recipes
-        }
+        test = {one.name: tasting.scores(one.weights, "test") if tasting.has("test") else None for one in recipes}
     with rundir.claim(target, named=experiment.name is not None, may_exist=False) as directory:
         _write(directory, best, chosen, recipes, test, ensemble)
     _show(tasting.task.metric, recipes, test, ensemble, chosen, len(members), reporter)
@@ -80,22 +80,29 @@ def _recipes(
     members: list[Member], weights: dict[str, dict[str, Any]], tasting: Tasting, reporter: Reporter
 ) -> list[Recipe]:
     """The best run alone first, so that among equal ones the plainest is chosen."""
-    names = [one.run.name for one in members]
+    names, metric = tuple(one.run.name for one in members), tasting.task.metric
 
-    def recipe(name: str, of: list[str], mixed: Weights) -> Recipe:
-        return Recipe(name, of, mixed, tasting.scores(tasting.outputs(mixed, "val"), "val"))
+    def mixed(of: Sequence[str]) -> Weights:
+        return soups.average([weights[name] for name in of])
 
-    found = [recipe("best run", names[:1], weights[names[0]])]
-    taken = soups.greedy(names, weights, tasting.rank)
-    found.append(recipe("greedy soup", taken, soups.average([weights[name] for name in taken])))
-    found.append(recipe("uniform soup", names, soups.average([*weights.values()])))
+    @functools.cache
+    def val(of: tuple[str, ...]) -> Scores:
+        return tasting.scores(mixed(of), "val")
+
+    taken = soups.greedy(names, lambda of: rank(val(of), metric))
+    averages = {"best run": names[:1], "greedy soup": taken, "uniform soup": names}
+    found = [Recipe(name, [*of], mixed(of), val(of)) for name, of in averages.items()]
     start = _start(members[0], tasting, reporter)
     if start is not None:
-        own = weights[names[0]]
-        shares = {f"wise_ft {share:g}": soups.interpolated(start, own, share) for share in soups.STEPS}
-        mixes = [recipe(name, names[:1], mixed) for name, mixed in shares.items()]
-        found.append(max(mixes, key=lambda one: rank(one.val, tasting.task.metric)))
+        found.append(max(_between(start, found[0], tasting), key=lambda one: rank(one.val, metric)))
     return found
+
+
+def _between(start: Weights, best: Recipe, tasting: Tasting) -> Iterator[Recipe]:
+    """WiSE-FT: the best run part of the way back to where it started."""
+    for share in soups.STEPS:
+        mixed = soups.interpolated(start, best.weights, share)
+        yield Recipe(f"wise_ft {share:g}", best.of, mixed, tasting.scores(mixed, "val"))
 
 
 def _start(best: Member, tasting: Tasting, reporter: Reporter) -> Weights | None:
@@ -134,9 +141,7 @@ def _show(
     reporter: Reporter,
 ) -> None:
     def cell(scores: Scores | None) -> str:
-        if scores is None:
-            return ""
-        return f"{scores[metric]:.4f}" if metric == "loss" else f"{100 * scores[metric]:.2f} %"
+        return shown_score(None if scores is None else scores[metric], metric)
 
     rows = [[one.name, str(len(one.of)), cell(one.val), cell(test[one.name])] for one in recipes]
     rows.append([f"ensemble of {members} models", str(members), cell(ensemble["val"]), cell(ensemble.get("test"))])

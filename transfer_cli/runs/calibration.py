@@ -9,11 +9,10 @@ import numpy as np
 from safetensors.torch import load_file
 
 from transfer_cli.cache.place import open_cache
-from transfer_cli.data.batches import OrderedBatches, Samples
 from transfer_cli.data.sources import load as sources
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
-from transfer_cli.engine.evaluation import BATCH_SIZE, predict
+from transfer_cli.engine.evaluation import predict
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Classification
 from transfer_cli.methods.calibration import fit_temperature
@@ -21,7 +20,7 @@ from transfer_cli.models.heads import LINEAR
 from transfer_cli.models.tensors import replace_tensors
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
-from transfer_cli.runs.materials import open_pixels, worker_count
+from transfer_cli.runs.materials import open_pixels
 from transfer_cli.runs.saved_model import WEIGHTS, describe, load_trained
 
 
@@ -50,14 +49,8 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
         return None
     request = PixelRequest(formats.evaluation(trained.about.preprocessing), val)
     decoded = open_pixels(e, images, [request], open_cache(e.cache_dir, e.cache_size, reporter.warn), reporter, stop)
-    batches = OrderedBatches(
-        Samples(decoded.images, decoded.store, trained.about.preprocessing, e.augment, e.seed),
-        decoded.images.splits["val"],
-        batch_size=BATCH_SIZE[trained.compute.device.type],
-        workers=worker_count(e, decoded.store),
-    )
     with stop:
-        found = predict(trained.network, batches, trained.compute, trained.to_device, stop)
+        found = predict(trained.network, trained.batches(decoded, "val", e), trained.compute, trained.to_device, stop)
     stop.check("while the model was calibrated; the same command with resume=auto calibrates it again")
     assert found is not None
     logits, labels = found

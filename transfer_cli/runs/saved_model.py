@@ -13,8 +13,11 @@ from torch import Tensor
 from transfer_cli.cache.place import cache_folder
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
+from transfer_cli.data.batches import OrderedBatches, Samples
+from transfer_cli.data.store.open import DecodedSet
 from transfer_cli.engine.devices import device as devices
 from transfer_cli.engine.devices.device import Compute, Normalize, PixelsToDevice, ToDevice
+from transfer_cli.engine.evaluation import BATCH_SIZE
 from transfer_cli.errors import UserError
 from transfer_cli.files import write_json
 from transfer_cli.models import backbones, weights
@@ -27,7 +30,7 @@ from transfer_cli.models.staging import SeenCuts
 from transfer_cli.models.tensors import replace_tensors
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.machine import known_folder
-from transfer_cli.runs.materials import Materials
+from transfer_cli.runs.materials import Materials, worker_count
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -77,6 +80,12 @@ class Trained:
         """Batches of pixels to network inputs on the device."""
         preprocessing = self.about.preprocessing
         return PixelsToDevice(Normalize(preprocessing.mean, preprocessing.std, self.compute.device))
+
+    def batches(self, decoded: DecodedSet, split: str, e: Experiment) -> OrderedBatches:
+        """The images of a split in their order; `e` says how many workers make the batches."""
+        samples = Samples(decoded.images, decoded.store, self.about.preprocessing, e.augment, e.seed)
+        size, workers = BATCH_SIZE[self.compute.device.type], worker_count(e, decoded.store)
+        return OrderedBatches(samples, decoded.images.splits[split], batch_size=size, workers=workers)
 
 
 def describe(run: Path, key: str = "run") -> Description:

@@ -38,13 +38,13 @@ def members_of(folder: Path) -> list[Member]:
         runs = counted(len(found), "completed finetuned run")
         raise UserError(f"sweep={folder}: has {runs}; a soup needs two or more.")
     first, *others = found
+    theirs, images = _kind(first), _images(first)
     for one in others:
-        pair = f"sweep={folder}: {one.run.name} and {first.run.name}"
-        own, theirs = _kind(one), _kind(first)
+        pair, own = f"sweep={folder}: {one.run.name} and {first.run.name}", _kind(one)
         differing = [what for what in own if own[what] != theirs[what]]
         if differing:
             raise UserError(f"{pair} differ in {', '.join(differing)}; a soup is of like runs.")
-        if _images(one) != _images(first):
+        if _images(one) != images:
             raise UserError(
                 f"{pair} split their images otherwise, so each has trained on what validates the other. Sweep over "
                 "other keys than seed and dataset."
@@ -71,7 +71,8 @@ def _member(path: Path) -> Member | None:
 
 def _images(one: Member) -> str:
     """What tells whose images are in which split."""
-    said: dict[str, Any] = {key: (read_description(one.run) or {}).get(key) for key in ("images_of_class", "names")}
+    description = read_description(one.run) or {}
+    said = {key: description.get(key) for key in ("images_of_class", "names")}
     dataset = repr(replace(one.experiment.dataset, store="auto"))
     return json.dumps([said, dataset, one.experiment.seed], sort_keys=True)
 

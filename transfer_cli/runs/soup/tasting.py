@@ -8,19 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer_cli.cache.place import open_cache
-from transfer_cli.data.batches import OrderedBatches, Samples
 from transfer_cli.data.sources import load as sources
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.open import DecodedSet
-from transfer_cli.engine.evaluation import BATCH_SIZE, predict
+from transfer_cli.engine.evaluation import predict
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Classification
-from transfer_cli.methods.scores import Rank, Scores, rank, softmax
+from transfer_cli.methods.scores import Scores, softmax
 from transfer_cli.methods.soups import Weights
 from transfer_cli.models.tensors import load_into
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.materials import open_pixels, worker_count
+from transfer_cli.runs.materials import open_pixels
 from transfer_cli.runs.saved_model import Trained
 from transfer_cli.runs.soup.members import Member
 
@@ -52,26 +51,21 @@ class Tasting:
         """Logits [N, K] of a split that has images. Raises Stopped."""
         e, trained = self.member.experiment, self.trained
         load_into(trained.network.module, weights)
-        batches = OrderedBatches(
-            Samples(self.decoded.images, self.decoded.store, trained.about.preprocessing, e.augment, e.seed),
-            self.decoded.images.splits[split],
-            batch_size=BATCH_SIZE[trained.compute.device.type],
-            workers=worker_count(e, self.decoded.store),
-        )
+        batches = trained.batches(self.decoded, split, e)
         found = predict(trained.network, batches, trained.compute, trained.to_device, self.stop)
         if found is None:
             self.stop.check(STOPPED)
         assert found is not None
         return found[0]
 
-    def scores(self, logits: NDArray[np.float32], split: str) -> Scores:
+    def scores(self, weights: Weights, split: str) -> Scores:
+        """Of a split that has images. Raises Stopped."""
+        return self.scores_of(self.outputs(weights, split), split)
+
+    def scores_of(self, logits: NDArray[np.float32], split: str) -> Scores:
         """Of the logits of a split."""
         images = self.decoded.images
         return self.task.scores(logits, images.labels[images.splits[split]])
-
-    def rank(self, weights: Weights) -> Rank:
-        """On validation."""
-        return rank(self.scores(self.outputs(weights, "val"), "val"), self.task.metric)
 
     def has(self, split: str) -> bool:
         """Whether a split has images."""
