@@ -24,6 +24,7 @@ SUMMARY = "summary.json"
 _HOLDER = ".holder.json"
 DATASET = "dataset.json"
 _LOCK = ".lock"
+_MOST_DIGITS = 300
 
 
 def planned(experiment: Experiment, kind: str = "runs") -> Path:
@@ -143,10 +144,15 @@ def _held_by(path: Path) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; empty where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number; as a float, infinite, where it is larger than those."""
+    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
 
 def completed_summary(path: Path) -> dict[str, Any] | None:

@@ -83,21 +83,7 @@ def reliability(bins: Sequence[Bin], error: float) -> Markup:
     x, y = (Axis(0, 1, ticks, label, in_percent) for label in ("confidence", "accuracy"))
     frame = Frame(x, y, bottom=_STRIP)
     most = max(one.images for one in bins)
-    drawn: list[Markup] = []
-    for one in bins:
-        (left, top), (right, floor) = frame.at(one.low, one.accuracy), frame.at(one.high, 0)
-        width = round(right - left - 2, 1)
-        _, said = frame.at(0, one.confidence)
-        gap = "over" if one.confidence > one.accuracy else "under"
-        height = round(max(one.images / most * (_STRIP - 14), 1), 1)
-        drawn += [
-            _bar("right", left + 1, top, width, floor - top),
-            _bar(f"gap {gap}", left + 1, min(top, said), width, abs(said - top)),
-            Markup('<g><title>{}</title><rect class="count" x="{}" y="{}" width="{}" height="{}"/></g>').format(
-                f"{counted(one.images, 'image')} at {in_percent(one.low)} to {in_percent(one.high)}",
-                *(round(left + 1, 1), round(frame.base - height, 1), width, height),
-            ),
-        ]
+    drawn = [mark for one in bins for mark in _bin(frame, one, most)]
     (x0, y0), (x1, y1) = frame.at(0, 0), frame.at(1, 1)
     drawn += [
         Markup('<path class="ideal" d="M{} {}L{} {}"/>').format(x0, y0, x1, y1),
@@ -108,6 +94,20 @@ def reliability(bins: Sequence[Bin], error: float) -> Markup:
     ]
     images = sum(one.images for one in bins)
     return frame.svg(f"Reliability diagram of {images:,} images, expected calibration error {error:.4f}", drawn)
+
+
+def _bin(frame: Frame, one: Bin, most: int) -> Iterable[Markup]:
+    """Its accuracy, the gap to its confidence, and below how many of `most` images it holds."""
+    (left, top), (right, floor) = frame.at(one.low, one.accuracy), frame.at(one.high, 0)
+    width = round(right - left - 2, 1)
+    _, said = frame.at(0, one.confidence)
+    gap = "over" if one.confidence > one.accuracy else "under"
+    height = round(max(one.images / most * (_STRIP - 14), 1), 1)
+    title = f"{counted(one.images, 'image')} at {in_percent(one.low)} to {in_percent(one.high)}"
+    count = _bar("count", left + 1, frame.base - height, width, height)
+    yield _bar("right", left + 1, top, width, floor - top)
+    yield _bar(f"gap {gap}", left + 1, min(top, said), width, abs(said - top))
+    yield Markup("<g><title>{}</title>{}</g>").format(title, count)
 
 
 def _bar(kind: str, x: float, y: float, width: float, height: float) -> Markup:

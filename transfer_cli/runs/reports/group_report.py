@@ -14,8 +14,8 @@ from transfer_cli.files import atomic_write_text, csv_text
 from transfer_cli.methods.comparison import place, spread
 from transfer_cli.records.pages.group_page import Entry, GroupFacts, Mean, group_page
 from transfer_cli.records.pages.render import number
-from transfer_cli.rundir import SUMMARY
-from transfer_cli.runs.reports.reading import PAGE, Values, read_json
+from transfer_cli.rundir import SUMMARY, read_json
+from transfer_cli.runs.reports.reading import PAGE, Values
 
 LEADERBOARD, COMPARISON, JOURNAL = "leaderboard.csv", "compare.json", "auto.json"
 

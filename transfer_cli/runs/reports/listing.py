@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.errors import UserError, did_you_mean
-from transfer_cli.rundir import CONFIG, SUMMARY
-from transfer_cli.runs.reports.reading import Values, read_json, read_yaml
+from transfer_cli.rundir import CONFIG, SUMMARY, read_json
+from transfer_cli.runs.reports.reading import Values, read_yaml
 
 Record = dict[str, Any]
 """What is known of a run, by dotted keys."""
@@ -86,7 +86,7 @@ def _flat(values: Values, prefix: str = "") -> Record:
 def conditions(where: str | None) -> list[Condition]:
     """The conditions that commas part. Raises UserError for what is none."""
     found = []
-    for text in (where or "").split(",") if where is not None else []:
+    for text in [] if where is None else where.split(","):
         match = _CONDITION.fullmatch(text.strip())
         if match is None:
             raise UserError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,6 @@ Values = dict[str, Any]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The quick one where PyYAML was built with it: a list may read a thousand files."""
 PAGE = "report.html"
-_MOST_DIGITS = 300
-
-
-def read_json(path: Path) -> Values:
-    """A JSON object; empty where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _whole(digits: str) -> int | float:
-    """A whole number; as a float, infinite, where it is larger than those."""
-    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
 
 def read_yaml(path: Path) -> tuple[str, Values]:

@@ -17,8 +17,8 @@ from transfer_cli.records import metrics, parameters, predictions, sheet
 from transfer_cli.records.pages import pictures
 from transfer_cli.records.pages.predicted import Predicted, read_predicted
 from transfer_cli.records.pages.run_page import Example, RunFacts, run_page
-from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, saved_experiment
-from transfer_cli.runs.reports.reading import PAGE, Values, place, read_json, read_rows, read_yaml
+from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, read_json, saved_experiment
+from transfer_cli.runs.reports.reading import PAGE, Values, place, read_rows, read_yaml
 
 if TYPE_CHECKING:
     from transfer_cli.config.schema import Dataset
@@ -138,11 +138,11 @@ def _sheet(path: Path, absent: list[str]) -> tuple[str, int, int] | None:
 def _with_examples(facts: RunFacts, predicted: Predicted, images: Images) -> RunFacts:
     """The facts with the images that are worth a look, as pictures where they can still be found."""
     mistakes, uncertain = predicted.mistakes(SHOWN), predicted.uncertain(SHOWN)
-    absent = [*facts.absent]
+    rows, absent = {*mistakes, *uncertain}, [*facts.absent]
     shown: dict[int, str] = {}
     try:
-        shown = _pictures(images(), predicted, {*mistakes, *uncertain})
-        gone = len({*mistakes, *uncertain}) - len(shown)
+        shown = _pictures(images(), predicted, rows)
+        gone = len(rows) - len(shown)
         if gone:
             absent.append(f"{gone:,} of the images to be shown are gone or cannot be read.")
     except (UserError, RunError, OSError) as error:
