@@ -52,6 +52,8 @@ def test_a_reliability_diagram() -> None:
     chart = reliability(bins, 0.1)
     inside(chart)
     assert "1 image at 40 % to 50 %" in chart and "300 images at 90 % to 100 %" in chart
+    kinds = [part.attrib["class"] for part in ElementTree.fromstring(chart) if "gap" in part.attrib.get("class", "")]
+    assert kinds == ["gap over", "gap under"], "as confident as 0.45 and never right, as 0.95 and always right"
     bars = [part for part in ElementTree.fromstring(chart) if part.attrib.get("class") == "right"]
     assert [float(bar.attrib["width"]) for bar in bars] == [33.2, 33.2], "a tenth of the axis, but for a gap of 2"
 
@@ -62,4 +64,5 @@ def test_a_scatter_has_two_runs_and_escapes_their_names() -> None:
     assert chart is not None
     inside(chart)
     assert "<b>" not in chart
+    assert chart.count('class="tag"') == 2
     assert scatter(points[1:], "seconds", "accuracy", share=True) is None

@@ -47,6 +47,14 @@ def test_a_sweep_with_jobs_that_failed_and_seeds() -> None:
     assert "https:" not in page.source
 
 
+def test_jobs_that_all_differ_are_no_seeds_of_anything() -> None:
+    folder = Path("outputs/sweeps/grid")
+    for job in range(2):
+        made(folder / str(job))
+    page = swept(folder, *([f"a={job}", "completed", 0.8, 0.8, 1.5, f"/elsewhere/{job}", None] for job in range(2)))
+    assert page.headings == ["Leaderboard", "What accuracy costs"]
+
+
 def test_a_comparison_shows_its_recommendation() -> None:
     folder = Path("outputs/compare/c")
     made(folder / "probe-seed0")
@@ -75,13 +83,23 @@ def test_a_comparison_shows_its_recommendation() -> None:
 def test_a_search_with_its_probes() -> None:
     folder = Path("outputs/auto/a")
     made(folder / "best")
-    made(folder / "probes" / "resnet18")
-    decisions = {"backbones": ["resnet18", "gone"], "probe of gone": {"error": "no weights"}, "plan": {"epochs": 3}}
+    for model, accuracy in (("resnet18", 0.5), ("resnet50", 0.75)):
+        made(folder / "probes" / model, val={"accuracy": accuracy, "loss": 1.0})
+    decisions = {
+        "backbones": ["gone", "resnet18", "resnet50"],
+        "probe of gone": {"error": "no weights"},
+        "plan": {"epochs": 3},
+    }
     (folder / "auto.json").write_text(json.dumps({"budget": 60.0, "seconds_spent": 40.5, "decisions": decisions}))
     write_group_report(folder)
-    text = Page(folder / "report.html").text
-    for words in ("probe of resnet18", "no weights", "40.5 s", "best: finetune"):
-        assert words in text
+    page = Page(folder / "report.html")
+    for words in ("no weights", "40.5 s", "best: finetune"):
+        assert words in page.text
+    assert [(row[1], row[-1]) for row in cells(page, 0)[2:]] == [
+        ("probe of resnet50", "completed"),
+        ("probe of resnet18", "completed"),
+        ("probe of gone", "failed"),
+    ]
 
 
 @pytest.mark.parametrize("content", ["", "overrides,status\n", "a,b\n1,2\n", '{"runs": 3}'])

@@ -81,6 +81,8 @@ def test_all_that_a_run_leaves_is_on_its_page() -> None:
         *("split", "score", "epoch", "true \\ predicted", "true", "class", "stage", "part")
     ]
     assert cells(page, 4) == [["true", "taken for", "images", "share"], ["class_0", "class_1", "1", "33.33 %"]]
+    shades = [float(shade) for shade in re.findall(r"--s:([\d.]+)", page.source)]
+    assert max(shades) == 1.0, "all images of two classes are right"
     pictures = [found for tag, found in page.tags if tag == "img"]
     assert len(pictures) == 1 + 9
     assert all(str(one["src"]).startswith("data:image/") and one["alt"] for one in pictures)
@@ -136,6 +138,19 @@ def test_an_older_run_has_what_there_is_and_says_what_is_missing(gone: str, head
     assert f"{gone} is missing" in page.text and said in page.text
     assert not {*headings} & {*page.headings}
     assert "Scores" in page.headings
+
+
+def test_what_a_run_never_had_is_not_missed() -> None:
+    run = made(RUN, "strategy=extract", test=None)
+    about = json.loads((run / "dataset.json").read_text())
+    (run / "dataset.json").write_text(json.dumps({**about, "images": {"train": 42, "val": 9, "test": 0}}))
+    for name in ("parameters.csv", "predictions.csv"):
+        (run / name).unlink()
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(lines[:2]))
+    page = page_of(run)
+    assert "does not have everything" not in page.text
+    assert "Learning curves" not in page.headings, "one epoch is no curve"
 
 
 def test_images_that_are_gone_leave_their_paths() -> None:
