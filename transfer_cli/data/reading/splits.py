@@ -83,17 +83,17 @@ def fold(samples: Samples, own: Mapping[str, Indices], folds: int, number: int, 
     """
     name = "val" if "test" in own else "test"
     pool = np.sort(np.concatenate([own["train"], own["val"]])) if name == "val" and "val" in own else own["train"]
-    parts: list[list[Indices]] = [[] for _ in range(folds)]
+    chosen: list[Indices] = []
     for units in _units_by_class(samples, pool, seed):
         if len(units) < folds:
             raise _too_few(samples, units, f"{folds} parts (dataset.folds={folds})")
         sizes = [0] * folds
-        for unit in range(len(units)):
-            own_samples = units.between(unit, unit + 1)
+        for unit, size in enumerate(np.diff(units.ends, prepend=0).tolist()):
             smallest = sizes.index(min(sizes))
-            sizes[smallest] += len(own_samples)
-            parts[smallest].append(own_samples)
-    part = _sorted(parts[number])
+            sizes[smallest] += size
+            if smallest == number:
+                chosen.append(units.between(unit, unit + 1))
+    part = _sorted(chosen)
     train = np.setdiff1d(pool, part)
     _check_trained(samples, pool, train)
     return {name: part, "train": train}
@@ -163,11 +163,12 @@ def _units_by_class(samples: Samples, pool: Indices, seed: int) -> list[_Units]:
     members: dict[str, list[int]] = {}
     for index in pool:
         members.setdefault(samples.groups[index], []).append(index)
-    labels = {group: int(np.bincount(samples.labels[own]).argmax()) for group, own in members.items()}
+    by_class: dict[int, list[str]] = {}
+    for group, own in members.items():
+        by_class.setdefault(int(np.bincount(samples.labels[own]).argmax()), []).append(group)
     units = []
-    for label in sorted({*labels.values()}):
-        own = [group for group in members if labels[group] == label]
-        ordered = [members[own[position]] for position in _hash_order(seed, samples.classes[label], own)]
+    for label, groups in sorted(by_class.items()):
+        ordered = [members[groups[position]] for position in _hash_order(seed, samples.classes[label], groups)]
         units.append(_Units(np.concatenate(ordered), np.cumsum([len(group) for group in ordered])))
     return units
 
