@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors.torch import load_file
 
 from transfer_cli import rundir
 from transfer_cli.cache.place import cache_folder
 from transfer_cli.command.overrides import Overrides
-from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_OK, UserError, counted
-from transfer_cli.files import atomic_write_text, write_json
 from transfer_cli.methods import soups
 from transfer_cli.methods.comparison import shown_score
 from transfer_cli.methods.scores import Scores, rank
 from transfer_cli.methods.soups import Weights
 from transfer_cli.models.published import SeenWeights
-from transfer_cli.models.tensors import replace_tensors
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.machine import known_folder
 from transfer_cli.runs.pretrained import find_weights
-from transfer_cli.runs.saved_model import DESCRIPTION, WEIGHTS, load_trained
+from transfer_cli.runs.reports.run_report import leave_report
+from transfer_cli.runs.saved_model import WEIGHTS, load_trained
+from transfer_cli.runs.soup.keeping import keep
 from transfer_cli.runs.soup.members import Member, best_first, members_of
 from transfer_cli.runs.soup.tasting import Tasting, together
 
@@ -69,8 +66,9 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         }
         # Test chooses nothing: it is looked at once all is decided.
         test = {one.name: tasting.scores(one.weights, "test") if tasting.has("test") else None for one in recipes}
-    with rundir.claim(target, named=experiment.name is not None, may_exist=False) as directory:
-        _write(directory, best, chosen, recipes, test, ensemble)
+        with rundir.claim(target, named=experiment.name is not None, may_exist=False) as directory:
+            keep(directory, tasting, chosen.weights, chosen.val, _about(folder, chosen, recipes, test, ensemble))
+            leave_report(directory, lambda: tasting.decoded.images, reporter.warn)
     _show(tasting.task.metric, recipes, test, ensemble, chosen, len(members), reporter)
     reporter.result(directory)
     return EXIT_OK
@@ -115,20 +113,12 @@ def _start(best: Member, tasting: Tasting, reporter: Reporter) -> Weights | None
     return {name: tensor for name, tensor in network.module.state_dict().items() if not name.startswith(heads)}
 
 
-def _write(
-    directory: Path, best: Member, chosen: Recipe, recipes: list[Recipe], test: dict[str, Any], ensemble: dict[str, Any]
-) -> None:
-    """A run directory that predict, evaluate and export read, and what was compared."""
-    values = to_dict(replace(best.experiment, name=directory.name, resume="never"))
-    atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-    shutil.copyfile(best.run / rundir.DATASET, directory / rundir.DATASET)
-    shutil.copyfile(best.run / DESCRIPTION, directory / DESCRIPTION)
-    replace_tensors(directory / WEIGHTS, chosen.weights)
+def _about(
+    folder: Path, chosen: Recipe, recipes: list[Recipe], test: dict[str, Any], ensemble: dict[str, Any]
+) -> dict[str, Any]:
+    """What was compared, for `soup.json`."""
     rows = [{"recipe": one.name, "runs": one.of, "val": one.val, "test": test[one.name]} for one in recipes]
-    about = {"of": str(best.run.parent), "chosen": chosen.name, "recipes": rows, "ensemble": ensemble}
-    write_json(directory / "soup.json", about)
-    summary = {**(rundir.completed_summary(best.run) or {}), "val": chosen.val, "test": test[chosen.name]}
-    write_json(directory / rundir.SUMMARY, {**summary, "soup": chosen.name})
+    return {"of": str(folder), "chosen": chosen.name, "recipes": rows, "ensemble": ensemble}
 
 
 def _show(

@@ -132,7 +132,8 @@ def _command(environment: Facts) -> str | None:
 
 
 def _repeat(facts: RunFacts) -> Facts:
-    if not facts.config_text:
+    if not facts.config_text or facts.summary.get("soup"):
+        # config.yaml of a soup is that of its best run, and would train that.
         return {"repeat": None, "repeat_note": ""}
     folder = facts.environment.get("folder")
     where = f" in {folder}" if folder else ""

@@ -1,0 +1,57 @@
+"""What a soup leaves: a run directory in which nothing trained, that predict, evaluate, export and pages read."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from transfer_cli import rundir
+from transfer_cli.config.parse import to_dict
+from transfer_cli.engine.devices import device as devices
+from transfer_cli.engine.devices import gpus
+from transfer_cli.files import atomic_write_text, write_json
+from transfer_cli.methods.scores import Scores
+from transfer_cli.methods.soups import Weights
+from transfer_cli.models.tensors import replace_tensors
+from transfer_cli.records import predictions
+from transfer_cli.records.summary import environment, write_summary
+from transfer_cli.rundir import read_json
+from transfer_cli.runs.saved_model import DESCRIPTION, WEIGHTS
+from transfer_cli.runs.soup.tasting import Tasting
+
+FILE = "soup.json"
+_OF_THE_BEST = (
+    *("strategy", "model", "dataset", "seed", "parameters", "device", "precision", "weights_sha256", "config_hash"),
+    *("metric", "weights"),
+)
+"""What a soup has in common with the best of its runs; how that one trained is not its own."""
+
+
+def keep(directory: Path, tasting: Tasting, weights: Weights, val: Scores, about: dict[str, Any]) -> None:
+    """Write the model, its predictions of the test split, and `about`, which says what it is made of."""
+    best = tasting.member
+    values = to_dict(replace(best.experiment, name=directory.name, resume="never"))
+    atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    device = tasting.trained.compute.device
+    about_device = environment(best.experiment.seed, devices.device_name(device), gpus.facts(device))
+    write_json(directory / "environment.json", about_device)
+    shutil.copyfile(best.run / rundir.DATASET, directory / rundir.DATASET)
+    shutil.copyfile(best.run / DESCRIPTION, directory / DESCRIPTION)
+    replace_tensors(directory / WEIGHTS, weights)
+    write_json(directory / FILE, about)
+    test = None
+    if tasting.has("test"):
+        logits, images = tasting.outputs(weights, "test"), tasting.decoded.images
+        indices = images.splits["test"]
+        ids, labels = [images.ids[index] for index in indices], images.labels[indices]
+        tasting.task.write_predictions(directory / predictions.NAME, ids, logits, labels)
+        test = tasting.scores_of(logits, "test")
+    summary = read_json(best.run / rundir.SUMMARY)
+    known = {key: summary.get(key) for key in _OF_THE_BEST}
+    write_summary(
+        directory, **{**known, "status": "completed", "epochs": 0, "val": val, "test": test, "soup": about["chosen"]}
+    )
