@@ -16,8 +16,8 @@ from transfer_cli.data.reading.labelling import index_labels, split_indices, spl
 from transfer_cli.data.reading.listing import ImageFiles, Listing, split_of
 from transfer_cli.data.reading.parquet import ParquetImages, ParquetTable
 from transfer_cli.data.reading.paths import ExpectedPath, check_path
+from transfer_cli.data.reading.rows import Columns, Rows, Table, once, read_rows
 from transfer_cli.data.reading.spelling import tidy
-from transfer_cli.data.sources.rows import Columns, Rows, Table, once, read_rows
 from transfer_cli.errors import UserError, did_you_mean
 
 _PARQUET_ENDINGS = (".parquet", ".pq")
