@@ -51,6 +51,10 @@ def test_what_is_kept_is_the_best_on_validation(command: Command) -> None:
     assert ended.code == 0, ended.err
     scores = json.loads(Path("outputs/runs/soup/evaluation.json").read_text())
     assert scores["accuracy"] == rows[found["chosen"]]["val"]["accuracy"]
+    page = Path("outputs/runs/soup/report.html").read_text()
+    assert f"of a soup&#39;s recipes: {found['chosen']}" in page
+    assert "What repeats it" not in page, "its config.yaml would train the best run"
+    assert "None" not in page
 
 
 def test_images_in_files(command: Command) -> None:

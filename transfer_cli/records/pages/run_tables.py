@@ -40,8 +40,7 @@ def figures(s: Facts, found: Predicted | None) -> list[dict[str, str]]:
     if metric in test:
         tiles.append(tile(f"Test {name}", score(test[metric], metric), _hits(found) if metric == "accuracy" else ""))
     if metric in val:
-        of = f" of {s['epochs']}" if s.get("epochs") else ""
-        tiles.append(tile(f"Validation {name}", score(val[metric], metric), f"best epoch {s.get('best_epoch')}{of}"))
+        tiles.append(tile(f"Validation {name}", score(val[metric], metric), _chosen(s)))
     for other, remark in (("macro_f1", "test, every class alike"), ("ece", "test, 0 is best")):
         if other in test and other != metric:
             tiles.append(tile(NAMES[other][0].upper() + NAMES[other][1:], number(test[other]), remark))
@@ -52,6 +51,14 @@ def figures(s: Facts, found: Predicted | None) -> list[dict[str, str]]:
         trained = short_number(parameters["trainable"])
         tiles.append(tile("Parameters trained", trained, f"of {short_number(parameters['total'])}"))
     return tiles
+
+
+def _chosen(s: Facts) -> str:
+    """Whose scores on validation they are."""
+    if s.get("soup"):
+        return f"of a soup's recipes: {s['soup']}"
+    of = f" of {s['epochs']}" if s.get("epochs") else ""
+    return f"best epoch {s['best_epoch']}{of}" if s.get("best_epoch") is not None else ""
 
 
 def tile(name: str, value: str, more: str) -> dict[str, str]:
@@ -80,7 +87,7 @@ def done(s: Facts, config: Facts) -> list[tuple[str, str]]:
     """The settings that say most, as pairs; those that are not known are left out."""
     optimizer, trainer, augment = (config.get(group) or {} for group in ("optimizer", "trainer", "augment"))
     scheduler, strategy = config.get("scheduler") or {}, config.get("strategy") or {}
-    learns = not (s.get("strategy") == "extract" and strategy.get("solver") != "optimizer")
+    learns = not s.get("soup") and (s.get("strategy") != "extract" or strategy.get("solver") == "optimizer")
     rows: list[tuple[str, Any]] = [
         ("strategy", s.get("strategy") or strategy.get("name")),
         ("model", s.get("model")),
@@ -88,7 +95,8 @@ def done(s: Facts, config: Facts) -> list[tuple[str, str]]:
         ("data set", s.get("dataset")),
         ("path of the data", (config.get("dataset") or {}).get("path")),
         ("image size", f"{config['image_size']} px" if config.get("image_size") else None),
-        ("epochs", s.get("epochs")),
+        ("averaged weights", s.get("soup")),
+        ("epochs", s.get("epochs") if learns else None),
         ("batch size", trainer.get("batch_size") if learns else None),
         ("optimizer", _optimizer(optimizer) if learns else None),
         ("schedule", scheduler.get("name") if learns else None),
