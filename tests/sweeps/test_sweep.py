@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from tests.conftest import TINY, Ended, summary
+from tests.conftest import TINY, Ended, start, summary
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import RunError
 from transfer_cli.runs import train as trains
 from transfer_cli.sweeps.ledger import status
+from transfer_cli.sweeps.sharing import holding, taking_part
 
 Command = Callable[..., Ended]
 StopAt = Callable[[int | None], None]
@@ -184,6 +187,53 @@ def test_a_damaged_ledger_is_named(command: Command, text: str) -> None:
     Path("outputs/sweeps/grid/jobs.json").write_text(text)
     ended = command(*words)
     assert ended.code == 2 and "grid/jobs.json cannot be read" in ended.err
+
+
+def test_a_job_that_another_process_runs_is_left_to_it(command: Command) -> None:
+    words = ["-m", *TINY, "name=grid", "resume=auto", "seed=0,1", "trainer.epochs=0"]
+    assert command(*words).code == 0
+    sweep = Path("outputs/sweeps/grid")
+    second = directory(sweep, "seed=1")
+    (second / "summary.json").unlink()
+    holder = {"host": platform.node(), "pid": os.getpid()}
+    (second / ".holder.json").write_text(json.dumps(holder))
+    with taking_part(sweep), holding(sweep, second.name):
+        ended = command(*words)
+    assert ended.code == 0, ended.err
+    assert "shared with other processes" in ended.out and "1 job of them still running" in ended.out
+    assert not (second / "summary.json").exists()
+    assert command(*words).code == 0
+    assert (second / "summary.json").exists()
+
+
+def test_who_comes_later_does_not_try_again_what_failed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["-m", *TINY, "name=grid", "resume=auto", "seed=0,1", "trainer.epochs=0"]
+    tried = []
+
+    def failing(e: Experiment, *args: Any, **more: Any) -> None:
+        tried.append(e.seed)
+        raise RunError("the disk is full")
+
+    monkeypatch.setattr(trains, "train", failing)
+    assert command(*words).code == 3
+    with taking_part(Path("outputs/sweeps/grid")):
+        assert command(*words).code == 3
+    assert tried == [0, 1]
+    assert command(*words).code == 3
+    assert tried == [0, 1, 0, 1]
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_jobs() -> None:
+    words = ["-m", *TINY, "name=grid", "resume=auto", "seed=0,1,2,3,4,5", "trainer.epochs=1"]
+    both = [start(*words) for _ in range(2)]
+    outs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outs
+    done = [json.loads(path.read_text())["launch"] for path in Path("outputs/sweeps/grid").glob("*/job.json")]
+    assert len(done) == 6 and len({*done}) == 1, "one launch"
+    results = [line for out, _ in outs for line in out.splitlines() if line.startswith("test ")]
+    assert len(results) == 6, "each job trains once"
+    assert [row["status"] for row in leaderboard(Path("outputs/sweeps/grid"))] == ["completed"] * 6
 
 
 def test_a_taken_sweep_name_is_refused(command: Command) -> None:

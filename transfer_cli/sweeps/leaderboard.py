@@ -16,6 +16,7 @@ from transfer_cli.rundir import SUMMARY, read_json
 from transfer_cli.sweeps import configurations
 from transfer_cli.sweeps.jobs import of_one
 from transfer_cli.sweeps.ledger import ENDED, status, words_by_name
+from transfer_cli.sweeps.sharing import writing
 
 SPLITS = ("val", "test")
 BEFORE_SCORES = ["overrides", "status"]
@@ -26,16 +27,21 @@ Row = dict[str, Any]
 
 def write(folder: Path) -> list[Row]:
     """Write `leaderboard.csv` and `leaderboard.md` of a sweep folder; returns the rows of its jobs."""
+    with writing(folder):
+        rows = _rows(folder)
+        columns = [*BEFORE_SCORES, *_scores(rows), *AFTER_SCORES]
+        write_csv(folder / "leaderboard.csv", columns, [[row.get(column) for column in columns] for row in rows])
+        configurations.write(folder, configurations.configurations(rows))
+    return rows
+
+
+def _rows(folder: Path) -> list[Row]:
+    """Of all jobs in the ledger, and those of an earlier version or of a ledger that is gone."""
     jobs = words_by_name(folder)
     for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)):
-        # Of an earlier version, which numbered its jobs, or of a ledger that is gone.
         if path.is_dir() and (path.name.isdigit() or (path / ENDED).is_file()):
             jobs.setdefault(path.name, tuple(read_json(path / ENDED).get("overrides", [])))
-    rows = sorted((_row(folder / name, words) for name, words in jobs.items()), key=_rank)
-    columns = [*BEFORE_SCORES, *_scores(rows), *AFTER_SCORES]
-    write_csv(folder / "leaderboard.csv", columns, [[row.get(column) for column in columns] for row in rows])
-    configurations.write(folder, configurations.configurations(rows))
-    return rows
+    return sorted((_row(folder / name, words) for name, words in jobs.items()), key=_rank)
 
 
 def show(rows: list[Row], reporter: Reporter) -> None:

@@ -105,6 +105,14 @@ def status(directory: Path) -> str:
     return str(summary.get("status", UNFINISHED if any(directory.iterdir()) else WAITING))
 
 
+def is_missing(folder: Path, ledger: Ledger, job: Job) -> bool:
+    """Whether a job is to run: it is not done, and what failed is tried again, once a launch, where that is wanted."""
+    found = status(folder / job.name)
+    if found != FAILED:
+        return found != COMPLETED
+    return job.experiment.sweep.retry_failed and read_json(folder / job.name / ENDED).get("launch") != ledger.launch
+
+
 def failures(folder: Path, ledger: Ledger) -> int:
     """How many jobs of the latest launch have failed."""
     ends = [read_json(folder / name / ENDED) for name in ledger.jobs]

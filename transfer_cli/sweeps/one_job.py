@@ -18,7 +18,8 @@ from transfer_cli.rundir import read_json
 from transfer_cli.runs.several.attempt import attempt
 from transfer_cli.sweeps import leaderboard
 from transfer_cli.sweeps.jobs import Job
-from transfer_cli.sweeps.ledger import ENDED, Ledger, failures, read_ledger
+from transfer_cli.sweeps.ledger import ENDED, Ledger, failures, is_missing, read_ledger
+from transfer_cli.sweeps.sharing import holding
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -38,12 +39,21 @@ def run_for_hydra(_: DictConfig) -> int:
 def run_job(folder: Path, ledger: Ledger, job: Job, reporter: Reporter, watchers: Sequence[Recorder] = ()) -> int:
     """Train one job in its own directory and record how it ended; returns its exit code.
 
-    Does nothing where as many jobs have failed as may. `watchers` hang on the run, and may end it.
+    Does nothing where another process runs it or has run it, or where as many jobs have failed as may. `watchers` hang
+    on the run, and may end it.
     """
     most = job.experiment.sweep.most_failures
-    if most is not None and failures(folder, ledger) >= most:
-        reporter.warn(f"job {job.name} does not start: {most} failed, and sweep.max_failures is {most}")
-        return EXIT_OK
+    with holding(folder, job.name) as held:
+        if not held:
+            reporter.say(f"job {job.name} runs in another process")
+        elif most is not None and failures(folder, ledger) >= most:
+            reporter.warn(f"job {job.name} does not start: {most} failed, and sweep.max_failures is {most}")
+        elif is_missing(folder, ledger, job):
+            return _run(folder, ledger, job, reporter, watchers)
+    return EXIT_OK
+
+
+def _run(folder: Path, ledger: Ledger, job: Job, reporter: Reporter, watchers: Sequence[Recorder]) -> int:
     gpu_slots.claim(job.experiment, reporter.say, wait=True)
     directory = folder / job.name
     before = read_json(directory / ENDED)

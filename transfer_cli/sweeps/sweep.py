@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from transfer_cli import rundir, time_limit
@@ -17,11 +18,15 @@ from transfer_cli.sweeps import leaderboard
 from transfer_cli.sweeps.folder import check_images, planned
 from transfer_cli.sweeps.jobs import Job
 from transfer_cli.sweeps.launching import launch
-from transfer_cli.sweeps.ledger import COMPLETED, FAILED, Ledger, joined, of_command, read_ledger, status
+from transfer_cli.sweeps.ledger import COMPLETED, RUNNING, Ledger, is_missing, joined, of_command, read_ledger, status
+from transfer_cli.sweeps.sharing import taking_part, writing
 
 
 def run_sweep(source: ConfigSource, overrides: Overrides, jobs: Sequence[Job]) -> int:
-    """Run what is missing of these jobs under outputs/sweeps; 0 if every one of them is completed."""
+    """Run what is missing of these jobs under outputs/sweeps, beside whoever runs others of them.
+
+    Returns 0 if every one of them is completed, or runs in another process.
+    """
     folder = planned([job.experiment for job in jobs])
     for job in jobs:
         preflight(job.experiment, in_sweep=True)
@@ -32,36 +37,61 @@ def run_sweep(source: ConfigSource, overrides: Overrides, jobs: Sequence[Job]) -
         check_options(job.experiment)
     first = jobs[0].experiment
     goes_on = first.resume == "auto"
-    ledger = joined(folder, read_ledger(folder) if goes_on else Ledger({}), jobs, uuid.uuid4().hex[:8])
-    check_images(folder, ledger)
+    check_images(folder, joined(folder, read_ledger(folder) if goes_on else Ledger({}), jobs, ""))
     reporter = Reporter(quiet=first.quiet)
     time_limit.start(first.trainer.time_limit)
-    with rundir.claim(folder, named=first.name is not None, may_exist=goes_on) as claimed:
-        folder = claimed.resolve()
-        ledger.write(folder)
-        asked = of_command(ledger, jobs)
-        missing = [job for job in asked if _is_missing(folder, job)]
-        _announce(claimed, ledger, asked, missing, reporter)
+    folder = rundir.make(folder, named=first.name is not None, may_exist=goes_on)
+    with taking_part(folder) as alone:
+        found = _entered(folder.resolve(), jobs, alone)
+        _announce(folder, found, alone, reporter)
         try:
-            launch(source, overrides, folder, ledger, missing, reporter)
+            launch(source, overrides, found.folder, found.ledger, found.missing, reporter)
         finally:
             # Also when a signal ends the sweep in the middle: what is done is ranked.
-            rows = leaderboard.write(folder)
-        done = all(status(folder / job.name) == COMPLETED for job in asked)
+            rows = leaderboard.write(found.folder)
     leaderboard.show(rows, reporter)
-    leave_group_report(folder, reporter.warn)
-    reporter.result(claimed)
-    return EXIT_OK if done else EXIT_FAILED
+    leave_group_report(found.folder, reporter.warn)
+    return _close(folder, found, reporter)
 
 
-def _is_missing(folder: Path, job: Job) -> bool:
-    found = status(folder / job.name)
-    return found != COMPLETED and (found != FAILED or job.experiment.sweep.retry_failed)
+@dataclass(frozen=True)
+class _Entered:
+    """A command's jobs as they stand in the ledger of the sweep."""
+
+    folder: Path
+    ledger: Ledger
+    asked: list[Job]
+    missing: list[Job]
 
 
-def _announce(folder: Path, ledger: Ledger, asked: list[Job], missing: list[Job], reporter: Reporter) -> None:
-    reporter.say(f"sweep of {counted(len(asked), 'job')} in {folder}")
-    others = len(ledger.jobs) - len({job.name for job in asked})
+def _entered(folder: Path, jobs: Sequence[Job], alone: bool) -> _Entered:
+    """The jobs written down in the ledger, and which of them are to run.
+
+    What comes to a sweep that runs is of its launch: what failed there is not tried again by who comes later.
+    """
+    with writing(folder):
+        before = read_ledger(folder)
+        ledger = joined(folder, before, jobs, before.launch if before.launch and not alone else uuid.uuid4().hex[:8])
+        ledger.write(folder)
+    asked = of_command(ledger, jobs)
+    return _Entered(folder, ledger, asked, [job for job in asked if is_missing(folder, ledger, job)])
+
+
+def _close(folder: Path, found: _Entered, reporter: Reporter) -> int:
+    ends = [status(found.folder / job.name) for job in found.asked]
+    running = ends.count(RUNNING)
+    if running:
+        reporter.say(f"{counted(running, 'job')} of them still running in other processes")
+    reporter.result(folder)
+    return EXIT_OK if all(end in (COMPLETED, RUNNING) for end in ends) else EXIT_FAILED
+
+
+def _announce(folder: Path, found: _Entered, alone: bool, reporter: Reporter) -> None:
+    asked, missing = found.asked, found.missing
+    reporter.say(
+        f"sweep of {counted(len(asked), 'job')} in {folder}" + ("" if alone else ", shared with other processes")
+    )
+    others = len(found.ledger.jobs) - len({job.name for job in asked})
     if len(missing) < len(asked):
         reporter.say(f"{counted(len(asked) - len(missing), 'job')} of them ran before, {len(missing)} to run")
     if others:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from transfer_cli import rundir, time_limit
 from transfer_cli.command.compose import compose, to_plain
 from transfer_cli.command.grid import composed
@@ -31,6 +29,7 @@ from transfer_cli.sweeps.one_job import run_job
 from transfer_cli.sweeps.search.space import corners, searched, space_of, words_of
 from transfer_cli.sweeps.search.study import Study, check_settings
 from transfer_cli.sweeps.search.watching import TrialWatcher
+from transfer_cli.sweeps.sharing import writing
 
 if TYPE_CHECKING:
     import optuna
@@ -54,7 +53,7 @@ class Search:
         """The ledger with the job of a trial, which is in it now, and that job."""
         found = composed(self.source, [[*self.overrides.shared_words, *words_of(trial.params)]], {*self.study.space})
         (job,) = jobs_of(found)
-        with FileLock(self.folder / ".ledger.lock"):
+        with writing(self.folder):
             ledger = joined(self.folder, read_ledger(self.folder), [job], self.launch)
             ledger.write(self.folder)
         return ledger, of_command(ledger, [job])[0]

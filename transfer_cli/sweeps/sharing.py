@@ -1,0 +1,72 @@
+"""A sweep's folder among the processes that run its jobs: any number of them, in several shells or on a cluster.
+
+Who runs a job holds its lock, which the system takes back from a process that dies. What all of them write, the ledger
+and the leaderboards, is written by one at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from transfer_cli.errors import UserError
+from transfer_cli.files import unfinished
+
+_RUNNING = ".lock"
+_WRITING = ".ledger.lock"
+_JOBS = ".jobs"
+
+
+@contextlib.contextmanager
+def taking_part(folder: Path) -> Iterator[bool]:
+    """Run jobs of this sweep until the block ends; whether nobody else did when it began."""
+    with _lock(folder / _RUNNING) as alone:
+        with writing(folder):
+            for left in unfinished(folder):
+                left.unlink(missing_ok=True)
+        yield alone
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Write in the folder itself, when whoever does so has ended. Raises UserError where its lock cannot be used."""
+    lock = FileLock(folder / _WRITING)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise _unusable(folder / _WRITING, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def holding(folder: Path, job: str) -> Iterator[bool]:
+    """Hold the job of this name until the block ends; False where another process has it."""
+    (folder / _JOBS).mkdir(exist_ok=True)
+    with _lock(folder / _JOBS / f"{job}.lock") as held:
+        yield held
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _unusable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be used as a lock ({error.strerror}). Remove it, or choose another name.")
