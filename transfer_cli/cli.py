@@ -266,6 +266,12 @@ def _ask_hydra(source: ConfigSource, args: argparse.Namespace, argv: list[str]) 
 
 def _sweep(source: ConfigSource, overrides: Overrides) -> int:
     """Every job is checked before the first one starts."""
+    from transfer_cli.command.batch_script import wanted
+
+    if wanted(overrides):
+        from transfer_cli.sweeps.scripted import print_script
+
+        return print_script(source, overrides)
     from transfer_cli.command.grid import compose_grid
     from transfer_cli.sweeps.jobs import jobs_of
     from transfer_cli.sweeps.sweep import run_sweep

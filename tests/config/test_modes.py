@@ -33,7 +33,7 @@ def test_the_folder_holds_a_file_for_each_mode_and_nothing_else() -> None:
         (["mode=predict", "input=x", "run=[a,a]"], r"run=\[a,a\]: each run once"),
         (["predict.top_k=2"], "predict: only mode=predict reads its keys"),
         (["export.layout=nchw"], "export: only mode=export reads its keys"),
-        (["format=csv"], "format=csv: only mode=predict, mode=export and mode=report read format"),
+        (["format=csv"], "format=csv: only mode=predict, mode=export, mode=script and mode=report read format"),
         (["mode=export", "run=x", "format=csv"], "format=csv: mode=export writes onnx, torch_export, "),
     ],
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from transfer_cli.command.typed_text import as_typed, with_conditions_quoted
+from transfer_cli.command.typed_text import as_typed, with_signs_quoted
 from transfer_cli.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def parse_overrides(arguments: Sequence[str]) -> Overrides:
     problems = []
     for argument in arguments:
         try:
-            quoted = with_conditions_quoted(_in_full(argument))
+            quoted = with_signs_quoted(_in_full(argument))
             (read,) = parser.parse_overrides([quoted])
             typed = as_typed(read)
             parsed += [read] if typed == quoted else parser.parse_overrides([typed])

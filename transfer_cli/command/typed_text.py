@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 LIKE_NUMBERS = ("INT", "FLOAT", "BOOL")
-CONDITIONS = "report.where"
+WITH_SIGNS = ("report.where", "script.sbatch")
+"""Keys whose values hold signs that are no part of Hydra's grammar: conditions, and options for Slurm."""
 _OPENING = {"BRACE_OPEN": "BRACE_CLOSE", "BRACKET_OPEN": "BRACKET_CLOSE", "POPEN": "PCLOSE"}
 _FUNCTIONS = ("choice", "shuffle", "tag")
 
@@ -39,10 +40,10 @@ def as_typed(override: Override) -> str:
     return argument
 
 
-def with_conditions_quoted(argument: str) -> str:
-    """The argument, in quotes where it holds conditions: their signs are no part of Hydra's grammar."""
+def with_signs_quoted(argument: str) -> str:
+    """The argument, in quotes where its key is one of `WITH_SIGNS`."""
     key, _, value = argument.partition("=")
-    if key.lstrip("+") != CONDITIONS or value in ("", "null") or value[0] in "'\"":
+    if key.lstrip("+") not in WITH_SIGNS or value in ("", "null") or value[0] in "'\"":
         return argument
     escaped = value.replace("'", "\\'")
     return f"{key}='{escaped}'"

@@ -52,6 +52,13 @@ MODES: dict[str, Mode] = {
     "soup": Mode("average the weights of a sweep's finetuned runs, as validation chooses", needs=("sweep",)),
     "find_lr": Mode("try learning rates and suggest one", reads_images=True),
     "replay": Mode("repeat the step at which a run diverged, and say where it begins", needs=("run",)),
+    "script": Mode(
+        "print a batch script for Slurm, a shell or cron of a training or a sweep (-m), in place of running it",
+        formats=("slurm", "loop", "cron"),
+        reads_images=True,
+        resumes=True,
+        composes=True,
+    ),
     "cache": Mode("list, verify or clear what is cached"),
     "report": Mode(
         "list runs by condition, or make the page of a run or a sweep again",

@@ -217,6 +217,14 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class ScriptCommand:
+    """`mode=script`: how many processes the script starts, and what it asks Slurm for. The defaults as above."""
+
+    tasks: Count | None = None
+    sbatch: str | None = None
+
+
+@dataclass(frozen=True)
 class FindLr:
     """`mode=find_lr`: how many steps, at rates from the lowest to the highest."""
 
@@ -263,6 +271,7 @@ class Experiment:
     report: ReportCommand = ReportCommand()
     format: Annotated[str, OneOf(("auto", *FORMATS))] = "auto"
     sweep: Sweep = Sweep()
+    script: ScriptCommand = ScriptCommand()
 
     @property
     def runs(self) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from transfer_cli.sweeps.folder import check_images, planned
 from transfer_cli.sweeps.jobs import Job, jobs_of
 from transfer_cli.sweeps.ledger import COMPLETED, PRUNED, Ledger, failures, joined, of_command, read_ledger, status
 from transfer_cli.sweeps.one_job import run_job
-from transfer_cli.sweeps.search.space import corners, searched, space_of, words_of
+from transfer_cli.sweeps.search.space import Space, corners, searched, space_of, words_of
 from transfer_cli.sweeps.search.study import Study, check_settings
 from transfer_cli.sweeps.search.watching import TrialWatcher
 from transfer_cli.sweeps.sharing import writing
@@ -73,15 +72,12 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
     for word in overrides.of("sweep.retry_failed"):
         raise UserError(f"{word}: a search proposes other settings in place of those that failed; leave it out.")
     need("optuna", "search", "hydra/sweeper=search")
-    shared = parse_overrides(overrides.shared_words)
-    values = to_plain(compose(source, shared))
-    base = parse(values)
-    overrides = searched(overrides, base.strategy.name, base.optimizer.name)
-    space = space_of(overrides, base)
-    check_settings(base.sweep, space)
-    checked = [_checked(source, words) for words in corners(overrides)]
-    folder = planned(checked)
-    epochs = [one.trainer.epochs for one in checked if isinstance(one.trainer.epochs, int)]
+    begins = planned_search(source, overrides)
+    base, overrides, space = begins.base, begins.overrides, begins.space
+    for corner in begins.corners:
+        _check(corner)
+    folder = planned(begins.corners)
+    epochs = [one.trainer.epochs for one in begins.corners if isinstance(one.trainer.epochs, int)]
     reporter = Reporter(quiet=base.quiet)
     time_limit.start(base.trainer.time_limit)
     rundir.make(folder, named=base.name is not None, may_exist=base.resume == "auto")
@@ -105,6 +101,29 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
     return _close(search, folder, reporter)
 
 
+@dataclass(frozen=True)
+class PlannedSearch:
+    """What a command searches over, before anything is written."""
+
+    base: Experiment
+    """The settings that all trials share."""
+    overrides: Overrides
+    """With the keys that are searched where none was named."""
+    space: Space
+    corners: list[Experiment]
+    """Trials in which each range is at its ends and each choice is made."""
+
+
+def planned_search(source: ConfigSource, overrides: Overrides) -> PlannedSearch:
+    """The search of a command. Raises UserError for settings and ranges that are wrong."""
+    base = parse(to_plain(compose(source, parse_overrides(overrides.shared_words))))
+    overrides = searched(overrides, base.strategy.name, base.optimizer.name)
+    space = space_of(overrides, base)
+    check_settings(base.sweep, space)
+    several = [parse(to_plain(compose(source, parse_overrides(words)))) for words in corners(overrides)]
+    return PlannedSearch(base, overrides, space, several)
+
+
 def _check_settings(folder: Path, ours: Experiment, begun: Experiment) -> None:
     """Raises UserError where trials would train otherwise than those that they are compared with."""
     refused = differences(ours, begun, but=_MAY_DIFFER)
@@ -115,13 +134,12 @@ def _check_settings(folder: Path, ours: Experiment, begun: Experiment) -> None:
         )
 
 
-def _checked(source: ConfigSource, words: Sequence[str]) -> Experiment:
-    e = parse(to_plain(compose(source, parse_overrides(words))))
+def _check(e: Experiment) -> None:
+    """Raises UserError for a trial that could not run here."""
     preflight(e, in_sweep=True)
     from transfer_cli.runs.options import check_options
 
     check_options(e)
-    return e
 
 
 def _run_trials(search: Search, reporter: Reporter) -> None:
