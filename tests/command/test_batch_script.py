@@ -1,4 +1,4 @@
-"""mode=script: what it prints is a script that a shell takes, starts the command given, and goes on where it stopped."""
+"""mode=script: it prints a script that a shell takes, starts the command given, and goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -63,10 +63,9 @@ def test_several_shells_share_a_sweep(command: Command, stand_in: Path) -> None:
 
 
 def test_an_array_for_slurm_is_requeued_when_it_was_stopped(command: Command, stand_in: Path) -> None:
-    ended = command(
-        "-m", "mode=script", "format=slurm", *TINY, "trainer.device=cuda", "trainer.devices=2",
-        "trainer.time_limit=90m", "optimizer.lr=1e-3,1e-4", "seed=0,1", "name=rates", "script.sbatch=--partition=gpu --mem=32G",
-    )  # fmt: skip
+    swept = ["optimizer.lr=1e-3,1e-4", "seed=0,1", "trainer.device=cuda", "trainer.devices=2", "trainer.time_limit=90m"]
+    own = ["format=slurm", "script.sbatch=--partition=gpu --mem=32G"]
+    ended = command("-m", "mode=script", *TINY, *swept, *own, "name=rates")
     assert ended.code == 0, ended.err
     options = re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", ended.out, re.MULTILINE)
     expected = {"job-name": "rates", "array": "0-3", "gpus-per-node": "2", "time": "01:40:00", "partition": "gpu"}

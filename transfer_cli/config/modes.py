@@ -53,7 +53,7 @@ MODES: dict[str, Mode] = {
     "find_lr": Mode("try learning rates and suggest one", reads_images=True),
     "replay": Mode("repeat the step at which a run diverged, and say where it begins", needs=("run",)),
     "script": Mode(
-        "print a batch script for Slurm, a shell or cron of a training or a sweep (-m), in place of running it",
+        "print a training or a sweep (-m) as a script for Slurm, a shell or cron",
         formats=("slurm", "loop", "cron"),
         reads_images=True,
         resumes=True,
