@@ -20,6 +20,7 @@ BEGAN = time.monotonic()
 """When this process did; nothing large has been imported by then."""
 _SHARE, _MOST_SECONDS = 0.05, 60.0
 _timers: list[threading.Timer] = []
+_over = threading.Event()
 
 
 def margin(seconds: float) -> float:
@@ -37,6 +38,7 @@ def start(text: str | None) -> None:
         return
 
     def stop() -> None:
+        _over.set()
         write_error(f"trainer.time_limit={text} is nearly over: saving, to end with exit code {EXIT_PREEMPTED}")
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -44,6 +46,11 @@ def start(text: str | None) -> None:
     timer.daemon = True
     timer.start()
     _timers.append(timer)
+
+
+def is_over() -> bool:
+    """Whether this process was told to stop since its time is nearly over."""
+    return _over.is_set()
 
 
 @contextmanager
@@ -54,3 +61,4 @@ def ended() -> Iterator[None]:
     finally:
         while _timers:
             _timers.pop().cancel()
+        _over.clear()

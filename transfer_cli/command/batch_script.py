@@ -15,12 +15,11 @@ from pathlib import Path
 
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.command.source import ConfigSource, conf_dir
-from transfer_cli.config.durations import seconds_of
+from transfer_cli.config.durations import wall_minutes
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_PREEMPTED, UserError
 
-_SAVING_MINUTES = 10
-"""Of the wall time, for what comes after `trainer.time_limit`, and for the start of the job."""
+CORES_BESIDE_A_GPU = 8
 _DEFAULT_LIMIT = "3h50m"
 _MINUTES_BETWEEN = 10
 
@@ -95,15 +94,14 @@ def program() -> list[str]:
 
 def _slurm(one: Batch) -> str:
     e, array = one.experiment, one.tasks > 1
-    seconds = seconds_of(one.limit) or 0.0
-    minutes = int(-(-seconds // 60)) + _SAVING_MINUTES
+    minutes = wall_minutes(one.limit)
     devices = e.trainer.devices if isinstance(e.trainer.devices, int) else 1
     options = [
         f"--job-name={one.name}",
         *([f"--array=0-{one.tasks - 1}"] if array else []),
         "--nodes=1",
         "--ntasks=1",
-        f"--cpus-per-task={8 * devices}",
+        f"--cpus-per-task={CORES_BESIDE_A_GPU * devices}",
         *([] if e.trainer.device == "cpu" else [f"--gpus-per-node={devices}"]),
         f"--time={minutes // 60:02}:{minutes % 60:02}:00",
         f"--output={'%x_%A_%a' if array else '%x_%j'}.log",

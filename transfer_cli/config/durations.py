@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 EXPECTED = "expected a time such as 90s, 20m or 3h50m"
 EXPECTED_INTERVAL = 'expected auto, a number of epochs, or a text such as "500 steps" or "10 min"'
 _LONGEST_AUTO_SECONDS = 600
+_AROUND_MINUTES = 10
 _OFTEN = re.compile(r"(\d+(?:\.\d+)?) *(epochs?|steps?|s|sec|seconds?|m|min|minutes?|h|hours?)?")
 
 
@@ -28,6 +30,11 @@ def seconds_of(text: str) -> float | None:
     if found is None:
         return None
     return sum(float(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) or None
+
+
+def wall_minutes(limit: str) -> int:
+    """Of a batch job whose program is to save and end after `limit`: ten more, to start and to end in."""
+    return math.ceil((seconds_of(limit) or 0.0) / 60) + _AROUND_MINUTES
 
 
 def interval_of(value: str | int) -> Interval | None:

@@ -14,6 +14,7 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.sweeps.jobs import Job
 from transfer_cli.sweeps.ledger import COMPLETED, FAILED, Ledger, status
 from transfer_cli.sweeps.one_job import run_for_hydra, run_job
+from transfer_cli.sweeps.presets import preset_words
 
 if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
@@ -41,11 +42,14 @@ def launch(
             reporter.say(f"job {number} of {len(jobs)}: {job.name}")
             run_job(folder, ledger, job, Reporter(quiet=job.experiment.quiet, prints_result=False))
         return
+    if not jobs:
+        return
     left, reason = [*jobs], ""
+    presets = preset_words(launcher, jobs[0].experiment, overrides)
     for _ in range(_MOST_LAUNCHES):
         if reason:
             reporter.warn(f"{launcher}: a process is gone ({reason}); {counted(len(left), 'job')} start again")
-        error = _by_hydra(source, overrides, folder, left)
+        error = _by_hydra(source, overrides, presets, folder, left)
         left = [job for job in left if status(folder / job.name) not in (COMPLETED, FAILED)]
         if error is None or not left:
             return
@@ -53,11 +57,13 @@ def launch(
     raise RunError(f"hydra/launcher={launcher}: {reason}; {counted(len(left), 'job')} did not end.")
 
 
-def _by_hydra(source: ConfigSource, overrides: Overrides, folder: Path, jobs: Sequence[Job]) -> Exception | None:
+def _by_hydra(
+    source: ConfigSource, overrides: Overrides, presets: list[str], folder: Path, jobs: Sequence[Job]
+) -> Exception | None:
     """Hand jobs to the launcher; the error that ended it, where one did."""
     from hydra.core.global_hydra import GlobalHydra
 
-    launcher = _launcher(source, overrides, folder)
+    launcher = _launcher(source, [*presets, *overrides.shared_words], folder)
     try:
         ends = launcher.launch([[*job.words, f"hydra.sweep.subdir='{job.name}'"] for job in jobs], 0)
         for end in ends:
@@ -71,7 +77,7 @@ def _by_hydra(source: ConfigSource, overrides: Overrides, folder: Path, jobs: Se
     return None
 
 
-def _launcher(source: ConfigSource, overrides: Overrides, folder: Path) -> Launcher:
+def _launcher(source: ConfigSource, said: list[str], folder: Path) -> Launcher:
     from hydra._internal.callbacks import Callbacks
     from hydra._internal.hydra import Hydra
     from hydra._internal.utils import create_config_search_path
@@ -81,7 +87,7 @@ def _launcher(source: ConfigSource, overrides: Overrides, folder: Path) -> Launc
     hydra: Any = Hydra.create_main_hydra2("transfer-run", create_config_search_path(str(source.path)))
     words = [
         search_path(source),
-        *overrides.shared_words,
+        *said,
         *hydra_settings.OURS,
         f"hydra.sweep.dir={quoted(str(folder))}",
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +35,21 @@ def run_for_hydra(_: DictConfig) -> int:
     ledger = read_ledger(directory.parent)
     job = ledger.jobs[directory.name]
     time_limit.start(job.experiment.trainer.time_limit)
-    return run_job(directory.parent, ledger, job, Reporter(quiet=job.experiment.quiet, prints_result=False))
+    try:
+        return run_job(directory.parent, ledger, job, Reporter(quiet=job.experiment.quiet, prints_result=False))
+    except Stopped as stopped:
+        if stopped.signal != signal.SIGTERM or time_limit.is_over():
+            _queue_again()
+        raise
+
+
+def _queue_again() -> None:
+    """Where submitit started this process: have it queue the job once more, which it does at a signal.
+
+    Not after SIGTERM: that is how Slurm ends a job that its user takes back.
+    """
+    if "SUBMITIT_EXECUTOR" in os.environ:
+        signal.raise_signal(signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"])
 
 
 def run_job(folder: Path, ledger: Ledger, job: Job, reporter: Reporter, watchers: Sequence[Recorder] = ()) -> int:
