@@ -37,7 +37,8 @@ def curves(events: Sequence[Event], best_epoch: int, path: Path) -> None:
     from matplotlib.figure import Figure
 
     series = {split: [event for event in events if event.get("split") == split] for split in COLOURS}
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4))
+    figure.subplots_adjust(left=0.065, right=0.99, bottom=0.12, top=0.92, wspace=0.16)
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         _curve(axes, name, series, best_epoch if series["val"] else None)
     _save(figure, path)
@@ -49,13 +50,14 @@ def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], path: Pa
     from matplotlib.figure import Figure
 
     count = len(classes)
-    side = min(max(4.5, 2.5 + 0.4 * count), 11)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
+    side = min(max(3.0, 0.4 * count), 9.0)
+    figure, axes = _square(side, _room_of(classes))
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     # The square root: mistakes are rare, and would be white on white.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
-    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.045)
+    x, y, width, height = axes.get_position().bounds
+    bar = figure.add_axes((x + 1.04 * width, y, 0.045 * width, height))
+    figure.colorbar(image, cax=bar, label="share of the true class")
     accuracy = matrix.trace() / max(matrix.sum(), 1)
     axes.set(xlabel="predicted", ylabel="true", title=f"{matrix.sum():,} images, accuracy {100 * accuracy:.2f} %")
     _label_classes(axes, classes)
@@ -206,12 +208,35 @@ def _curve(axes: Axes, name: str, series: dict[str, list[Event]], best_epoch: in
         axes.legend(frameon=False)
 
 
+def _square(side: float, names: float) -> tuple[Figure, Axes]:
+    """A square of `side` inches with room for names beside and below it, and for a bar of colours.
+
+    Measured, not laid out by matplotlib: that draws every text twice, and a run in a sweep of heads takes no longer.
+    """
+    from matplotlib.figure import Figure
+
+    left, below, above, beside = names + 0.45, names + 0.45, 0.4, 0.11 * side + 0.75
+    width, height = left + side + beside, below + side + above
+    figure = Figure(figsize=(width, height))
+    return figure, figure.add_axes((left / width, below / height, side / width, side / height))
+
+
+def _room_of(classes: Sequence[str]) -> float:
+    """Inches that the longest name takes."""
+    size, wide = _text_size(len(classes)) / 72, 0.62
+    return 0.15 + max(len(_short(name)) for name in classes) * size * wide
+
+
+def _text_size(classes: int) -> int:
+    return 9 if classes <= 30 else 7
+
+
 def _label_classes(axes: Axes, classes: Sequence[str]) -> None:
     """Name every class, or every n-th where names would overlap."""
     every = -(-len(classes) // _LABELS_UP_TO)
     positions = range(0, len(classes), every)
     names = [_short(classes[position]) for position in positions]
-    size = 9 if len(classes) <= 30 else 7
+    size = _text_size(len(classes))
     # A dollar sign in a class name is no formula.
     axes.set_xticks(positions, names, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(positions, names, fontsize=size, parse_math=False)
