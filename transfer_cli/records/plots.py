@@ -47,7 +47,6 @@ def curves(events: Sequence[Event], best_epoch: int, path: Path) -> None:
 def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
     """Counts [K, K] (row = true, column = predicted) in shades of each true class's share."""
     from matplotlib.colors import PowerNorm
-    from matplotlib.figure import Figure
 
     count = len(classes)
     side = min(max(3.0, 0.4 * count), 9.0)
