@@ -37,11 +37,9 @@ class Stopped(BaseException):
     Like KeyboardInterrupt no Exception, so that nothing between the loop and `main` goes on after it.
     """
 
-    def __init__(self, code: int, message: str, signal: int | None = None) -> None:
+    def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
-        self.signal = signal
-        """Its number, where it came to this process."""
 
     @property
     def status(self) -> str:

@@ -16,6 +16,7 @@ PREEMPTING = tuple(signal.Signals[name] for name in _OF_SCHEDULERS if name in si
 """What schedulers and closed terminals send: the state is saved, and the run can go on."""
 ENDING = (signal.SIGINT, *PREEMPTING)
 """These, and Ctrl-C."""
+_heard: list[int] = []
 
 
 @contextmanager
@@ -24,16 +25,26 @@ def handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType
 
     Handlers belong to the main thread; elsewhere (a test, a notebook) there is nothing to install.
     """
+
+    def noted(number: int, frame: FrameType | None) -> None:
+        _heard.append(number)
+        handler(number, frame)
+
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in numbers:
             if not is_ignored(number):
-                before[number] = signal.signal(number, handler)
+                before[number] = signal.signal(number, noted)
     try:
         yield
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
+
+
+def latest() -> int | None:
+    """The last signal that `handled` has handed on in this process."""
+    return _heard[-1] if _heard else None
 
 
 def ignore() -> None:

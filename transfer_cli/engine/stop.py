@@ -23,8 +23,6 @@ class Stop:
         self._elsewhere = elsewhere
         self.code: int | None = None
         """The exit code asked for: 75 for SIGTERM and its like, 130 for Ctrl-C; None while nobody asked."""
-        self.signal: int | None = None
-        """The number of the signal that asked for it, where one came to this process."""
         self.due = False
         """Whether a state is to be saved, as of the last look."""
         self._handlers = ExitStack()
@@ -47,7 +45,7 @@ class Stop:
         if code is None:
             code = self.code = self._elsewhere()
         if code is not None:
-            raise Stopped(code, where, self.signal)
+            raise Stopped(code, where)
 
     def __enter__(self) -> Stop:
         self._entered += 1
@@ -70,4 +68,4 @@ class Stop:
                 raise KeyboardInterrupt
             self.code = EXIT_INTERRUPTED
         elif self.code is None:
-            self.code, self.signal = EXIT_PREEMPTED, number
+            self.code = EXIT_PREEMPTED

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transfer_cli import gpu_slots, rundir, time_limit
+from transfer_cli import gpu_slots, rundir, signals, time_limit
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, Pruned, Stopped
 from transfer_cli.files import write_json
@@ -38,7 +38,7 @@ def run_for_hydra(_: DictConfig) -> int:
     try:
         return run_job(directory.parent, ledger, job, Reporter(quiet=job.experiment.quiet, prints_result=False))
     except Stopped as stopped:
-        if stopped.signal != signal.SIGTERM or time_limit.is_over():
+        if stopped.code == EXIT_PREEMPTED and (signals.latest() != signal.SIGTERM or time_limit.is_over()):
             _queue_again()
         raise
 
