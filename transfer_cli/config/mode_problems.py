@@ -11,7 +11,14 @@ from transfer_cli.config.durations import EXPECTED, seconds_of
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.modes import MODES
-from transfer_cli.config.schema import Experiment, ExportCommand, PredictCommand, ReportCommand, ScriptCommand
+from transfer_cli.config.schema import (
+    AuditCommand,
+    Experiment,
+    ExportCommand,
+    PredictCommand,
+    ReportCommand,
+    ScriptCommand,
+)
 from transfer_cli.config.using import export_problems, report_problems
 
 _EXPECTED = {
@@ -101,6 +108,11 @@ def mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
         (e.mode != "predict" and e.predict != PredictCommand(), "predict: only mode=predict reads its keys."),
         (e.mode != "export" and e.export != ExportCommand(), "export: only mode=export reads its keys."),
         (e.mode != "report" and e.report != ReportCommand(), "report: only mode=report reads its keys."),
+        (e.mode != "audit" and e.audit != AuditCommand(), "audit: only mode=audit reads its keys."),
+        (
+            e.mode == "audit" and e.dataset.labels == "none",
+            "dataset.labels=none: mode=audit looks for wrong labels; leave it out.",
+        ),
         (e.mode != "script" and e.script != ScriptCommand(), "script: only mode=script reads its keys."),
         *(export_problems(e) if e.mode == "export" else []),
         *(report_problems(e) if e.mode == "report" else []),

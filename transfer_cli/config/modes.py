@@ -46,6 +46,7 @@ MODES: dict[str, Mode] = {
         "choose a backbone and settings, train and calibrate, within trainer.budget", reads_images=True, resumes=True
     ),
     "rank": Mode("compare backbones for a data set before anything is trained", reads_images=True),
+    "audit": Mode("list labels that are likely wrong, and images almost the same in two splits", reads_images=True),
     "compare": Mode(
         "train by several recipes on the same images and recommend one", reads_images=True, resumes=True, composes=True
     ),

@@ -151,6 +151,15 @@ class RankCommand:
 
 
 @dataclass(frozen=True)
+class AuditCommand:
+    """`mode=audit`: how images are held out, what is almost the same, and how much the page shows."""
+
+    folds: Annotated[int, Between(2, 100)] = 5
+    similarity: Fraction = 0.9
+    show: Annotated[int, Between(0, 1000)] = 60
+
+
+@dataclass(frozen=True)
 class CompareCommand:
     """`mode=compare`: which recipes, on how many seeds. The defaults are for the config.yaml of earlier runs."""
 
@@ -272,6 +281,7 @@ class Experiment:
     format: Annotated[str, OneOf(("auto", *FORMATS))] = "auto"
     sweep: Sweep = Sweep()
     script: ScriptCommand = ScriptCommand()
+    audit: AuditCommand = AuditCommand()
 
     @property
     def runs(self) -> tuple[str, ...]:

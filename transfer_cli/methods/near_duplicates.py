@@ -1,0 +1,44 @@
+"""Images that are almost the same, by the cosine of their standardised features."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from transfer_cli.methods.probes.linear_layer import standardiser
+from transfer_cli.methods.probes.neighbours import nearest
+
+_NEIGHBOURS = 8
+
+
+class Pair(NamedTuple):
+    """Two images by their positions, the first the lower one."""
+
+    one: int
+    other: int
+    similarity: float
+
+
+def near_duplicates(features: Tensor, kinds: NDArray[np.int64], similarity: float) -> list[Pair]:
+    """Pairs of features [N, D] with at least this cosine, of images of different kind, [N]; the most similar first.
+
+    Of each image its eight nearest are looked at. Features are standardised first: what all images have in common makes
+    none of them alike.
+    """
+    if len(features) < 2:
+        return []
+    table = standardiser(features).apply(features)
+    found = nearest(table, table, _NEIGHBOURS + 1)
+    rows, places = torch.nonzero(found.similarities >= similarity, as_tuple=True)
+    similarities = found.similarities[rows, places].tolist()
+    others = found.positions[rows, places].tolist()
+    pairs = {
+        (min(one, other), max(one, other)): value
+        for one, other, value in zip(rows.tolist(), others, similarities, strict=True)
+        if kinds[one] != kinds[other]
+    }
+    return sorted((Pair(*both, value) for both, value in pairs.items()), key=lambda pair: (-pair.similarity, pair))
