@@ -58,7 +58,7 @@ def test_the_page_of_an_option_has_its_keys_with_its_values(command: Callable[..
     [
         ("mode=predict", ("mode=predict: label images", "needs run=, input=", "predict.top_k")),
         ("sweep", ("many jobs from one command", "sweep.trials", "hydra/sweeper=search")),
-        ("evaluate", ("mode=evaluate: score a trained model",)),
+        ("evaluate", ("mode=evaluate: score trained models", "evaluate.corruptions")),
     ],
 )
 def test_the_page_of_a_mode_has_its_keys(command: Callable[..., Ended], word: str, says: tuple[str, ...]) -> None:

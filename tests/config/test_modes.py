@@ -25,11 +25,14 @@ def test_the_folder_holds_a_file_for_each_mode_and_nothing_else() -> None:
         (["mode=predict"], r"run: mode=predict needs run=<run directory>\.\ninput: mode=predict needs input="),
         (
             ["mode=rank", "rank.models=[resnet18]", "run=x"],
-            "run=x: only mode=evaluate, mode=predict, mode=export, mode=replay and mode=report read run",
+            "run=x: only mode=evaluate, mode=calibrate, mode=predict, mode=export, mode=replay and mode=report read run",
         ),
         (["output=x"], "output=x: only mode=predict, mode=export and mode=report read output"),
         (["run=x"], "run=x: mode=train makes a new run"),
-        (["mode=evaluate", "run=[a,b]"], r"run=\[a,b\]: only mode=predict and mode=report take several runs"),
+        (
+            ["mode=export", "run=[a,b]"],
+            r"run=\[a,b\]: only mode=evaluate, mode=predict and mode=report take several runs",
+        ),
         (["mode=predict", "input=x", "run=[a,a]"], r"run=\[a,a\]: each run once"),
         (["predict.top_k=2"], "predict: only mode=predict reads its keys"),
         (["export.layout=nchw"], "export: only mode=export reads its keys"),

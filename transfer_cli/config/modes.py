@@ -28,7 +28,8 @@ class Mode:
 
 MODES: dict[str, Mode] = {
     "train": Mode("train one experiment and evaluate it once", reads_images=True, resumes=True),
-    "evaluate": Mode("score a trained model on a split", needs=("run",)),
+    "evaluate": Mode("score trained models on a split, and one against another", needs=("run",), takes_runs=True),
+    "calibrate": Mode("bring a trained model's confidences in line with validation", needs=("run",)),
     "predict": Mode(
         "label images with trained models",
         needs=("run", "input"),

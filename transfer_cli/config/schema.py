@@ -151,6 +151,13 @@ class RankCommand:
 
 
 @dataclass(frozen=True)
+class EvaluateCommand:
+    """`mode=evaluate`."""
+
+    corruptions: bool = False
+
+
+@dataclass(frozen=True)
 class AuditCommand:
     """`mode=audit`: how images are held out, what is almost the same, and how much the page shows."""
 
@@ -282,6 +289,7 @@ class Experiment:
     sweep: Sweep = Sweep()
     script: ScriptCommand = ScriptCommand()
     audit: AuditCommand = AuditCommand()
+    evaluate: EvaluateCommand = EvaluateCommand()
 
     @property
     def runs(self) -> tuple[str, ...]:

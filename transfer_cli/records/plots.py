@@ -133,6 +133,26 @@ def rates(
     _save(figure, path)
 
 
+def corruptions(accuracies: Mapping[str, Sequence[float]], clean: float, path: Path) -> None:
+    """Accuracy under each corruption over its severity, from 1, with that of the pictures as they are before it."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    figure = Figure(figsize=(8, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, values) in enumerate(accuracies.items()):
+        colour, marker = _SEVERAL[number % len(_SEVERAL)], _SHAPES[number % len(_SHAPES)]
+        axes.plot(range(len(values) + 1), [clean, *values], color=colour, marker=marker, label=name.replace("_", " "))
+    axes.set(xlabel="severity (0: as they are)", ylabel="accuracy", title="Corrupted pictures")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False)
+    _save(figure, path)
+
+
 @dataclass(frozen=True)
 class Point:
     """A way of training in `comparison`: its seconds, and its scores as mean and deviation."""

@@ -33,6 +33,13 @@ class Calibrated:
     after: float
 
 
+def why_not(run: Path) -> str | None:
+    """Why a model takes no temperature; None where it does."""
+    if describe(run).head.kind not in LINEAR:
+        return "its head is more than a linear map of features, so that no temperature can be put into its weights."
+    return None
+
+
 def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     """Divide the head of a run's model by the temperature that suits validation; None where that cannot be done.
 
@@ -40,7 +47,7 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     divided are not its logits divided.
     """
     e = saved_experiment(run)
-    if describe(run).head.kind not in LINEAR:
+    if why_not(run) is not None:
         return None
     trained = load_trained(run, e)
     images = sources.load(e.dataset, e.seed)

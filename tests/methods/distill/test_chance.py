@@ -7,7 +7,8 @@ from fractions import Fraction
 
 import pytest
 
-from transfer_cli.methods.distill.chance import interval, is_at_chance, is_clearly_lower, verdict
+from transfer_cli.methods.distill.chance import is_at_chance, is_clearly_lower, verdict
+from transfer_cli.records.wilson import interval
 
 
 def tail(correct: int, classes: int, n: int) -> Fraction:

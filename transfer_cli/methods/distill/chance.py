@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from transfer_cli.records.wilson import interval
+
 SIGNIFICANCE = 1e-3
 """How rarely guessing may be taken for knowledge."""
-Z = 1.96
-"""Of a 95 % interval."""
 
 Verdict = Literal["knows", "guesses", "unclear"]
 
@@ -32,18 +32,6 @@ def is_at_chance(accuracy: float, classes: float, n: int) -> bool:
 
     at_least = binom.sf(round(accuracy * n) - 1, n, min(1 / classes, 1))
     return bool(at_least >= SIGNIFICANCE)
-
-
-def interval(accuracy: float, n: int) -> tuple[float, float]:
-    """Where a share that was `accuracy` of n images truly lies, with 95 % confidence.
-
-    "Probable Inference, the Law of Succession, and Statistical Inference" (Wilson 1927).
-    """
-    if n == 0:
-        return 0.0, 1.0
-    centre = (accuracy + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(accuracy * (1 - accuracy) / n + Z**2 / (4 * n**2))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def is_clearly_lower(accuracy: float, other: float, n: int) -> bool:

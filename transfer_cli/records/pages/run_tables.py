@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transfer_cli.records import wilson
 from transfer_cli.records.pages.charts import short_number
 from transfer_cli.records.pages.predicted import Integers, OfClass, Predicted
 from transfer_cli.records.pages.render import count, number, score, seconds
@@ -28,7 +29,6 @@ PARTS = {
     "evaluation": "first head, evaluation, saved states",
     "test": "test split",
 }
-_95 = 1.959964
 
 
 def figures(s: Facts, found: Predicted | None) -> list[dict[str, str]]:
@@ -71,16 +71,8 @@ def _hits(found: Predicted | None) -> str:
         return ""
     images = int(found.known.sum())
     right = int(found.right.sum())
-    low, high = interval(right, images)
+    low, high = wilson.interval(right / images, images)
     return f"{right:,} of {images:,}; 95\u00a0% interval {100 * low:.1f}–{100 * high:.1f}\u00a0%"
-
-
-def interval(right: int, images: int) -> tuple[float, float]:
-    """95 % confidence interval of a share: "Probable Inference, the Law of Succession" (Wilson 1927)."""
-    share, square = right / images, _95**2
-    middle = (share + square / (2 * images)) / (1 + square / images)
-    half = _95 / (1 + square / images) * math.sqrt(share * (1 - share) / images + square / (4 * images**2))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def done(s: Facts, config: Facts) -> list[tuple[str, str]]:

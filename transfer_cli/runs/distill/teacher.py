@@ -25,7 +25,7 @@ from transfer_cli.engine.measured.precision import Looked, choose_precision, tim
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.files import file_sha256
-from transfer_cli.methods.distill.chance import interval, verdict
+from transfer_cli.methods.distill.chance import verdict
 from transfer_cli.methods.distill.classes import match_classes
 from transfer_cli.methods.distill.output_rows import Layout
 from transfer_cli.models import weights
@@ -36,6 +36,7 @@ from transfer_cli.models.staging import CUTS_VERSION
 from transfer_cli.models.taps import forward_taps
 from transfer_cli.records.summary import version
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.records.wilson import interval
 from transfer_cli.runs.materials import Materials, open_pixels, pixel_requests
 from transfer_cli.runs.pretrained import Pretrained, fetched, with_channels, with_fraction
 from transfer_cli.runs.saved_model import build_trained, describe

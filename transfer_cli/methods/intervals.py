@@ -1,0 +1,101 @@
+"""How sure scores are: bootstrap intervals, and whether one model is better than another on the same images.
+
+Legend: N images, K classes, B resamples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transfer_cli.records import wilson
+
+RESAMPLES = 1000
+_LEVELS = (2.5, 97.5)
+_VALUES_AT_ONCE = 10_000_000
+
+Interval = tuple[float, float]
+
+
+def score_intervals(confusion: NDArray[np.int64], seed: int) -> dict[str, Interval]:
+    """95 % intervals of accuracy, macro F1 and balanced accuracy from counts [K, K] (row = true class).
+
+    Percentiles over images drawn with replacement ("Bootstrap Methods", Efron 1979), which is to draw the cells of the
+    table. Scores are defined as `methods.scores` has them.
+    """
+    cells = np.flatnonzero(confusion)
+    counts, images = confusion.ravel()[cells], int(confusion.sum())
+    drawn = np.random.default_rng(seed).multinomial(images, counts / images, size=RESAMPLES)
+    classes = len(confusion)
+    true, predicted = cells // classes, cells % classes
+    of_class, called, hits = (np.zeros((RESAMPLES, classes)) for _ in range(3))
+    for cell, (row, column) in enumerate(zip(true, predicted, strict=True)):
+        of_class[:, row] += drawn[:, cell]
+        called[:, column] += drawn[:, cell]
+        if row == column:
+            hits[:, row] += drawn[:, cell]
+    with np.errstate(invalid="ignore"):
+        f1 = np.nanmean(2 * hits / (of_class + called), axis=1)
+        recall = np.nanmean(hits / of_class, axis=1)
+    found = {"accuracy": hits.sum(1) / images, "macro_f1": f1, "balanced_accuracy": recall}
+    return {name: _percentiles(values) for name, values in found.items()}
+
+
+def mean_interval(values: NDArray[np.float64], seed: int) -> Interval:
+    """The 95 % interval of the mean of values [N], such as losses: percentiles over resamples."""
+    rng = np.random.default_rng(seed)
+    at_once = max(_VALUES_AT_ONCE // max(len(values), 1), 1)
+    means = [
+        values[rng.integers(0, len(values), (min(at_once, RESAMPLES - start), len(values)))].mean(1)
+        for start in range(0, RESAMPLES, at_once)
+    ]
+    return _percentiles(np.concatenate(means))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two models on the same images."""
+
+    only_first: int
+    """Images of which the first is right and the second is wrong."""
+    only_second: int
+    difference: float
+    """Accuracy of the first less that of the second."""
+    interval: Interval
+    """Of the difference, 95 %."""
+    p: float
+    """How often a difference this large comes about by chance between models that are equally good."""
+
+
+def paired(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Paired:
+    """McNemar's exact test of which images [N] two models are right ("Note on the sampling error of the difference
+    between correlated proportions", McNemar 1947); the interval is by Newcombe's score method for paired shares
+    ("Improved confidence intervals for the difference between binomial proportions based on paired data", 1998).
+    """
+    from scipy.stats import binomtest  # type: ignore[attr-defined]
+
+    count = len(first)
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    ahead, behind = int((first & ~second).sum()), int((second & ~first).sum())
+    p = float(binomtest(ahead, ahead + behind).pvalue) if ahead + behind else 1.0
+    interval = _newcombe(both, ahead, behind, neither)
+    return Paired(ahead, behind, (ahead - behind) / count, interval, p)
+
+
+def _newcombe(both: int, ahead: int, behind: int, neither: int) -> Interval:
+    count = both + ahead + behind + neither
+    one, other = (both + ahead) / count, (both + behind) / count
+    (low1, high1), (low2, high2) = wilson.interval(one, count), wilson.interval(other, count)
+    spread = (both + ahead) * (behind + neither) * (both + behind) * (ahead + neither)
+    phi = (both * neither - ahead * behind) / spread**0.5 if spread else 0.0
+    below = (one - low1) ** 2 - 2 * phi * (one - low1) * (high2 - other) + (high2 - other) ** 2
+    above = (high1 - one) ** 2 - 2 * phi * (high1 - one) * (other - low2) + (other - low2) ** 2
+    difference = one - other
+    return difference - max(below, 0.0) ** 0.5, difference + max(above, 0.0) ** 0.5
+
+
+def _percentiles(values: NDArray[np.float64]) -> Interval:
+    low, high = np.percentile(values, _LEVELS)
+    return float(low), float(high)

@@ -1,0 +1,47 @@
+"""mode=calibrate: a trained model whose confidences mean what they say, by a temperature fitted on validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transfer_cli import rundir
+from transfer_cli.command.overrides import Overrides
+from transfer_cli.config.schema import Experiment
+from transfer_cli.engine.stop import Stop
+from transfer_cli.errors import EXIT_OK, UserError
+from transfer_cli.files import write_json
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.calibration import Calibrated, calibrate, why_not
+from transfer_cli.runs.reports.run_report import images_of, leave_report
+from transfer_cli.runs.saved_model import DESCRIPTION, warn_of_unread
+
+
+def run(experiment: Experiment, overrides: Overrides) -> int:
+    """Divide the model's head by the temperature; the summary and the page of the run say so."""
+    directory, reporter = Path(str(experiment.run)), Reporter(quiet=experiment.quiet)
+    warn_of_unread(overrides, reporter, "dataset", "split")
+    reason = why_not(directory)
+    if reason is not None:
+        raise UserError(f"run={directory}: {reason}")
+    with rundir.claim(directory, named=True, may_exist=True):
+        found = calibrate(directory, reporter, Stop())
+        if found is None:
+            raise UserError(f"run={directory}: it has no images of validation to fit a temperature on.")
+        if found.temperature == 1.0:
+            reporter.say(f"nothing was changed: calibration error on validation is {found.before:.4f} as it is")
+        else:
+            _record(directory, found)
+            leave_report(directory, lambda: images_of(directory), reporter.warn)
+    reporter.result(directory)
+    return EXIT_OK
+
+
+def _record(directory: Path, found: Calibrated) -> None:
+    """The temperature in the summary and in model.json; of a model that had one before, both together."""
+    summary = rundir.read_json(directory / rundir.SUMMARY)
+    earlier = summary.get("calibration") or {}
+    temperature = found.temperature * earlier.get("temperature", 1.0)
+    about = {"temperature": temperature, "before": earlier.get("before", found.before), "after": found.after}
+    write_json(directory / rundir.SUMMARY, {**summary, "calibration": about})
+    description = rundir.read_json(directory / DESCRIPTION)
+    write_json(directory / DESCRIPTION, {**description, "temperature": temperature})

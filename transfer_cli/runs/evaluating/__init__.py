@@ -1,0 +1,1 @@
+"""Trained models on images with labels: their scores, how sure these are, and one model against another."""
