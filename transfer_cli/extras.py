@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 from typing import Any
 
@@ -17,9 +18,16 @@ def need(module: str, extra: str, what: str) -> ModuleType:
         package = module.split(".")[0]
         if (error.name or "").split(".")[0] != package:
             raise  # it is there, but something of its own is not
-        raise UserError(
-            f"{what} needs the package {package}, which is not installed: pip install 'transfer-run[{extra}]'."
-        ) from None
+        raise UserError(_missing(package, extra, what)) from None
+
+
+def lacking(package: str, extra: str, what: str) -> str | None:
+    """What `need` would say of a missing package, which is looked for and not imported; None where it is there."""
+    return None if importlib.util.find_spec(package) else _missing(package, extra, what)
+
+
+def _missing(package: str, extra: str, what: str) -> str:
+    return f"{what} needs the package {package}, which is not installed: pip install 'transfer-run[{extra}]'."
 
 
 def named(path: str) -> Any:

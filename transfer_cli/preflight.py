@@ -10,17 +10,29 @@ from pathlib import Path
 from transfer_cli import launched, rundir
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.extract import Extract
+from transfer_cli.config.loggers import PACKAGES
 from transfer_cli.config.modes import MODES
 from transfer_cli.config.schema import Experiment
 from transfer_cli.config.using import STREAM
 from transfer_cli.data.reading.paths import missing, path_problem
 from transfer_cli.data.sources.load import names, source_of
 from transfer_cli.errors import UserError, did_you_mean
+from transfer_cli.extras import lacking
 
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
     """Raises UserError with every path and name that cannot work here. A sweep looks after its own directory."""
-    checks = [_no_ranks if in_sweep else ranks_problem, _device, _weights, _teacher, _run, _sweep, _input, _output]
+    checks = [
+        _no_ranks if in_sweep else ranks_problem,
+        _device,
+        _weights,
+        _teacher,
+        _run,
+        _sweep,
+        _input,
+        _output,
+        _loggers,
+    ]
     checks.append(_cache_dir)
     if MODES[experiment.mode].reads_images:
         checks += [_dataset_path, _unlabelled]
@@ -133,6 +145,11 @@ def _no_run(run: str, mode: str) -> str | None:
         return None if begun else f"run={run}: no run directory (it has no {rundir.CONFIG})."
     finished = (Path(run) / "model.json").is_file()
     return None if finished else f"run={run}: no finished run (it has no model.json)."
+
+
+def _loggers(experiment: Experiment) -> str | None:
+    found = [lacking(PACKAGES[name], name, f"logger={name}") for name in experiment.loggers if name in PACKAGES]
+    return "\n".join(one for one in found if one) or None
 
 
 def _sweep(experiment: Experiment) -> str | None:

@@ -23,6 +23,7 @@ from transfer_cli.config.convert import (
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
+from transfer_cli.config.loggers import LOGGERS
 from transfer_cli.config.modes import FORMATS, MODES
 from transfer_cli.config.optimizers import Optimizer, Scheduler
 
@@ -249,6 +250,9 @@ class FindLr:
     steps: Annotated[int, Between(2)]
 
 
+LoggerName = Annotated[str, OneOf(tuple(LOGGERS))]
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One run, complete."""
@@ -290,6 +294,12 @@ class Experiment:
     script: ScriptCommand = ScriptCommand()
     audit: AuditCommand = AuditCommand()
     evaluate: EvaluateCommand = EvaluateCommand()
+    logger: LoggerName | tuple[LoggerName, ...] = ()
+
+    @property
+    def loggers(self) -> tuple[str, ...]:
+        """The names of the loggers of a run, each once."""
+        return (self.logger,) if isinstance(self.logger, str) else tuple(dict.fromkeys(self.logger))
 
     @property
     def runs(self) -> tuple[str, ...]:

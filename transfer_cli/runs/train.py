@@ -29,6 +29,7 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import UserError
 from transfer_cli.files import atomic_write_text, write_json
 from transfer_cli.records.events import Recorder, Recorders, RunEnd
+from transfer_cli.records.loggers.detached import LoggersRecorder
 from transfer_cli.records.summary import environment
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary, saved_experiment
@@ -201,7 +202,8 @@ def _train_in(
     """Train a prepared job in a directory that is ours."""
     m = job.materials
     reporter.open_log(directory / "run.log")
-    recorders = recorders_of_run(directory, reporter, state, watchers)
+    loggers = [LoggersRecorder(m.experiment.loggers, reporter)] if m.experiment.loggers else []
+    recorders = recorders_of_run(directory, reporter, state, [*watchers, *loggers])
     with recording_failure(recorders, directory, partial(_known, job)):
         _write_description(directory, m, reporter)
         forget(directory)
