@@ -74,6 +74,8 @@ class Checkpoints:
     """How many states are kept besides the best."""
     world: World = ALONE
     """The ranks of the run: the first writes what all of them restore."""
+    of_all: bool = False
+    """Whether each rank has a part of what its owners hold, so that all of them give a state together."""
 
     def next_name(self) -> str:
         """The name of the next state to be saved."""
@@ -90,10 +92,13 @@ class Checkpoints:
         `best` names the state whose weights are the best so far: it stays as long as this one does. Raises OSError,
         leaving nothing half written.
         """
-        self.world.of_first(lambda: self._save(name, best))
+        together = self._parts() if self.of_all else None
+        self.world.of_first(lambda: self._save(name, best, together or self._parts()))
 
-    def _save(self, name: str, best: str | None) -> None:
-        parts = {owner: found.state() for owner, found in self.owners.items()}
+    def _parts(self) -> dict[str, Part]:
+        return {name: owner.state() for name, owner in self.owners.items()}
+
+    def _save(self, name: str, best: str | None, parts: Mapping[str, Part]) -> None:
         content = {
             "format": FORMAT,
             "config_hash": self.config_hash,

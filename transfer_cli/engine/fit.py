@@ -227,6 +227,8 @@ class Fit:
             raise LostRankError(_NO_ROOM.format(smaller=smaller)) from error
 
     def _save_before_failed_step(self) -> None:
+        if self.trainer.forward.sharded is not None:
+            return  # No rank alone has all of a state.
         if self.checkpoints.world.is_first and self.trainer.forward.undo_step():
             self._save(self.checkpoints.next_name())
 

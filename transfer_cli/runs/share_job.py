@@ -38,6 +38,8 @@ def _say_ranks(job: LoopJob, world: World, reporter: Reporter) -> None:
     e = job.materials.experiment
     images = e.trainer.step_images
     reporter.say(f"ranks     {world.size} processes, which share the {images} images of a step")
+    if e.trainer.sharding == "full":
+        reporter.say("ranks     weights, gradients and the optimizer's state are shared out: trainer.sharding=full")
     together = terms_of_batches(e)
     if together:
         reporter.warn(f"{' and '.join(together)} compare the images of one rank's share of a step, and no others")

@@ -142,6 +142,11 @@ def train(
             "the teacher is trained on one device while the others wait: train it in a command of its own first, then "
             "say strategy.teacher.weights=<run directory>"
         )
+    if world.size == 1 and e.trainer.sharding == "full":
+        reporter.warn(
+            "trainer.sharding=full: one process has nobody to share with and trains as ever; trainer.devices=<N> or "
+            "auto lets several train"
+        )
     clock = Clock(went_on=state is not None)
     with clock.part("preparation"):
         job = prepare(e, reporter, stop, state)
