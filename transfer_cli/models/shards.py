@@ -33,7 +33,7 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         # One after another: the device never has room for more than one.
         full, is_first = whole(tensor.detach()), tensor.device_mesh.get_rank() == 0  # type: ignore[attr-defined]
-        found[name] = full.cpu() if is_first else full.new_empty(0)
+        found[name] = _host_copy(full) if is_first else full.new_empty(0)
     return found
 
 
@@ -52,6 +52,13 @@ def put(full: Tensor, into: Tensor) -> Tensor:
     """Copy all of `full`, which each rank has, into a tensor of the same shape; returns that."""
     local(into).copy_(local(like(full, into)))
     return into
+
+
+def _host_copy(tensor: Tensor) -> Tensor:
+    """From a GPU in pinned memory, as what is made to be kept."""
+    if tensor.device.type != "cuda":
+        return tensor
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
 
 
 def _is_shared(tensor: Tensor) -> bool:

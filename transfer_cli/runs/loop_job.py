@@ -22,9 +22,10 @@ from transfer_cli.engine.cadence import Cadence
 from transfer_cli.engine.checkpoints import Checkpoints, State
 from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, predict
-from transfer_cli.engine.fit import Fit, Progress
+from transfer_cli.engine.fit import Fit
 from transfer_cli.engine.loop import Trainer
 from transfer_cli.engine.optimizers import build_optimizer
+from transfer_cli.engine.progress import Progress
 from transfer_cli.engine.ranks.agreement import Following, agreed
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.sharding import Sharded
@@ -260,7 +261,8 @@ class LoopJob:
         owned = owners(self.network, trainer, progress, self.compute, recorders, self.learnt)
         stop = agreed(stop, self.world)
         folder, shares = directory / checkpoints.FOLDER, self.sharded is not None
-        states = Checkpoints(folder, owned, state_hash(e), newest, self.world, shares)
+        on_gpu = self.compute.device.type == "cuda"
+        states = Checkpoints(folder, owned, state_hash(e), newest, self.world, shares, beside=on_gpu)
         whole = nullcontext if self.sharded is None else self.sharded.whole
         evaluation = Evaluation(self.network, self.inputs, m, self.compute, average, stop, self.world, whole)
         return Fit(

@@ -13,8 +13,8 @@ from torch import nn
 from transfer_cli.engine import checkpoints, optimizers
 from transfer_cli.engine.checkpoints import Owner, Part, State
 from transfer_cli.engine.devices.device import DTYPES, Compute
-from transfer_cli.engine.fit import Progress
 from transfer_cli.engine.loop import Trainer
+from transfer_cli.engine.progress import Progress
 from transfer_cli.errors import RunError
 from transfer_cli.methods.adapters import merge
 from transfer_cli.methods.averaging import Average
