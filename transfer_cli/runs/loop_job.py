@@ -93,8 +93,8 @@ class LoopJob:
     """What trains besides the network and is never exported, by the name of its part in a state."""
     out_of_time: Callable[[], bool] | None = None
     """Whether to end before the last epoch, with the best so far; None: never."""
-    more: Callable[[], dict[str, Any]] = dict
-    """Entries of the summary that only this strategy has."""
+    more: Callable[[World], dict[str, Any]] = lambda world: {}
+    """Entries of the summary that only this strategy has; all ranks ask."""
     world: World = ALONE
     """The ranks that train together."""
     sharded: Sharded | None = None
@@ -140,7 +140,7 @@ class LoopJob:
             weights=(self.loaded.label, self.loaded.sha256),
             train_seconds=progress.train_seconds,
             images=progress.images,
-            more={"epochs": progress.cursor.epoch, **ranks, **self.more()},
+            more={"epochs": progress.cursor.epoch, **ranks, **self.more(self.world)},
         )
 
     def run_part(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop, until: int) -> float:
