@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from functools import partial
@@ -13,12 +14,13 @@ from timm.optim.lamb import Lamb
 from timm.optim.lion import Lion
 from timm.optim.nadamw import NAdamW
 from torch import Tensor, nn
+from torch import distributed as dist
 
-from tests.engine.ranks.test_parallel import RAGGED, Net, Plain, furthest, shared, trained
+from tests.engine.ranks.test_parallel import RAGGED, Net, Plain, furthest, shared, trained, whole_step
 from tests.engine.trainers import CPU
 from tests.gloo import on_ranks
 from transfer_cli.engine.devices.device import Compute
-from transfer_cli.engine.ranks.sharding import parts_of
+from transfer_cli.engine.ranks.sharding import parts_of, share_out
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.steps.check import Moment, Past, clip_and_check
 from transfer_cli.models.shards import gathered, like, local, put, whole
@@ -146,3 +148,32 @@ def test_tensors_are_put_and_gathered_whole() -> None:
     assert on_ranks(3, puts) == [[2, full, full, True], [2, full, [], True], [1, full, [], True]]
     plain = torch.ones(2)
     assert local(plain) is whole(plain) is like(plain, plain) is plain
+
+
+def on_device(world: World, name: str) -> float:
+    """How far gradients and evaluation of a rank that shares with itself are from plain ones."""
+    device, store = torch.device(name), dist.HashStore()  # type: ignore[attr-defined]
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=0, world_size=1)
+    torch.manual_seed(0)
+    plain: Any = Plain(Net(batch_norm=True)).to(device)
+    ours: Any = copy.deepcopy(plain)
+    batch = whole_step(0, 8, torch.float32).to(device)
+    parts = parts_of(ours, lambda: ours(batch))
+    ours.load_state_dict(plain.state_dict())
+    sharded = share_out(ours, parts, world, device)
+    gaps = []
+    for _ in range(2):
+        plain.zero_grad(), ours.zero_grad()
+        plain(batch).loss.backward(), sharded(batch).loss.backward()
+        pairs = zip(plain.parameters(), ours.parameters(), strict=True)
+        gaps += [float((a.grad - whole(b.grad)).abs().max()) for a, b in pairs]
+        with sharded.whole(), torch.inference_mode():
+            gaps.append(float((plain.network.eval()(batch.inputs) - ours.network.eval()(batch.inputs)).abs().max()))
+        assert all(hasattr(parameter, "full_tensor") for parameter in ours.parameters())
+        plain.train_mode(0), ours.train_mode(0)
+    return max(gaps)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_gradients_and_evaluation_are_plain_ones_on(device: str) -> None:
+    assert on_ranks(1, on_device, device)[0] < 1e-5
