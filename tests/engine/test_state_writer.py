@@ -130,7 +130,7 @@ def test_a_run_has_the_states_of_one_that_waits(command: Callable[..., Ended], m
 
 
 @pytest.mark.usefixtures("beside")
-@pytest.mark.parametrize(("failing", "step"), [(2, 3), (4, 6)])
+@pytest.mark.parametrize(("failing", "step"), [(2, 3), pytest.param(4, 6, marks=pytest.mark.slow)])
 def test_a_run_whose_state_could_not_be_written_fails_and_says_which(
     failing: int, step: int, command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +148,7 @@ def test_a_run_whose_state_could_not_be_written_fails_and_says_which(
     assert summary("outputs/runs/full")["status"] == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("beside")
 def test_what_could_not_be_written_is_told_beside_what_ends_the_run(
     command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch

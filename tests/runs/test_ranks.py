@@ -177,6 +177,7 @@ def test_a_rank_without_memory_for_its_parts_ends_all_with_the_states_before(tmp
     assert "memory    4 images at a time" in Path("outputs/runs/short/run.log").read_text()
 
 
+@pytest.mark.slow
 def test_one_process_says_that_it_has_nobody_to_share_with(command: Callable[..., Ended]) -> None:
     ended = command(*TINY, PARTS, "tune=off", "trainer.epochs=1", "name=alone")
     assert ended.code == 0 and "trainer.sharding=full: one process has nobody to share with" in ended.out

@@ -112,7 +112,10 @@ def test_an_optimizer_without_one_kernel_for_all_waits_once_a_step() -> None:
     assert {operation for operation, _ in waits("optimizer=lion")} == {"aten._local_scalar_dense.default"}
 
 
-@pytest.mark.parametrize("prefix", [[], ["strategy.unfreeze=1", "strategy.cache=true", "augment.views=1"]])
+@pytest.mark.parametrize(
+    "prefix",
+    [[], pytest.param(["strategy.unfreeze=1", "strategy.cache=true", "augment.views=1"], marks=pytest.mark.slow)],
+)
 def test_evaluation_has_the_next_batch_under_way_and_reads_its_scores_at_the_end(
     prefix: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ from transfer_cli.engine.steps.check import Moment, Past, clip_and_check
 from transfer_cli.models.shards import gathered, like, local, put, whole
 
 SIZES = [8, 7, 3, 2]
-OTHERS = ("adam", "radam", "nadamw", "rmsprop", "lion")
+OTHERS = ("lamb", "adam", "radam", "nadamw", "rmsprop", "lion")
 
 
 def optimizer(kind: str, groups: Any) -> torch.optim.Optimizer:
@@ -63,7 +63,7 @@ def test_whatever_trains_ranks_with_parts_take_the_steps_of_one(options: dict[st
     assert apart(2, torch.float64, SIZES, options) < 1e-12
 
 
-@pytest.mark.parametrize("kind", ["sgd", "lamb", *(pytest.param(k, marks=pytest.mark.slow) for k in OTHERS)])
+@pytest.mark.parametrize("kind", ["sgd", *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)])
 def test_every_optimizer_takes_parts(kind: str) -> None:
     assert apart(2, torch.float64, SIZES, {"optimizer": partial(optimizer, kind)}) < 1e-12
 
