@@ -74,6 +74,9 @@ class Audit(TorchDispatchMode):
         self._note(name, name.startswith(_WAIT) and _on_gpu(args))
         self._note(name, "aten.index" in name and _on_gpu(args) and _by_booleans(args))
         result = func(*args, **kwargs)
+        if kwargs.get("pin_memory"):
+            self._kept.append(result)
+            self.pinned.add(_storage(result))
         if name.startswith(_COPIES):
             self._note(f"{name} to {result.device}", self._waits(args, kwargs, result))
         return result

@@ -13,7 +13,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-MOST = 3
 _TIMEOUT_SECONDS = 120
 
 
@@ -21,7 +20,7 @@ def on_ranks(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What `work(world, *arguments)` returns on each of `size` ranks; it is a function of a module."""
     with tempfile.TemporaryDirectory() as folder:
         store = str(Path(folder) / "store")
-        futures = [_pool().submit(_as_rank, rank, size, store, work, arguments) for rank in range(size)]
+        futures = [_pool(rank).submit(_as_rank, rank, size, store, work, arguments) for rank in range(size)]
         return [future.result(_TIMEOUT_SECONDS) for future in futures]
 
 
@@ -53,8 +52,9 @@ def _context() -> Any:
 
 
 @functools.cache
-def _pool() -> ProcessPoolExecutor:
-    pool = ProcessPoolExecutor(MOST, mp_context=_context())
+def _pool(rank: int) -> ProcessPoolExecutor:
+    """Of one process, which is always the same rank: torch remembers what it has found out for its own."""
+    pool = ProcessPoolExecutor(1, mp_context=_context())
     atexit.register(pool.shutdown, cancel_futures=True)
     return pool
 

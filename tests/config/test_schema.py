@@ -81,6 +81,16 @@ def test_common_statistics_are_refused_where_they_cannot_be(words: list[str]) ->
         experiment(*words, "trainer.sync_batch_norm=true")
 
 
+@pytest.mark.parametrize("word", ["strategy=extract", "trainer.compile=true", "optimizer=muon", "optimizer=adafactor"])
+def test_sharing_out_is_refused_where_it_cannot_be(word: str) -> None:
+    with pytest.raises(UserError, match=r"^trainer\.sharding=full: [^\n]*$"):
+        experiment(word, "trainer.sharding=full")
+
+
+def test_how_devices_share_is_no_setting_of_the_result() -> None:
+    assert config_hash(experiment("trainer.sharding=full", "trainer.devices=2")) == config_hash(experiment())
+
+
 def test_hash_ignores_where_and_notices_what() -> None:
     one = experiment()
     assert (

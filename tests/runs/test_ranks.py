@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.conftest import TINY, experiment, logged, start, summary
+from tests.conftest import TINY, Ended, experiment, logged, start, summary
 from tests.gloo import on_ranks, on_ranks_that_end
 from transfer_cli.engine import frozen
 from transfer_cli.engine.checkpoints import damage, load, states_in
@@ -107,6 +108,79 @@ def test_two_ranks_make_the_run_of_one(tmp_path: Path) -> None:
     predictions = [Path(f"outputs/runs/of{size}/predictions.csv").read_text().splitlines() for size in (1, 2)]
     assert [line.rsplit(",", 1)[0] for line in predictions[0]] == [line.rsplit(",", 1)[0] for line in predictions[1]]
     assert summary("outputs/runs/of1")["config_hash"] == summary("outputs/runs/of2")["config_hash"]
+
+
+PARTS = "trainer.sharding=full"
+"""Each rank has a part of the parameters."""
+
+
+@pytest.mark.parametrize(("before", "after"), [([PARTS], []), pytest.param([], [PARTS], marks=pytest.mark.slow)])
+def test_a_state_of_ranks_with_parts_is_whole_and_any_state_is_theirs(
+    before: list[str], after: list[str], tmp_path: Path
+) -> None:
+    words = [*VIT, "strategy.ema=0.5", "strategy.unfreeze=3", "trainer.clip_grad=0.5", "trainer.accumulate=2"]
+    assert on_ranks(1, run, str(tmp_path), [*words, "name=whole"])[0] == "completed"
+    assert "state saved" in on_ranks(1 + len(before), run, str(tmp_path), [*words, *before, "name=some"], 2)[0]
+    assert _shapes("outputs/runs/some") == _shapes("outputs/runs/whole")
+    again = [*words, *after, "name=some", "resume=auto"]
+    assert on_ranks(1 + len(after), run, str(tmp_path), again)[0] == "completed"
+    assert furthest("whole", "some") < 1e-6
+    for ours, theirs in zip(log("whole"), log("some"), strict=True):
+        assert theirs["loss"] == pytest.approx(ours["loss"], abs=1e-6)
+    said = Path("outputs/runs/some/run.log").read_text()
+    assert "shared out: trainer.sharding=full" in said and "nobody to share with" not in said
+
+
+def _shapes(run: str) -> dict[str, dict[str, Any]]:
+    """Of all tensors in the last state of a run, by part."""
+    state = load(states_in(Path(run) / "checkpoints")[-1])
+    return {name: {key: tensor.shape for key, tensor in part.tensors.items()} for name, part in state.parts.items()}
+
+
+TAUGHT = [*VIT, "strategy=distill", "strategy.teacher.weights=outputs/runs/teacher", "strategy.use_teacher=true"]
+TAUGHT += ["strategy.teacher.allow_chance=true", "augment.mixup=0", "augment.cutmix=0"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        [*VIT, "strategy.adapter=lora", "strategy.adapter_rank=2"],
+        [*VIT, "strategy.gradual=1", "trainer.epochs=3"],
+        [*VIT, "strategy.unfreeze=1", "augment.views=2", "augment.mixup=0", "augment.cutmix=0", "strategy.cache=true"],
+        [*VIT, "strategy.l2sp.alpha=0.01", "strategy.sam=0.05", "optimizer=sgd"],
+        [*VIT, "strategy.unfreeze=head"],
+        [*TINY, "trainer.sync_batch_norm=true", "optimizer=sgd", "optimizer.lr=0.01", "tune=off"],
+        [*VIT, "model.weights=outputs/runs/teacher", "strategy.delta.weight=0.01", "strategy.head_init=probe"],
+        TAUGHT,
+        [*TAUGHT, "strategy.loss.hint=1"],
+        [*TAUGHT, "strategy.loss.crd=0.5", "augment.views=2"],
+        [*TAUGHT, "strategy.generations=2"],
+    ],
+    ids=["lora", "gradual", "cached", "l2sp", "head", "batch_norm", "delta", "taught", "hint", "crd", "generations"],
+)
+def test_whatever_trains_ranks_with_parts_make_the_run_of_ranks_that_have_all(words: list[str], tmp_path: Path) -> None:
+    on_ranks(1, run, str(tmp_path), [*VIT, "trainer.epochs=1", "name=teacher"])
+    for name, more in (("all", []), ("parts", [PARTS])):
+        assert on_ranks(2, run, str(tmp_path), [*words, *more, f"name={name}"])[0] == "completed"
+    assert furthest("all", "parts") < 1e-5
+
+
+@pytest.mark.slow
+def test_a_rank_without_memory_for_its_parts_ends_all_with_the_states_before(tmp_path: Path) -> None:
+    words = [*VIT, PARTS]
+    ended = on_ranks_that_end(2, run_out_of_memory, str(tmp_path), [*words, "name=short"], 0)
+    assert ended[0].startswith("NoRoomError") and ended[1].startswith("LostRankError")
+    newest = states_in(Path("outputs/runs/short/checkpoints"))[-1]
+    assert damage(newest) is None and load(newest).parts["progress"].values["cursor"]["step"] == 3
+    assert on_ranks(2, run, str(tmp_path), [*words, "name=short", "resume=auto"])[0] == "completed"
+    assert "memory    4 images at a time" in Path("outputs/runs/short/run.log").read_text()
+
+
+@pytest.mark.slow
+def test_one_process_says_that_it_has_nobody_to_share_with(command: Callable[..., Ended]) -> None:
+    ended = command(*TINY, PARTS, "tune=off", "trainer.epochs=1", "name=alone")
+    assert ended.code == 0 and "trainer.sharding=full: one process has nobody to share with" in ended.out
 
 
 def run_in_small_batches(world: World, folder: str, words: list[str]) -> str | None:

@@ -10,7 +10,9 @@ import torch
 
 from tests.conftest import TINY, experiment
 from tests.fake_gpu import GPU, fake_gpu, move
+from transfer_cli.data.batches import Batch
 from transfer_cli.engine.devices.device import Compute
+from transfer_cli.engine.evaluation import evaluate
 from transfer_cli.engine.loop import Cursor, train_epoch
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.totals import Totals
@@ -108,6 +110,43 @@ def test_no_step_waits_for_the_gpu_however_it_trains(words: list[str]) -> None:
 def test_an_optimizer_without_one_kernel_for_all_waits_once_a_step() -> None:
     """Today's way; it also shows that the audit sees what waits."""
     assert {operation for operation, _ in waits("optimizer=lion")} == {"aten._local_scalar_dense.default"}
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [[], pytest.param(["strategy.unfreeze=1", "strategy.cache=true", "augment.views=1"], marks=pytest.mark.slow)],
+)
+def test_evaluation_has_the_next_batch_under_way_and_reads_its_scores_at_the_end(
+    prefix: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits is what makes scores of the sums; a batch is on its way before the one before has been counted."""
+    made = PREPARE["finetune"](experiment(*TINY, *SHORT, *prefix), QUIET, Stop(), None)
+    made.inputs.compute()
+    with fake_gpu(lambda: iter(())) as audit:
+        job = _on_gpu(made)
+        task, batches, place = job.materials.task, job.inputs.ordered("val", 2), job.inputs.to_device
+        order: list[str] = []
+        sums = task.sums(GPU)
+        add = sums.add
+
+        def counted(*batch: torch.Tensor) -> None:
+            order.append("counted")
+            add(*batch)
+
+        def placed(batch: Batch) -> Batch:
+            order.append("sent")
+            return place(batch)
+
+        # Fake tensors do not know it.
+        monkeypatch.setattr(torch, "inference_mode", lambda mode=True: torch.no_grad())
+        monkeypatch.setattr(sums, "add", counted)
+        monkeypatch.setattr(sums, "scores", dict)
+        monkeypatch.setattr(type(task), "sums", lambda *_: sums)
+        audit.found.clear()
+        evaluate(job.network, batches, task, job.compute, placed, Stop())
+        assert order == ["sent", "sent", *["counted", "sent"] * (order.count("sent") - 2), "counted", "counted"]
+        assert len(order) > 4
+        assert audit.found == []
 
 
 @pytest.mark.gpu

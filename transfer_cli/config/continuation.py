@@ -21,7 +21,7 @@ _HARMLESS: dict[str, Any] = {
 }
 _LENGTHS: dict[str, Any] = {"trainer.epochs": 1, "trainer.steps": None}
 """Keys that may change on the way, and the values that stand for all others where a state is to be recognised."""
-OF_THE_COMMAND = ("trainer.workers", "trainer.devices")
+OF_THE_COMMAND = ("trainer.workers", "trainer.devices", "trainer.sharding")
 OF_THE_MACHINE = (*OF_THE_COMMAND, "trainer.checkpoint_every", "trainer.keep", "trainer.time_limit")
 """Keys that change no result; the first are never those of the run that is gone on with."""
 _MOST_NAMED = 5

@@ -36,7 +36,7 @@ _NOT_IN_HASH = (
     *("output_dir", "quiet", "sweep", "script", "audit", "evaluate", "logger"),
 )
 _NOT_IN_HASH_OF_GROUP = {
-    "trainer": ("workers", "budget", "checkpoint_every", "keep", "devices", "time_limit", "profile"),
+    "trainer": ("workers", "budget", "checkpoint_every", "keep", "devices", "sharding", "time_limit", "profile"),
     "dataset": ("store",),
 }
 

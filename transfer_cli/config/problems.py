@@ -11,7 +11,7 @@ from transfer_cli.config.durations import EXPECTED, EXPECTED_INTERVAL, interval_
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune, finetune_problems
 from transfer_cli.config.mode_problems import mode_key_problems, mode_problems, said
-from transfer_cli.config.optimizers import Muon, Sgd, step_problems
+from transfer_cli.config.optimizers import Adafactor, Muon, Sgd, step_problems
 from transfer_cli.config.schema import Augment, Experiment
 
 
@@ -82,6 +82,16 @@ def _training_problems(e: Experiment) -> list[tuple[bool, str]]:
             "trainer.sync_batch_norm=true: nothing that normalises so is compiled; leave trainer.compile out.",
         ),
         (
+            e.trainer.sharding == "full" and e.trainer.compile,
+            "trainer.sharding=full: weights that come together part by part are not compiled; leave trainer.compile "
+            "out.",
+        ),
+        (
+            e.trainer.sharding == "full" and isinstance(e.optimizer, Adafactor | Muon),
+            f"trainer.sharding=full: optimizer={e.optimizer.name} works on whole matrices, of which each device has a "
+            "part; use another, such as adamw.",
+        ),
+        (
             isinstance(e.optimizer, Sgd | Muon) and e.optimizer.nesterov and e.optimizer.momentum == 0,
             "optimizer.nesterov=true: Nesterov momentum needs optimizer.momentum above 0.",
         ),
@@ -122,6 +132,11 @@ def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
         (
             e.trainer.sync_batch_norm,
             "trainer.sync_batch_norm=true: strategy=extract trains no network; leave it out.",
+        ),
+        (
+            e.trainer.sharding == "full",
+            "trainer.sharding=full: strategy=extract trains no network, so there is nothing to share out; leave it "
+            "out.",
         ),
         (e.trainer.accumulate > 1, "trainer.accumulate: strategy=extract needs none; set trainer.batch_size."),
         (

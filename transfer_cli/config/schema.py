@@ -129,6 +129,7 @@ class Trainer:
     deterministic: bool = False
     profile: bool = False
     sync_batch_norm: bool = False
+    sharding: Literal["none", "full"] = "none"
 
     @property
     def step_images(self) -> int:

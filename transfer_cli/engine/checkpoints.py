@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from transfer_cli.engine.ranks.world import ALONE, World
+from transfer_cli.engine.state_writer import StateWriter, arrival, on_host
 from transfer_cli.errors import RunError, UserError, first_line
 from transfer_cli.files import UNFINISHED, file_sha256, fsync_directory
 from transfer_cli.models.tensors import write_tensors
@@ -74,12 +75,18 @@ class Checkpoints:
     """How many states are kept besides the best."""
     world: World = ALONE
     """The ranks of the run: the first writes what all of them restore."""
+    of_all: bool = False
+    """Whether each rank has a part of what its owners hold, so that all of them give a state together."""
+    beside: bool = False
+    """Whether states are written while the training goes on: from a GPU, which then waits for no disk."""
+    _writer: StateWriter = field(default_factory=StateWriter, init=False, compare=False)
 
     def next_name(self) -> str:
         """The name of the next state to be saved."""
 
         def name() -> str:
-            numbers = [int(path.name.removeprefix("state-")) for path in states_in(self.folder)]
+            names = [*(path.name for path in states_in(self.folder)), *filter(None, [self._writer.name])]
+            numbers = [int(name.removeprefix("state-")) for name in names]
             return f"state-{1 + max(numbers, default=0):06d}"
 
         return self.world.of_first(name)
@@ -88,12 +95,28 @@ class Checkpoints:
         """Write a new state atomically, then delete what is no longer needed.
 
         `best` names the state whose weights are the best so far: it stays as long as this one does. Raises OSError,
-        leaving nothing half written.
+        leaving nothing half written. Where it is written beside the training, `finish` waits until it is there.
         """
-        self.world.of_first(lambda: self._save(name, best))
+        together = self._parts() if self.of_all else None
+        self.world.of_first(lambda: self._save(name, best, together or self._parts()))
 
-    def _save(self, name: str, best: str | None) -> None:
-        parts = {owner: found.state() for owner, found in self.owners.items()}
+    def finish(self) -> None:
+        """Wait until the last state is there; all ranks wait. Raises OSError where it could not be written."""
+        if self.beside:
+            self.world.of_first(self._writer.finish)
+
+    def finish_alone(self) -> OSError | None:
+        """As `finish`, on this rank, whatever the others do; what the state could not be written for."""
+        try:
+            self._writer.finish()
+        except OSError as error:
+            return error
+        return None
+
+    def _parts(self) -> dict[str, Part]:
+        return {name: owner.state() for name, owner in self.owners.items()}
+
+    def _save(self, name: str, best: str | None, parts: Mapping[str, Part]) -> None:
         content = {
             "format": FORMAT,
             "config_hash": self.config_hash,
@@ -101,12 +124,26 @@ class Checkpoints:
             "tensors": [owner for owner, part in parts.items() if part.tensors],
             "parts": {owner: part.values for owner, part in parts.items()},
         }
+        text, tensors = json.dumps(content, indent=1) + "\n", {owner: part.tensors for owner, part in parts.items()}
+        if not self.beside:
+            self._write(name, text, tensors)
+            return
+        copies = {owner: on_host(own) for owner, own in tensors.items()}
+        wait = arrival({tensor.device for own in tensors.values() for tensor in own.values()})
+
+        def write() -> None:
+            wait()
+            self._write(name, text, copies)
+
+        self._writer.begin(name, write)
+
+    def _write(self, name: str, content: str, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         self.folder.mkdir(exist_ok=True)
         temporary = self.folder / f"{UNFINISHED}-{name}"
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             temporary.mkdir()
-            _write(temporary, content, parts)
+            _write(temporary, content, tensors)
             temporary.rename(self.folder / name)
             fsync_directory(self.folder)
         except BaseException:
@@ -126,12 +163,12 @@ class Checkpoints:
                 ) from error
 
 
-def _write(folder: Path, content: dict[str, Any], parts: Mapping[str, Part]) -> None:
+def _write(folder: Path, content: str, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
     """All files of a state, the manifest last, on the disk when this returns."""
-    for name, part in parts.items():
-        if part.tensors:
-            write_tensors(folder / f"{name}.safetensors", part.tensors)
-    (folder / CONTENT).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    for name, own in tensors.items():
+        if own:
+            write_tensors(folder / f"{name}.safetensors", own)
+    (folder / CONTENT).write_text(content, encoding="utf-8")
     hashes = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
     (folder / MANIFEST).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
     for file in folder.iterdir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -15,6 +16,7 @@ from torch import Tensor
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.devices.device import Compute, ToDevice
 from transfer_cli.engine.ranks.world import ALONE, World
+from transfer_cli.engine.steps.ahead import on_device
 from transfer_cli.engine.steps.retrying import give_back, tried
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
@@ -118,13 +120,33 @@ def _until_stopped(
 def outputs(
     forward: Callable[[Batch], Forward], batches: Iterable[Batch], compute: Compute, to_device: ToDevice
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """Each batch, on the device, with the outputs of `forward` for it; nothing is kept for a backward pass."""
+    """Each batch, on the device, with the outputs of `forward` for it; nothing is kept for a backward pass.
+
+    A GPU gets the next batch while it computes.
+    """
     most = None
-    for batch in batches:
-        with torch.inference_mode(), compute.autocast(), compute.products():
-            placed = to_device(batch)
+    for placed in on_device(batches, partial(_placed, compute, to_device), compute.device):
+        with _without_gradients(compute):
             output, most = _in_parts(forward(placed), placed.inputs, most)
         yield placed, output
+
+
+def output_of(forward: Forward, batch: Batch, compute: Compute, to_device: ToDevice) -> Tensor:
+    """The outputs of `forward` for one batch, as `outputs` gives them."""
+    placed = _placed(compute, to_device, batch)
+    with _without_gradients(compute):
+        return _in_parts(forward, placed.inputs, None)[0]
+
+
+def _placed(compute: Compute, to_device: ToDevice, batch: Batch) -> Batch:
+    with _without_gradients(compute):
+        return to_device(batch)
+
+
+@contextmanager
+def _without_gradients(compute: Compute) -> Iterator[None]:
+    with torch.inference_mode(), compute.autocast(), compute.products():
+        yield
 
 
 def _in_parts(forward: Forward, inputs: Tensor, most: int | None) -> tuple[Tensor, int | None]:

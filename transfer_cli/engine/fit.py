@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from transfer_cli.config.durations import Interval
 from transfer_cli.data.batches import Epochs
 from transfer_cli.engine import room
-from transfer_cli.engine.best import Best
 from transfer_cli.engine.cadence import Cadence
-from transfer_cli.engine.checkpoints import Checkpoints, Part
-from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
+from transfer_cli.engine.checkpoints import Checkpoints
+from transfer_cli.engine.loop import Trainer, train_epoch
+from transfer_cli.engine.progress import Progress
 from transfer_cli.engine.ranks.world import lost_ranks
 from transfer_cli.engine.room import NoRoomError
 from transfer_cli.engine.schedule import should_stop
 from transfer_cli.engine.stop import Stop
-from transfer_cli.engine.task import Task
 from transfer_cli.engine.totals import Totals
 from transfer_cli.engine.watch import CAUSES, STOP_AFTER, WARN_AFTER, Watch
 from transfer_cli.errors import LostRankError, RunError
@@ -29,48 +28,6 @@ _NO_ROOM = (
     "another process of this training had no memory for its share of a step. States saved so far are kept: the same "
     "command with resume=auto goes on with {smaller} images at a time."
 )
-
-
-@dataclass
-class Progress:
-    """How far a fit has come."""
-
-    task: Task
-    totals: Totals
-    """Of the current epoch."""
-    cursor: Cursor = field(default_factory=Cursor)
-    best: Best[str] = field(default_factory=Best)
-    """`kept` is the name of the state with its weights."""
-    history: list[float] = field(default_factory=list)
-    """How each epoch so far ranks on validation, the larger the better: for patience and a plateau schedule."""
-    train_seconds: float = 0.0
-    images: int = 0
-    guessing: int | None = 0
-    """Epochs from the first on that were no better than guessing; None once one was."""
-    planned_steps: int = 0
-    """Of the whole fit, whose schedule ends there."""
-    planned_before: int | None = None
-    """What an earlier process had planned, where the fit goes on from its state; None: not known."""
-
-    @property
-    def images_per_second(self) -> float:
-        """In training alone, over the whole run so far."""
-        return self.images / max(self.train_seconds, 1e-9)
-
-    def state(self) -> Part:
-        """All of it; the device synchronises here."""
-        plain = {"history": self.history, "train_seconds": self.train_seconds, "images": self.images}
-        plain |= {"guessing": self.guessing, "planned_steps": self.planned_steps}
-        own = {"cursor": asdict(self.cursor), "best": self.best.to_dict(), "totals": self.totals.to_dict()}
-        return Part({**own, **plain})
-
-    def restore(self, part: Part) -> None:
-        """Stand where the state was saved."""
-        values = part.values
-        self.cursor, self.best = Cursor(**values["cursor"]), Best.from_dict(values["best"])
-        self.history, self.totals = values["history"], self.totals.from_dict(values["totals"])
-        self.train_seconds, self.images = values["train_seconds"], values["images"]
-        self.guessing, self.planned_before = values.get("guessing"), values.get("planned_steps")
 
 
 @dataclass(frozen=True)
@@ -99,10 +56,21 @@ class Fit:
     """Says where nothing is learnt; None: nobody looks."""
 
     def run(self, until: int | None = None) -> None:
-        """Train the epochs that are left, or those before `until`.
+        """Train the epochs that are left, or those before `until`; all states are there then.
 
         Raises Stopped, with a state saved, where a signal came.
         """
+        try:
+            self._run(until)
+        except Exception:
+            # What ends the training is told; of a state that could not be written meanwhile people hear as well.
+            error = self.checkpoints.finish_alone()
+            if error is not None:
+                self.reporter.warn(self._not_written(self.cadence.saved_step, error))
+            raise
+        self._finish_writing()
+
+    def _run(self, until: int | None) -> None:
         end = self.epochs if until is None else min(until, self.epochs)
         while self.progress.cursor.epoch < end:
             if self._is_stale():
@@ -227,8 +195,11 @@ class Fit:
             raise LostRankError(_NO_ROOM.format(smaller=smaller)) from error
 
     def _save_before_failed_step(self) -> None:
+        if self.trainer.forward.sharded is not None:
+            return  # No rank alone has all of a state.
         if self.checkpoints.world.is_first and self.trainer.forward.undo_step():
             self._save(self.checkpoints.next_name())
+            self._finish_writing()
 
     def _look_at_first(self) -> None:
         past = self.trainer.past
@@ -241,6 +212,7 @@ class Fit:
         if not self.stop:
             return
         self._save(self.checkpoints.next_name())
+        self._finish_writing()
         step = self.progress.cursor.step
         self.stop.check(f"at step {step}, state saved; the same command with resume=auto goes on from there")
 
@@ -270,13 +242,25 @@ class Fit:
             self._save(name)
 
     def _save(self, name: str) -> None:
-        """Write a state of this moment."""
+        """Write a state of this moment, or begin to: `_finish_writing` waits until it is there."""
+        self._finish_writing()
         self.trainer.settle()
+        step = self.progress.cursor.step
         try:
             self.checkpoints.save(name, self.progress.best.kept)
         except OSError as error:
-            raise RunError(
-                f"the state at step {self.progress.cursor.step} cannot be written to {self.checkpoints.folder} "
-                f"({error.strerror or error}). States saved so far are kept; make room, then go on with resume=auto."
-            ) from error
-        self.cadence.saved(self.progress.cursor.step)
+            raise RunError(self._not_written(step, error)) from error
+        self.cadence.saved(step)
+
+    def _finish_writing(self) -> None:
+        """Raises RunError where the last state could not be written."""
+        try:
+            self.checkpoints.finish()
+        except OSError as error:
+            raise RunError(self._not_written(self.cadence.saved_step, error)) from error
+
+    def _not_written(self, step: int | None, error: OSError) -> str:
+        return (
+            f"the state at step {step} cannot be written to {self.checkpoints.folder} "
+            f"({error.strerror or error}). States saved so far are kept; make room, then go on with resume=auto."
+        )

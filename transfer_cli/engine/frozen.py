@@ -21,7 +21,7 @@ from transfer_cli.cache.entry import Key
 from transfer_cli.cache.stripes import Striped
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.devices.device import Compute, ToDevice
-from transfer_cli.engine.evaluation import Forward, outputs
+from transfer_cli.engine.evaluation import Forward, output_of, outputs
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.progress import Count
 
@@ -78,8 +78,7 @@ class Frozen:
     def now(self, batch: Batch) -> Tensor:
         """Activations of one batch, computed now and kept nowhere."""
         self.images_computed += len(batch)
-        forward = self.forward()
-        return next(output for _, output in outputs(lambda _: forward, [batch], self.compute, self.to_device))
+        return output_of(self.forward(), batch, self.compute, self.to_device)
 
     def _key(self, part: SplitView) -> Key:
         numerics = {**self.compute.numerics(), "batch_size": self.batch_size}

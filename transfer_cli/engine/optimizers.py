@@ -12,6 +12,7 @@ from transfer_cli.config.auto import chosen
 from transfer_cli.config.optimizers import OPTIMIZERS, Muon, Optimizer
 from transfer_cli.engine.strategy import ParameterGroup
 from transfer_cli.extras import named
+from transfer_cli.models.shards import put
 
 # What an optimizer keeps by group instead of by parameter: LAMB counts its steps so.
 GROUP_STATE = ("step",)
@@ -20,8 +21,13 @@ GROUP_STATE = ("step",)
 EMBEDDINGS = ("embed", "position", "token", "stem")
 
 
-def build_optimizer(groups: Sequence[ParameterGroup], config: Optimizer, device: torch.device) -> torch.optim.Optimizer:
-    """The optimizer over all groups; each torch group carries its `lr_multiplier` for the schedule."""
+def build_optimizer(
+    groups: Sequence[ParameterGroup], config: Optimizer, device: torch.device, *, sharded: bool = False
+) -> torch.optim.Optimizer:
+    """The optimizer over all groups; each torch group carries its `lr_multiplier` for the schedule.
+
+    `sharded`: of each parameter every rank has a part.
+    """
     if isinstance(config, Muon):
         torch_groups = [
             _torch_group(part, config) | {"use_muon": muon, "nesterov": config.nesterov and muon}
@@ -32,7 +38,8 @@ def build_optimizer(groups: Sequence[ParameterGroup], config: Optimizer, device:
     kind = OPTIMIZERS[config.name]
     arguments = {**kind.arguments(config), **kind.fixed}
     if kind.fused:
-        arguments["fused"] = device.type in ("cpu", "cuda")
+        # Torch has no fused kernel of SGD for parts of parameters.
+        arguments["fused"] = device.type in ("cpu", "cuda") and not (sharded and config.name == "sgd")
     optimizer: torch.optim.Optimizer = named(kind.path)(torch_groups, lr=config.lr, **arguments)
     return optimizer
 
@@ -102,7 +109,7 @@ def unpack_state(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tens
             raise ValueError(f"{name} has shape {list(value.shape)}, its weights have {list(parameter.shape)}")
         if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
             # Moments lie in memory like their weights (channels last), or the kernels would take another path.
-            value = torch.empty_like(parameter).copy_(value)
+            value = put(value, torch.empty_like(parameter))
         state.setdefault(int(owner), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from transfer_cli.errors import is_out_of_memory
+from transfer_cli.models.shards import local, put
 
 
 def decay_at(step: int, decay: float) -> float:
@@ -38,7 +39,7 @@ class Average:
 
         Nothing where `unless` [] is true, which only the device knows; the weights must be finite then as well.
         """
-        pairs = [(self.tensors[name], tensor) for name, tensor in module.state_dict().items()]
+        pairs = [(local(self.tensors[name]), local(tensor)) for name, tensor in module.state_dict().items()]
         averaged = [pair for pair in pairs if pair[0].is_floating_point()]
         averages, weights, share = [a for a, _ in averaged], [w for _, w in averaged], 1 - decay_at(step, self.decay)
         if unless is None:
@@ -55,7 +56,7 @@ class Average:
     def swap(self, module: nn.Module) -> None:
         """Exchange the average and the module's own tensors, in place; twice gives everything back."""
         for name, tensor in module.state_dict().items():
-            _exchange(tensor, self.tensors[name])
+            _exchange(local(tensor), local(self.tensors[name]))
 
     @contextmanager
     def swapped(self, module: nn.Module) -> Iterator[None]:
@@ -71,7 +72,7 @@ class Average:
         """Take back what a state saved, bit for bit, each tensor laid out in memory as its weight is."""
         assert tensors.keys() == self.tensors.keys()
         for name, tensor in tensors.items():
-            self.tensors[name].copy_(tensor)
+            put(tensor, self.tensors[name])
 
 
 def _exchange(one: Tensor, other: Tensor) -> None:

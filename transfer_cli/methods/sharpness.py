@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from transfer_cli.models.shards import local, whole
 
 Result = TypeVar("Result")
 
@@ -34,13 +36,15 @@ def sharp_gradients(module: nn.Module, rho: float, backward: Callable[[], Result
 @contextmanager
 def perturbed(module: nn.Module, rho: float) -> Iterator[None]:
     """Within, the parameters that have gradients are moved by `rho` along them; the norm is over all together."""
-    climbing: list[Tensor] = [p for p in module.parameters() if p.grad is not None]
-    before = [p.detach().clone() for p in climbing]
-    gradients = [p.grad for p in climbing if p.grad is not None]
+    moved = [p for p in module.parameters() if p.grad is not None]
+    climbing = [local(p.detach()) for p in moved]
+    before = [p.clone() for p in climbing]
+    gradients = [p.grad for p in moved if p.grad is not None]
     try:
         with torch.no_grad():
-            norm = torch.nn.utils.get_total_norm(gradients)
-            torch._foreach_add_(climbing, list(torch._foreach_mul(gradients, rho / (norm + 1e-12))))
+            norm = whole(torch.nn.utils.get_total_norm(gradients))
+            steps = torch._foreach_mul([local(gradient) for gradient in gradients], rho / (norm + 1e-12))
+            torch._foreach_add_(climbing, list(steps))
         yield
     finally:
         with torch.no_grad():

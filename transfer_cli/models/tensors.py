@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from transfer_cli.files import UNFINISHED, fsync_directory, tensors_written
+from transfer_cli.models.shards import like
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool = True) -> None:
@@ -19,8 +20,9 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool 
     Those of a file lack the versions that torch keeps beside a state dict, without which a few modules (torchvision's
     MNASNet) refuse to load: they are taken for ones of today's version.
     """
-    state = OrderedDict(tensors)
-    state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    own = module.state_dict()
+    state = OrderedDict((name, like(tensor, own.get(name))) for name, tensor in tensors.items())
+    state._metadata = own._metadata  # type: ignore[attr-defined]
     module.load_state_dict(state, strict=strict)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from transfer_cli.engine.devices.device import Compute
@@ -32,6 +32,8 @@ class Evaluation:
     stop: Stop
     world: World = ALONE
     """The ranks that share the work; all of them must ask for the same scores then."""
+    whole: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Within, each rank has all of the network's weights."""
 
     def scores(self, split: str) -> Scores | None:
         """Of the network as it is; None where no image of the split has a label or a signal asked for an end."""
@@ -42,7 +44,8 @@ class Evaluation:
         batches = self.inputs.ordered(split, size, self.world.shard)
         turns = Turns.of(self.world, len(images.splits[split]), size)
         task, to_device = self.materials.task, self.inputs.to_device
-        return evaluate(self.network, batches, task, self.compute, to_device, self.stop, turns)
+        with self.whole():
+            return evaluate(self.network, batches, task, self.compute, to_device, self.stop, turns)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

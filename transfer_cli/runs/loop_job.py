@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,17 +22,19 @@ from transfer_cli.engine.cadence import Cadence
 from transfer_cli.engine.checkpoints import Checkpoints, State
 from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, predict
-from transfer_cli.engine.fit import Fit, Progress
+from transfer_cli.engine.fit import Fit
 from transfer_cli.engine.loop import Trainer
 from transfer_cli.engine.optimizers import build_optimizer
+from transfer_cli.engine.progress import Progress
 from transfer_cli.engine.ranks.agreement import Following, agreed
 from transfer_cli.engine.ranks.parallel import Parallel
+from transfer_cli.engine.ranks.sharding import Sharded
+from transfer_cli.engine.ranks.sharing_out import shared_out
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.steps.check import DivergenceError
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.engine.totals import Totals
-from transfer_cli.engine.watch import Watch
 from transfer_cli.methods.averaging import Average
 from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import HeadSpec
@@ -44,6 +46,7 @@ from transfer_cli.records.parameters import write_parameters
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.evaluation import Evaluation, evaluate_epoch
 from transfer_cli.runs.finish import STOPPED, Outcome, Outputs
+from transfer_cli.runs.guessing import watch_of
 from transfer_cli.runs.inputs import Inputs
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.pretrained import parameter_counts, trainable_parameters
@@ -90,10 +93,12 @@ class LoopJob:
     """What trains besides the network and is never exported, by the name of its part in a state."""
     out_of_time: Callable[[], bool] | None = None
     """Whether to end before the last epoch, with the best so far; None: never."""
-    more: Callable[[], dict[str, Any]] = dict
-    """Entries of the summary that only this strategy has."""
+    more: Callable[[World], dict[str, Any]] = lambda world: {}
+    """Entries of the summary that only this strategy has; all ranks ask."""
     world: World = ALONE
     """The ranks that train together."""
+    sharded: Sharded | None = None
+    """What runs the strategy where its parameters are shared out over the ranks."""
 
     @property
     def precision(self) -> str:
@@ -122,6 +127,8 @@ class LoopJob:
             )
         part = AVERAGE if self.average_decay else NETWORK
         load_best(self.network, fit.checkpoints.folder / progress.best.kept, part)
+        # It has waited on the host where its parameters were shared out.
+        self.network.to(self.compute.device)
         return Outcome(
             best_epoch=progress.best.epoch,
             val=progress.best.val,
@@ -133,7 +140,7 @@ class LoopJob:
             weights=(self.loaded.label, self.loaded.sha256),
             train_seconds=progress.train_seconds,
             images=progress.images,
-            more={"epochs": progress.cursor.epoch, **ranks, **self.more()},
+            more={"epochs": progress.cursor.epoch, **ranks, **self.more(self.world)},
         )
 
     def run_part(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop, until: int) -> float:
@@ -160,8 +167,9 @@ class LoopJob:
             write_parameters(rows(self.network, self.groups, e.optimizer), directory)
         # Before a state comes back: a head is fitted, and regularisers take their start, on the pretrained weights.
         start = self._begun(directory, reporter, stop)
-        average = Average(self.network.module, self.average_decay) if self.average_decay else None
-        fit = self._fit(start.strategy, average, directory, recorders, reporter, stop)
+        job, strategy = self._shared_out(start.strategy)
+        average = Average(job.network.module, self.average_decay) if self.average_decay else None
+        fit = job._fit(strategy, average, directory, recorders, reporter, stop)
         if self.state is not None:
             fit.checkpoints.restore(self.state)
         fit.trainer.micro_batch = micro_batch_of(fit, reporter)
@@ -170,23 +178,26 @@ class LoopJob:
             replace_lost_best(fit, self.state, self.materials.task, reporter)
             reporter.say(f"resuming at epoch {cursor.epoch + 1}, step {cursor.step}")
             say_new_rate(fit.progress, e, reporter)
-        recorders.run_starts(
-            RunStart(
-                e,
-                directory,
-                epochs=fit.epochs,
-                steps_per_epoch=fit.batches.steps_per_epoch,
-                epoch=cursor.epoch + 1,
-                step_in_epoch=cursor.step_in_epoch,
-            )
-        )
+        place = {"epoch": cursor.epoch + 1, "step_in_epoch": cursor.step_in_epoch}
+        steps = {"epochs": fit.epochs, "steps_per_epoch": fit.batches.steps_per_epoch}
+        recorders.run_starts(RunStart(e, directory, **steps, **place))
         if start.val is not None:
             labels = self.materials.images.labels[self.materials.images.splits["val"]]
             metric = self.materials.task.metric
             fit.offer_start(start.val, standard_error(metric, start.val, int((labels >= 0).sum())))
         if start.first_head is not None and cursor.step == 0:
-            self._put_first_head(start.first_head, average)
+            job._put_first_head(start.first_head, average)
         return fit
+
+    def _shared_out(self, strategy: Strategy) -> tuple[LoopJob, Strategy]:
+        """The job and its strategy as they train: with parameters that are shared out, where that is asked for."""
+        e = self.materials.experiment
+        if self.world.size == 1 or e.trainer.sharding == "none":
+            return self, strategy
+        batches = self.inputs.shuffled(e.trainer.step_images, self.world.shard).epoch(0)
+        batch, last = self.inputs.to_device(next(batches)), self.materials.plan.last_epoch
+        strategy, changes = shared_out(strategy, self.groups, self.learnt, batch, last, self.world)
+        return replace(self, network=strategy.network, **changes), strategy
 
     def _begun(self, directory: Path, reporter: Reporter, stop: Stop) -> Start:
         """The beginning of all ranks, each by itself but for frozen passes; of what follows the first one's counts."""
@@ -215,9 +226,9 @@ class LoopJob:
         run = torch.compile(strategy) if e.trainer.compile else strategy
         return Trainer(
             strategy=strategy,
-            forward=Parallel(self.world, strategy, run, e.seed, e.trainer.sync_batch_norm),
-            optimizer=build_optimizer(self.groups, e.optimizer, self.compute.device),
-            scaler=self.compute.grad_scaler(),
+            forward=Parallel(self.world, strategy, run, e.seed, e.trainer.sync_batch_norm, self.sharded),
+            optimizer=build_optimizer(self.groups, e.optimizer, self.compute.device, sharded=self.sharded is not None),
+            scaler=self.compute.grad_scaler(sharded=self.sharded is not None),
             compute=self.compute,
             to_device=self.inputs.to_device,
             rate=rate,
@@ -249,7 +260,11 @@ class LoopJob:
         newest = e.trainer.keep if isinstance(e.trainer.keep, int) else checkpoints.NEWEST
         owned = owners(self.network, trainer, progress, self.compute, recorders, self.learnt)
         stop = agreed(stop, self.world)
-        evaluation = Evaluation(self.network, self.inputs, m, self.compute, average, stop, self.world)
+        folder, shares = directory / checkpoints.FOLDER, self.sharded is not None
+        on_gpu = self.compute.device.type == "cuda"
+        states = Checkpoints(folder, owned, state_hash(e), newest, self.world, shares, beside=on_gpu)
+        whole = nullcontext if self.sharded is None else self.sharded.whole
+        evaluation = Evaluation(self.network, self.inputs, m, self.compute, average, stop, self.world, whole)
         return Fit(
             trainer=trainer,
             batches=batches,
@@ -257,24 +272,15 @@ class LoopJob:
             epochs=m.plan.epochs,
             patience=e.trainer.patience,
             progress=progress,
-            checkpoints=Checkpoints(directory / checkpoints.FOLDER, owned, state_hash(e), newest, self.world),
+            checkpoints=states,
             recorders=recorders,
             reporter=reporter,
             stop=stop,
             evaluate_every=chosen(e.trainer.evaluate_every),
             cadence=Cadence(interval_of(e.trainer.checkpoint_every) or Interval(epochs=1)),
-            watch=self._watch(),
+            watch=watch_of(self.materials),
             out_of_time=self.out_of_time,
         )
-
-    def _watch(self) -> Watch | None:
-        """What guessing would reach; only for finetuning, whose loss is that of the labels."""
-        images = self.materials.images
-        train, val = (images.labels[images.splits[split]] for split in ("train", "val"))
-        if self.materials.experiment.strategy.name != "finetune" or len(train) == 0:
-            return None
-        share = float(np.bincount(train[train >= 0]).max() / len(train))
-        return Watch(len(images.classes), share, len(train), len(val))
 
     def _save(self, directory: Path) -> None:
         save_trained(directory, self.materials, self.network.module.state_dict(), self.head, self.precision)

@@ -45,15 +45,15 @@ from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.recorders import recorders_of_run
 from transfer_cli.runs.reports.run_report import leave_report
 from transfer_cli.runs.sample_sheet import draw_samples
-from transfer_cli.runs.share_job import AnyJob, on_all_ranks
+from transfer_cli.runs.share_job import AnyJob, on_all_ranks, prepare_together
 from transfer_cli.runs.states.continuation import SAME, newest_state
 
 
 class Prepare(Protocol):
     """What makes a job ready to run."""
 
-    def __call__(self, e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> Any:
-        """A `Job`."""
+    def __call__(self, e: Experiment, reporter: Reporter, stop: Stop, state: State | None, **more: Any) -> Any:
+        """A `Job`; `more`: what this strategy alone takes."""
         ...
 
 
@@ -111,8 +111,8 @@ def train(
     that train together, this being the first of them; the others `follow`. `watchers` hang on the run as well.
     """
 
-    def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> Job:
-        job = PREPARE[e.strategy.name](e, reporter, stop, state)
+    def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None, **more: Any) -> Job:
+        job = PREPARE[e.strategy.name](e, reporter, stop, state, **more)
         return replace(job, out_of_time=out_of_time) if isinstance(job, LoopJob) else job
 
     resuming = e.resume != "never" and (path / rundir.CONFIG).is_file()
@@ -143,9 +143,16 @@ def train(
             "the teacher is trained on one device while the others wait: train it in a command of its own first, then "
             "say strategy.teacher.weights=<run directory>"
         )
+    if world.size == 1 and e.trainer.sharding == "full":
+        reporter.warn(
+            "trainer.sharding=full: one process has nobody to share with and trains as ever; trainer.devices=<N> or "
+            "auto lets several train"
+        )
     clock = Clock(went_on=state is not None)
     with clock.part("preparation"):
-        job = prepare(e, reporter, stop, state)
+        several = world.size > 1 and isinstance(e.strategy, Distill)
+        more = {"together": partial(prepare_together, world, state)} if several else {}
+        job = prepare(e, reporter, stop, state, **more)
     if resuming:
         check_decoded(path, job.materials.pixels)
     tries = compare(e, job) if state is None and isinstance(job, LoopJob) else Comparison([], ())
@@ -226,7 +233,7 @@ def _train_in(
     return summary
 
 
-PREPARE: dict[str, Callable[[Experiment, Reporter, Stop, State | None], Job]] = {
+PREPARE: dict[str, Callable[..., Job]] = {
     "finetune": finetune.prepare,
     "extract": extract.prepare,
     # A student's teacher is trained first, by the same function.

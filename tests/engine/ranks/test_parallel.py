@@ -20,12 +20,15 @@ from transfer_cli.engine.evaluation import Turns, evaluate, predict
 from transfer_cli.engine.loop import Cursor, train_epoch
 from transfer_cli.engine.ranks.agreement import agreed
 from transfer_cli.engine.ranks.parallel import Parallel
+from transfer_cli.engine.ranks.sharding import Sharded, parts_of, share_out
+from transfer_cli.engine.ranks.step import tried_out
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import StepResult
 from transfer_cli.engine.totals import Totals
 from transfer_cli.errors import RunError
 from transfer_cli.methods.distill.contrast import Contrast
+from transfer_cli.models.shards import gathered
 
 RAGGED = [8, 8, 7, 3, 8, 2]
 """Samples of each step; the last have fewer pairs than there are ranks."""
@@ -77,29 +80,46 @@ def part(world: World, whole: Batch) -> Batch:
     return of_visit(Batch(whole.inputs[positions], whole.labels[positions], positions), visit)
 
 
+def adamw(groups: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=0.01, fused=True)
+
+
+def shared(strategy: Any, world: World) -> Sharded:
+    """The parameters shared out, as a run does it."""
+    batch = whole_step(0, 2, next(strategy.parameters()).dtype)
+    with tried_out(strategy, CPU):
+        parts = parts_of(strategy, lambda: strategy(batch))
+    return share_out(strategy, parts, world, CPU)
+
+
 def trained(world: World, dtype: torch.dtype, sizes: list[int], options: dict[str, Any]) -> dict[str, Any]:
     """Losses of each step, sums of each epoch, and the tensors after all, of two epochs of steps of these sizes."""
     world.join()
     torch.manual_seed(5)
     weighs, synced, micro_batch = (options.pop(k, d) for k, d in (("weighs", True), ("synced", False), ("micro", 3)))
     batch_norm, rho = options.pop("batch_norm", False), options.pop("rho", 0.0)
+    optimizer_of, shares = options.pop("optimizer", adamw), options.pop("shares", False)
+    checks_itself = options.pop("guarded", False)
     network = Net(batch_norm=batch_norm).to(dtype)
     contrasts = options.pop("contrasts", None)
     strategy = Contrasting(network, contrasts) if contrasts else Plain(network, **options)
-    parallel = Parallel(world, strategy, strategy, sync_batch_norm=synced)  # type: ignore[arg-type]
+    sharded = shared(strategy, world) if shares else None
+    parallel = Parallel(world, strategy, strategy, sync_batch_norm=synced, sharded=sharded)  # type: ignore[arg-type]
     if not weighs:
         parallel.weight = lambda batch: 0.0 if batch.idle else 1.0  # type: ignore[method-assign]
     groups = [{"params": list(strategy.parameters()), "lr_multiplier": 1.0}]
-    optimizer = torch.optim.AdamW(groups, lr=0.01, fused=True)
+    optimizer = optimizer_of(groups)
     micro_batch = 8 if contrasts else micro_batch
-    trainer = trainer_of(strategy, optimizer, forward=parallel, micro_batch=micro_batch, clip_grad=0.4, rho=rho)
+    more: dict[str, Any] = {"forward": parallel, "micro_batch": micro_batch, "clip_grad": 0.4, "rho": rho}
+    trainer = trainer_of(strategy, optimizer, guarded=checks_itself, **more)
     losses, sums, cursor = [], [], Cursor()
     for epoch in range(2):
         cursor.epoch, totals = epoch, Totals.zeros(TASK, CPU)
         batches = (part(world, whole_step(10 * epoch + k, n, dtype)) for k, n in enumerate(sizes))
-        losses += [trainer.last_losses[-1] for _ in train_epoch(trainer, batches, cursor, totals)]
+        losses += [trainer.settle() or trainer.last_losses[-1] for _ in train_epoch(trainer, batches, cursor, totals)]
         sums.append(totals.to_dict())
-    return {"losses": losses, "sums": sums, "tensors": {n: t.numpy() for n, t in strategy.state_dict().items()}}
+    tensors = gathered(strategy.state_dict())
+    return {"losses": losses, "sums": sums, "tensors": {n: t.numpy() for n, t in tensors.items()}}
 
 
 def furthest(one: dict[str, Any], other: dict[str, Any]) -> float:

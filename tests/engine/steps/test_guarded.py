@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,9 @@ from tests.engine.trainers import CPU, TASK, trainer_of
 from transfer_cli.config.durations import Interval
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.cadence import Cadence
-from transfer_cli.engine.fit import Fit, Progress
+from transfer_cli.engine.fit import Fit
 from transfer_cli.engine.loop import Cursor, Trainer, train_epoch
+from transfer_cli.engine.progress import Progress
 from transfer_cli.engine.ranks.world import ALONE
 from transfer_cli.engine.steps.check import MAX_SKIPPED_STEPS, DivergenceError
 from transfer_cli.engine.steps.guarded import can_guard, guarded_step
@@ -196,6 +198,8 @@ def test_nothing_is_made_of_steps_that_nobody_has_heard_of(late: bool, tmp_path:
     """No scores where time is up, and no state where one is due."""
     progress = Progress(TASK, Totals.zeros(TASK, CPU))
     out_of_time: Callable[[], bool] | None = (lambda: progress.cursor.step == 4) if late else None
+    nothing = {"finish": lambda: None, "finish_alone": lambda: None}
+    states: Any = SimpleNamespace(folder=tmp_path, world=ALONE, next_name=str, save=pytest.fail, **nothing)
     fit = Fit(
         trainer=trainer(guarded=True),
         batches=Once(),
@@ -203,7 +207,7 @@ def test_nothing_is_made_of_steps_that_nobody_has_heard_of(late: bool, tmp_path:
         epochs=1,
         patience=None,
         progress=progress,
-        checkpoints=SimpleNamespace(folder=tmp_path, world=ALONE, next_name=str, save=pytest.fail),  # type: ignore[arg-type]
+        checkpoints=states,
         recorders=Recorders([]),
         reporter=Reporter(quiet=True),
         stop=Stop(),

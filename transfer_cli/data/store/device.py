@@ -6,7 +6,7 @@ Views agree with those of the host to one level of 255: the same boxes, flips an
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from transfer_cli.data.store.host import host_views
 from transfer_cli.data.store.protocol import HostPixels, ViewRecipe
 from transfer_cli.data.store.stored import Positions, chunks
 from transfer_cli.data.views import colour, geometry
+from transfer_cli.errors import first_line, is_out_of_memory
 
 
 def cuts_there(params: Augment, interpolation: str) -> bool:
@@ -55,7 +56,12 @@ class DeviceStore:
     where, decodes = "device", False
 
     def __init__(
-        self, pixels: HostPixels, requests: list[PixelRequest], device: torch.device, images_decoded: int = 0
+        self,
+        pixels: HostPixels,
+        requests: list[PixelRequest],
+        device: torch.device,
+        warn: Callable[[str], None],
+        images_decoded: int = 0,
     ) -> None:
         self.device, self.images_decoded = device, images_decoded
         self.fingerprint, self.evaluation, self.sources = pixels.fingerprint, pixels.evaluation, pixels.sources
@@ -64,6 +70,7 @@ class DeviceStore:
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
         self._stream: torch.cuda.Stream | None = None
+        self._has_kernel, self._warn = device.type == "cuda", warn
 
     def batch(self, indices: Indices) -> Tensor:
         """Evaluation pixels on the device, uint8 [B, C, S, S], channels last in memory."""
@@ -99,14 +106,32 @@ class DeviceStore:
         heights, widths = (np.array([source.shape[axis] for source in sources]) for axis in (0, 1))
         boxes = geometry.crop_boxes(params, *drawn, widths, heights)
         boxes = np.stack([geometry.edges(box, size) for box in boxes])
-        across, down = torch.from_numpy(geometry.flips(params, *drawn)).to(self.device).unbind(1)
-        made = crop_resize_batch(_padded(sources), torch.from_numpy(boxes).float().to(self.device), size, across)
-        made = torch.where(down[:, None, None, None], made.flip(2), made)
+        flips = torch.from_numpy(geometry.flips(params, *drawn))
+        made = self._crops(sources, torch.from_numpy(boxes).float(), flips, size)
         factors = colour.factors(params, *drawn)
         if factors is None:
             return made, None
         sums = made.sum(dim=(2, 3), dtype=torch.int64).cpu().numpy()
         return made, colour.maps(factors, sums, size * size)
+
+    def _crops(self, sources: list[Tensor], boxes: Tensor, flips: Tensor, size: int) -> Tensor:
+        """Boxes [B, 4] of images, mirrored by `flips` [B, 2]: uint8 [B, C, size, size].
+
+        By one kernel, or else, which is said once, by products of matrices of padded images.
+        """
+        if self._has_kernel:
+            try:
+                from transfer_cli.data.store.device_kernel import cut
+
+                return cut(sources, boxes, flips, size)
+            except Exception as error:  # Triton has many: it is not there, it has no compiler, it does not know the GPU
+                if is_out_of_memory(error):
+                    raise
+                self._has_kernel = False
+                self._warn(f"views are cut on the GPU without Triton, which is slower: {first_line(error)}")
+        across, down = flips.to(self.device).unbind(1)
+        made = crop_resize_batch(_padded(sources), boxes.to(self.device), size, across)
+        return torch.where(down[:, None, None, None], made.flip(2), made)
 
     def _get(self, name: str) -> _Held:
         with self._lock:

@@ -154,7 +154,7 @@ def _store(
         if options.where == "device":
             raise UserError(f"dataset.store=device: {in_words(size)} do not fit, {in_words(free)} of the GPU are free.")
         return HostStore(pixels, images_decoded)
-    return DeviceStore(pixels, requests, gpu.device, images_decoded)
+    return DeviceStore(pixels, requests, gpu.device, reporter.warn, images_decoded)
 
 
 def _stored(

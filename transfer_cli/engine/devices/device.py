@@ -63,9 +63,16 @@ class Compute:
     def restore(self, part: Part) -> None:
         """It was made from the state."""
 
-    def grad_scaler(self) -> torch.amp.GradScaler:
-        """Loss scaling against fp16 underflow; does nothing in other precisions."""
-        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+    def grad_scaler(self, *, sharded: bool = False) -> torch.amp.GradScaler:
+        """Loss scaling against fp16 underflow; does nothing in other precisions.
+
+        `sharded`: what overflows in one rank's part of the gradients, all ranks hear of.
+        """
+        if not sharded or self.precision != "fp16":
+            return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
+
+        return ShardedGradScaler(self.device.type)
 
 
 def select_device(name: str) -> torch.device:

@@ -16,31 +16,16 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
 from transfer_cli.data.batches import Batch, Shard
 from transfer_cli.engine.ranks.batch_norm import SyncedBatchNorm
+from transfer_cli.engine.ranks.sharding import Sharded
+from transfer_cli.engine.ranks.step import PROBED_SAMPLES, Step, memories_of, module_of, tried_out
 from transfer_cli.engine.ranks.world import World
 from transfer_cli.engine.strategy import StepResult, Strategy
-from transfer_cli.methods.distill.contrast import Contrast
-from transfer_cli.methods.sharpness import still_statistics
-
-_PROBED_SAMPLES = 2
-
-
-class _Step(nn.Module):
-    """What is wrapped. The logits are for the running accuracy alone: nothing may look as if it had a gradient."""
-
-    def __init__(self, strategy: nn.Module, forward: Callable[[Batch], StepResult]) -> None:
-        super().__init__()
-        self.strategy = strategy
-        self._forward = forward
-
-    def forward(self, batch: Batch) -> StepResult:
-        result = self._forward(batch)
-        return result._replace(logits=result.logits.detach())
 
 
 @dataclass
@@ -54,6 +39,8 @@ class Parallel:
     seed: int = 0
     sync_batch_norm: bool = False
     """Whether BatchNorm normalises over the samples of all ranks."""
+    sharded: Sharded | None = None
+    """The forward pass where the parameters are shared out over the ranks; None: each has all of them."""
     _wrapped: DistributedDataParallel | None = field(default=None, init=False)
     _training: tuple[int, ...] = field(default=(), init=False)
     _step: int = field(default=0, init=False)
@@ -62,8 +49,8 @@ class Parallel:
 
     def begin_epoch(self) -> None:
         """Where other parameters train than before, they are to be wrapped anew."""
-        if self.world.size > 1:
-            training = tuple(id(p) for p in _module(self.strategy).parameters() if p.requires_grad)
+        if self.world.size > 1 and self.sharded is None:
+            training = tuple(id(p) for p in module_of(self.strategy).parameters() if p.requires_grad)
             self._wrapped = self._wrapped if training == self._training else None
             self._training = training
 
@@ -78,7 +65,7 @@ class Parallel:
         """The loss of this rank's samples, or of some of them."""
         if self.world.size == 1:
             return self.forward(batch)
-        wrapped = self._ddp(batch)
+        wrapped = self.sharded or self._ddp(batch)
         with SyncedBatchNorm(self.world, counts=not batch.idle) if self.sync_batch_norm else nullcontext():
             result: StepResult = wrapped(batch)
         return result
@@ -86,9 +73,10 @@ class Parallel:
     def parts(self, batch: Batch, size: int) -> list[Batch]:
         """Micro-batches of this rank's samples, of at most `size` each.
 
-        Ranks that normalise together take equally many: as the one with most samples needs, where all have so many.
+        Ranks that normalise together, or have the parameters together, take equally many: as the one with most samples
+        needs, where all have so many.
         """
-        if batch.whole is None or not self.sync_batch_norm:
+        if batch.whole is None or not (self.sync_batch_norm or self.sharded):
             return batch.split(size)
         counts = [len(Shard(rank, self.world.size).visit(np.arange(batch.whole)).positions) for rank in self._ranks]
         count = min(-(-max(counts) // size), min(counts))
@@ -96,8 +84,11 @@ class Parallel:
         return [batch[start:end] for start, end in pairwise(edges)]
 
     def summing(self, batch: Batch, *, last: bool) -> AbstractContextManager[None]:
-        """Within, gradients are added up on this rank; those of the `last` part of a step go to all."""
-        if last or self.world.size == 1:
+        """Within, gradients are added up on this rank; those of the `last` part of a step go to all.
+
+        Where they are shared out every part's do: no rank has room for all of them.
+        """
+        if last or self.world.size == 1 or self.sharded is not None:
             return nullcontext()
         return self._ddp(batch).no_sync()
 
@@ -124,7 +115,7 @@ class Parallel:
         What a memory of samples has learnt meanwhile stays.
         """
         moved = [id(tensor) for tensor in self._statistics()]
-        if self._memories() or moved != [id(tensor) for tensor, _ in self._agreed]:
+        if memories_of(self.strategy) or moved != [id(tensor) for tensor, _ in self._agreed]:
             return False
         self._reset_statistics()
         return True
@@ -135,7 +126,7 @@ class Parallel:
 
     def share_memories(self, batch: Batch) -> None:
         """After a backward pass on `batch`: what each rank has learnt of its samples all remember."""
-        memories = self._memories()
+        memories = memories_of(self.strategy)
         if not memories:
             return
         assert batch.whole is not None
@@ -155,9 +146,6 @@ class Parallel:
     def _ranks(self) -> range:
         return range(self.world.size)
 
-    def _memories(self) -> list[Contrast]:
-        return [module for module in _module(self.strategy).modules() if isinstance(module, Contrast)]
-
     def _statistics(self) -> list[Tensor]:
         """What BatchNorm changes in training."""
         layers = [layer for layer in self.strategy.network.modules() if isinstance(layer, _NormBase) and layer.training]
@@ -172,7 +160,7 @@ class Parallel:
                 # torch 2.14 has another name for it, which torch 2.10 does not know.
                 warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
                 self._wrapped = DistributedDataParallel(
-                    _Step(_module(self.strategy), self.forward),
+                    Step(module_of(self.strategy), self.forward),
                     broadcast_buffers=False,
                     gradient_as_bucket_view=True,
                     find_unused_parameters=unused,
@@ -184,20 +172,8 @@ class Parallel:
 
         Found on a few samples; nothing but the gradients, which come next, is moved.
         """
-        memories = self._memories()
-        for memory in memories:
-            memory.eval()
-        parameters = [p for p in _module(self.strategy).parameters() if p.requires_grad]
-        device = batch.inputs.device
-        generators = torch.random.fork_rng([device] if device.type == "cuda" else [], device_type=device.type)
-        with generators, still_statistics(_module(self.strategy)):
-            loss = self.strategy(batch[:_PROBED_SAMPLES]).loss
+        parameters = [p for p in module_of(self.strategy).parameters() if p.requires_grad]
+        with tried_out(self.strategy, batch.inputs.device):
+            loss = self.strategy(batch[:PROBED_SAMPLES]).loss
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for memory in memories:
-            memory.train()
         return any(gradient is None for gradient in found)
-
-
-def _module(strategy: Strategy) -> nn.Module:
-    assert isinstance(strategy, nn.Module)
-    return strategy

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from transfer_cli.errors import RunError
+from transfer_cli.models.shards import whole
 
 # Loss scaling overflows now and then, by design; more in a row than this is divergence.
 MAX_SKIPPED_STEPS = 25
@@ -94,6 +95,6 @@ def clip_and_check(
     """
     scaler.unscale_(optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, clip_grad or math.inf)
+    norm = whole(nn.utils.clip_grad_norm_(parameters, clip_grad or math.inf))
     value, norm_value = torch.stack([loss.float(), norm.float()]).tolist()
     return past.judge(value, norm_value, moment, scaled=scaler.is_enabled())

@@ -15,6 +15,7 @@ from transfer_cli.engine.steps.check import MAX_SKIPPED_STEPS, Moment, Past
 from transfer_cli.engine.steps.readings import DELAY, Readings
 from transfer_cli.engine.steps.retrying import stepped
 from transfer_cli.engine.totals import Totals
+from transfer_cli.models.shards import whole
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class GuardedSteps:
         """
         self._scaler.unscale_(self._optimizer)
         gradients = [p.grad for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
+        norm = whole(nn.utils.get_total_norm(gradients))
         bad = ~(loss.isfinite() & norm.isfinite())
         if self._scaler.is_enabled():
             if self._skipped is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from transfer_cli.data.sources import load as sources
 from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.devices.device import count_peak_from_here
 from transfer_cli.engine.measured.precision import Looked, plain_batch, time_training
+from transfer_cli.engine.ranks.world import World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.methods.distill.contrast import Negatives
@@ -52,10 +54,24 @@ SMALL = 0.01
 """What is left of a drawn head where it cannot start at zero."""
 
 
-def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: State | None) -> LoopJob:
+Together = Callable[[Materials, str, Sequence[str]], None]
+"""Told of materials and of the precision of a student and of its teachers, before these run for the first time."""
+
+
+def prepare(
+    train: Train,
+    e: Experiment,
+    reporter: Reporter,
+    stop: Stop,
+    state: State | None,
+    *,
+    together: Together | None = None,
+    precisions: Sequence[str] | None = None,
+) -> LoopJob:
     """The student, and its teachers' outputs; `train` trains a teacher first where the command asks for one.
 
-    Raises UserError for what the input makes impossible.
+    `together` lets other ranks share in what is computed here; `precisions`: those of the teachers, where another rank
+    has chosen them. Raises UserError for what the input makes impossible.
     """
     asked = e.strategy
     assert isinstance(asked, DistillConfig)
@@ -99,14 +115,18 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     m = Materials(e, machine, pretrained, plan, task, pixels)
     look = partial(_time, network, size, layout.classes)
     compute = choose_training_compute(m, strategy, loaded, groups, state, reporter, look)
-    outputs = tuple(_outputs(*pair, m, config, reporter, stop) for pair in zip(teachers, layouts, strict=True))
+    told: Sequence[str | None] = precisions or [None] * len(teachers)
+    own = zip(teachers, layouts, told, strict=True)
+    outputs = tuple(_outputs(*one, m, config, reporter, stop) for one in own)
+    inputs = TaughtInputs(PixelInputs(m), outputs, _negatives(m, loss, config))
+    if together is not None:
+        together(m, compute.precision, inputs.precisions)
     accuracies = _examine(teachers, outputs, config, reporter, stop, asked.trains_first)
     probe = probe_accuracy(m, network, loaded, compute, reporter, stop)
     for teacher, accuracy in zip(teachers, accuracies, strict=True):
         warn_of_weak(teacher, accuracy, probe, len(m.images.splits["val"]), reporter)
     if m.images.weights is not None:
         reporter.warn("the data set's weights of samples do not count: strategy=distill takes all alike")
-    inputs = TaughtInputs(PixelInputs(m), outputs, _negatives(m, loss, config))
     return LoopJob(
         materials=m,
         compute=compute,
@@ -122,10 +142,12 @@ def prepare(train: Train, e: Experiment, reporter: Reporter, stop: Stop, state: 
     )
 
 
-def _more(outputs: tuple[TeacherOutputs, ...], accuracies: list[float | None], probe: float | None) -> dict[str, Any]:
-    """Entries of the summary that only a student has."""
+def _more(
+    outputs: tuple[TeacherOutputs, ...], accuracies: list[float | None], probe: float | None, world: World
+) -> dict[str, Any]:
+    """Entries of the summary that only a student has; images of all ranks."""
     return {
-        "teacher_images": sum(one.frozen.images_computed for one in outputs),
+        "teacher_images": sum(world.gather(sum(one.frozen.images_computed for one in outputs))),
         "teacher_val_accuracy": accuracies,
         "student_probe_val_accuracy": probe,
     }
@@ -159,10 +181,16 @@ def _negatives(m: Materials, loss: DistillationLoss, config: DistillConfig) -> N
 
 
 def _outputs(
-    teacher: Teacher, layout: Layout, m: Materials, config: DistillConfig, reporter: Reporter, stop: Stop
+    teacher: Teacher,
+    layout: Layout,
+    precision: str | None,
+    m: Materials,
+    config: DistillConfig,
+    reporter: Reporter,
+    stop: Stop,
 ) -> TeacherOutputs:
     own = teacher.materials(m, reporter, stop)
-    frozen = teacher.frozen(own, layout, reporter, stop)
+    frozen = teacher.frozen(own, layout, reporter, stop, precision)
     stored = choose_stored(frozen, layout, own, config.teacher.cache, reporter)
     same_pixels = own.pixels.store is m.pixels.store
     return TeacherOutputs(own, frozen, layout, SplitActivations(frozen, own), stored, same_pixels)

@@ -123,5 +123,7 @@ def _trained(train: Train, e: Experiment, role: str, reporter: Reporter) -> Path
     reporter.say(f"{role:9} {e.model.name}: {e.strategy.name} on {e.dataset.name} in {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.parent / f".{name}.lock"):
-        train(replace(e, name=name, resume="auto"), path, Reporter(quiet=e.quiet, prints_result=False))
+        # On one device, whatever the student trains on.
+        alone = replace(e, name=name, resume="auto", trainer=replace(e.trainer, sharding="none"))
+        train(alone, path, Reporter(quiet=e.quiet, prints_result=False))
     return path

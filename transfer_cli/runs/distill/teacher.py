@@ -81,15 +81,17 @@ class Teacher:
 
         return output
 
-    def frozen(self, m: Materials, layout: Layout, reporter: Reporter, stop: Stop) -> Frozen:
-        """Its outputs for `m`, whose pixels are in its own preprocessing."""
+    def frozen(
+        self, m: Materials, layout: Layout, reporter: Reporter, stop: Stop, precision: str | None = None
+    ) -> Frozen:
+        """Its outputs for `m`, whose pixels are in its own preprocessing; `precision` None: it is chosen here."""
         # What earlier versions called the outputs: their cached entries stay valid.
         boundary = f"answers of {self.name}"
         own = {"columns": self.columns.tolist(), "layout": asdict(layout), "boundary": boundary}
         return Frozen(
             identity={**self.identity, **own},
             forward=functools.cache(partial(self.forward, layout, m.device)),
-            compute=Compute(m.device, self._precision(m)),
+            compute=Compute(m.device, precision or self._precision(m)),
             to_device=m.to_device,
             batch_size=BATCH_SIZE[m.device.type],
             cache=m.machine.cache,

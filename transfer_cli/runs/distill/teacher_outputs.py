@@ -81,6 +81,11 @@ class TaughtInputs:
     negatives: Negatives | None
 
     @property
+    def precisions(self) -> list[str]:
+        """At which each teacher computes."""
+        return [one.frozen.compute.precision for one in self.teachers]
+
+    @property
     def to_device(self) -> ToDevice:
         """As for pixels alone."""
         return self.pixels.to_device

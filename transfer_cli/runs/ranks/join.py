@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -84,23 +85,33 @@ def follow(world: World) -> NoReturn:
     reporter = Reporter(quiet=True, prints_result=False)
     # The first has the same, and says so.
     warnings.simplefilter("ignore")
+    ready: tuple[dict[str, Any], AnyJob] | None = None
     with Stop() as stop, lost_ranks():
         while True:
             told: dict[str, Any] = world.of_first(dict)
-            job = replace(_prepared(told, reporter, Following(stop, world)), world=world)
+            directory = told.pop("directory")
+            if ready is None or ready[0] != told:
+                # What an earlier one holds goes first.
+                ready = None
+                # Where nothing is to be run yet, the first finds the same error, and judges it.
+                with suppress(UserError, RunError) if directory is None else nullcontext():
+                    ready = told, _prepared(told, reporter, Following(stop, world))
+            if directory is None:
+                continue
+            assert ready is not None
+            job, ready = replace(ready[1], world=world), None
             if isinstance(job, LoopJob):
-                job.run(Path(told["directory"]), Recorders([]), reporter, stop).test_outputs()
+                job.run(Path(directory), Recorders([]), reporter, stop).test_outputs()
             else:
                 job.compute()
 
 
 def _prepared(told: dict[str, Any], reporter: Reporter, stop: Stop) -> AnyJob:
-    """The job of the first rank, at its precision: what was measured there may come out otherwise here."""
+    """The job of the first rank, at its precisions: what was measured there may come out otherwise here."""
     e = parse(told["experiment"])
+    e = replace(e, trainer=replace(e.trainer, precision=told["precision"]))
     state = checkpoints.load(Path(told["state"])) if told["state"] else None
-    job = PREPARE[e.strategy.name](e, reporter, stop, state)
-    if job.precision != told["precision"]:
-        e = replace(e, trainer=replace(e.trainer, precision=told["precision"]))
-        job = PREPARE[e.strategy.name](e, reporter, stop, state)
+    teachers = {"precisions": told["teachers"]} if told["teachers"] else {}
+    job = PREPARE[e.strategy.name](e, reporter, stop, state, **teachers)
     assert isinstance(job, AnyJob)
     return job

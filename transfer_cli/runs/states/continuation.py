@@ -12,7 +12,8 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.engine import checkpoints, room
 from transfer_cli.engine.best import Best
 from transfer_cli.engine.checkpoints import State
-from transfer_cli.engine.fit import Fit, Progress
+from transfer_cli.engine.fit import Fit
+from transfer_cli.engine.progress import Progress
 from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.engine.task import Task
 from transfer_cli.errors import UserError

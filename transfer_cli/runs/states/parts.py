@@ -13,12 +13,13 @@ from torch import nn
 from transfer_cli.engine import checkpoints, optimizers
 from transfer_cli.engine.checkpoints import Owner, Part, State
 from transfer_cli.engine.devices.device import DTYPES, Compute
-from transfer_cli.engine.fit import Progress
 from transfer_cli.engine.loop import Trainer
+from transfer_cli.engine.progress import Progress
 from transfer_cli.errors import RunError
 from transfer_cli.methods.adapters import merge
 from transfer_cli.methods.averaging import Average
 from transfer_cli.models.network import Network
+from transfer_cli.models.shards import gathered
 from transfer_cli.models.tensors import load_into
 from transfer_cli.records.events import Recorders
 
@@ -83,7 +84,7 @@ class ModuleOwner:
 
     def state(self) -> Part:
         """All of its tensors."""
-        return Part(tensors=self.module.state_dict())
+        return Part(tensors=gathered(self.module.state_dict()))
 
     def restore(self, part: Part) -> None:
         """All of its tensors come back."""
@@ -99,7 +100,7 @@ class OptimizerOwner:
     def state(self) -> Part:
         """Tensors by parameter, and scalars."""
         tensors, scalars = optimizers.pack_state(self.optimizer)
-        return Part(scalars, tensors)
+        return Part(scalars, gathered(tensors))
 
     def restore(self, part: Part) -> None:
         """Bit for bit."""
@@ -114,7 +115,7 @@ class AverageOwner:
 
     def state(self) -> Part:
         """All of its tensors."""
-        return Part(tensors=self.average.tensors)
+        return Part(tensors=gathered(self.average.tensors))
 
     def restore(self, part: Part) -> None:
         """Bit for bit."""
