@@ -7,16 +7,16 @@ import os
 import re
 from pathlib import Path
 
-from transfer_cli import launched, rundir
+from transfer_cli import launched, plugins, rundir
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.extract import Extract
-from transfer_cli.config.loggers import PACKAGES
+from transfer_cli.config.loggers import LOGGERS, PACKAGES
 from transfer_cli.config.modes import MODES
 from transfer_cli.config.schema import Experiment
 from transfer_cli.config.using import STREAM
 from transfer_cli.data.reading.paths import missing, path_problem
-from transfer_cli.data.sources.load import names, source_of
-from transfer_cli.errors import UserError, did_you_mean
+from transfer_cli.data.sources.load import source_of
+from transfer_cli.errors import UserError, did_you_mean, unknown
 from transfer_cli.extras import lacking
 
 
@@ -117,7 +117,7 @@ def _unlabelled(experiment: Experiment) -> str | None:
     if path is None:
         return None
     name = experiment.dataset.name
-    if name in names() and source_of(name).PATH is None:
+    if source_of(name).PATH is None:
         return f"dataset.unlabelled: dataset={name} is in memory; only sets that are read from files can be joined."
     if Path(path).expanduser().is_file():
         return f"dataset.unlabelled={path}: not a folder."
@@ -148,8 +148,16 @@ def _no_run(run: str, mode: str) -> str | None:
 
 
 def _loggers(experiment: Experiment) -> str | None:
-    found = [lacking(PACKAGES[name], name, f"logger={name}") for name in experiment.loggers if name in PACKAGES]
+    found = [_logger(name) for name in experiment.loggers]
     return "\n".join(one for one in found if one) or None
+
+
+def _logger(name: str) -> str | None:
+    if name in PACKAGES:
+        return lacking(PACKAGES[name], name, f"logger={name}")
+    if name in LOGGERS or name in plugins.names("loggers"):
+        return None
+    return str(unknown("logger", name, [*LOGGERS, *plugins.names("loggers")]))
 
 
 def _sweep(experiment: Experiment) -> str | None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Container
 from typing import Any
 
+from transfer_cli import plugins
 from transfer_cli.config.auto import adopted, place_of
 from transfer_cli.config.convert import (
     Problems,
@@ -57,7 +58,7 @@ def parse(values: dict[str, Any]) -> Experiment:
     variants = {
         "optimizer": convert_one_of(_OPTIMIZERS, values.get("optimizer"), "optimizer", problems),
         "scheduler": convert_one_of(SCHEDULERS, values.get("scheduler"), "scheduler", problems),
-        "strategy": convert_one_of(STRATEGIES, values.get("strategy"), "strategy", problems),
+        "strategy": convert_one_of(_strategies(values.get("strategy")), values.get("strategy"), "strategy", problems),
     }
     experiment = convert(values, Experiment, "", problems, done=variants)
     if not problems:
@@ -66,6 +67,15 @@ def parse(values: dict[str, Any]) -> Experiment:
         raise UserError("\n".join(problems))
     assert isinstance(experiment, Experiment)
     return experiment
+
+
+def _strategies(value: Any) -> dict[str, type]:
+    """Ours, and the one that is named where an installed package adds it: `Config`, its options as a dataclass."""
+    name = value.get("name") if isinstance(value, dict) else value
+    if not isinstance(name, str) or name in STRATEGIES:
+        return STRATEGIES
+    added = plugins.find("strategies", name)
+    return STRATEGIES if added is None else {**STRATEGIES, name: added.Config}
 
 
 def is_whole(key: str, experiment: Experiment) -> bool:

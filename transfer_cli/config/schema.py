@@ -23,7 +23,6 @@ from transfer_cli.config.convert import (
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
-from transfer_cli.config.loggers import LOGGERS
 from transfer_cli.config.modes import FORMATS, MODES
 from transfer_cli.config.optimizers import Optimizer, Scheduler
 
@@ -251,9 +250,6 @@ class FindLr:
     steps: Annotated[int, Between(2)]
 
 
-LoggerName = Annotated[str, OneOf(tuple(LOGGERS))]
-
-
 @dataclass(frozen=True)
 class Experiment:
     """One run, complete."""
@@ -295,7 +291,8 @@ class Experiment:
     script: ScriptCommand = ScriptCommand()
     audit: AuditCommand = AuditCommand()
     evaluate: EvaluateCommand = EvaluateCommand()
-    logger: LoggerName | tuple[LoggerName, ...] = ()
+    logger: str | tuple[str, ...] = ()
+    """Names of config/loggers.py, or of installed packages."""
 
     @property
     def loggers(self) -> tuple[str, ...]:

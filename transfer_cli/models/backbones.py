@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transfer_cli import plugins
 from transfer_cli.errors import UserError, did_you_mean, first_line, is_out_of_memory
 from transfer_cli.models import stages_timm, stages_torchvision
 from transfer_cli.models.input_layer import RGB, replace_first, unadaptable
@@ -47,17 +48,23 @@ def library(name: str, source: str) -> str:
         return "timm"
     if source != "timm" and name in torchvision_names():
         return "torchvision"
-    if source != "torchvision":
-        import timm
-
-        if timm.is_model(name):
-            timm_name(name)
-            return "timm"
+    if source != "torchvision" and _registered(name):
+        timm_name(name)
+        return "timm"
     known = {"torchvision": torchvision_names, "timm": timm_names}
     names = [n for where, list_names in known.items() if source in ("auto", where) for n in list_names()]
     where = "torchvision or timm" if source == "auto" else source
     hint = did_you_mean(name, names) or " timm.list_models() lists them."
     raise UserError(f"model.name={name}: no such model in {where}.{hint}")
+
+
+def _registered(name: str) -> bool:
+    """Whether timm has the model, also once installed packages have registered theirs there."""
+    import timm
+
+    if not timm.is_model(name):
+        plugins.load_all("models")
+    return bool(timm.is_model(name))
 
 
 def timm_name(name: str) -> str:
@@ -198,6 +205,7 @@ def _timm_arguments(name: str, image_size: int, channels: int) -> tuple[str, dic
 def _timm(channels: int, name: str, num_classes: int, image_size: int, drop_path: float | None) -> nn.Module:
     import timm
 
+    _registered(name)
     current, arguments = _timm_arguments(name, image_size, channels)
     if drop_path is not None:
         arguments["drop_path_rate"] = drop_path

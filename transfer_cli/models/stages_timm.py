@@ -141,8 +141,15 @@ FAMILIES: dict[str, Callable[[nn.Module], Cut]] = {
 }
 
 
+_INTERFACE = ("pretrained_cfg", "forward_features", "forward_head", "get_classifier")
+
+
 def cuts(module: nn.Module) -> Iterator[Cut]:
     """Ways to cut a timm model into stages, the finest first; the last always composes to the model."""
+    if not all(hasattr(module, name) for name in _INTERFACE):
+        # Of a package that registers a module of its own kind.
+        yield whole(module)
+        return
     family = FAMILIES.get(type(module).__name__, _backbone)
     yield family(module)
     for coarser in (_backbone, _pooled):

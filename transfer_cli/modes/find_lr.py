@@ -13,7 +13,7 @@ from transfer_cli.methods.range_test import Suggestion, rates, smoothed, suggest
 from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.loop_job import LoopJob
-from transfer_cli.runs.train import PREPARE
+from transfer_cli.runs.train import prepare_of
 
 FOLDER = "find_lr"
 
@@ -23,7 +23,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     e, reporter = experiment, Reporter(quiet=experiment.quiet)
     path = rundir.planned(e, FOLDER)
     stop = Stop()
-    job = PREPARE[e.strategy.name](e, reporter, stop, None)
+    job = prepare_of(e)(e, reporter, stop, None)
     if not isinstance(job, LoopJob):
         raise UserError(f"mode=find_lr: strategy={e.strategy.name} tries rates itself; see strategy.grid.lr.")
     tested = rates(e.find_lr.lowest, e.find_lr.highest, e.find_lr.steps)

@@ -34,7 +34,7 @@ from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.saved_model import warn_of_unread
 from transfer_cli.runs.states import divergence
-from transfer_cli.runs.train import PREPARE
+from transfer_cli.runs.train import prepare_of
 
 REPORT = "replay.json"
 MOST_SHOWN = 5
@@ -49,7 +49,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     e = _as_it_ran(saved, experiment, device)
     check_listed((directory, e))
     state = _last_state(directory, e)
-    job = PREPARE[e.strategy.name](e, reporter, stop, state)
+    job = prepare_of(e)(e, reporter, stop, state)
     assert isinstance(job, LoopJob)
     with stop, tempfile.TemporaryDirectory(prefix="transfer-run-replay-") as scratch:
         _with_states(directory, Path(scratch))

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import yaml
 
-from transfer_cli import rundir
+from transfer_cli import plugins, rundir
 from transfer_cli.config.auto import is_open
 from transfer_cli.config.continuation import continued, is_longer
 from transfer_cli.config.convert import shown
@@ -112,7 +112,7 @@ def train(
     """
 
     def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None, **more: Any) -> Job:
-        job = PREPARE[e.strategy.name](e, reporter, stop, state, **more)
+        job = prepare_of(e)(e, reporter, stop, state, **more)
         return replace(job, out_of_time=out_of_time) if isinstance(job, LoopJob) else job
 
     resuming = e.resume != "never" and (path / rundir.CONFIG).is_file()
@@ -239,6 +239,12 @@ PREPARE: dict[str, Callable[..., Job]] = {
     # A student's teacher is trained first, by the same function.
     "distill": partial(distill.prepare, train),
 }
+
+
+def prepare_of(e: Experiment) -> Callable[..., Job]:
+    """What prepares a training of this strategy: one of ours, or `prepare` of what an installed package adds."""
+    name = e.strategy.name
+    return PREPARE[name] if name in PREPARE else cast(Callable[..., Job], plugins.find("strategies", name).prepare)
 
 
 def _write_description(directory: Path, m: Materials, reporter: Reporter) -> None:

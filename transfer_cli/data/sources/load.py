@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli import errors
+from transfer_cli import errors, plugins
 from transfer_cli.config.schema import Dataset
 from transfer_cli.data.reading import splits
 from transfer_cli.data.reading.grouping import groups_of
@@ -41,9 +41,15 @@ def names() -> list[str]:
 
 
 def source_of(name: str) -> Source:
-    """The source that a name stands for, imported only now. Raises UserError with the nearest names for others."""
+    """The source that a name stands for, imported only now; else one that an installed package adds.
+
+    Raises UserError with the nearest names for others.
+    """
     if name not in names():
-        raise errors.unknown("dataset.name", name, names())
+        added = plugins.find("datasets", name)
+        if added is None:
+            raise errors.unknown("dataset.name", name, [*names(), *plugins.names("datasets")])
+        return cast(Source, added)
     file = "torchvision_sets" if name in torchvision_sets.SETS else name
     return cast(Source, importlib.import_module(f"{__package__}.{file}"))
 

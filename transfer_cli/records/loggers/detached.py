@@ -5,8 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
+from transfer_cli import plugins
 from transfer_cli.config.loggers import LOGGERS
 from transfer_cli.config.parse import to_dict
 from transfer_cli.errors import first_line
@@ -75,6 +76,12 @@ def _of_event(event: metrics.Event) -> dict[str, float]:
     return {**numbers(scores, split), **{n: v for n, v in event.items() if n == "learning_rate" and v}}
 
 
+def _made(name: str) -> Logger:
+    """A new logger of a name that is ours or an installed package's."""
+    kind = named(LOGGERS[name]) if name in LOGGERS else plugins.find("loggers", name)
+    return cast(Logger, kind())
+
+
 class _Thread:
     """Does what a logger is asked for, one thing after the other."""
 
@@ -107,7 +114,7 @@ class _Thread:
 
     def _work(self) -> None:
         try:
-            logger: Logger = named(LOGGERS[self._name])()
+            logger = _made(self._name)
             self._works = not logger.remote
             while (call := self._calls.get()) is not None:
                 call(logger)

@@ -36,7 +36,7 @@ from transfer_cli.records.events import Recorders
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.share_job import AnyJob
-from transfer_cli.runs.train import PREPARE
+from transfer_cli.runs.train import prepare_of
 
 _ON_PURPOSE = (EXIT_OK, EXIT_PREEMPTED, EXIT_INTERRUPTED)
 
@@ -112,6 +112,6 @@ def _prepared(told: dict[str, Any], reporter: Reporter, stop: Stop) -> AnyJob:
     e = replace(e, trainer=replace(e.trainer, precision=told["precision"]))
     state = checkpoints.load(Path(told["state"])) if told["state"] else None
     teachers = {"precisions": told["teachers"]} if told["teachers"] else {}
-    job = PREPARE[e.strategy.name](e, reporter, stop, state, **teachers)
+    job = prepare_of(e)(e, reporter, stop, state, **teachers)
     assert isinstance(job, AnyJob)
     return job
