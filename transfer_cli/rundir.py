@@ -134,7 +134,8 @@ def is_held(path: Path) -> bool:
 
 
 def _held_by(path: Path) -> str:
-    holder = read_json(path / _HOLDER)
+    """Who is at work there; nothing of a process that was killed."""
+    holder = read_json(path / _HOLDER) if is_held(path) else {}
     try:
         return f", held by process {holder['pid']} on {holder['host']} since {holder['since']}"
     except KeyError:

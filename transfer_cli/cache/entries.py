@@ -151,7 +151,8 @@ class Cache:
         """Delete what killed processes left; what was done of an entry stays for days where there is room for it."""
         for folder in [*self.root.glob(f"*/{UNFINISHED}*"), *undescribed]:
             keeps = STRIPES in folder.name and folder_bytes(folder) <= room
-            if age_seconds(folder) > (_KEPT_SECONDS if keeps else _ABANDONED_SECONDS):
+            too_old = age_seconds(folder) > (_KEPT_SECONDS if keeps else _ABANDONED_SECONDS)
+            if too_old or _is_of_a_whole_entry(folder):
                 shutil.rmtree(folder, ignore_errors=True)
         for file in [*unfinished(self.root), *unfinished(self.root, "*/")]:
             with contextlib.suppress(OSError):
@@ -250,6 +251,12 @@ class _Private(Cache):
     def _private(self, error: OSError) -> Cache:
         """Nobody keeps this process from its own folder: it is an error of what is built."""
         raise error
+
+
+def _is_of_a_whole_entry(folder: Path) -> bool:
+    """Whether stripes are of an entry that is there: who finished it was killed before taking them away."""
+    name, stripes, _ = folder.name.removeprefix(UNFINISHED).partition(STRIPES)
+    return bool(stripes) and is_whole(folder.with_name(name))
 
 
 def _by_use(entries: Iterable[Entry | None]) -> list[Entry]:

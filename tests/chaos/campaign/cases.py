@@ -84,7 +84,11 @@ CASES: dict[str, Case] = {
     "compare": Case(
         [*_ONE_EPOCH, "mode=compare", "recipe=[experiment=probe,experiment=lora]"], results=_jobs("compare")
     ),
-    "soup": Case(["mode=soup", "sweep.folder=outputs/sweeps/several"], before=_SEVERAL, ends=(f"name={NAME}",)),
+    "soup": Case(
+        ["mode=soup", "sweep=outputs/sweeps/several"],
+        before=_SEVERAL,
+        results=tuple(f"outputs/runs/{NAME}/{file}" for file in ("model.safetensors", "predictions.csv", "soup.json")),
+    ),
     "predict": Case(
         ["mode=predict", "run=outputs/runs/model", "input=photos"],
         before=_MODEL,
