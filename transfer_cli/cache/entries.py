@@ -31,7 +31,7 @@ from transfer_cli.cache.entry import (
     touch,
 )
 from transfer_cli.cache.sharing import lock, make_folder
-from transfer_cli.cache.stripes import STRIPES, Filling, Striped
+from transfer_cli.cache.stripes import NO_ROOM, STRIPES, Filling, Striped
 from transfer_cli.files import fsync_directory, unfinished
 
 if TYPE_CHECKING:
@@ -201,6 +201,9 @@ class Cache:
             try:
                 path = fill(self)
             except OSError as error:
+                if error.errno in NO_ROOM and error.filename is None:
+                    # A write does not say where: else the run's directory would be taken for it.
+                    error.filename = str(self._path(kind, key))
                 path = self._private(error)._obtained(kind, key, fill)
         touch(path)
         self.evict(keep=path)

@@ -29,7 +29,7 @@ STRIPES = "-stripes-"
 """In the name of a folder with what is done of an entry."""
 _WHOLE, _FACTS, _JOURNAL = "whole", "facts.json", "joined"
 _STRIPE = re.compile(r"stripe-(\d+)-([0-9a-f]{8})")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Filling:
         try:
             yield
         except OSError as error:
-            if error.errno in _NO_ROOM:
+            if error.errno in NO_ROOM:
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -14,8 +14,8 @@ FILES = ("model.safetensors", "metrics.jsonl", "predictions.csv")
 NAME = "run"
 _PLAIN = [*(word for word in TINY if "epochs" not in word and "samples" not in word), "dataset.samples=90"]
 _LOOP = [*_PLAIN, "model.name=test_efficientnet", "trainer.epochs=3", "tune=off", "trainer.checkpoint_every=2 steps"]
-_ONE_EPOCH = [*(word for word in _LOOP if "epochs" not in word), "trainer.epochs=1"]
-_FOLDER = [*(word for word in _LOOP if "dataset" not in word), "dataset=folder", "dataset.path=photos"]
+ONE_EPOCH = [*(word for word in _LOOP if "epochs" not in word), "trainer.epochs=1"]
+FOLDER = [*(word for word in _LOOP if "dataset" not in word), "dataset=folder", "dataset.path=photos"]
 _PROBE = [*(word for word in _PLAIN if "augment" not in word), "strategy=extract", "augment=none"]
 _STUDENT = [*_LOOP, "strategy=distill", "strategy.use_teacher=true", "strategy.teacher.allow_chance=true"]
 _STUDENT += ["strategy.teacher.weights=outputs/runs/teacher"]
@@ -52,9 +52,9 @@ def _jobs(folder: str) -> tuple[str, ...]:
 
 
 _TEACHER = (*_LOOP, "name=teacher", "trainer.epochs=1")
-_MODEL = (*_ONE_EPOCH, "name=model")
-_SEVERAL = (*_ONE_EPOCH, "name=several", "-m", "optimizer.lr=1e-3,1e-2")
-_SEARCHED = "optimizer.lr=tag(log,interval(1e-4,1e-2))"
+MODEL = (*ONE_EPOCH, "name=model")
+_SEVERAL = (*ONE_EPOCH, "name=several", "-m", "optimizer.lr=1e-3,1e-2")
+SEARCHED = "optimizer.lr=tag(log,interval(1e-4,1e-2))"
 CASES: dict[str, Case] = {
     "finetune": Case(
         [
@@ -67,22 +67,22 @@ CASES: dict[str, Case] = {
         ]
     ),
     "workers": Case(
-        [*_FOLDER, "augment=standard", "trainer.workers=2", "dataset.store=stream"], photos=True, workers=True
+        [*FOLDER, "augment=standard", "trainer.workers=2", "dataset.store=stream"], photos=True, workers=True
     ),
     "gradual": Case([*_LOOP, "strategy.gradual=1", "strategy.batch_norm=train"]),
     "lora": Case([*_LOOP, "strategy.adapter=lora", "strategy.adapter_rank=2"]),
     "sam": Case([*_LOOP, "strategy.sam=0.05", "optimizer=sgd"]),
     "cached prefix": Case([*_LOOP, "strategy.unfreeze=1", "augment.views=2"]),
-    "first pass": Case([*(word for word in _FOLDER if "epochs" not in word), "trainer.epochs=1"], photos=True),
+    "first pass": Case([*(word for word in FOLDER if "epochs" not in word), "trainer.epochs=1"], photos=True),
     "probe": Case([*_PROBE, "strategy.solver=lbfgs"]),
     "grid": Case([*_PROBE, "strategy.solver=optimizer", "strategy.grid.lr=[1e-3,1e-2]", "trainer.epochs=5"]),
     "distill": Case([*_STUDENT, "augment.views=2"], before=_TEACHER),
     "generations": Case([*_STUDENT, "strategy.generations=2"], before=_TEACHER),
     "tuned": Case([*_PLAIN, "trainer.epochs=2", "dataset.samples=200"]),
-    "sweep": Case([*_ONE_EPOCH, "-m", "seed=0,1,2"], results=_jobs("sweeps")),
-    "search": Case([*_ONE_EPOCH, "-m", "hydra/sweeper=search", "sweep.trials=3", _SEARCHED], results=_jobs("sweeps")),
+    "sweep": Case([*ONE_EPOCH, "-m", "seed=0,1,2"], results=_jobs("sweeps")),
+    "search": Case([*ONE_EPOCH, "-m", "hydra/sweeper=search", "sweep.trials=3", SEARCHED], results=_jobs("sweeps")),
     "compare": Case(
-        [*_ONE_EPOCH, "mode=compare", "recipe=[experiment=probe,experiment=lora]"], results=_jobs("compare")
+        [*ONE_EPOCH, "mode=compare", "recipe=[experiment=probe,experiment=lora]"], results=_jobs("compare")
     ),
     "soup": Case(
         ["mode=soup", "sweep=outputs/sweeps/several"],
@@ -91,14 +91,14 @@ CASES: dict[str, Case] = {
     ),
     "predict": Case(
         ["mode=predict", "run=outputs/runs/model", "input=photos"],
-        before=_MODEL,
+        before=MODEL,
         photos=True,
         results=("outputs/runs/model/predict/*.csv",),
         ends=(),
     ),
     "export": Case(
         ["mode=export", "run=outputs/runs/model", "format=safetensors"],
-        before=_MODEL,
+        before=MODEL,
         results=("outputs/runs/model/export/**/*.safetensors",),
         ends=(),
     ),

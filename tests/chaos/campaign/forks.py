@@ -36,6 +36,17 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONDONTWRITEBY
 
 
 @dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    """As Popen says it."""
+    output: str
+    peak_bytes: int
+    """The most memory that it or one of its processes had."""
+
+
+@dataclass(frozen=True)
 class Forked:
     """A command that stands still at its start. `wait` must be called."""
 
@@ -47,11 +58,11 @@ class Forked:
         """Let it run."""
         os.kill(self.pid, signal.SIGCONT)
 
-    def wait(self) -> tuple[int, str]:
-        """How it ended, as Popen says it, and what it printed."""
+    def wait(self) -> Ended:
+        """Its end."""
         assert self.server.stdout is not None
-        status = int(self.server.stdout.readline())
-        return os.waitstatus_to_exitcode(status), self.output.read_text(errors="replace")
+        status, kilobytes = map(int, self.server.stdout.readline().split())
+        return Ended(os.waitstatus_to_exitcode(status), self.output.read_text(errors="replace"), kilobytes * 1024)
 
 
 class Forks:
@@ -102,7 +113,8 @@ def _serve() -> None:
             return _become(json.loads(line))
         os.waitpid(child, os.WUNTRACED)
         print(child, flush=True)
-        print(os.waitpid(child, 0)[1], flush=True)
+        _, status, used = os.wait4(child, 0)
+        print(status, used.ru_maxrss, flush=True)
     sys.exit()
 
 

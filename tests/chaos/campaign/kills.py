@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.campaign.forks import ONE_THREAD, Forked, Forks
+from tests.chaos.campaign.forks import ONE_THREAD, Ended, Forked, Forks
 
 CALLS = {
     "rename": "rename,renameat,renameat2",
@@ -74,11 +74,11 @@ class Commands:
             tracer = _attached(command, ["--trace", ",".join(CALLS.values()), "--output", str(log)])
             started = time.monotonic()
             command.let_go()
-            code, out = _ended(command)
+            ended = ended_within(LIMIT_SECONDS, command)
             seconds = time.monotonic() - started
             tracer.wait()
-            if code != 0:
-                raise RuntimeError(f"exit code {code}:\n{out}")
+            if ended.code != 0:
+                raise RuntimeError(f"exit code {ended.code}:\n{ended.output}")
             return Whole(seconds, _counted(log))
 
     def killed(self, folder: Path, words: list[str], kill: Kill, *, workers: bool) -> bool:
@@ -92,15 +92,13 @@ class Commands:
             self.groups.append(command.pid)
             command.let_go()
             # Only the process itself: those that it has started must notice.
-            seconds = LIMIT_SECONDS if kill.seconds is None else kill.seconds
-            code, out = _ended(command, seconds)
+            ended = ended_within(LIMIT_SECONDS if kill.seconds is None else kill.seconds, command)
             if tracer:
                 tracer.wait()
-        if code == -signal.SIGKILL or (workers and injected and code == _EXIT_FAILED and "worker" in out):
-            return True
-        if code == 0:
-            return False
-        raise RuntimeError(f"{kill}: exit code {code}:\n{out}")
+        of_a_worker = workers and injected and ended.code == _EXIT_FAILED and "worker" in ended.output
+        if ended.code in (-signal.SIGKILL, 0) or of_a_worker:
+            return ended.code != 0
+        raise RuntimeError(f"{kill}: exit code {ended.code}:\n{ended.output}")
 
     def _started(self, folder: Path, words: list[str], place: Path) -> contextlib.AbstractContextManager[Forked]:
         return self.forks.started(words, folder, environment(folder), place / "output")
@@ -126,14 +124,26 @@ def as_started(folder: Path, words: list[str]) -> None:
         raise RuntimeError(f"exit code {ended.returncode}:\n{ended.stdout}")
 
 
-def _ended(command: Forked, seconds: float = LIMIT_SECONDS) -> tuple[int, str]:
-    """The end of a command, that is killed after some time."""
+def ended_within(seconds: float, command: Forked) -> Ended:
+    """The end of a command that was let go, by a kill where it takes longer."""
     timer = threading.Timer(seconds, os.kill, (command.pid, signal.SIGKILL))
     timer.start()
     try:
         return command.wait()
     finally:
         timer.cancel()
+
+
+def failed_at(forks: Forks, folder: Path, words: list[str], call: str, error: str, number: int) -> Ended:
+    """The end of a command whose n-th call of a kind, in each of its threads, the system refuses with an error."""
+    injected = f"--inject={CALLS[call]}:error={error}:when={number}"
+    output = folder.with_suffix(".output")
+    with forks.started(words, folder, environment(folder), output) as command:
+        tracer = _attached(command, [injected, "--output", os.devnull])
+        command.let_go()
+        ended = ended_within(LIMIT_SECONDS, command)
+        tracer.wait()
+        return ended
 
 
 def _attached(command: Forked, arguments: list[str]) -> subprocess.Popen[bytes]:
