@@ -72,6 +72,14 @@ def write_json(path: Path, value: Any) -> None:
     atomic_write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def parsed_json(text: str | bytes) -> Any:
+    """What JSON says. Raises ValueError for what is none, as for what is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def plain(value: Any) -> Any:
     """`value` with numpy's numbers as Python's, and nan and infinities as None."""
     if isinstance(value, dict):

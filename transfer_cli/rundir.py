@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError
 from transfer_cli.files import unfinished
+from transfer_cli.yaml_files import loaded_yaml
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
@@ -165,8 +164,8 @@ def completed_summary(path: Path) -> dict[str, Any] | None:
 def saved_experiment(path: Path) -> Experiment:
     """The configuration that a run directory was made with. Raises UserError for a damaged one."""
     try:
-        values = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        values = loaded_yaml((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path / CONFIG} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path / CONFIG} holds no configuration.")

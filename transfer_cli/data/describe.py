@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import Indices, few
 from transfer_cli.data.store.open import DecodedSet
 from transfer_cli.errors import counted
+from transfer_cli.files import parsed_json
 from transfer_cli.rundir import DATASET
 
 FILE = DATASET
@@ -88,7 +88,7 @@ def _fingerprints(decoded: DecodedSet) -> dict[str, str]:
 def read_description(directory: Path) -> dict[str, Any] | None:
     """What a run directory says of its images; None where it does not."""
     try:
-        found = json.loads((directory / FILE).read_text(encoding="utf-8"))
+        found = parsed_json((directory / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

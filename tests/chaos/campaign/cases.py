@@ -82,7 +82,7 @@ CASES: dict[str, Case] = {
     "sweep": Case([*ONE_EPOCH, "-m", "seed=0,1,2"], results=_jobs("sweeps")),
     "search": Case([*ONE_EPOCH, "-m", "hydra/sweeper=search", "sweep.trials=3", SEARCHED], results=_jobs("sweeps")),
     "compare": Case(
-        [*ONE_EPOCH, "mode=compare", "recipe=[experiment=probe,experiment=lora]"], results=_jobs("compare")
+        [*ONE_EPOCH, "mode=compare", "compare.rows=[probe,lora]", "compare.seeds=1"], results=_jobs("compare")
     ),
     "soup": Case(
         ["mode=soup", "sweep=outputs/sweeps/several"],

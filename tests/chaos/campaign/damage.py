@@ -45,7 +45,7 @@ class Reading:
     """Commands that make the files; of what they leave, `without` is taken away."""
     without: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
-    """Files that nobody could check: what they hold is the user's own choice."""
+    """Results of what is done, that the command has no need to read."""
 
 
 _RUN = f"outputs/runs/{NAME}"
@@ -67,12 +67,14 @@ READINGS: dict[str, Reading] = {
         _JOBS,
         (_SWEEP,),
         (f"outputs/sweeps/{NAME}/*0.01*/summary.json",),
+        FILES,
     ),
     "search": Reading(
         (f"outputs/sweeps/{NAME}/*", f"outputs/sweeps/{NAME}/*/*", f"outputs/sweeps/{NAME}/.*/*"),
         [*_SEARCH, "sweep.trials=3"],
         _JOBS,
         ([*_SEARCH, "sweep.trials=2"],),
+        spare=FILES,
     ),
     "compare": Reading(
         (f"outputs/compare/{NAME}/*", f"outputs/compare/{NAME}/*/*.json"),
@@ -108,12 +110,10 @@ READINGS: dict[str, Reading] = {
         (),
         ([*MODEL], [*CASES["soup"].before], ["mode=soup", "sweep=outputs/sweeps/several", "name=soup"]),
     ),
-    "page": Reading(
-        ("outputs/runs/model/*.*",), ["mode=report", "run=outputs/runs/model", "format=page"], (), ([*MODEL],)
-    ),
+    "page": Reading(("outputs/runs/model/*.*",), ["mode=report", "run=outputs/runs/model"], (), ([*MODEL],)),
     "pages": Reading(
         ("outputs/sweeps/several/*", "outputs/sweeps/several/*/*.*"),
-        ["mode=report", "sweep=outputs/sweeps/several", "format=page"],
+        ["mode=report", "sweep=outputs/sweeps/several"],
         (),
         ([*CASES["soup"].before],),
     ),

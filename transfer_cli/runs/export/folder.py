@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.errors import UserError
-from transfer_cli.files import UNFINISHED, fsync_directory, write_json
+from transfer_cli.files import UNFINISHED, fsync_directory, parsed_json, write_json
 from transfer_cli.rundir import check_writable
 
 REPORT = "export.json"
@@ -76,7 +75,7 @@ def _place(target: Path) -> Path:
 def _written(place: Path) -> set[str]:
     """Names of the files in a folder that an earlier export has written, as its report says."""
     try:
-        names = {*json.loads((place / REPORT).read_text(encoding="utf-8"))["files"]}
+        names = {*parsed_json((place / REPORT).read_text(encoding="utf-8"))["files"]}
         return {name for name in os.listdir(place) if name in names and (place / name).is_file()}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
