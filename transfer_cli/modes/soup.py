@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
 from transfer_cli import rundir
 from transfer_cli.cache.place import cache_folder
 from transfer_cli.command.overrides import Overrides
@@ -21,6 +19,7 @@ from transfer_cli.methods.comparison import shown_score
 from transfer_cli.methods.scores import Scores, rank
 from transfer_cli.methods.soups import Weights
 from transfer_cli.models.published import SeenWeights
+from transfer_cli.models.tensors import read_tensors
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.machine import known_folder
 from transfer_cli.runs.pretrained import find_weights
@@ -60,7 +59,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         tasting = Tasting.of(best, load_trained(best.run, asked), reporter, stop)
         if not tasting.has("val"):
             raise UserError(f"sweep={folder}: its runs have no validation images, which choose the soup.")
-        weights = {one.run.name: load_file(one.run / WEIGHTS) for one in members}
+        weights = {one.run.name: read_tensors(one.run / WEIGHTS) for one in members}
         recipes = _recipes(members, weights, tasting, reporter)
         chosen = max(recipes, key=lambda one: rank(one.val, tasting.task.metric))
         ensemble = {

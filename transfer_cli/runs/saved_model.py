@@ -103,7 +103,7 @@ def describe(run: Path, key: str = "run") -> Description:
             HeadSpec.from_dict(description["head"]),
             channels,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{key}={run}: {DESCRIPTION} is damaged or of another program ({error}).") from error
 
 

@@ -1,6 +1,6 @@
 """Damage each file that a command finds, as disks, copies and people do: it must be noticed, or change nothing.
 
-    python -m tests.chaos.campaign.damage               `make chaos`: some damages to each file
+    python -m tests.chaos.campaign.damage               `make chaos`: some damages, as many to what each command reads
     python -m tests.chaos.campaign.damage 0 sweep cache every damage to each file of these
 
 Allowed are the bytes of a run on sound files, other bytes after a warning, and an end with exit code 2 or 3 and one
@@ -9,6 +9,7 @@ message, all within a minute. Prints what was wrong, and the counts; exit code 1
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -27,7 +28,7 @@ from tests.chaos.campaign.cases import CASES, FILES, FOLDER, MODEL, NAME, ONE_EP
 from tests.chaos.campaign.forks import Ended, Forks
 from tests.chaos.campaign.kills import Commands, ended_within, environment
 
-DAMAGES_OF_A_FILE = 3
+DAMAGES = 140
 LIMIT_SECONDS = 60
 PROCESSES = 2
 
@@ -177,7 +178,7 @@ def _without_each_second_key(value: Any) -> Any:
     return dict([*value.items()][::2]) if isinstance(value, dict) else value
 
 
-DAMAGES: dict[str, Callable[[Path], bool]] = {
+KINDS: dict[str, Callable[[Path], bool]] = {
     "gone": _gone,
     "a folder": _folder,
     "empty": _written(b""),
@@ -216,7 +217,7 @@ class Prepared:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place, "own")
             shutil.copytree(self.template, folder)
-            if not DAMAGES[damage](folder / file):
+            if not KINDS[damage](folder / file):
                 return "no such damage", None
             started = time.monotonic()
             ended = run(forks, folder, self.reading.command)
@@ -253,15 +254,24 @@ def found(folder: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.is_file()}
 
 
-def prepared(reading: Reading, template: Path, forks: Forks) -> Prepared:
-    """Make the files of a reading, and read them as they are. Raises RuntimeError where that fails."""
-    template.mkdir(parents=True)
+def template_of(reading: Reading) -> str:
+    """A name for what must be there before: readings of the same share it."""
+    return hashlib.sha256(repr((reading.before, reading.without)).encode()).hexdigest()[:12]
+
+
+def make_template(reading: Reading, template: Path, forks: Forks) -> None:
+    """Make the files of a reading. Raises RuntimeError where that fails."""
+    template.mkdir()
     make_photos(template)
     for words in reading.before:
         Commands(forks).whole(template, words)
     for pattern in reading.without:
         for path in [*template.glob(pattern)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def prepared(reading: Reading, template: Path, forks: Forks) -> Prepared:
+    """Read files as they are. Raises RuntimeError where that fails."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "own")
         shutil.copytree(template, folder)
@@ -269,20 +279,27 @@ def prepared(reading: Reading, template: Path, forks: Forks) -> Prepared:
         return Prepared(reading, template, found(folder, reading.results))
 
 
+def _cases(ready: Prepared, name: str) -> list[tuple[str, Path, str]]:
+    """Every damage to every file, in an order of no meaning."""
+    every = [(name, file, damage) for file in ready.files() for damage in KINDS]
+    random.Random(name).shuffle(every)
+    return every
+
+
 def main(words: list[str]) -> int:
     """Damage files; exit code 0 where each was noticed or changed nothing."""
-    started, count = time.monotonic(), int(words[0]) if words else DAMAGES_OF_A_FILE
+    started, count = time.monotonic(), int(words[0]) if words else DAMAGES
     names, forks, lock = words[1:] or list(READINGS), Forks(PROCESSES), threading.Lock()
     kinds, problems = Counter[str](), list[str]()
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(PROCESSES) as pool:
-        ready = dict(zip(names, pool.map(lambda n: prepared(READINGS[n], Path(place, n), forks), names), strict=True))
-        draw = random.Random(0)
-        cases = [
-            (name, file, damage)
-            for name in names
-            for file in ready[name].files()
-            for damage in (draw.sample(list(DAMAGES), count) if count else DAMAGES)
-        ]
+        where = {name: Path(place, template_of(READINGS[name])) for name in names}
+        firsts = {template: READINGS[name] for name, template in where.items()}
+        list(pool.map(lambda one: make_template(one[1], one[0], forks), firsts.items()))
+        found_sound = pool.map(lambda name: prepared(READINGS[name], where[name], forks), names)
+        ready = dict(zip(names, found_sound, strict=True))
+        cases = [_cases(ready[name], name) for name in names]
+        most = -(-count // len(names)) if count else None
+        chosen = [case for of_one in cases for case in of_one[:most]]
 
         def work(case: tuple[str, Path, str]) -> None:
             name, file, damage = case
@@ -293,7 +310,7 @@ def main(words: list[str]) -> int:
                 if problem:
                     print(f"WRONG {problems[-1]}", flush=True)
 
-        list(pool.map(work, cases))
+        list(pool.map(work, chosen))
     forks.close()
     done = sum(kinds.values()) - kinds.pop("no such damage", 0)
     print(f"{done} damaged files, {time.monotonic() - started:.0f} s: {dict(kinds)}; {len(problems)} wrong")
