@@ -18,6 +18,7 @@ from transfer_cli.files import (
     csv_cell,
     csv_text,
     growing_file,
+    parsed_json,
     unfinished,
     write_csv,
     write_json,
@@ -134,3 +135,22 @@ def test_a_text_is_what_it_was_before_it_was_a_cell(text: str) -> None:
 
 def test_a_line_break_in_a_name_starts_no_line() -> None:
     assert one_line("ok\nerror: forged\r\u2028") == "ok\\nerror: forged\\r\\u2028"
+
+
+def test_what_is_nested_too_deeply_is_no_json() -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parsed_json("[" * 200_000)
+    with pytest.raises(ValueError, match="4300 digits"):
+        parsed_json("9" * 5000)
+    assert parsed_json(b'{"a": [1]}') == {"a": [1]}
+
+
+def test_the_file_that_a_full_disk_refuses_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space") as told:
+        atomic_write_bytes(tmp_path / "a.bin", b"new")
+    assert told.value.filename == str(tmp_path / "a.bin")
+    assert not os.listdir(tmp_path)

@@ -65,13 +65,13 @@ def words_by_name(folder: Path) -> dict[str, tuple[str, ...]]:
     return {
         name: tuple(map(str, row["overrides"]))
         for row in found
-        if is_a_folders(name := str(row.get("name"))) and isinstance(row.get("overrides"), list)
+        if is_a_folders(name := row.get("name")) and isinstance(row.get("overrides"), list)
     }
 
 
-def is_a_folders(name: str) -> bool:
+def is_a_folders(name: object) -> bool:
     """Whether a name is one of a folder, and no path."""
-    return Path(name).name == name and name not in ("", ".", "..") and "\0" not in name
+    return isinstance(name, str) and Path(name).name == name and name not in ("", ".", "..") and "\0" not in name
 
 
 def joined(folder: Path, before: Ledger, jobs: Sequence[Job], launch: str) -> Ledger:
