@@ -154,3 +154,17 @@ def test_the_file_that_a_full_disk_refuses_is_named(tmp_path: Path, monkeypatch:
         atomic_write_bytes(tmp_path / "a.bin", b"new")
     assert told.value.filename == str(tmp_path / "a.bin")
     assert not os.listdir(tmp_path)
+
+
+def test_what_a_killed_process_left_goes_and_what_another_writes_stays(tmp_path: Path) -> None:
+    left, new = tmp_path / ".a.csv.0123.writing", tmp_path / ".a.csv.4567.writing"
+    left.write_text("half")
+    os.utime(left, (0, 0))
+    new.touch()
+    with growing_file(tmp_path / "a.csv") as one:
+        one("1\n")
+        with growing_file(tmp_path / "a.csv") as other:
+            other("2\n")
+    assert (tmp_path / "a.csv").read_text() == "1\n"
+    # Made a moment ago, and maybe held in another.
+    assert unfinished(tmp_path) == [new]

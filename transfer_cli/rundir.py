@@ -81,13 +81,20 @@ def claim(path: Path, *, named: bool, may_exist: bool) -> Iterator[Path]:
     try:
         holder = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         (path / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
-        # Not in predict/, where another command may be writing just now.
-        for left in [*unfinished(path), *unfinished(path, "plots/")]:
-            left.unlink(missing_ok=True)
+        clear_unfinished(path)
         yield path
     finally:
         (path / _HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+def clear_unfinished(path: Path) -> None:
+    """Remove what killed processes have left half written in a run directory of one's own.
+
+    Not in predict/, where another command may be writing just now.
+    """
+    for left in [*unfinished(path), *unfinished(path, "plots/")]:
+        left.unlink(missing_ok=True)
 
 
 def make(path: Path, *, named: bool, may_exist: bool = False) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from transfer_cli import rundir
 from transfer_cli.config.parse import differences, parse, to_dict
@@ -69,7 +69,7 @@ def words_by_name(folder: Path) -> dict[str, tuple[str, ...]]:
     }
 
 
-def is_a_folders(name: object) -> bool:
+def is_a_folders(name: object) -> TypeGuard[str]:
     """Whether a name is one of a folder, and no path."""
     return isinstance(name, str) and Path(name).name == name and name not in ("", ".", "..") and "\0" not in name
 

@@ -41,6 +41,10 @@ def run_sweep(source: ConfigSource, overrides: Overrides, jobs: Sequence[Job]) -
         ledger.write(folder)
         asked = of_command(ledger, jobs)
         missing = [job for job in asked if _is_missing(folder, job)]
+        for job in asked:
+            if job not in missing:
+                # A kill may have come between its result and what the sweep says of it.
+                rundir.clear_unfinished(folder / job.name)
         _announce(claimed, ledger, asked, missing, reporter)
         try:
             launch(source, overrides, folder, ledger, missing, reporter)
