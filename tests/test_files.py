@@ -19,9 +19,11 @@ from transfer_cli.files import (
     csv_text,
     growing_file,
     parsed_json,
+    read_signed_json,
     unfinished,
     write_csv,
     write_json,
+    write_signed_json,
 )
 
 
@@ -168,3 +170,13 @@ def test_what_a_killed_process_left_goes_and_what_another_writes_stays(tmp_path:
     assert (tmp_path / "a.csv").read_text() == "1\n"
     # Made a moment ago, and maybe held in another.
     assert unfinished(tmp_path) == [new]
+
+
+def test_what_has_changed_since_it_was_signed_is_refused(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.json", {"cut": 1, "mean": (0.5, float("nan")), "asked": {"b": None}}
+    write_signed_json(path, values)
+    assert read_signed_json(path) == {"cut": 1, "mean": [0.5, None], "asked": {"b": None}}
+    for wrong in (path.read_text().replace("1", "2"), '{"cut": 1}', "[]", "{}", "", "[" * 100_000):
+        path.write_text(wrong)
+        with pytest.raises(ValueError, match=r"changed|nested|Expecting"):
+            read_signed_json(path)

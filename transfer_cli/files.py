@@ -34,6 +34,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IG
 
 UNFINISHED = ".writing"
 _MOMENT_SECONDS = 0.5
+_SIGNATURE = "sha256"
 
 
 @contextmanager
@@ -117,6 +118,23 @@ def parsed_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def write_signed_json(path: Path, values: dict[str, Any]) -> None:
+    """`write_json` of an object with its checksum, for what nobody else could check."""
+    write_json(path, {**values, _SIGNATURE: _signature(values)})
+
+
+def read_signed_json(path: Path) -> dict[str, Any]:
+    """What `write_signed_json` wrote. Raises ValueError for anything else, OSError."""
+    values = parsed_json(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict) or values.pop(_SIGNATURE, None) != _signature(values):
+        raise ValueError("has changed since it was written")
+    return values
+
+
+def _signature(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain(values), sort_keys=True).encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:

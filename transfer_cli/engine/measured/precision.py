@@ -262,7 +262,7 @@ def _read(file: Path) -> Looked | None:
         if min(seconds.values()) <= 0 or values["rule"] not in seconds:
             return None
         return Looked(values["rule"], str(values["why"]), seconds)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
