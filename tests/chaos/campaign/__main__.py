@@ -27,7 +27,7 @@ from tests.chaos.campaign.controls import CONTROLS
 from tests.chaos.campaign.forks import Forks
 from tests.chaos.campaign.kills import Commands, Kill, Whole, as_started
 
-KILLS = 120
+KILLS = 105
 IN_A_CHAIN = 5
 PROCESSES = 2
 

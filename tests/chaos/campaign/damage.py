@@ -28,7 +28,7 @@ from tests.chaos.campaign.cases import CASES, FILES, FOLDER, MODEL, NAME, ONE_EP
 from tests.chaos.campaign.forks import Ended, Forks
 from tests.chaos.campaign.kills import Commands, ended_within, environment
 
-DAMAGES = 140
+DAMAGES = 75
 LIMIT_SECONDS = 60
 PROCESSES = 2
 
@@ -231,10 +231,12 @@ def judged(ended: Ended, seconds: float, equal: bool) -> tuple[str, str | None]:
         return "too long", f"takes longer than {LIMIT_SECONDS} s"
     if "Traceback" in ended.output or ended.code not in (0, 2, 3):
         return "a bug", f"exit code {ended.code}: {ended.output[-1500:]}"
+    warned = "warning: " in ended.output
     if ended.code:
         said = [line for line in ended.output.splitlines() if line.startswith("error: ")]
-        return f"exit code {ended.code}", None if len(said) == 1 else f"{len(said)} messages: {ended.output[-1500:]}"
-    warned = "warning: " in ended.output
+        # What looks for damage warns of it.
+        told = len(said) == 1 or (warned and not said)
+        return f"exit code {ended.code}", None if told else f"{len(said)} messages: {ended.output[-1500:]}"
     if equal:
         return "equal, said" if warned else "equal", None
     return "other bytes, said", None if warned else f"other bytes and not a word: {ended.output[-1500:]}"
