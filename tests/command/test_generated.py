@@ -140,6 +140,10 @@ def test_option_files() -> None:
     repeated(check_file, files, now_and_then)()
 
 
+def test_an_option_with_a_name_too_long_for_a_file() -> None:
+    check_command([f"model={'a' * 5000}"])
+
+
 @pytest.mark.slow
 def test_many_commands() -> None:
     repeated(check_command, commands, often)()
