@@ -30,9 +30,10 @@ check: $(READY) ## Lint, formatting, types, and that no import climbs
 bench: $(READY) ## Measure the speed claims
 	$(BIN)/python -m pytest -m bench tests/benchmarks -s
 
-chaos: $(READY) ## Kill it a hundred times and feed it 3,300 generated commands and files (15 minutes; needs strace)
+chaos: $(READY) ## Kill it, damage its files, feed it 3,300 generated commands and files (15 minutes; needs strace)
 	$(BIN)/python -m tests.chaos.campaign
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow or not slow' tests/command/test_generated.py
+	$(BIN)/python -m tests.chaos.campaign.damage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist worksteal tests/command/test_generated.py
 
 reference: $(READY) ## Write the reference in README.md from the comments in conf/
 	$(BIN)/python -m transfer_cli.command.reference README.md

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from transfer_cli.cli import guarded
 from transfer_cli.errors import RunError, did_you_mean, is_out_of_memory, out_of_memory, unknown
+from transfer_cli.records.text import shortened
 
 
 def test_the_nearest_names_make_a_sentence_to_stand_behind_another() -> None:
@@ -20,6 +22,29 @@ def test_the_nearest_names_make_a_sentence_to_stand_behind_another() -> None:
 def test_an_unknown_name_is_told_with_the_choices() -> None:
     message = str(unknown("model.weights", "atuo", ["none", "auto"]))
     assert message == "model.weights=atuo: no such choice. Did you mean auto? Choices: auto, none."
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "says"),
+    [
+        (IsADirectoryError(21, "Is a directory", ".a.writing", None, "a"), 3, "error: a: Is a directory\n"),
+        (OSError(5, "Input/output error"), 3, "error: Input/output error\n"),
+        (FileNotFoundError(2, "No such file or directory", "a"), 1, "this is a bug"),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug(
+    capsys: pytest.CaptureFixture[str], raised: OSError, code: int, says: str
+) -> None:
+    def work() -> int:
+        raise raised
+
+    assert guarded(work) == code
+    err = capsys.readouterr().err
+    assert says in err and ("Traceback" in err) == (code == 1)
+
+
+def test_of_very_many_lines_the_first_are_shown() -> None:
+    assert shortened("\n".join(map(str, range(3000)))).split("\n")[99:] == ["99", "... and 2,900 more lines"]
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,12 @@ from transfer_cli.files import (
     csv_cell,
     csv_text,
     growing_file,
+    parsed_json,
+    read_signed_json,
     unfinished,
     write_csv,
     write_json,
+    write_signed_json,
 )
 
 
@@ -134,3 +137,46 @@ def test_a_text_is_what_it_was_before_it_was_a_cell(text: str) -> None:
 
 def test_a_line_break_in_a_name_starts_no_line() -> None:
     assert one_line("ok\nerror: forged\r\u2028") == "ok\\nerror: forged\\r\\u2028"
+
+
+def test_what_is_nested_too_deeply_is_no_json() -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parsed_json("[" * 200_000)
+    with pytest.raises(ValueError, match="4300 digits"):
+        parsed_json("9" * 5000)
+    assert parsed_json(b'{"a": [1]}') == {"a": [1]}
+
+
+def test_the_file_that_a_full_disk_refuses_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space") as told:
+        atomic_write_bytes(tmp_path / "a.bin", b"new")
+    assert told.value.filename == str(tmp_path / "a.bin")
+    assert not os.listdir(tmp_path)
+
+
+def test_what_a_killed_process_left_goes_and_what_another_writes_stays(tmp_path: Path) -> None:
+    left, new = tmp_path / ".a.csv.0123.writing", tmp_path / ".a.csv.4567.writing"
+    left.write_text("half")
+    os.utime(left, (0, 0))
+    new.touch()
+    with growing_file(tmp_path / "a.csv") as one:
+        one("1\n")
+        with growing_file(tmp_path / "a.csv") as other:
+            other("2\n")
+    assert (tmp_path / "a.csv").read_text() == "1\n"
+    # Made a moment ago, and maybe held in another.
+    assert unfinished(tmp_path) == [new]
+
+
+def test_what_has_changed_since_it_was_signed_is_refused(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.json", {"cut": 1, "mean": (0.5, float("nan")), "asked": {"b": None}}
+    write_signed_json(path, values)
+    assert read_signed_json(path) == {"cut": 1, "mean": [0.5, None], "asked": {"b": None}}
+    for wrong in (path.read_text().replace("1", "2"), '{"cut": 1}', "[]", "{}", "", "[" * 100_000):
+        path.write_text(wrong)
+        with pytest.raises(ValueError, match=r"changed|nested|Expecting"):
+            read_signed_json(path)

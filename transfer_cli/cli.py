@@ -29,6 +29,7 @@ from transfer_cli.errors import (
     Stopped,
     UserError,
     is_out_of_memory,
+    of_the_system,
     out_of_memory,
 )
 from transfer_cli.launched import place_of
@@ -120,10 +121,17 @@ def guarded(work: Callable[[], int]) -> int:
     except Exception as error:
         if is_out_of_memory(error):
             return _complain(out_of_memory(error), EXIT_FAILED)
+        if isinstance(error, OSError) and of_the_system(error):
+            return _complain(_refusal(error), EXIT_FAILED)
         traceback.print_exc()
         return _complain(
             "this is a bug in transfer-run; please report it with the traceback above and your command.", EXIT_BUG
         )
+
+
+def _refusal(error: OSError) -> str:
+    where = error.filename2 or error.filename
+    return f"{where}: {error.strerror}" if where else f"{error.strerror}"
 
 
 @contextmanager
@@ -237,7 +245,11 @@ def _print_config(config: DictConfig, args: argparse.Namespace) -> None:
         if selected is None:
             raise UserError(f"--package={args.package}: no such key.")
         shown = selected if OmegaConf.is_config(selected) else {args.package: selected}
-    write_out(OmegaConf.to_yaml(shown, resolve=args.resolve))
+    try:
+        write_out(OmegaConf.to_yaml(shown, resolve=args.resolve))
+    except ValueError as error:
+        # A number of more digits than Python writes.
+        raise UserError(f"the configuration cannot be shown: {error}") from error
 
 
 def _ask_hydra(source: ConfigSource, args: argparse.Namespace, argv: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import sys
 from collections.abc import Iterable
@@ -71,11 +72,23 @@ class FirstRankEnded(BaseException):
         self.code = code
 
 
+_REFUSALS = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "EISDIR", "ENOTDIR", "ENOTEMPTY")
+    if hasattr(errno, name)
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on the host or a device: libraries raise errors of many kinds for it."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError | OSError) and any(sign in str(error) for sign in _NO_MEMORY)
+
+
+def of_the_system(error: BaseException) -> bool:
+    """Whether the system refuses what the program does with a file: that is no bug, but a disk or folder as it is."""
+    return isinstance(error, OSError) and error.errno in _REFUSALS
 
 
 def out_of_memory(error: BaseException) -> str:

@@ -10,14 +10,21 @@ import math
 import os
 import re
 import secrets
+import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from transfer_cli.errors import first_line
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # All but tabs and line breaks, which a cell may hold.
@@ -26,6 +33,8 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IG
 
 
 UNFINISHED = ".writing"
+_MOMENT_SECONDS = 0.5
+_SIGNATURE = "sha256"
 
 
 @contextmanager
@@ -34,15 +43,49 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
     # Not tempfile: its files are private to the user whatever the umask, and runs are shared.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("xb") as file, held(temporary):
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            # A write does not say where.
+            error.filename = str(path)
         raise
     fsync_directory(path.parent)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Whether a file or folder is this process's alone in the block, as far as the system can say; a kill ends that."""
+    if fcntl is None:
+        yield False
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    is_ours = False
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = True
+        yield is_ours
+    finally:
+        os.close(descriptor)
+
+
+def remove_abandoned(path: Path, folder: Path | None = None) -> None:
+    """Remove what processes that were killed have left of making `path`, beside it or in another folder.
+
+    What others are making just now is held by them.
+    """
+    start, place = f".{path.name}.", path.parent if folder is None else folder
+    names = os.listdir(place) if place.is_dir() else []
+    for left in [place / name for name in names if name.startswith(start) and name.endswith(UNFINISHED)]:
+        with suppress(OSError), held(left) as is_ours:
+            # One that was made a moment ago will be held in a moment.
+            if is_ours and time.time() - left.stat().st_mtime > _MOMENT_SECONDS:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
@@ -67,6 +110,31 @@ def atomic_write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` atomically, its keys in their own order. Numbers that JSON lacks (nan, inf) become null."""
     atomic_write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """What JSON says. Raises ValueError for what is none, as for what is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def write_signed_json(path: Path, values: dict[str, Any]) -> None:
+    """`write_json` of an object with its checksum, for what nobody else could check."""
+    write_json(path, {**values, _SIGNATURE: _signature(values)})
+
+
+def read_signed_json(path: Path) -> dict[str, Any]:
+    """What `write_signed_json` wrote. Raises ValueError for anything else, OSError."""
+    values = parsed_json(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict) or values.pop(_SIGNATURE, None) != _signature(values):
+        raise ValueError("has changed since it was written")
+    return values
+
+
+def _signature(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain(values), sort_keys=True).encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:
@@ -103,6 +171,7 @@ def growing_file(path: Path) -> Iterator[Callable[[str], None]]:
 
     Raises OSError.
     """
+    remove_abandoned(path)
     with _new_file(path) as file:
 
         def write(text: str) -> None:

@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError
 from transfer_cli.files import unfinished
+from transfer_cli.yaml_files import loaded_yaml
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
@@ -82,13 +81,20 @@ def claim(path: Path, *, named: bool, may_exist: bool) -> Iterator[Path]:
     try:
         holder = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         (path / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
-        # Not in predict/, where another command may be writing just now.
-        for left in [*unfinished(path), *unfinished(path, "plots/")]:
-            left.unlink(missing_ok=True)
+        clear_unfinished(path)
         yield path
     finally:
         (path / _HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+def clear_unfinished(path: Path) -> None:
+    """Remove what killed processes have left half written in a run directory of one's own.
+
+    Not in predict/, where another command may be writing just now.
+    """
+    for left in [*unfinished(path), *unfinished(path, "plots/")]:
+        left.unlink(missing_ok=True)
 
 
 def make(path: Path, *, named: bool, may_exist: bool = False) -> Path:
@@ -134,7 +140,8 @@ def is_held(path: Path) -> bool:
 
 
 def _held_by(path: Path) -> str:
-    holder = read_json(path / _HOLDER)
+    """Who is at work there; nothing of a process that was killed."""
+    holder = read_json(path / _HOLDER) if is_held(path) else {}
     try:
         return f", held by process {holder['pid']} on {holder['host']} since {holder['since']}"
     except KeyError:
@@ -164,8 +171,8 @@ def completed_summary(path: Path) -> dict[str, Any] | None:
 def saved_experiment(path: Path) -> Experiment:
     """The configuration that a run directory was made with. Raises UserError for a damaged one."""
     try:
-        values = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        values = loaded_yaml((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path / CONFIG} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path / CONFIG} holds no configuration.")

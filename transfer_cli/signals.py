@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 import threading
@@ -16,6 +18,8 @@ PREEMPTING = tuple(signal.Signals[name] for name in _OF_SCHEDULERS if name in si
 """What schedulers and closed terminals send: the state is saved, and the run can go on."""
 ENDING = (signal.SIGINT, *PREEMPTING)
 """These, and Ctrl-C."""
+READERS = "images"
+"""What the names of threads that read images begin with; they end with what they are asked for."""
 _heard: list[int] = []
 
 
@@ -54,8 +58,16 @@ def ignore() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """All is done and said: a signal while Python takes itself down would only change the exit code."""
+    """All is done and said: a signal while Python takes itself down would only change the exit code.
+
+    A thread that still reads waits for a disk that is gone, and Python would wait for it.
+    """
     ignore()
+    if any(thread.name.startswith(READERS) for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 

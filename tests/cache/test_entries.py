@@ -42,8 +42,9 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
         (folder / "data.bin").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as told:
         cache.fill("pixels", {}, fail)
+    assert told.value.filename == str(tmp_path / "cache" / "pixels" / digest({}))
     assert list((tmp_path / "cache" / "pixels").iterdir()) == []
     assert cache.get("pixels", {}) is None
 

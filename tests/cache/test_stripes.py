@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from transfer_cli.cache import stripes
 from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.entry import damage
 from transfer_cli.cache.stripes import Filling, Striped
@@ -180,6 +181,18 @@ def test_what_was_begun_is_kept_for_days_where_there_is_room(
     assert folder.exists()
     Cache(tmp_path / "cache", size).evict(**words)
     assert not folder.exists()
+
+
+def test_what_is_left_of_an_entry_that_is_there_goes_at_its_next_use(
+    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever finished it was killed as it cleaned up."""
+    monkeypatch.setattr(stripes.shutil, "rmtree", lambda *_, **__: None)
+    _fill(tmp_path / "cache", log, "a", 0)
+    monkeypatch.undo()
+    assert list((tmp_path / "cache" / "activations").glob(".filling-*"))
+    _fill(tmp_path / "cache", log, "b", 0)
+    assert not list((tmp_path / "cache" / "activations").glob(".filling-*"))
 
 
 def test_a_folder_that_vanishes_is_nothing_where_the_entry_is_there(tmp_path: Path, log: Path) -> None:

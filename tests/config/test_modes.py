@@ -43,3 +43,10 @@ def test_the_folder_holds_a_file_for_each_mode_and_nothing_else() -> None:
 def test_a_mode_is_told_what_it_needs_and_does_not_read(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         experiment(*words)
+
+
+def test_a_soup_goes_on_by_its_name_alone() -> None:
+    words = ["mode=soup", "sweep.folder=outputs/sweeps/s", "name=soup"]
+    assert experiment(*words, "resume=auto").resume == "auto"
+    with pytest.raises(UserError, match="mode=soup goes on with name=<name> resume=auto"):
+        experiment(*words, "resume=outputs/runs/soup")

@@ -13,7 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.conftest import TINY, Ended, summary
+from transfer_cli.errors import UserError
 from transfer_cli.methods import soups
+from transfer_cli.runs.soup import keeping
 
 Command = Callable[..., Ended]
 SWEEP = Path("outputs/sweeps/s")
@@ -78,6 +80,50 @@ def test_the_way_back_to_the_start_is_tried(command: Command, monkeypatch: pytes
     assert ended.code == 0, ended.err
     rows = {row["recipe"]: row for row in json.loads(Path("outputs/runs/soup/soup.json").read_text())["recipes"]}
     assert rows["wise_ft 1"] == {**rows["best run"], "recipe": "wise_ft 1"}, "all of the best run, nothing of its start"
+
+
+@pytest.mark.slow
+def test_a_soup_that_was_killed_is_made_again_under_its_name(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep(command, "optimizer.lr=1e-3,2e-2")
+    words = ["mode=soup", f"sweep={SWEEP}", "name=soup", "resume=auto", "quiet=true"]
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    for place in ("replace_tensors", "write_summary"):
+        with monkeypatch.context() as patched:
+            patched.setattr(keeping, place, killed)
+            with pytest.raises(SystemExit):
+                command(*words)
+        assert "exists" in command(*words[:-2]).err
+    assert command(*words).code == 0
+    made = {path: path.stat().st_mtime_ns for path in Path("outputs/runs/soup").iterdir()}
+    ended = command(*words)
+    assert (ended.code, ended.out) == (0, "outputs/runs/soup\n")
+    assert {path: path.stat().st_mtime_ns for path in Path("outputs/runs/soup").iterdir()} == made
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [
+        ({"soup.json": '{"of": "other"}'}, "the soup of other"),
+        ({"soup.json": "{}"}, "no soup"),
+        ({"soup.json": "[1"}, "no soup"),
+        ({"config.yaml": "", "model.safetensors": ""}, "no soup"),
+        ({"soup.json": '{"of": "sweep"}'}, None),
+        ({".lock": ""}, None),
+    ],
+)
+def test_only_what_is_left_of_the_same_soup_is_written_again(
+    tmp_path: Path, kept: dict[str, str], says: str | None
+) -> None:
+    for name, content in kept.items():
+        (tmp_path / name).write_text(content)
+    if says is None:
+        assert not keeping.is_done(tmp_path, Path("sweep"))
+    else:
+        with pytest.raises(UserError, match=says):
+            keeping.is_done(tmp_path, Path("sweep"))
 
 
 def test_runs_that_validate_each_others_training_images_are_refused(command: Command) -> None:

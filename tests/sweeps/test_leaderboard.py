@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from transfer_cli.records.terminal import Reporter
 from transfer_cli.sweeps import leaderboard
 
 
@@ -61,3 +62,19 @@ def test_a_job_without_a_summary_has_a_row(tmp_path: Path, text: str) -> None:
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "summary.json").write_text(text)
     assert [row["status"] for row in written(tmp_path)] == ["unfinished"]
+
+
+@pytest.mark.parametrize("wrong", ["x", 3, None, [], {}, {"accuracy": "x", "loss": []}, {"accuracy": 10**400}, True])
+def test_values_of_another_kind_are_left_out(tmp_path: Path, wrong: Any) -> None:
+    """Of summaries, jobs and ledgers that somebody edited, or a disk changed."""
+    job(tmp_path, 0, status="completed", val={"accuracy": 0.5, "loss": 2.0})
+    job(tmp_path, 1, status=wrong, val=wrong, test=wrong, metric=wrong, error=wrong)
+    (tmp_path / "1" / "job.json").write_text(
+        json.dumps({"overrides": wrong, "exit_code": wrong, "seconds": wrong, "error": wrong})
+    )
+    rows = [wrong, {"name": wrong, "overrides": wrong}, {"name": "../0", "overrides": []}, {"name": "a\0b"}]
+    for ledger in (wrong, rows):
+        (tmp_path / "jobs.json").write_text(json.dumps({"launch": wrong, "jobs": ledger}))
+        first, second = written(tmp_path)
+        assert (Path(first["run_directory"]).name, Path(second["run_directory"]).name) == ("0", "1")
+        leaderboard.show(leaderboard.write(tmp_path), Reporter(quiet=True))

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transfer_cli.files import parsed_json
+
 ROWS = "rows.bin"
 SHAPE = "shape.json"
 # Numpy lacks bfloat16: its bits are stored as integers of the same size.
@@ -71,7 +73,7 @@ class RowsWriter:
 
 def read(folder: Path) -> Activations:
     """The rows that were written into `folder`."""
-    about = json.loads((folder / SHAPE).read_text(encoding="utf-8"))
+    about = parsed_json((folder / SHAPE).read_text(encoding="utf-8"))
     dtype = _DTYPES[about["dtype"]]
     shape = (about["rows"], *about["shape"])
     mapped = np.memmap(folder / ROWS, dtype=_BITS[dtype][1], mode="r", shape=shape)

@@ -31,7 +31,7 @@ from transfer_cli.cache.entry import (
     touch,
 )
 from transfer_cli.cache.sharing import lock, make_folder
-from transfer_cli.cache.stripes import STRIPES, Filling, Striped
+from transfer_cli.cache.stripes import NO_ROOM, STRIPES, Filling, Striped
 from transfer_cli.files import fsync_directory, unfinished
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ class Cache:
         """Delete what killed processes left; what was done of an entry stays for days where there is room for it."""
         for folder in [*self.root.glob(f"*/{UNFINISHED}*"), *undescribed]:
             keeps = STRIPES in folder.name and folder_bytes(folder) <= room
-            if age_seconds(folder) > (_KEPT_SECONDS if keeps else _ABANDONED_SECONDS):
+            too_old = age_seconds(folder) > (_KEPT_SECONDS if keeps else _ABANDONED_SECONDS)
+            if too_old or _is_of_a_whole_entry(folder):
                 shutil.rmtree(folder, ignore_errors=True)
         for file in [*unfinished(self.root), *unfinished(self.root, "*/")]:
             with contextlib.suppress(OSError):
@@ -200,6 +201,9 @@ class Cache:
             try:
                 path = fill(self)
             except OSError as error:
+                if error.errno in NO_ROOM and error.filename is None:
+                    # A write does not say where: else the run's directory would be taken for it.
+                    error.filename = str(self._path(kind, key))
                 path = self._private(error)._obtained(kind, key, fill)
         touch(path)
         self.evict(keep=path)
@@ -250,6 +254,12 @@ class _Private(Cache):
     def _private(self, error: OSError) -> Cache:
         """Nobody keeps this process from its own folder: it is an error of what is built."""
         raise error
+
+
+def _is_of_a_whole_entry(folder: Path) -> bool:
+    """Whether stripes are of an entry that is there: who finished it was killed before taking them away."""
+    name, stripes, _ = folder.name.removeprefix(UNFINISHED).partition(STRIPES)
+    return bool(stripes) and is_whole(folder.with_name(name))
 
 
 def _by_use(entries: Iterable[Entry | None]) -> list[Entry]:

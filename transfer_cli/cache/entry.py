@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from transfer_cli.cache.sums import Sums, read
-from transfer_cli.files import file_sha256
+from transfer_cli.files import file_sha256, parsed_json
 
 ABOUT = "entry.json"
 UNFINISHED = ".filling-"
@@ -145,7 +145,7 @@ def folder_bytes(path: Path) -> int:
 def _about(path: Path) -> dict[str, Any] | None:
     """The description of an entry; None where there is none that could be one."""
     try:
-        about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+        about = parsed_json((path / ABOUT).read_text(encoding="utf-8"))
         key, files = about["key"], about["files"]
         fits = isinstance(key, dict) and all(
             isinstance(size, int) and isinstance(sha256, str) and all(isinstance(one, int) for one in crc32)

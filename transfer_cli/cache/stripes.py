@@ -23,13 +23,13 @@ from transfer_cli.cache.entry import UNFINISHED, Key, describe
 from transfer_cli.cache.joint import Joint, feed, noted
 from transfer_cli.cache.sharing import lock, make_folder, share, taken_at_once
 from transfer_cli.cache.sums import read
-from transfer_cli.files import atomic_write_text, fsync_directory
+from transfer_cli.files import atomic_write_text, fsync_directory, parsed_json
 
 STRIPES = "-stripes-"
 """In the name of a folder with what is done of an entry."""
 _WHOLE, _FACTS, _JOURNAL = "whole", "facts.json", "joined"
 _STRIPE = re.compile(r"stripe-(\d+)-([0-9a-f]{8})")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Filling:
 
     def _finish(self, joint: Joint, key: Key) -> None:
         whole = self.folder / _WHOLE
-        self.striped.finish(whole, json.loads((self.folder / _FACTS).read_text(encoding="utf-8")))
+        self.striped.finish(whole, parsed_json((self.folder / _FACTS).read_text(encoding="utf-8")))
         describe(whole, key, {self.striped.file: (joint.sums.sha256, joint.sums.crc32)})
         shutil.rmtree(self.path, ignore_errors=True)  # what is there is not whole
         whole.rename(self.path)
@@ -198,7 +198,7 @@ class Filling:
         try:
             yield
         except OSError as error:
-            if error.errno in _NO_ROOM:
+            if error.errno in NO_ROOM:
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
         shutil.rmtree(self.folder, ignore_errors=True)

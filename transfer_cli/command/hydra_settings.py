@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.command.source import ConfigSource, compose_plainly, conf_dir, search_path
 from transfer_cli.errors import UserError
+from transfer_cli.yaml_files import check_file, loaded_yaml
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,7 +47,6 @@ def check_files(source: ConfigSource) -> None:
     """Raises UserError for what Hydra would load or import before its settings can be looked at."""
     if source.is_ours():
         return
-    import yaml
 
     for folder in source.own_folders():
         if (folder / "hydra").is_dir():
@@ -55,8 +55,17 @@ def check_files(source: ConfigSource) -> None:
                 "launcher with hydra/launcher=<launcher> and set its options with hydra.launcher.<key>=<value>."
             )
     file = source.path / f"{source.name}.yaml"
-    with file.open(encoding="utf-8") as text:
-        values = yaml.safe_load(text)
+    for one in (file, *(one for folder in source.own_folders() for one in folder.glob("*/*.yaml"))):
+        try:
+            check_file(one)
+        except ValueError as error:
+            raise UserError(f"{one} cannot be read: {error}.") from error
+    try:
+        values = loaded_yaml(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
     if _holds(values, "searchpath"):
         raise UserError(f"{file}: hydra.searchpath is not read from files; name the folder with --config-dir=<folder>.")
 

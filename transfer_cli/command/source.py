@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +67,8 @@ def compose_plainly(source: ConfigSource, overrides: list[str], multirun: bool =
             raise
         except (ValueError, TypeError, AttributeError, KeyError, AssertionError, RecursionError, OSError) as error:
             # From a list's index that is no number, a group that is null, a file that holds a single value.
-            if isinstance(error, OSError) and error.errno is not None:
+            # No option has a name that is too long for a file.
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG):
                 raise
             raise ConfigCompositionException(_what_is_wrong(error)) from error
 

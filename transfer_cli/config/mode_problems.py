@@ -104,6 +104,10 @@ def mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
             not MODES[e.mode].resumes and e.resume != "never",
             f"resume={e.resume}: only mode={', '.join(name for name, mode in MODES.items() if mode.resumes)} resumes.",
         ),
+        (
+            e.mode == "soup" and e.resume not in ("never", "auto"),
+            f"resume={e.resume}: mode=soup goes on with name=<name> resume=auto.",
+        ),
         *_auto_problems(e),
         *_compare_problems(e),
         (e.mode != "predict" and e.predict != PredictCommand(), "predict: only mode=predict reads its keys."),

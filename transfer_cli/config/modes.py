@@ -51,7 +51,9 @@ MODES: dict[str, Mode] = {
     "compare": Mode(
         "train by several recipes on the same images and recommend one", reads_images=True, resumes=True, composes=True
     ),
-    "soup": Mode("average the weights of a sweep's finetuned runs, as validation chooses", needs=("sweep",)),
+    "soup": Mode(
+        "average the weights of a sweep's finetuned runs, as validation chooses", needs=("sweep",), resumes=True
+    ),
     "find_lr": Mode("try learning rates and suggest one", reads_images=True),
     "replay": Mode("repeat the step at which a run diverged, and say where it begins", needs=("run",)),
     "script": Mode(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import Indices, few
 from transfer_cli.data.store.open import DecodedSet
 from transfer_cli.errors import counted
+from transfer_cli.files import parsed_json
 from transfer_cli.rundir import DATASET
 
 FILE = DATASET
@@ -88,10 +88,23 @@ def _fingerprints(decoded: DecodedSet) -> dict[str, str]:
 def read_description(directory: Path) -> dict[str, Any] | None:
     """What a run directory says of its images; None where it does not."""
     try:
-        found = json.loads((directory / FILE).read_text(encoding="utf-8"))
+        found = parsed_json((directory / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return {key: value for key, value in found.items() if _is_ours(key, value)} if isinstance(found, dict) else None
+
+
+def _is_ours(key: str, value: Any) -> bool:
+    """Whether a value is of the kind that is written there, and not what a disk or an editor made of it."""
+    if key == "classes":
+        return isinstance(value, list) and all(isinstance(name, str) for name in value)
+    if key == "contents":
+        return value is None or (isinstance(value, dict) and all(isinstance(one, str) for one in value.values()))
+    if key in ("images_of_class", "names"):
+        kind = int if key == "images_of_class" else str
+        splits = value.values() if isinstance(value, dict) else [None]
+        return all(isinstance(own, dict) and all(isinstance(one, kind) for one in own.values()) for own in splits)
+    return True
 
 
 def other_classes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

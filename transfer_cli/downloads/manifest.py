@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from transfer_cli.downloads.digest import Digest
+from transfer_cli.files import parsed_json
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -89,7 +90,7 @@ def to_json(entries: Iterable[Entry]) -> bytes:
 def from_json(content: bytes) -> list[Entry]:
     """The entries of a manifest. Raises ValueError, saying what is wrong, for anything that is none."""
     try:
-        values: Any = json.loads(content)
+        values: Any = parsed_json(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its {MANIFEST} is no JSON") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT or not isinstance(values.get("files"), list):

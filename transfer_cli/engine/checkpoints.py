@@ -23,7 +23,7 @@ from torch import Tensor
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.state_writer import StateWriter, arrival, on_host
 from transfer_cli.errors import RunError, UserError, first_line
-from transfer_cli.files import UNFINISHED, file_sha256, fsync_directory
+from transfer_cli.files import UNFINISHED, file_sha256, fsync_directory, parsed_json
 from transfer_cli.models.tensors import write_tensors
 
 FOLDER = "checkpoints"
@@ -212,7 +212,7 @@ def states_in(folder: Path) -> list[Path]:
 def damage(path: Path) -> str | None:
     """Why a state cannot be trusted, or None."""
     try:
-        hashes = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        hashes = parsed_json((path / MANIFEST).read_text(encoding="utf-8"))
         for name, expected in hashes.items():
             if file_sha256(path / Path(name).name) != expected:
                 return f"{name} does not match its checksum"
@@ -282,7 +282,7 @@ def _best_of(path: Path) -> str | None:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((path / CONTENT).read_text(encoding="utf-8"))
+    content: dict[str, Any] = parsed_json((path / CONTENT).read_text(encoding="utf-8"))
     return content
 
 

@@ -6,13 +6,12 @@ the same step: all end, and go on with fewer.
 
 from __future__ import annotations
 
-import json
 import math
 from contextlib import suppress
 from pathlib import Path
 
 from transfer_cli.errors import RunError
-from transfer_cli.files import write_json
+from transfer_cli.files import parsed_json, write_json
 
 FILE = "micro_batch.json"
 _NO_ROOM = (
@@ -49,6 +48,6 @@ def remember(folder: Path, images: int) -> None:
 def recall(folder: Path) -> int | None:
     """What an earlier process left; None where all had room."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        images = json.loads((folder / FILE).read_text(encoding="utf-8"))["images"]
+        images = parsed_json((folder / FILE).read_text(encoding="utf-8"))["images"]
         return images if isinstance(images, int) and images > 0 else None
     return None

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from transfer_cli.errors import UserError, first_line
 
+_MOST_NESTED = 10
 WRAPPERS = (
     *("state_dict", "model_state_dict", "model", "model_state", "net", "network", "teacher", "student"),
     *("state_dict_ema", "model_ema", "ema", "weights", "params"),
@@ -142,9 +143,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        found = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"model.weights: {path}: not a readable safetensors file ({first_line(error)}).") from error
+    if not found:
+        raise UserError(f"model.weights: {path}: a safetensors file without tensors.")
+    return found
 
 
 def _unpickled(path: Path) -> Any:
@@ -174,7 +178,9 @@ def _reason(error: Exception) -> str:
 def _state_dict(path: Path, content: Any) -> Checkpoint:
     taken: str | None = None
     left: tuple[str, ...] = ()
-    while isinstance(content, dict):
+    for _ in range(_MOST_NESTED):
+        if not isinstance(content, dict):
+            break
         wrapped = [key for key in WRAPPERS if _holds_tensors(content.get(key))]
         alone = [value for value in content.values() if _holds_tensors(value)]
         if wrapped:
@@ -201,6 +207,8 @@ def _has_tensors(content: Mapping[Any, Any]) -> bool:
     return any(isinstance(value, Tensor) for value in content.values())
 
 
-def _holds_tensors(value: Any) -> bool:
-    """Whether a value is a dictionary with a tensor in it, at any depth."""
-    return isinstance(value, dict) and (_has_tensors(value) or any(_holds_tensors(inner) for inner in value.values()))
+def _holds_tensors(value: Any, depth: int = _MOST_NESTED) -> bool:
+    """Whether a value is a dictionary with a tensor in it, at any depth; a hostile one may hold itself."""
+    if depth == 0 or not isinstance(value, dict):
+        return False
+    return _has_tensors(value) or any(_holds_tensors(inner, depth - 1) for inner in value.values())

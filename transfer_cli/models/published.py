@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.errors import UserError, unknown
-from transfer_cli.files import write_json
+from transfer_cli.files import read_signed_json, write_signed_json
 from transfer_cli.models import backbones, fetching
 from transfer_cli.models.preprocessing import RESAMPLING, Fit, Preprocessing
 from transfer_cli.models.staging import SeenCuts
@@ -65,7 +65,7 @@ class SeenWeights:
         """The weights `weights` (None: the best) of a model; None where they were not seen yet."""
         file, _ = self._file(name, source, weights)
         try:
-            return _from_plain(json.loads(file.read_text(encoding="utf-8")))
+            return _from_plain(read_signed_json(file))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -80,7 +80,7 @@ class SeenWeights:
         with contextlib.suppress(OSError):
             for file, values in self._added.items():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                write_json(file, values)
+                write_signed_json(file, values)
 
     def _file(self, name: str, source: str, weights: str | None) -> tuple[Path, dict[str, Any]]:
         versions = {package: metadata.version(package) for package in ("torchvision", "timm", "transfer-run")}

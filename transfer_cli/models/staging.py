@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transfer_cli.files import write_json
+from transfer_cli.files import parsed_json, read_signed_json, write_signed_json
 from transfer_cli.models.network import Cut
 
 CUTS_VERSION = 2
@@ -40,7 +40,7 @@ class SeenCuts:
         key = _key(network, image_size)
         if key not in self._known and self.folder is not None:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                self._known[key] = int(json.loads(self._file(key).read_text(encoding="utf-8"))["cut"])
+                self._known[key] = int(read_signed_json(self._file(key))["cut"])
         return self._known.get(key)
 
     def add(self, network: str, image_size: int, cut: int) -> None:
@@ -55,7 +55,7 @@ class SeenCuts:
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             for key, cut in self._added.items():
-                write_json(self._file(key), {"cut": cut, "asked": json.loads(key)})
+                write_signed_json(self._file(key), {"cut": cut, "asked": parsed_json(key)})
 
     def _file(self, key: str) -> Path:
         assert self.folder is not None

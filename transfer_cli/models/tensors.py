@@ -7,9 +7,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from transfer_cli.errors import UserError, first_line
 from transfer_cli.files import UNFINISHED, fsync_directory, tensors_written
 from transfer_cli.models.shards import like
 
@@ -24,6 +26,14 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool 
     state = OrderedDict((name, like(tensor, own.get(name))) for name, tensor in tensors.items())
     state._metadata = own._metadata  # type: ignore[attr-defined]
     module.load_state_dict(state, strict=strict)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name. Raises UserError for a file that is damaged."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({first_line(error)}).") from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from transfer_cli.errors import UserError, first_line
-from transfer_cli.files import file_sha256
+from transfer_cli.files import file_sha256, parsed_json
 from transfer_cli.models import fetching
 from transfer_cli.models.checkpoint_files import read_checkpoint
 from transfer_cli.models.fitting import COUNTER, check_fit, without_prefix
@@ -218,7 +217,7 @@ def _below(name: str, path: str) -> bool:
 
 def _run_directory(path: Path) -> WeightsSource:
     try:
-        description = json.loads((path / "model.json").read_text(encoding="utf-8"))
+        description = parsed_json((path / "model.json").read_text(encoding="utf-8"))
         preprocessing = Preprocessing.from_dict(description["preprocessing"])
         classes = _classes_of(description)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -236,7 +235,7 @@ def _classes_beside(file: Path) -> tuple[str, ...] | None:
     if file.name != "model.safetensors":
         return None
     try:
-        return _classes_of(json.loads((file.parent / "model.json").read_text(encoding="utf-8")))
+        return _classes_of(parsed_json((file.parent / "model.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from transfer_cli.cache.place import open_cache
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK
+from transfer_cli.files import parsed_json
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words
 
@@ -116,7 +116,7 @@ def _about(path: Path) -> dict[str, Any]:
     from transfer_cli.data.store import packs
 
     try:
-        about = json.loads((path / packs.ABOUT).read_text(encoding="utf-8"))
+        about = parsed_json((path / packs.ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return about if isinstance(about, dict) else {}

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
 from transfer_cli import rundir
 from transfer_cli.cache.place import cache_folder
 from transfer_cli.command.overrides import Overrides
@@ -21,12 +19,13 @@ from transfer_cli.methods.comparison import shown_score
 from transfer_cli.methods.scores import Scores, rank
 from transfer_cli.methods.soups import Weights
 from transfer_cli.models.published import SeenWeights
+from transfer_cli.models.tensors import read_tensors
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.machine import known_folder
 from transfer_cli.runs.pretrained import find_weights
 from transfer_cli.runs.reports.run_report import leave_report
 from transfer_cli.runs.saved_model import WEIGHTS, load_trained
-from transfer_cli.runs.soup.keeping import keep
+from transfer_cli.runs.soup.keeping import is_done, keep
 from transfer_cli.runs.soup.members import Member, best_first, members_of
 from transfer_cli.runs.soup.tasting import Tasting, together
 
@@ -47,7 +46,11 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     folder = Path(experiment.sweep.folder or "")
     members = best_first(members_of(folder))
     target = rundir.planned(replace(experiment, name=experiment.name or rundir.stamped("soup", folder.name)))
-    reporter, stop = Reporter(quiet=experiment.quiet), Stop()
+    reporter, stop, goes_on = Reporter(quiet=experiment.quiet), Stop(), experiment.resume == "auto"
+    if goes_on and is_done(target, folder):
+        reporter.say(f"{target} is done already; nothing is left to do")
+        reporter.result(target)
+        return EXIT_OK
     best = members[0]
     with stop:
         asked = replace(
@@ -56,7 +59,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         tasting = Tasting.of(best, load_trained(best.run, asked), reporter, stop)
         if not tasting.has("val"):
             raise UserError(f"sweep={folder}: its runs have no validation images, which choose the soup.")
-        weights = {one.run.name: load_file(one.run / WEIGHTS) for one in members}
+        weights = {one.run.name: read_tensors(one.run / WEIGHTS) for one in members}
         recipes = _recipes(members, weights, tasting, reporter)
         chosen = max(recipes, key=lambda one: rank(one.val, tasting.task.metric))
         ensemble = {
@@ -66,7 +69,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         }
         # Test chooses nothing: it is looked at once all is decided.
         test = {one.name: tasting.scores(one.weights, "test") if tasting.has("test") else None for one in recipes}
-        with rundir.claim(target, named=experiment.name is not None, may_exist=False) as directory:
+        with rundir.claim(target, named=experiment.name is not None, may_exist=goes_on) as directory:
             keep(directory, tasting, chosen.weights, chosen.val, _about(folder, chosen, recipes, test, ensemble))
             leave_report(directory, lambda: tasting.decoded.images, reporter.warn)
     _show(tasting.task.metric, recipes, test, ensemble, chosen, len(members), reporter)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from transfer_cli.errors import RunError
-from transfer_cli.files import AppendedLines, atomic_write_bytes, plain
+from transfer_cli.files import AppendedLines, atomic_write_bytes, parsed_json, plain
 from transfer_cli.records.events import EpochEnd, Recorder, RecorderSetup, RunEnd
 
 Event = dict[str, Any]
@@ -19,7 +19,7 @@ NAME = "metrics.jsonl"
 def read(path: Path) -> tuple[list[Event], int]:
     """The events of all lines that are whole, in order, and how many lines are none. Raises OSError."""
     lines = _lines(path.read_bytes())
-    events = [json.loads(line) for line in lines if _is_event(line)]
+    events = [parsed_json(line) for line in lines if _is_event(line)]
     return events, len(lines) - len(events)
 
 
@@ -40,7 +40,7 @@ def _lines(content: bytes) -> list[bytes]:
 
 def _is_event(line: bytes) -> bool:
     try:
-        event = json.loads(line)
+        event = parsed_json(line)
     except ValueError:
         return False
     if not isinstance(event, dict) or not isinstance(event.get("split"), str):

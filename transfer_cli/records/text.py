@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 _DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 # Linux knows no path of more.
+_MOST_LINES = 100
 _ENDLESS = re.compile(r"\S{4097,}")
 _NUMBER = re.compile(r"-?[\d,]+(\.\d+)?(e[+-]\d+)?( \S+)?")
 
@@ -29,7 +30,10 @@ def _deceives(c: str) -> bool:
 
 
 def shortened(text: str) -> str:
-    """`text` with whatever is longer than any path cut in its middle."""
+    """`text` with whatever is longer than any path cut in its middle, and of very many lines the first."""
+    lines = text.split("\n")
+    if len(lines) > _MOST_LINES:
+        text = "\n".join([*lines[:_MOST_LINES], f"... and {len(lines) - _MOST_LINES:,} more lines"])
     return _ENDLESS.sub(lambda found: f"{found.group()[:100]}...({len(found.group()):,} characters)", text)
 
 

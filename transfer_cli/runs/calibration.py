@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file
 
 from transfer_cli.cache.place import open_cache
 from transfer_cli.data.sources import load as sources
@@ -17,7 +16,7 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Classification
 from transfer_cli.methods.calibration import fit_temperature
 from transfer_cli.models.heads import LINEAR
-from transfer_cli.models.tensors import replace_tensors
+from transfer_cli.models.tensors import read_tensors, replace_tensors
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.materials import open_pixels
@@ -67,7 +66,7 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     if after >= before:
         return Calibrated(1.0, before, before)
     heads = tuple(f"{path}." for path in trained.network.stages[-1].modules)
-    tensors = load_file(run / WEIGHTS)
+    tensors = read_tensors(run / WEIGHTS)
     for name in tensors:
         if name.startswith(heads):
             tensors[name] = tensors[name] / temperature

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from transfer_cli.engine.devices import device as devices
 from transfer_cli.engine.devices.device import Compute, Normalize, PixelsToDevice, ToDevice
 from transfer_cli.engine.evaluation import BATCH_SIZE
 from transfer_cli.errors import UserError
-from transfer_cli.files import write_json
+from transfer_cli.files import parsed_json, write_json
 from transfer_cli.models import backbones, weights
 from transfer_cli.models.heads import OWN_HEAD, HeadSpec, attach
 from transfer_cli.models.input_layer import RGB
@@ -91,7 +90,7 @@ class Trained:
 def describe(run: Path, key: str = "run") -> Description:
     """The description in a run directory. Raises UserError naming `key` for a damaged one."""
     try:
-        description = json.loads((run / DESCRIPTION).read_text(encoding="utf-8"))
+        description = parsed_json((run / DESCRIPTION).read_text(encoding="utf-8"))
         preprocessing, channels = Preprocessing.from_dict(description["preprocessing"]), description.get("channels")
         if preprocessing.channels != (RGB if channels is None else channels):
             raise ValueError(f"channels {channels!r} of preprocessing for {preprocessing.channels}")
@@ -104,7 +103,7 @@ def describe(run: Path, key: str = "run") -> Description:
             HeadSpec.from_dict(description["head"]),
             channels,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{key}={run}: {DESCRIPTION} is damaged or of another program ({error}).") from error
 
 

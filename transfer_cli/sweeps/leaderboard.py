@@ -15,7 +15,7 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import SUMMARY, read_json
 from transfer_cli.sweeps import configurations
 from transfer_cli.sweeps.jobs import of_one
-from transfer_cli.sweeps.ledger import ENDED, status, words_by_name
+from transfer_cli.sweeps.ledger import ENDED, ended_words, status, words_by_name
 from transfer_cli.sweeps.sharing import writing
 
 SPLITS = ("val", "test")
@@ -40,7 +40,7 @@ def _rows(folder: Path) -> list[Row]:
     jobs = words_by_name(folder)
     for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)):
         if path.is_dir() and (path.name.isdigit() or (path / ENDED).is_file()):
-            jobs.setdefault(path.name, tuple(read_json(path / ENDED).get("overrides", [])))
+            jobs.setdefault(path.name, ended_words(path))
     return sorted((_row(folder / name, words) for name, words in jobs.items()), key=_rank)
 
 
@@ -70,23 +70,31 @@ def _differing(overrides: str, shared: set[str]) -> str:
 
 def _row(job: Path, words: Sequence[str]) -> Row:
     ended, summary = read_json(job / ENDED), read_json(job / SUMMARY)
-    seconds = ended.get("seconds")
+    seconds, metric = ended.get("seconds"), summary.get("metric")
     row: Row = {
         "overrides": " ".join(of_one(words)),
         "status": status(job),
-        "metric": summary.get("metric") or "accuracy",
+        "metric": metric if isinstance(metric, str) and metric else "accuracy",
         "seconds": seconds if isinstance(seconds, int | float) else None,
         "run_directory": str(job),
-        "error": ended.get("error") or summary.get("error"),
+        "error": _text(ended.get("error")) or _text(summary.get("error")),
     }
     for split in SPLITS:
-        row |= {f"{split}_{name}": _known(value) for name, value in (summary.get(split) or {}).items()}
+        scores = summary.get(split)
+        row |= {
+            f"{split}_{name}": _known(value) for name, value in (scores if isinstance(scores, dict) else {}).items()
+        }
     return row
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _known(value: Any) -> Any:
     """The value, or none where it is no number, which has no place in an order."""
-    return None if isinstance(value, float) and math.isnan(value) else value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    return value if is_number else None
 
 
 def _scores(rows: list[Row]) -> list[str]:

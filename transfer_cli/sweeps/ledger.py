@@ -6,16 +6,15 @@ leaves it true.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from transfer_cli import rundir
 from transfer_cli.config.parse import differences, parse, to_dict
 from transfer_cli.errors import EXIT_OK, UserError
-from transfer_cli.files import write_json
+from transfer_cli.files import parsed_json, write_json
 from transfer_cli.rundir import read_json
 from transfer_cli.sweeps.jobs import Job, said_of
 
@@ -52,7 +51,7 @@ def read_ledger(folder: Path) -> Ledger:
     if not path.is_file():
         return Ledger({})
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed_json(path.read_text(encoding="utf-8"))
         jobs = [_job(row) for row in content["jobs"]]
         return Ledger({job.name: job for job in jobs}, str(content["launch"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError) as error:
@@ -60,9 +59,19 @@ def read_ledger(folder: Path) -> Ledger:
 
 
 def words_by_name(folder: Path) -> dict[str, tuple[str, ...]]:
-    """The words of each job in the ledger, whose configurations are not looked at; empty where there is none."""
-    rows = read_json(folder / FILE).get("jobs", [])
-    return {str(row["name"]): tuple(map(str, row["overrides"])) for row in rows}
+    """The words of each job in the ledger, whose configurations are not looked at; none of rows that are damaged."""
+    rows = read_json(folder / FILE).get("jobs")
+    found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return {
+        name: tuple(map(str, row["overrides"]))
+        for row in found
+        if is_a_folders(name := row.get("name")) and isinstance(row.get("overrides"), list)
+    }
+
+
+def is_a_folders(name: object) -> TypeGuard[str]:
+    """Whether a name is one of a folder, and no path."""
+    return isinstance(name, str) and Path(name).name == name and name not in ("", ".", "..") and "\0" not in name
 
 
 def joined(folder: Path, before: Ledger, jobs: Sequence[Job], launch: str) -> Ledger:
@@ -125,13 +134,19 @@ def _by_identity(ledger: Ledger) -> dict[str, Job]:
 
 def _job(row: dict[str, Any]) -> Job:
     name = str(row["name"])
-    if Path(name).name != name or name in ("", ".", ".."):
+    if not is_a_folders(name):
         raise ValueError(f"{name!r} is no name of a folder")
     return Job(str(row["id"]), name, tuple(map(str, row["overrides"])), parse(row["config"]))
 
 
 def _said(directory: Path) -> frozenset[str]:
-    return said_of(map(str, read_json(directory / ENDED).get("overrides", [])))
+    return said_of(ended_words(directory))
+
+
+def ended_words(directory: Path) -> tuple[str, ...]:
+    """The words of a job that has ended, as its directory has them."""
+    words = read_json(directory / ENDED).get("overrides")
+    return tuple(map(str, words)) if isinstance(words, list) else ()
 
 
 def _unchanged(folder: Path, job: Job, was: Job) -> Job:

@@ -19,7 +19,7 @@ from transfer_cli.sweeps.folder import check_images, planned
 from transfer_cli.sweeps.jobs import Job
 from transfer_cli.sweeps.launching import launch
 from transfer_cli.sweeps.ledger import COMPLETED, RUNNING, Ledger, is_missing, joined, of_command, read_ledger, status
-from transfer_cli.sweeps.sharing import taking_part, writing
+from transfer_cli.sweeps.sharing import holding, taking_part, writing
 
 
 def run_sweep(source: ConfigSource, overrides: Overrides, jobs: Sequence[Job]) -> int:
@@ -74,7 +74,18 @@ def _entered(folder: Path, jobs: Sequence[Job], alone: bool) -> _Entered:
         ledger = joined(folder, before, jobs, before.launch if before.launch and not alone else uuid.uuid4().hex[:8])
         ledger.write(folder)
     asked = of_command(ledger, jobs)
-    return _Entered(folder, ledger, asked, [job for job in asked if is_missing(folder, ledger, job)])
+    missing = [job for job in asked if is_missing(folder, ledger, job)]
+    for job in asked:
+        if job not in missing:
+            _clear(folder, job)
+    return _Entered(folder, ledger, asked, missing)
+
+
+def _clear(folder: Path, job: Job) -> None:
+    """A kill may have come between the result of a job and what the sweep says of it."""
+    with holding(folder, job.name) as held:
+        if held:
+            rundir.clear_unfinished(folder / job.name)
 
 
 def _close(folder: Path, found: _Entered, reporter: Reporter) -> int:

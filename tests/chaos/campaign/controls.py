@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.chaos.campaign.cases import CASES, NAME
-from tests.chaos.campaign.kills import environment, whole
+from tests.chaos.campaign.kills import Commands, environment
 from transfer_cli.files import file_sha256
 
 _UNCHECKED = (
@@ -23,23 +23,23 @@ _UNCHECKED = (
 )
 
 
-def _altered(change: Callable[[Path], None]) -> Callable[[], str | None]:
+def _altered(change: Callable[[Path], None]) -> Callable[[Commands], str | None]:
     """A run that goes on from a state with other values and the right checksums must not end as it would have."""
 
-    def control() -> str | None:
+    def control(commands: Commands) -> str | None:
         case = CASES["finetune"]
         words = [*case.command, "trainer.keep=100"]
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            whole(folder, words)
-            before = case.results(folder)
+            commands.whole(folder, words)
+            before = case.found(folder)
             _go_back(folder)
-            whole(folder, words)
-            if case.results(folder) != before:
+            commands.whole(folder, words)
+            if case.found(folder) != before:
                 return "a run that goes on from a state as it was ends in other bytes"
             change(_go_back(folder))
-            whole(folder, words)
-            return "ended in the same bytes" if case.results(folder) == before else None
+            commands.whole(folder, words)
+            return "ended in the same bytes" if case.found(folder) == before else None
 
     return control
 
@@ -73,13 +73,13 @@ def _sign(state: Path) -> None:
     (state / "manifest.json").write_text(json.dumps(hashes))
 
 
-def _flipped() -> str | None:
+def _flipped(commands: Commands) -> str | None:
     """A byte of the cached features changes what is fitted to them, where checksums are not compared."""
     case = CASES["probe"]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        whole(folder, [*case.words, f"name={NAME}"])
-        before = case.results(folder)
+        commands.whole(folder, [*case.words, f"name={NAME}"])
+        before = case.found(folder)
         rows = max(folder.glob("cache/activations/*/rows.bin"), key=lambda file: file.stat().st_size)
         data = bytearray(rows.read_bytes())
         # The exponent of a number of the first row.
@@ -96,11 +96,11 @@ def _flipped() -> str | None:
         )
         if ended.returncode != 0:
             return ended.stderr
-        after = {name: (folder / "again" / "runs" / NAME / name).read_bytes() for name in before}
+        after = {name: (folder / "again" / name.removeprefix("outputs/")).read_bytes() for name in before}
         return "ended in the same bytes" if after == before else None
 
 
-CONTROLS: dict[str, Callable[[], str | None]] = {
+CONTROLS: dict[str, Callable[[Commands], str | None]] = {
     "a state whose cursor is a step later": _altered(_one_step_later),
     "a state with another random generator": _altered(_another_seed),
     "a cache byte that nothing compares": _flipped,

@@ -48,6 +48,27 @@ def test_a_hung_worker_is_a_run_error(monkeypatch: pytest.MonkeyPatch, threads: 
         list(run_jobs(lambda step: time.sleep(4 if threads else 600), range(1), 1, threads=threads))
 
 
+def test_a_worker_that_was_stopped_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a debugger, or by Ctrl-Z in the wrong place: it takes no signal but one."""
+    monkeypatch.setattr(workers, "_POLL_SECONDS", 1)
+    monkeypatch.setattr(workers, "TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.5)
+    with pytest.raises(RunError, match="nothing for 2 s"):
+        list(run_jobs(lambda step: os.kill(os.getpid(), signal.SIGSTOP), range(4), 1, threads=False))
+    assert not multiprocessing.active_children()
+
+
+def test_whoever_leaves_does_not_wait_for_a_read_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_POLL_SECONDS", 0.1)
+    ends = threading.Event()
+    results = run_jobs(lambda step: step == 0 or ends.wait(60), range(4), 1, threads=True)
+    next(results)
+    started = time.monotonic()
+    del results
+    assert time.monotonic() - started < 10
+    ends.set()
+
+
 def test_a_slow_worker_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than a poll, shorter than the timeout."""
     monkeypatch.setattr(workers, "_POLL_SECONDS", 1)

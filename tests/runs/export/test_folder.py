@@ -54,7 +54,7 @@ def test_the_folder_may_be_a_link_or_the_one_where_the_user_is(tmp_path: Path, m
 
 
 def test_the_report_is_replaced_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until then the earlier one says which files are of an export."""
+    """Until then the earlier one says which files are of an export, those to come among them."""
     export(tmp_path, "model.onnx")
     replaced, real = [], os.replace
 
@@ -67,7 +67,24 @@ def test_the_report_is_replaced_last(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (folder / "model.pt2").write_text("x")
         write_report(folder, {})
         monkeypatch.setattr(os, "replace", watched)
-    assert replaced == ["model.pt2", "export.json"]
+    assert replaced == ["export.json", "model.pt2", "export.json"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_killed_export_left_goes_and_refuses_nothing(tmp_path: Path, there: bool) -> None:
+    place = tmp_path / "out"
+    if there:
+        export(place, "model.onnx")
+        # It had just begun to replace the files.
+        (place / "export.json").write_text('{"files": ["export.json", "model.onnx", "model.pt2"]}')
+        (place / "model.pt2").write_text("new")
+    left = (place if there else tmp_path) / ".out.0123.writing"
+    left.mkdir()
+    (left / "model.pt2").write_text("half")
+    os.utime(left, (0, 0))
+    check_target(place)
+    export(place, "model.onnx")
+    assert names(place) == ["export.json", "model.onnx"] and names(tmp_path) == ["out"]
 
 
 def interrupted(target: Path) -> None:

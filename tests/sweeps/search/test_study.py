@@ -55,7 +55,7 @@ def test_a_trial_that_was_left_without_values_gets_them(tmp_path: Path) -> None:
     assert found[0] == found[1] and {*found[0]} == {*SPACE}
 
 
-@pytest.mark.parametrize("line", ['{"op', "garbage", "{}", "3"])
+@pytest.mark.parametrize("line", ['{"op', "garbage", "{}", "3", '{"op_code": "x", "worker_id": 1}', "[" * 200_000])
 def test_a_damaged_journal_is_named(tmp_path: Path, line: str) -> None:
     with study(tmp_path).next_trial():
         pass

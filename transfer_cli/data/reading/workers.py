@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from transfer_cli.errors import RunError, UserError
 from transfer_cli.records.text import in_words
-from transfer_cli.signals import ENDING
+from transfer_cli.signals import ENDING, READERS
 
 T = TypeVar("T")
 
@@ -47,34 +47,57 @@ def auto_workers(threads: bool, cpu_count: int) -> int:
     return min(_MOST_AUTO_WORKERS, max(int(threads), cpu_count - 1))
 
 
-def run_jobs(job: Callable[[int], T], steps: range, workers: int, *, threads: bool) -> Iterator[T]:
+def run_jobs(
+    job: Callable[[int], T],
+    steps: range,
+    workers: int,
+    *,
+    threads: bool,
+    while_waiting: Callable[[], None] = lambda: None,
+) -> Iterator[T]:
     """job(step) for each step, in order; computed ahead by worker threads or processes if `workers` > 0.
 
-    Raises what the job raised (from a process only if that is a UserError), and RunError if a worker dies or is
-    silent for TIMEOUT_SECONDS.
+    `while_waiting` is called each second in which no thread has a result, and may raise. Raises what the job raised
+    (from a process only if that is a UserError), and RunError if a worker dies or is silent for TIMEOUT_SECONDS.
     """
     if workers == 0 or len(steps) == 0:
         return map(job, steps)
-    run = _run_in_threads if threads else _run_in_processes
-    return run(job, steps, min(workers, len(steps)))
+    if threads:
+        return _run_in_threads(job, steps, min(workers, len(steps)), while_waiting)
+    return _run_in_processes(job, steps, min(workers, len(steps)))
 
 
-def _run_in_threads(job: Callable[[int], T], steps: range, workers: int) -> Iterator[T]:
+def _run_in_threads(
+    job: Callable[[int], T], steps: range, workers: int, while_waiting: Callable[[], None]
+) -> Iterator[T]:
     """`run_jobs` with at least one thread; twice as many results as threads are under way or wait."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=READERS)
     ahead = iter(steps)
     results = deque(pool.submit(job, step) for step in islice(ahead, 2 * workers))
     hangs = False
     try:
         while results:
-            hangs = not wait([results[0]], TIMEOUT_SECONDS).done
+            hangs = not _comes(results[0], while_waiting)
             if hangs:
                 raise RunError(f"Reading images failed: nothing came for {TIMEOUT_SECONDS} s. Is the disk there?")
             result = results.popleft().result()
             results.extend(pool.submit(job, step) for step in islice(ahead, 1))
             yield result
     finally:
-        pool.shutdown(wait=not hangs, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        # Whoever leaves early, by a signal, may leave a read that never ends.
+        begun = [result for result in results if not result.cancelled()]
+        if not hangs and not wait(begun, _POLL_SECONDS).not_done:
+            pool.shutdown(wait=True)
+
+
+def _comes(result: Future[T], while_waiting: Callable[[], None]) -> bool:
+    """Whether a result is there within TIMEOUT_SECONDS."""
+    for _ in range(TIMEOUT_SECONDS):
+        if wait([result], 1).done:
+            return True
+        while_waiting()
+    return False
 
 
 class _Jobs(Dataset["bytes | UserError | RunError"]):
@@ -110,6 +133,11 @@ def _run_in_processes(job: Callable[[int], T], steps: range, workers: int) -> It
     finally:
         # Not left to the garbage collector: an error's traceback would keep the processes alive.
         results._shutdown_workers()
+        for worker in results._workers:
+            # One that a signal or a debugger has stopped takes no other signal.
+            if worker.is_alive():
+                worker.kill()
+                worker.join(_POLL_SECONDS)
 
 
 def _start(job: Callable[[int], T], steps: range, workers: int) -> Any:

@@ -8,7 +8,6 @@ dot.
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 import tarfile
@@ -29,6 +28,7 @@ from transfer_cli.data.reading.paths import ExpectedPath, check_path
 from transfer_cli.data.reading.spelling import one_spelling
 from transfer_cli.data.reading.walk import inode_of, walk
 from transfer_cli.errors import UserError
+from transfer_cli.files import parsed_json
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _LISTED = 5
@@ -247,7 +247,7 @@ def _text(tar: tarfile.TarFile, member: Member) -> str:
 def _field(text: str, name: str) -> Any:
     """A field of a JSON object."""
     try:
-        record = json.loads(text)
+        record = parsed_json(text)
     except (ValueError, RecursionError) as error:
         raise _SampleError(f".json is damaged ({error})") from None
     if not isinstance(record, dict) or name not in record:

@@ -145,7 +145,7 @@ class FirstPass:
             index = int(chunk[position])
             return decode(self.images, pixel_format, index, packed.stamps(chunk[position : position + 1])[0].tobytes())
 
-        for decoded in run_jobs(job, range(len(chunk)), cpus(), threads=True):
+        for decoded in run_jobs(job, range(len(chunk)), cpus(), threads=True, while_waiting=self.check_stop):
             self.check_stop()
             self.images_decoded += 1
             self.step(1)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from transfer_cli.data.store.stamps import SHA256_BYTES, Digests
 from transfer_cli.errors import RunError
-from transfer_cli.files import tensors_written
+from transfer_cli.files import parsed_json, tensors_written
 
 if TYPE_CHECKING:
     # mode=cache needs no torch, which comes with it.
@@ -72,7 +72,7 @@ class Pack:
         self._known = np.zeros(len(self.shapes), bool)
         if os.fstat(self._file).st_size != self.bytes_of(np.arange(len(self.shapes))):
             raise ValueError("the pixels are cut short")
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = parsed_json((folder / ABOUT).read_text(encoding="utf-8"))
         self.bad: dict[int, str] = {int(row): reason for row, reason in about["bad"].items()}
         self.remarks: dict[int, str] = {int(row): remark for row, remark in about.get("remarks", {}).items()}
 

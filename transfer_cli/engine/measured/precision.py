@@ -33,7 +33,7 @@ from transfer_cli.engine.devices.device import DTYPES, Compute, cpu_name, machin
 from transfer_cli.engine.steps.retrying import give_back, tried
 from transfer_cli.engine.strategy import Strategy
 from transfer_cli.errors import RunError, UserError
-from transfer_cli.files import atomic_write_text
+from transfer_cli.files import atomic_write_text, parsed_json
 from transfer_cli.models.families import family_of
 from transfer_cli.models.network import Network
 from transfer_cli.models.tensors import load_into
@@ -255,14 +255,14 @@ def _time_on_gpu(
 
 def _read(file: Path) -> Looked | None:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = parsed_json(file.read_text(encoding="utf-8"))
         seconds = {str(precision): float(value) for precision, value in values["seconds"].items()}
         if len(seconds) != 2 or not seconds.keys() <= DTYPES.keys():
             return None
         if min(seconds.values()) <= 0 or values["rule"] not in seconds:
             return None
         return Looked(values["rule"], str(values["why"]), seconds)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_PREEMPTED, UserError
-from transfer_cli.files import write_json
+from transfer_cli.files import parsed_json, write_json
 
 NAME = "auto.json"
 HEARTBEAT = 2.0
@@ -78,7 +77,7 @@ class Journal:
 
     def _read(self) -> tuple[dict[str, Any], float]:
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            found = parsed_json(self.path.read_text(encoding="utf-8"))
             return dict(found["decisions"]), float(found["seconds_spent"])
         except FileNotFoundError:
             return {}, 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from transfer_cli.errors import UserError
-from transfer_cli.files import write_json
+from transfer_cli.files import parsed_json, write_json
 from transfer_cli.models.backbones import own_arguments
 from transfer_cli.models.heads import LINEAR
 from transfer_cli.models.input_layer import RGB
@@ -114,7 +113,7 @@ def open_timm(subject: Subject, folder: Path, threads: int) -> Runner:
     else:
         import timm
 
-        architecture = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["architecture"]
+        architecture = parsed_json((folder / CONFIG).read_text(encoding="utf-8"))["architecture"]
         module = timm.create_model(
             architecture,
             num_classes=len(subject.about.classes),

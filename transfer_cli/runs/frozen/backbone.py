@@ -18,7 +18,7 @@ from torch import Tensor
 
 from transfer_cli.cache.entry import Key
 from transfer_cli.config.schema import Experiment
-from transfer_cli.files import file_sha256
+from transfer_cli.files import file_sha256, parsed_json
 from transfer_cli.models.network import Network
 from transfer_cli.models.published import published_classes
 from transfer_cli.models.staging import CUTS_VERSION
@@ -89,7 +89,7 @@ class Backbone:
 
     def facts(self) -> dict[str, Any]:
         """`classifier`: the path of the layer that a head replaces; `parameters`: how many the rest has."""
-        facts: dict[str, Any] = json.loads((self._folder() / FACTS).read_text(encoding="utf-8"))
+        facts: dict[str, Any] = parsed_json((self._folder() / FACTS).read_text(encoding="utf-8"))
         return facts
 
     def tensors(self) -> dict[str, Tensor]:

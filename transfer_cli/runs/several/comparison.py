@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_OK
-from transfer_cli.files import write_json
+from transfer_cli.files import parsed_json, write_json
 from transfer_cli.methods.comparison import Contender, Recommendation, Spread, by_score, recommend, spread
 from transfer_cli.rundir import completed_summary
 from transfer_cli.runs.saved_model import WEIGHTS, describe, load_trained
@@ -61,7 +60,7 @@ class Ledger:
 def _read(path: Path) -> dict[str, Any]:
     """What an earlier process kept; a file of another program is as good as none: only times are lost."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed_json(path.read_text(encoding="utf-8"))
         return {
             str(name): {field.name: values[field.name] for field in fields(Run)} for name, values in content.items()
         }

@@ -13,6 +13,7 @@ from transfer_cli import rundir
 from transfer_cli.config.parse import to_dict
 from transfer_cli.engine.devices import device as devices
 from transfer_cli.engine.devices import gpus
+from transfer_cli.errors import UserError
 from transfer_cli.files import atomic_write_text, write_json
 from transfer_cli.methods.scores import Scores
 from transfer_cli.methods.soups import Weights
@@ -31,9 +32,26 @@ _OF_THE_BEST = (
 """What a soup has in common with the best of its runs; how that one trained is not its own."""
 
 
+def is_done(directory: Path, folder: Path) -> bool:
+    """Whether a directory that may be there holds the whole soup of the runs in `folder`.
+
+    Raises UserError where it holds something else; what a killed process has left of this soup is written again.
+    """
+    if not directory.is_dir() or not any(not path.name.startswith(".") for path in directory.iterdir()):
+        return False
+    of = read_json(directory / FILE).get("of")
+    if of is None:
+        raise UserError(f"resume=auto: {directory} is no soup. Choose another name.")
+    if of != str(folder):
+        raise UserError(f"resume=auto: {directory} is the soup of {of}. Choose another name.")
+    return rundir.completed_summary(directory) is not None
+
+
 def keep(directory: Path, tasting: Tasting, weights: Weights, val: Scores, about: dict[str, Any]) -> None:
     """Write the model, its predictions of the test split, and `about`, which says what it is made of."""
     best = tasting.member
+    # First of all, so that of whatever is there it can be said whose it is.
+    write_json(directory / FILE, about)
     values = to_dict(replace(best.experiment, name=directory.name, resume="never"))
     atomic_write_text(directory / rundir.CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     device = tasting.trained.compute.device
@@ -42,7 +60,6 @@ def keep(directory: Path, tasting: Tasting, weights: Weights, val: Scores, about
     shutil.copyfile(best.run / rundir.DATASET, directory / rundir.DATASET)
     shutil.copyfile(best.run / DESCRIPTION, directory / DESCRIPTION)
     replace_tensors(directory / WEIGHTS, weights)
-    write_json(directory / FILE, about)
     test = None
     if tasting.has("test"):
         logits, images = tasting.outputs(weights, "test"), tasting.decoded.images

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from transfer_cli.engine.ranks.world import World
 from transfer_cli.engine.steps.check import DivergedStep, DivergenceError
 from transfer_cli.errors import UserError
-from transfer_cli.files import write_json
+from transfer_cli.files import parsed_json, write_json
 from transfer_cli.runs.materials import Materials
 
 FILE = "diverged.json"
@@ -48,7 +47,7 @@ def read(directory: Path) -> dict[str, Any]:
     """What `record` kept. Raises UserError where a run has nothing of the kind."""
     path = directory / FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parsed_json(path.read_text(encoding="utf-8"))
         step = values["step"]
     except FileNotFoundError as error:
         raise UserError(f"run={directory}: no step of this run has diverged (there is no {FILE}).") from error

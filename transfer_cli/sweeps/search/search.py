@@ -156,7 +156,10 @@ def _run_trials(search: Search, reporter: Reporter) -> None:
 
 def _run_trial(search: Search, trial: optuna.Trial, ledger: Ledger, job: Job) -> None:
     directory = search.folder / job.name
-    if status(directory) not in (COMPLETED, PRUNED):
+    if status(directory) in (COMPLETED, PRUNED):
+        # Whoever ran it was killed before saying so.
+        rundir.clear_unfinished(directory)
+    else:
         reporter = Reporter(quiet=job.experiment.quiet, prints_result=False)
         watcher = TrialWatcher(trial, job.experiment.trainer.metric)
         run_job(search.folder, ledger, job, reporter, [watcher])

@@ -27,6 +27,8 @@ JOURNAL = "study.journal"
 _LOCKS = ".trials"
 _NAME = "search"
 _SETTINGS = "settings"
+_OF_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RecursionError)
+"""What Optuna raises where its journal holds something else than it wrote."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,10 @@ class Study:
                     direction="minimize" if self.lower_is_better else "maximize",
                     pruner=self._pruner(),
                 )
-        except (ValueError, KeyError, TypeError) as error:
+        except _OF_DAMAGE as error:
+            reason = first_line(error) or type(error).__name__
             raise UserError(
-                f"{journal} is damaged ({first_line(error)}). Remove it: the search begins again, and what it proposes "
+                f"{journal} is damaged ({reason}). Remove it: the search begins again, and what it proposes "
                 "again is not trained again."
             ) from error
 
