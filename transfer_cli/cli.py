@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--install", action="store_true")
     parser.add_argument("--uninstall", action="store_true")
     parser.add_argument("--query")
+    parser.add_argument("--completion", choices=["bash", "zsh", "fish"])
     parser.add_argument("--config-path", "-cp")
     parser.add_argument("--config-name", "-cn")
     parser.add_argument("--config-dir", "-cd")
@@ -169,12 +170,24 @@ def _complain(message: str, code: int, heading: str = "error") -> int:
 
 def dispatch(argv: list[str]) -> int:
     """Do what the words of a command say; returns its exit code."""
+    if argv[:1] == ["--complete"]:
+        # Of a shell, at a Tab: the word comes as it was begun, and is none for a parser.
+        from transfer_cli.command.completion import candidates
+
+        found = candidates(ConfigSource(conf_dir(), "config", None), "".join(argv[1:2]))
+        write_out("".join(f"{word}\n" for word in found))
+        return EXIT_OK
     args = _parser().parse_intermixed_args(argv)
     source = _config_source(args)
     if args.help:
         from transfer_cli.command.help import help_text
 
         write_out(help_text(source, args.overrides) + "\n")
+        return EXIT_OK
+    if args.completion:
+        from transfer_cli.command.completion import SCRIPTS
+
+        write_out(SCRIPTS[args.completion])
         return EXIT_OK
     if args.version:
         write_out(f"transfer-run {__version__}\n")

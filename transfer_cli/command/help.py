@@ -54,6 +54,7 @@ FLAGS = {
     "--cfg job": "print the composed configuration and stop",
     "--config-dir DIR": "add your own YAML options (DIR/model/mine.yaml: model=mine)",
     "--config-path DIR": "run from another configuration, such as a run directory",
+    "--completion SHELL": "print completion for bash, zsh or fish",
     "--info, --hydra-help": "Hydra's own, as is --shell-completion",
     "--version": "the version",
 }
