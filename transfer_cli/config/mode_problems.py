@@ -15,6 +15,7 @@ from transfer_cli.config.schema import (
     AuditCommand,
     EvaluateCommand,
     Experiment,
+    ExplainCommand,
     ExportCommand,
     PredictCommand,
     ReportCommand,
@@ -113,6 +114,7 @@ def mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
         (e.mode != "predict" and e.predict != PredictCommand(), "predict: only mode=predict reads its keys."),
         (e.mode != "export" and e.export != ExportCommand(), "export: only mode=export reads its keys."),
         (e.mode != "report" and e.report != ReportCommand(), "report: only mode=report reads its keys."),
+        (e.mode != "explain" and e.explain != ExplainCommand(), "explain: only mode=explain reads its keys."),
         (e.mode != "evaluate" and e.evaluate != EvaluateCommand(), "evaluate: only mode=evaluate reads its keys."),
         (e.mode != "audit" and e.audit != AuditCommand(), "audit: only mode=audit reads its keys."),
         (

@@ -37,6 +37,7 @@ MODES: dict[str, Mode] = {
         formats=("csv", "jsonl"),
         takes_runs=True,
     ),
+    "explain": Mode("show where in images a trained model saw what it says", needs=("run",), takes=("input",)),
     "export": Mode(
         "write a trained model for use without transfer-run, checked and timed",
         needs=("run",),

@@ -159,6 +159,14 @@ class EvaluateCommand:
 
 
 @dataclass(frozen=True)
+class ExplainCommand:
+    """`mode=explain`: of how many images, and the class whose heat is shown; None: what the model calls the image."""
+
+    images: Annotated[int, Between(1, 1000)] = 16
+    label: str | None = None
+
+
+@dataclass(frozen=True)
 class AuditCommand:
     """`mode=audit`: how images are held out, what is almost the same, and how much the page shows."""
 
@@ -291,6 +299,7 @@ class Experiment:
     script: ScriptCommand = ScriptCommand()
     audit: AuditCommand = AuditCommand()
     evaluate: EvaluateCommand = EvaluateCommand()
+    explain: ExplainCommand = ExplainCommand()
     logger: str | tuple[str, ...] = ()
     """Names of config/loggers.py, or of installed packages."""
 
