@@ -75,6 +75,7 @@ def test_killed_in_the_middle_and_started_again() -> None:
     assert not list(Path("cache/pixels").glob(".filling-*"))
 
 
+@pytest.mark.slow
 def test_two_processes_fill_together_and_decode_nothing_twice() -> None:
     make_photos(20, (900, 700))
     both = [start(*SMALL, f"name={name}", OMP_NUM_THREADS="1") for name in ("one", "two")]
