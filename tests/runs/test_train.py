@@ -242,3 +242,17 @@ def test_memory_that_runs_out_is_no_bug(command: Command, monkeypatch: pytest.Mo
     assert ended.code == 3
     assert ended.err.startswith("error: out of memory (1.0 MiB more were wanted)")
     assert "out of memory" in summary(RUNS / "full")["error"]
+
+
+def test_a_complete_run_whose_page_was_not_written_gets_it(command: Callable[..., Ended]) -> None:
+    """As a kill between the result and the page leaves it."""
+    words = [*TINY, "name=a", "resume=auto", "trainer.epochs=1"]
+    assert command(*words).code == 0
+    run = Path("outputs/runs/a")
+    (run / "report.html").rename(run / ".report.html.0a1b2c3d.writing")
+    kept = {file: file.stat().st_mtime_ns for file in run.iterdir() if file.is_file() and "report" not in file.name}
+    ended = command(*words)
+    assert ended.code == 0 and "nothing to do" in ended.out
+    assert (run / "report.html").stat().st_size > 10_000
+    assert not list(run.glob(".*writing"))
+    assert {file: file.stat().st_mtime_ns for file in kept if file.name != ".lock"}.items() <= kept.items()

@@ -43,7 +43,7 @@ from transfer_cli.runs.finish import Outcome, finish, known_before
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.recorders import recorders_of_run
-from transfer_cli.runs.reports.run_report import leave_report
+from transfer_cli.runs.reports.run_report import leave_report, leave_whole
 from transfer_cli.runs.sample_sheet import draw_samples
 from transfer_cli.runs.share_job import AnyJob, on_all_ranks, prepare_together
 from transfer_cli.runs.states.continuation import SAME, newest_state
@@ -124,6 +124,7 @@ def train(
         check_listed((path, e))
         if done is not None and not is_longer(changed):
             reporter.say("this run is complete; nothing to do")
+            leave_whole(path, reporter.warn)
             reporter.result(path)
             return done
         for key, (new, old) in changed.items():

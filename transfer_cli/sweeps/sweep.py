@@ -14,6 +14,7 @@ from transfer_cli.errors import EXIT_FAILED, EXIT_OK, counted
 from transfer_cli.preflight import preflight
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.reports.group_report import leave_group_report
+from transfer_cli.runs.reports.run_report import leave_whole
 from transfer_cli.sweeps import leaderboard
 from transfer_cli.sweeps.folder import check_images, planned
 from transfer_cli.sweeps.jobs import Job
@@ -42,7 +43,7 @@ def run_sweep(source: ConfigSource, overrides: Overrides, jobs: Sequence[Job]) -
     time_limit.start(first.trainer.time_limit)
     folder = rundir.make(folder, named=first.name is not None, may_exist=goes_on)
     with taking_part(folder) as alone:
-        found = _entered(folder.resolve(), jobs, alone)
+        found = _entered(folder.resolve(), jobs, alone, reporter)
         _announce(folder, found, alone, reporter)
         try:
             launch(source, overrides, found.folder, found.ledger, found.missing, reporter)
@@ -64,7 +65,7 @@ class _Entered:
     missing: list[Job]
 
 
-def _entered(folder: Path, jobs: Sequence[Job], alone: bool) -> _Entered:
+def _entered(folder: Path, jobs: Sequence[Job], alone: bool, reporter: Reporter) -> _Entered:
     """The jobs written down in the ledger, and which of them are to run.
 
     What comes to a sweep that runs is of its launch: what failed there is not tried again by who comes later.
@@ -77,15 +78,17 @@ def _entered(folder: Path, jobs: Sequence[Job], alone: bool) -> _Entered:
     missing = [job for job in asked if is_missing(folder, ledger, job)]
     for job in asked:
         if job not in missing:
-            _clear(folder, job)
+            _make_whole(folder, job, reporter)
     return _Entered(folder, ledger, asked, missing)
 
 
-def _clear(folder: Path, job: Job) -> None:
+def _make_whole(folder: Path, job: Job, reporter: Reporter) -> None:
     """A kill may have come between the result of a job and what the sweep says of it."""
     with holding(folder, job.name) as held:
         if held:
             rundir.clear_unfinished(folder / job.name)
+            if status(folder / job.name) == COMPLETED:
+                leave_whole(folder / job.name, reporter.warn)
 
 
 def _close(folder: Path, found: _Entered, reporter: Reporter) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,12 +13,12 @@ import numpy as np
 from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.data.sources import load as sources
 from transfer_cli.errors import RunError, UserError, first_line
-from transfer_cli.files import atomic_write_text, csv_cell
+from transfer_cli.files import atomic_write_text, csv_cell, unfinished
 from transfer_cli.records import metrics, parameters, predictions, sheet
 from transfer_cli.records.pages import pictures
 from transfer_cli.records.pages.predicted import Predicted, read_predicted
 from transfer_cli.records.pages.run_page import Example, RunFacts, run_page
-from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, read_json, saved_experiment
+from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, claim, read_json, saved_experiment
 from transfer_cli.runs.reports.reading import PAGE, Values, place, read_rows, read_yaml
 
 if TYPE_CHECKING:
@@ -40,6 +41,18 @@ def leave_report(directory: Path, images: Images, warn: Callable[[str], None]) -
             f"{directory / PAGE} could not be written ({first_line(error)}); all else of the run is there. Once that "
             f"is mended, transfer-run mode=report run={directory} makes it."
         )
+
+
+def leave_whole(directory: Path, warn: Callable[[str], None]) -> None:
+    """Of a run that is complete: a kill may have come after its result. What was half written goes, the page is made.
+
+    Nothing is touched where nothing is missing, where another process is at work, or where nothing can be written.
+    """
+    if (directory / PAGE).is_file() and not unfinished(directory):
+        return
+    with contextlib.suppress(UserError, OSError), claim(directory, named=True, may_exist=True):
+        if not (directory / PAGE).is_file():
+            leave_report(directory, lambda: images_of(directory), warn)
 
 
 def write_report(directory: Path, images: Images) -> list[str]:
