@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import TINY, Ended
 from transfer_cli.command import batch_script
+from transfer_cli.errors import UserError
 
 Command = Callable[..., Ended]
 
@@ -81,6 +82,17 @@ def test_an_array_for_slurm_is_requeued_when_it_was_stopped(command: Command, st
     assert Path("requeued").read_text() == "requeue 17\n", "what failed is not tried for ever"
 
 
+def test_options_for_slurm_keep_their_blanks(command: Command) -> None:
+    more = "--comment='a b' -p gpu --nice"
+    ended = command("mode=script", "format=slurm", *TINY, "name=a", f"script.sbatch={more}")
+    assert ended.code == 0, ended.err
+    lines = [line.removeprefix("#SBATCH ") for line in ended.out.splitlines() if line.startswith("#SBATCH ")]
+    assert [shlex.split(line) for line in lines[-3:]] == [["--comment=a b"], ["-p", "gpu"], ["--nice"]]
+    for wrong in ("--comment='a b", "gpu", "--comment='a\nb'"):
+        with pytest.raises(UserError, match=r"script\.sbatch"):
+            batch_script._sbatch_options(wrong)
+
+
 def test_one_training_for_slurm_gets_a_time_limit_and_no_array(command: Command) -> None:
     ended = command("mode=script", "format=slurm", *TINY, "name=a")
     assert ended.code == 0, ended.err
@@ -130,6 +142,16 @@ def test_a_search_is_shared(command: Command) -> None:
             "hydra/launcher=joblib: the processes of a script",
         ),
         (["mode=script", "format=onnx"], "format=onnx"),
+        (["mode=script", "format=loop", "script.sbatch=--mem=3G"], "script.sbatch=--mem=3G: only a script for Slurm"),
+        (
+            ["mode=script", "format=cron", "strategy.unfreeze=['a\nb']"],
+            "format=cron: the command or its",
+        ),
+        (["mode=script", "resume=outputs/runs/b"], "resume=outputs/runs/b: a script goes on with a training by"),
+        (["mode=script", *TINY, "model.name=test_resnt"], "model.name=test_resnt: no such model"),
+        (["-m", "mode=script", "seed=0,1", "sweep.trials=9"], "sweep.trials=9: only a search reads it"),
+        (["-m", "mode=script", "seed=0,1", "script.tasks=1,2"], "script.tasks=1,2: a script has one value of it"),
+        (["-m", "mode=script", "name=a,b"], "name: belongs to the whole sweep"),
         (["script.tasks=2"], "script: only mode=script reads its keys."),
     ],
 )
