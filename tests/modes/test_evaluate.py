@@ -97,6 +97,9 @@ def test_a_temperature_is_put_into_the_head(command: Command, run: Path) -> None
     scaled = load_file(run / "model.safetensors")[weight]
     np.testing.assert_allclose(scaled, 40 * tensors[weight] / kept["temperature"], rtol=1e-4)
     assert "temperature" in (run / "report.html").read_text()
+    again = command("mode=calibrate", f"run={run}", "trainer.device=cpu")
+    assert again.code == 0 and "nothing was changed" in again.out, again.out
+    assert json.loads((run / "model.json").read_text()) == about and summary(run)["calibration"] == kept
 
 
 def test_a_head_that_takes_no_temperature_says_so(command: Command) -> None:
