@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
 from transfer_cli import rundir
 from transfer_cli.cache.place import cache_folder
 from transfer_cli.command.overrides import Overrides
@@ -22,10 +20,11 @@ from transfer_cli.methods.scores import Scores, rank
 from transfer_cli.methods.soups import Weights
 from transfer_cli.models.published import SeenWeights
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.calibration import weights_as_trained
 from transfer_cli.runs.machine import known_folder
 from transfer_cli.runs.pretrained import find_weights
 from transfer_cli.runs.reports.run_report import leave_report
-from transfer_cli.runs.saved_model import WEIGHTS, load_trained
+from transfer_cli.runs.saved_model import load_trained
 from transfer_cli.runs.soup.keeping import keep
 from transfer_cli.runs.soup.members import Member, best_first, members_of
 from transfer_cli.runs.soup.tasting import Tasting, together
@@ -56,7 +55,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         tasting = Tasting.of(best, load_trained(best.run, asked), reporter, stop)
         if not tasting.has("val"):
             raise UserError(f"sweep={folder}: its runs have no validation images, which choose the soup.")
-        weights = {one.run.name: load_file(one.run / WEIGHTS) for one in members}
+        weights = {one.run.name: weights_as_trained(one.run, tasting.trained.network) for one in members}
         recipes = _recipes(members, weights, tasting, reporter)
         chosen = max(recipes, key=lambda one: rank(one.val, tasting.task.metric))
         ensemble = {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.torch import load_file
+from torch import Tensor
 
 from transfer_cli.cache.place import open_cache
 from transfer_cli.data.same_images import check_classes
@@ -20,6 +21,7 @@ from transfer_cli.engine.task import Classification
 from transfer_cli.files import write_json
 from transfer_cli.methods.calibration import fit_temperature
 from transfer_cli.models.heads import LINEAR
+from transfer_cli.models.network import Network
 from transfer_cli.models.tensors import replace_tensors
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import SUMMARY, read_json, saved_experiment
@@ -77,19 +79,14 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     stop.check("while the model was calibrated; the same command with resume=auto calibrates it again")
     assert found is not None
     logits, labels = found
-    earlier = _temperature(run)
+    earlier = temperature_of(run)
     temperature = fit_temperature(logits * np.float32(earlier), labels)
     factor = temperature / earlier
     task = Classification(trained.about.classes)
     before, after = (float(task.scores(one, labels)["ece"]) for one in (logits, logits / np.float32(factor)))
     if after >= before or math.isclose(factor, 1.0, rel_tol=_SAME):
         return Calibrated(earlier, before, before)
-    heads = tuple(f"{path}." for path in trained.network.stages[-1].modules)
-    tensors = load_file(run / WEIGHTS)
-    for name in tensors:
-        if name.startswith(heads):
-            tensors[name] = tensors[name] / factor
-    replace_tensors(run / WEIGHTS, tensors)
+    replace_tensors(run / WEIGHTS, _divided(load_file(run / WEIGHTS), trained.network, factor))
     write_json(run / DESCRIPTION, {**read_json(run / DESCRIPTION), "temperature": temperature})
     reporter.say(
         f"calibrated: temperature {temperature:.3g}, calibration error on validation {before:.4f} to {after:.4f}"
@@ -97,7 +94,17 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     return Calibrated(temperature, before, after)
 
 
-def _temperature(run: Path) -> float:
+def weights_as_trained(run: Path, network: Network) -> dict[str, Tensor]:
+    """The weights of a run whose model is such a network, before any temperature: those of runs go together."""
+    return _divided(load_file(run / WEIGHTS), network, 1 / temperature_of(run))
+
+
+def _divided(tensors: dict[str, Tensor], network: Network, temperature: float) -> dict[str, Tensor]:
+    heads = tuple(f"{path}." for path in network.stages[-1].modules)
+    return {n: tensor / temperature if n.startswith(heads) else tensor for n, tensor in tensors.items()}
+
+
+def temperature_of(run: Path) -> float:
     """What a model's head was divided by before; 1 where it was not."""
     found = read_json(run / DESCRIPTION).get("temperature")
     if found is None:
