@@ -65,3 +65,16 @@ def test_near_duplicates_are_pairs_of_different_kinds() -> None:
     assert [(pair.one, pair.other) for pair in found] == [(3, 7), (10, 20)]
     assert found[0].similarity > found[1].similarity > 0.9
     assert near_duplicates(torch.zeros(1, 3), kinds[:1], 0.9) == []
+
+
+def test_copies_within_a_split_hide_none_in_another() -> None:
+    """A burst of 12 frames on each side: the nearest of each are its own."""
+    rng = np.random.default_rng(0)
+    features = torch.tensor(rng.normal(size=(60, 30)), dtype=torch.float32)
+    features[:24] = features[0]
+    features[12:24] += 0.01 * torch.tensor(rng.normal(size=30), dtype=torch.float32)
+    kinds = np.repeat([0, 1, 0], [12, 12, 36])
+    found = near_duplicates(features, kinds, 0.9)
+    assert {pair.one for pair in found} == {*range(12)} and {pair.other for pair in found} == {*range(12, 24)}
+    features[12:24] = features[0]
+    assert near_duplicates(features, kinds, 1.0), "copies are alike, whatever the rounding"
