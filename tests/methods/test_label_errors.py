@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from transfer_cli.methods.label_errors import held_out, stratified, suspicions
+from transfer_cli.methods.label_errors import grouped, held_out, stratified, suspicions
 from transfer_cli.methods.near_duplicates import near_duplicates
 
 
@@ -51,6 +51,20 @@ def test_folds_spread_every_class() -> None:
     folds = stratified(labels, 5, 3)
     for label, each in ((0, 2), (1, 1), (2, 4)):
         assert np.bincount(folds[labels == label], minlength=5).tolist() == [each] * 5
+
+
+def test_no_group_is_judged_by_a_head_that_has_seen_it() -> None:
+    """Features that tell the group and nothing of the class: by its other images each label would be known."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), 6)
+    labels = rng.integers(0, 3, 40)[groups]
+    folds = grouped(labels, groups, 5, 0)
+    assert all(len({*folds[groups == group]}) == 1 for group in range(40))
+    assert np.bincount(folds).min() >= 42, "about as many in each"
+    features = torch.tensor(rng.normal(size=(40, 60))[groups] + 0.1 * rng.normal(size=(240, 60)), dtype=torch.float32)
+    assert held_out(features, torch.from_numpy(labels), 3, 5, 0).accuracy > 0.9
+    assert held_out(features, torch.from_numpy(labels), 3, 5, 0, groups).accuracy < 0.6
+    assert {*grouped(labels[:12], groups[:12], 5, 0)} == {0, 1}, "no fold is empty"
 
 
 def test_near_duplicates_are_pairs_of_different_kinds() -> None:
