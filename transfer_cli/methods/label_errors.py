@@ -6,6 +6,7 @@ its authors is under a licence that binds programs which use it. Legend: N image
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -42,11 +43,17 @@ class Suspicions(NamedTuple):
 
 
 def held_out(
-    features: Tensor, labels: Tensor, classes: int, folds: int, seed: int, groups: NDArray[np.int64] | None = None
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    folds: int,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
+    check: Callable[[], object] = lambda: None,
 ) -> HeldOut:
     """Probabilities by cross-validation: heads of logistic regression on features [N, D], each fitted to all folds but
     one. The penalty is the one with the lowest cross-entropy on the first fold. Labels [N] are all known; images of one
-    of `groups` [N], of which there are two or more, are in one fold.
+    of `groups` [N], of which there are two or more, are in one fold. `check` is called before each fit.
     """
     truth = labels.cpu().numpy()
     of_fold = stratified(truth, folds, seed) if groups is None else grouped(truth, groups, folds, seed)
@@ -57,8 +64,9 @@ def held_out(
         scaler = standardiser(features[~out])
         train, left = scaler.apply(features[~out]), scaler.apply(features[out])
         if penalty is None:
-            penalty, layer = _best(train, labels[~out], left, labels[out], classes)
+            penalty, layer = _best(train, labels[~out], left, labels[out], classes, check)
         else:
+            check()
             layer = fit_logistic(train, labels[~out], classes, penalty, max_iterations=_ITERATIONS).layer
         logits[out.cpu()] = layer.logits(left).float().cpu()
     assert penalty is not None
@@ -67,9 +75,12 @@ def held_out(
     return HeldOut(probabilities.numpy(), penalty, accuracy)
 
 
-def _best(train: Tensor, labels: Tensor, left: Tensor, left_labels: Tensor, classes: int) -> tuple[float, LinearLayer]:
+def _best(
+    train: Tensor, labels: Tensor, left: Tensor, left_labels: Tensor, classes: int, check: Callable[[], object]
+) -> tuple[float, LinearLayer]:
     layer, found = None, []
     for exponent in EXPONENTS:
+        check()
         layer = fit_logistic(train, labels, classes, 10**exponent, start=layer, max_iterations=_ITERATIONS).layer
         loss = float(torch.nn.functional.cross_entropy(layer.logits(left), left_labels))
         found.append((loss, 10**exponent, layer))

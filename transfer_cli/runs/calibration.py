@@ -76,7 +76,7 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     with stop:
         batches = relabelled(trained.batches(decoded, "val", e), as_trained(decoded.images, trained.about.classes))
         found = predict(trained.network, batches, trained.compute, trained.to_device, stop)
-    stop.check("while the model was calibrated; the same command with resume=auto calibrates it again")
+    stop.check("while the model was calibrated, which is as it was")
     assert found is not None
     logits, labels = found
     earlier = temperature_of(run)
