@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +63,21 @@ def test_several_shells_share_a_sweep(command: Command, stand_in: Path) -> None:
     words = Path("words").read_text().splitlines()
     assert len(words) == 3 and {*words} == {shlex.join(["-m", *TINY, "seed=0,1,2", "name=a", "resume=auto"])}
     assert run_script(ended.out, END="3") == 3, "one that failed is not lost"
+
+
+def test_ctrl_c_ends_several_shells_and_what_they_run(command: Command, stand_in: Path) -> None:
+    stand_in.write_text(
+        "#!/bin/sh\ntrap 'echo saved >> words; exit 75' TERM\ntouch up-$$\nwhile :; do sleep 0.05; done\n"
+    )
+    ended = command("-m", "mode=script", "format=loop", "script.tasks=2", *TINY, "seed=0,1", "name=a")
+    Path("script").write_text(ended.out)
+    with subprocess.Popen(["sh", "script"], start_new_session=True) as process:
+        while len([*Path().glob("up-*")]) < 2:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    assert Path("words").read_text() == "saved\nsaved\n", "each saves once, and starts no more"
+    assert len([*Path().glob("up-*")]) == 2
 
 
 def test_an_array_for_slurm_is_requeued_when_it_was_stopped(command: Command, stand_in: Path) -> None:

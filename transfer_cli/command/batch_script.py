@@ -17,7 +17,7 @@ from transfer_cli.command.overrides import Overrides
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.config.durations import wall_minutes
 from transfer_cli.config.schema import Experiment
-from transfer_cli.errors import EXIT_PREEMPTED, UserError
+from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, UserError
 
 CORES_BESIDE_A_GPU = 8
 _DEFAULT_LIMIT = "3h50m"
@@ -148,12 +148,13 @@ def _sbatch_options(text: str) -> list[str]:
 
 def _loop(one: Batch) -> str:
     start = [
+        "ended=",
         "go_on() {",
         "    while :; do",
         f"        {one.command}",
         "        code=$?",
         f"        # {EXIT_PREEMPTED}: stopped with its state saved; it goes on from there.",
-        f'        [ "$code" -eq {EXIT_PREEMPTED} ] || return "$code"',
+        f'        [ "$code$ended" = {EXIT_PREEMPTED} ] || return "$code"',
         "    done",
         "}",
         "",
@@ -162,9 +163,11 @@ def _loop(one: Batch) -> str:
     if one.tasks == 1:
         return "\n".join([*lines, "go_on", ""])
     several = [
+        "# What a shell starts in the background hears nothing of Ctrl-C: it is told to save and end.",
+        f"trap 'trap \"\" TERM; kill -s TERM 0; wait; exit {EXIT_INTERRUPTED}' INT",
         "pids=",
         f"for task in $(seq {one.tasks}); do",
-        "    go_on &",
+        "    { trap 'ended=.' TERM; go_on; } &",
         '    pids="$pids $!"',
         "done",
         "code=0",
