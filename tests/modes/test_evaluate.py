@@ -14,16 +14,23 @@ from safetensors.numpy import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 from tests.conftest import TINY, Ended, summary
+from transfer_cli.cli import main
 
 Command = Callable[..., Ended]
 RUN = Path("outputs/runs/a")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    places = [f"output_dir={folder}", f"cache_dir={folder / 'cache'}"]
+    assert main([*TINY, *places, "name=a", "dataset.samples=90", "quiet=true"]) == 0
+    return folder / "runs/a"
+
+
 @pytest.fixture
-def run(command: Command) -> Path:
-    ended = command(*TINY, "name=a", "dataset.samples=90", "quiet=true")
-    assert ended.code == 0, ended.err
-    return RUN
+def run(trained: Path) -> Path:
+    return shutil.copytree(trained, RUN)
 
 
 def evaluation(run: Path) -> dict[str, Any]:

@@ -121,7 +121,8 @@ def silent_server() -> Iterator[str]:
 def test_a_server_that_does_not_answer_costs_a_warning_and_two_seconds(
     command: Command, silent_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert command(*TINY, "name=b", "logger=csv").code == 0
+    assert detached.PATIENCE <= 2
+    monkeypatch.setattr(detached, "PATIENCE", 0.3)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", silent_server)
     waited = []
     close = detached._Thread.close
@@ -135,8 +136,8 @@ def test_a_server_that_does_not_answer_costs_a_warning_and_two_seconds(
     ended = command(*TINY, "name=a", "logger=mlflow")
     assert ended.code == 0
     assert ended.out.count("warning: logger=mlflow: it does not answer; the run goes on without it") == 1
-    assert max(waited) < 3
-    assert summary(RUN)["test"] == summary("outputs/runs/b")["test"]
+    assert max(waited) < 1.5
+    assert summary(RUN)["status"] == "completed"
 
 
 class Hanging:
@@ -162,7 +163,7 @@ def test_a_run_that_a_signal_ends_waits_less_and_for_all_together(
     for name in ("csv", "mlflow"):
         monkeypatch.setitem(loggers.LOGGERS, name, f"{__name__}.Hanging")
     assert detached.PATIENCE_WHEN_STOPPED <= 10, "all is to be saved within 25 s"
-    monkeypatch.setattr(detached, "PATIENCE_WHEN_STOPPED", 0.5)
+    monkeypatch.setattr(detached, "PATIENCE_WHEN_STOPPED", 1.0)
     recorder = detached.LoggersRecorder(["csv", "mlflow"], Reporter(quiet=False))
     recorder.run_starts(RunStart(experiment(*TINY), tmp_path, epochs=2, steps_per_epoch=3))
     recorder.epoch_ends(EpochEnd(1, 3, {"val": {"accuracy": 0.5}}))
@@ -170,7 +171,7 @@ def test_a_run_that_a_signal_ends_waits_less_and_for_all_together(
         time.sleep(0.01)
     began = time.perf_counter()
     recorder.run_ends(RunEnd(tmp_path, {"status": "preempted"}))
-    assert 0.4 < time.perf_counter() - began < 0.9
+    assert 0.9 < time.perf_counter() - began < 1.9
     Hanging.released.set()
     assert capsys.readouterr().out.count("it does not answer") == 2
 
