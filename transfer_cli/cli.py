@@ -306,6 +306,4 @@ def _sweep(source: ConfigSource, overrides: Overrides) -> int:
         from transfer_cli.sweeps.search.search import run_search
 
         return run_search(source, overrides)
-    for word in overrides.of("sweep.trials", "sweep.sampler", "sweep.pruner"):
-        raise UserError(f"{word}: only a search reads it; add hydra/sweeper=search.")
     return run_sweep(source, overrides, jobs_of(compose_grid(source, overrides)))

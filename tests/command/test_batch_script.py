@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 from tests.conftest import TINY, Ended
 from transfer_cli.command import batch_script
+from transfer_cli.errors import UserError
 
 Command = Callable[..., Ended]
 
@@ -62,6 +65,21 @@ def test_several_shells_share_a_sweep(command: Command, stand_in: Path) -> None:
     assert run_script(ended.out, END="3") == 3, "one that failed is not lost"
 
 
+def test_ctrl_c_ends_several_shells_and_what_they_run(command: Command, stand_in: Path) -> None:
+    stand_in.write_text(
+        "#!/bin/sh\ntrap 'echo saved >> words; exit 75' TERM\ntouch up-$$\nwhile :; do sleep 0.05; done\n"
+    )
+    ended = command("-m", "mode=script", "format=loop", "script.tasks=2", *TINY, "seed=0,1", "name=a")
+    Path("script").write_text(ended.out)
+    with subprocess.Popen(["sh", "script"], start_new_session=True) as process:
+        while len([*Path().glob("up-*")]) < 2:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    assert Path("words").read_text() == "saved\nsaved\n", "each saves once, and starts no more"
+    assert len([*Path().glob("up-*")]) == 2
+
+
 def test_an_array_for_slurm_is_requeued_when_it_was_stopped(command: Command, stand_in: Path) -> None:
     swept = ["optimizer.lr=1e-3,1e-4", "seed=0,1", "trainer.device=cuda", "trainer.devices=2", "trainer.time_limit=90m"]
     own = ["format=slurm", "script.sbatch=--partition=gpu --mem=32G"]
@@ -79,6 +97,17 @@ def test_an_array_for_slurm_is_requeued_when_it_was_stopped(command: Command, st
     assert Path("requeued").read_text() == "requeue 17\n"
     assert run_script(ended.out, "bash", **here, END="3") == 3
     assert Path("requeued").read_text() == "requeue 17\n", "what failed is not tried for ever"
+
+
+def test_options_for_slurm_keep_their_blanks(command: Command) -> None:
+    more = "--comment='a b' -p gpu --nice"
+    ended = command("mode=script", "format=slurm", *TINY, "name=a", f"script.sbatch={more}")
+    assert ended.code == 0, ended.err
+    lines = [line.removeprefix("#SBATCH ") for line in ended.out.splitlines() if line.startswith("#SBATCH ")]
+    assert [shlex.split(line) for line in lines[-3:]] == [["--comment=a b"], ["-p", "gpu"], ["--nice"]]
+    for wrong in ("--comment='a b", "gpu", "--comment='a\nb'"):
+        with pytest.raises(UserError, match=r"script\.sbatch"):
+            batch_script._sbatch_options(wrong)
 
 
 def test_one_training_for_slurm_gets_a_time_limit_and_no_array(command: Command) -> None:
@@ -130,6 +159,16 @@ def test_a_search_is_shared(command: Command) -> None:
             "hydra/launcher=joblib: the processes of a script",
         ),
         (["mode=script", "format=onnx"], "format=onnx"),
+        (["mode=script", "format=loop", "script.sbatch=--mem=3G"], "script.sbatch=--mem=3G: only a script for Slurm"),
+        (
+            ["mode=script", "format=cron", "strategy.unfreeze=['a\nb']"],
+            "format=cron: the command or its",
+        ),
+        (["mode=script", "resume=outputs/runs/b"], "resume=outputs/runs/b: a script goes on with a training by"),
+        (["mode=script", *TINY, "model.name=test_resnt"], "model.name=test_resnt: no such model"),
+        (["-m", "mode=script", "seed=0,1", "sweep.trials=9"], "sweep.trials=9: only a search reads it"),
+        (["-m", "mode=script", "seed=0,1", "script.tasks=1,2"], "script.tasks=1,2: a script has one value of it"),
+        (["-m", "mode=script", "name=a,b"], "name: belongs to the whole sweep"),
         (["script.tasks=2"], "script: only mode=script reads its keys."),
     ],
 )

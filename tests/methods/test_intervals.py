@@ -28,6 +28,11 @@ def test_95_of_100_intervals_cover_the_truth() -> None:
     assert all(0.9 <= count / 200 <= 0.985 for count in covered.values()), covered
 
 
+def test_few_images_that_are_all_right_may_be_luck() -> None:
+    low, high = score_intervals(np.diag([5, 4]), 0)["accuracy"]
+    assert low == pytest.approx(9 / (9 + 1.96**2), abs=1e-3) and high == pytest.approx(1)
+
+
 def test_resampled_scores_are_those_of_resampled_images() -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 4, 80)

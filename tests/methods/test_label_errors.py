@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from transfer_cli.methods.label_errors import held_out, stratified, suspicions
+from transfer_cli.methods.label_errors import grouped, held_out, stratified, suspicions
 from transfer_cli.methods.near_duplicates import near_duplicates
 
 
@@ -53,6 +53,20 @@ def test_folds_spread_every_class() -> None:
         assert np.bincount(folds[labels == label], minlength=5).tolist() == [each] * 5
 
 
+def test_no_group_is_judged_by_a_head_that_has_seen_it() -> None:
+    """Features that tell the group and nothing of the class: by its other images each label would be known."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), 6)
+    labels = rng.integers(0, 3, 40)[groups]
+    folds = grouped(labels, groups, 5, 0)
+    assert all(len({*folds[groups == group]}) == 1 for group in range(40))
+    assert np.bincount(folds).min() >= 42, "about as many in each"
+    features = torch.tensor(rng.normal(size=(40, 60))[groups] + 0.1 * rng.normal(size=(240, 60)), dtype=torch.float32)
+    assert held_out(features, torch.from_numpy(labels), 3, 5, 0).accuracy > 0.9
+    assert held_out(features, torch.from_numpy(labels), 3, 5, 0, groups).accuracy < 0.6
+    assert {*grouped(labels[:12], groups[:12], 5, 0)} == {0, 1}, "no fold is empty"
+
+
 def test_near_duplicates_are_pairs_of_different_kinds() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(50, 30))
@@ -65,3 +79,16 @@ def test_near_duplicates_are_pairs_of_different_kinds() -> None:
     assert [(pair.one, pair.other) for pair in found] == [(3, 7), (10, 20)]
     assert found[0].similarity > found[1].similarity > 0.9
     assert near_duplicates(torch.zeros(1, 3), kinds[:1], 0.9) == []
+
+
+def test_copies_within_a_split_hide_none_in_another() -> None:
+    """A burst of 12 frames on each side: the nearest of each are its own."""
+    rng = np.random.default_rng(0)
+    features = torch.tensor(rng.normal(size=(60, 30)), dtype=torch.float32)
+    features[:24] = features[0]
+    features[12:24] += 0.01 * torch.tensor(rng.normal(size=30), dtype=torch.float32)
+    kinds = np.repeat([0, 1, 0], [12, 12, 36])
+    found = near_duplicates(features, kinds, 0.9)
+    assert {pair.one for pair in found} == {*range(12)} and {pair.other for pair in found} == {*range(12, 24)}
+    features[12:24] = features[0]
+    assert near_duplicates(features, kinds, 1.0), "copies are alike, whatever the rounding"

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.conftest import Ended
+from transfer_cli.methods.label_errors import HeldOut, held_out
+from transfer_cli.runs.audit import findings
 
 Command = Callable[..., Ended]
 MODEL = ["model.name=test_resnet", "model.source=timm", "model.weights=none", "image_size=32", "trainer.device=cpu"]
@@ -60,6 +65,18 @@ def test_wrong_labels_come_first_and_copies_are_found(command: Command) -> None:
     assert not Path("outputs/runs").exists()
     ended = command(*words)
     assert ended.code == 2 and "name=a" in ended.err
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_signal_ends_it_between_two_heads(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def judged(*args: Any) -> HeldOut:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return held_out(*args)
+
+    monkeypatch.setattr(findings, "held_out", judged)
+    ended = command("mode=audit", *MODEL, "dataset=folder", "dataset.path=photos", "name=a")
+    assert ended.code == 75 and "while labels were judged" in ended.err, ended.out + ended.err
+    assert not AUDIT.exists()
 
 
 @pytest.mark.parametrize(

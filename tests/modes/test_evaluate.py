@@ -14,16 +14,23 @@ from safetensors.numpy import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 from tests.conftest import TINY, Ended, summary
+from transfer_cli.cli import main
 
 Command = Callable[..., Ended]
 RUN = Path("outputs/runs/a")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    places = [f"output_dir={folder}", f"cache_dir={folder / 'cache'}"]
+    assert main([*TINY, *places, "name=a", "dataset.samples=90", "quiet=true"]) == 0
+    return folder / "runs/a"
+
+
 @pytest.fixture
-def run(command: Command) -> Path:
-    ended = command(*TINY, "name=a", "dataset.samples=90", "quiet=true")
-    assert ended.code == 0, ended.err
-    return RUN
+def run(trained: Path) -> Path:
+    return shutil.copytree(trained, RUN)
 
 
 def evaluation(run: Path) -> dict[str, Any]:
@@ -97,6 +104,9 @@ def test_a_temperature_is_put_into_the_head(command: Command, run: Path) -> None
     scaled = load_file(run / "model.safetensors")[weight]
     np.testing.assert_allclose(scaled, 40 * tensors[weight] / kept["temperature"], rtol=1e-4)
     assert "temperature" in (run / "report.html").read_text()
+    again = command("mode=calibrate", f"run={run}", "trainer.device=cpu")
+    assert again.code == 0 and "nothing was changed" in again.out, again.out
+    assert json.loads((run / "model.json").read_text()) == about and summary(run)["calibration"] == kept
 
 
 def test_a_head_that_takes_no_temperature_says_so(command: Command) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import TINY, Ended, summary
 from transfer_cli.errors import UserError
@@ -80,6 +80,16 @@ def test_the_way_back_to_the_start_is_tried(command: Command, monkeypatch: pytes
     assert ended.code == 0, ended.err
     rows = {row["recipe"]: row for row in json.loads(Path("outputs/runs/soup/soup.json").read_text())["recipes"]}
     assert rows["wise_ft 1"] == {**rows["best run"], "recipe": "wise_ft 1"}, "all of the best run, nothing of its start"
+    calibrated = SWEEP / rows["best run"]["runs"][0]
+    tensors = load_file(calibrated / "model.safetensors")
+    sharper = {name: 4 * tensor if name.startswith("fc.") else tensor for name, tensor in tensors.items()}
+    save_file(sharper, calibrated / "model.safetensors")
+    about = json.loads((calibrated / "model.json").read_text())
+    (calibrated / "model.json").write_text(json.dumps({**about, "temperature": 0.25}))
+    assert command("mode=soup", f"sweep={SWEEP}", "name=again").code == 0
+    again = json.loads(Path("outputs/runs/again/soup.json").read_text())["recipes"]
+    assert again == [*rows.values()], "runs go together as they were trained"
+    assert "temperature" not in json.loads(Path("outputs/runs/again/model.json").read_text())
 
 
 @pytest.mark.slow

@@ -195,12 +195,16 @@ def test_a_job_that_another_process_runs_is_left_to_it(command: Command) -> None
     sweep = Path("outputs/sweeps/grid")
     second = directory(sweep, "seed=1")
     (second / "summary.json").unlink()
-    holder = {"host": platform.node(), "pid": os.getpid()}
-    (second / ".holder.json").write_text(json.dumps(holder))
     with taking_part(sweep), holding(sweep, second.name):
+        # It has not come to its directory, where it failed before.
+        (second / "job.json").write_text(json.dumps({"exit_code": 3}))
         ended = command(*words)
-    assert ended.code == 0, ended.err
-    assert "shared with other processes" in ended.out and "1 job of them still running" in ended.out
+        assert ended.code == 0, ended.err
+        assert "shared with other processes" in ended.out and "1 job of them still running" in ended.out
+        holder = {"host": platform.node(), "pid": os.getpid()}
+        (second / ".holder.json").write_text(json.dumps(holder))
+        ended = command(*words)
+    assert ended.code == 0 and "1 job of them still running" in ended.out, ended.err
     assert not (second / "summary.json").exists()
     assert command(*words).code == 0
     assert (second / "summary.json").exists()

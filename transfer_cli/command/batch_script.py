@@ -17,7 +17,7 @@ from transfer_cli.command.overrides import Overrides
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.config.durations import wall_minutes
 from transfer_cli.config.schema import Experiment
-from transfer_cli.errors import EXIT_PREEMPTED, UserError
+from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, UserError
 
 CORES_BESIDE_A_GPU = 8
 _DEFAULT_LIMIT = "3h50m"
@@ -71,6 +71,8 @@ def batch(
     kind = _kind(e)
     if kind == "cron" and e.script.tasks not in (None, 1):
         raise UserError(f"script.tasks={e.script.tasks}: a crontab starts one process; leave it out.")
+    if kind != "slurm" and e.script.sbatch is not None:
+        raise UserError(f"script.sbatch={e.script.sbatch}: only a script for Slurm takes it; add format=slurm.")
     own = {*overrides.of("name", "resume")}
     words = [text for one in overrides.parsed if (text := one.input_line or "") not in own]
     several = (*flags, *_places(source), *words, f"name={name}", "resume=auto")
@@ -107,7 +109,7 @@ def _slurm(one: Batch) -> str:
         f"--output={'%x_%A_%a' if array else '%x_%j'}.log",
         "--open-mode=append",
         "--requeue",
-        *shlex.split(e.script.sbatch or ""),
+        *_sbatch_options(e.script.sbatch or ""),
     ]
     limit = [] if e.trainer.time_limit else [f"trainer.time_limit={one.limit}"]
     return "\n".join(
@@ -127,14 +129,32 @@ def _slurm(one: Batch) -> str:
     )
 
 
+def _sbatch_options(text: str) -> list[str]:
+    """Options for Slurm, each as a line of a script takes it. Raises UserError for what are none."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"script.sbatch={text}: a quote is not closed ({error}).") from error
+    if (words and not words[0].startswith("-")) or any("\n" in word for word in words):
+        raise UserError(f"script.sbatch={text}: expected options of sbatch, as in '--partition=gpu --mem=32G'.")
+    options: list[list[str]] = []
+    for word in words:
+        if word.startswith("-"):
+            options.append([])
+        # The value of an option may be a word of its own.
+        options[-1].append(word)
+    return [shlex.join(option) for option in options]
+
+
 def _loop(one: Batch) -> str:
     start = [
+        "ended=",
         "go_on() {",
         "    while :; do",
         f"        {one.command}",
         "        code=$?",
         f"        # {EXIT_PREEMPTED}: stopped with its state saved; it goes on from there.",
-        f'        [ "$code" -eq {EXIT_PREEMPTED} ] || return "$code"',
+        f'        [ "$code$ended" = {EXIT_PREEMPTED} ] || return "$code"',
         "    done",
         "}",
         "",
@@ -143,9 +163,11 @@ def _loop(one: Batch) -> str:
     if one.tasks == 1:
         return "\n".join([*lines, "go_on", ""])
     several = [
+        "# What a shell starts in the background hears nothing of Ctrl-C: it is told to save and end.",
+        f"trap 'trap \"\" TERM; kill -s TERM 0; wait; exit {EXIT_INTERRUPTED}' INT",
         "pids=",
         f"for task in $(seq {one.tasks}); do",
-        "    go_on &",
+        "    { trap 'ended=.' TERM; go_on; } &",
         '    pids="$pids $!"',
         "done",
         "code=0",
@@ -162,6 +184,10 @@ def _cron(one: Batch) -> str:
     """One line: a crontab has no search path, gives % a meaning, and starts a job though its last one still runs."""
     folder = shlex.quote(str(one.folder))
     line = f"cd {folder} && flock -n {one.log} {one.command} >> {one.log} 2>&1"
+    if "\n" in line:
+        raise UserError(
+            "format=cron: the command or its folder holds a line break, which a crontab cannot; use format=loop."
+        )
     escaped = line.replace("%", "\\%")
     return "\n".join([*_about(one, "add the line to crontab -e"), f"*/{_MINUTES_BETWEEN} * * * * {escaped}", ""])
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transfer_cli.command.compose import compose, to_plain
 from transfer_cli.command.overrides import Overrides, parse_overrides, text_of
 from transfer_cli.command.source import ConfigSource, options
+from transfer_cli.errors import UserError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -32,8 +33,10 @@ def compose_grid(source: ConfigSource, overrides: Overrides) -> Iterator[Compose
 
     Each value of each key is composed by Hydra once, and each combination of options; what remains are single values
     that are set in a copy, as Hydra itself does it last. Raises UserError as `compose` does, and for a range that
-    cannot be listed.
+    cannot be listed, or a word that a search alone reads.
     """
+    for word in overrides.of("sweep.trials", "sweep.sampler", "sweep.pruner"):
+        raise UserError(f"{word}: only a search reads it; add hydra/sweeper=search.")
     for job in overrides.each_value_once():
         compose(source, job)
     compose(source, overrides, multirun=True)

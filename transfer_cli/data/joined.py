@@ -55,6 +55,7 @@ def join(images: ImageSet, path: str) -> ImageSet:
         read=reader(_Read(images.read, found.read, old, chosen), encoded, ids, images.max_pixels, images.channels),
         notes=(*images.notes, *found.notes),
         weights=None if weights is None else np.concatenate([weights, np.ones(new, np.float32)]),
+        groups=None,
         encoded=encoded,
     )
 

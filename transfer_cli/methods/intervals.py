@@ -1,4 +1,4 @@
-"""How sure scores are: bootstrap intervals, and whether one model is better than another on the same images.
+"""How sure scores are: intervals, by bootstrap where no formula has them, and whether one model is better than another.
 
 Legend: N images, K classes, B resamples.
 """
@@ -22,8 +22,9 @@ Interval = tuple[float, float]
 def score_intervals(confusion: NDArray[np.int64], seed: int) -> dict[str, Interval]:
     """95 % intervals of accuracy, macro F1 and balanced accuracy from counts [K, K] (row = true class).
 
-    Percentiles over images drawn with replacement ("Bootstrap Methods", Efron 1979), which is to draw the cells of the
-    table. Scores are defined as `methods.scores` has them.
+    That of accuracy is Wilson's, to which nine right of nine may be luck; the others are percentiles over images drawn
+    with replacement ("Bootstrap Methods", Efron 1979), which is to draw the cells of the table. Scores are defined as
+    `methods.scores` has them.
     """
     cells = np.flatnonzero(confusion)
     counts, images = confusion.ravel()[cells], int(confusion.sum())
@@ -39,8 +40,9 @@ def score_intervals(confusion: NDArray[np.int64], seed: int) -> dict[str, Interv
     with np.errstate(invalid="ignore"):
         f1 = np.nanmean(2 * hits / (of_class + called), axis=1)
         recall = np.nanmean(hits / of_class, axis=1)
-    found = {"accuracy": hits.sum(1) / images, "macro_f1": f1, "balanced_accuracy": recall}
-    return {name: _percentiles(values) for name, values in found.items()}
+    found = {"macro_f1": f1, "balanced_accuracy": recall}
+    accuracy = wilson.interval(int(confusion.trace()) / images, images)
+    return {"accuracy": accuracy, **{name: _percentiles(values) for name, values in found.items()}}
 
 
 def mean_interval(values: NDArray[np.float64], seed: int) -> Interval:

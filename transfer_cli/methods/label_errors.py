@@ -6,6 +6,7 @@ its authors is under a licence that binds programs which use it. Legend: N image
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -41,20 +42,31 @@ class Suspicions(NamedTuple):
     """Whether its label is likely wrong."""
 
 
-def held_out(features: Tensor, labels: Tensor, classes: int, folds: int, seed: int) -> HeldOut:
+def held_out(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    folds: int,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
+    check: Callable[[], object] = lambda: None,
+) -> HeldOut:
     """Probabilities by cross-validation: heads of logistic regression on features [N, D], each fitted to all folds but
-    one. The penalty is the one with the lowest cross-entropy on the first fold. Labels [N] are all known.
+    one. The penalty is the one with the lowest cross-entropy on the first fold. Labels [N] are all known; images of one
+    of `groups` [N], of which there are two or more, are in one fold. `check` is called before each fit.
     """
-    of_fold = stratified(labels.cpu().numpy(), folds, seed)
+    truth = labels.cpu().numpy()
+    of_fold = stratified(truth, folds, seed) if groups is None else grouped(truth, groups, folds, seed)
     logits = torch.zeros(len(labels), classes)
     penalty: float | None = None
-    for fold in range(folds):
+    for fold in np.unique(of_fold):
         out = torch.from_numpy(of_fold == fold).to(features.device)
         scaler = standardiser(features[~out])
         train, left = scaler.apply(features[~out]), scaler.apply(features[out])
         if penalty is None:
-            penalty, layer = _best(train, labels[~out], left, labels[out], classes)
+            penalty, layer = _best(train, labels[~out], left, labels[out], classes, check)
         else:
+            check()
             layer = fit_logistic(train, labels[~out], classes, penalty, max_iterations=_ITERATIONS).layer
         logits[out.cpu()] = layer.logits(left).float().cpu()
     assert penalty is not None
@@ -63,9 +75,12 @@ def held_out(features: Tensor, labels: Tensor, classes: int, folds: int, seed: i
     return HeldOut(probabilities.numpy(), penalty, accuracy)
 
 
-def _best(train: Tensor, labels: Tensor, left: Tensor, left_labels: Tensor, classes: int) -> tuple[float, LinearLayer]:
+def _best(
+    train: Tensor, labels: Tensor, left: Tensor, left_labels: Tensor, classes: int, check: Callable[[], object]
+) -> tuple[float, LinearLayer]:
     layer, found = None, []
     for exponent in EXPONENTS:
+        check()
         layer = fit_logistic(train, labels, classes, 10**exponent, start=layer, max_iterations=_ITERATIONS).layer
         loss = float(torch.nn.functional.cross_entropy(layer.logits(left), left_labels))
         found.append((loss, 10**exponent, layer))
@@ -79,6 +94,22 @@ def stratified(labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.i
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     found = np.empty(len(labels), dtype=np.int64)
     found[by_class] = np.arange(len(labels)) % folds
+    return found
+
+
+def grouped(labels: NDArray[np.int64], groups: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold of each image, [N]: groups stay together, and classes are spread as well as that allows."""
+    _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    counts = np.zeros((len(sizes), int(labels.max()) + 1))
+    np.add.at(counts, (members, labels), 1)
+    most = min(folds, len(sizes))
+    there, places = np.zeros((most, counts.shape[1])), np.empty(len(sizes), dtype=np.int64)
+    shuffled = np.random.default_rng(seed).permutation(len(sizes))
+    # The largest first, each to the fold that has least of what it holds.
+    for group in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        places[group] = np.lexsort((there.sum(1), there @ counts[group]))[0]
+        there[places[group]] += counts[group]
+    found: NDArray[np.int64] = places[members]
     return found
 
 

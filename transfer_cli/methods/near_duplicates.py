@@ -13,6 +13,8 @@ from transfer_cli.methods.probes.linear_layer import standardiser
 from transfer_cli.methods.probes.neighbours import nearest
 
 _NEIGHBOURS = 8
+_ROUNDING = 1e-5
+"""By which the cosine of two copies may be less than 1."""
 
 
 class Pair(NamedTuple):
@@ -26,19 +28,18 @@ class Pair(NamedTuple):
 def near_duplicates(features: Tensor, kinds: NDArray[np.int64], similarity: float) -> list[Pair]:
     """Pairs of features [N, D] with at least this cosine, of images of different kind, [N]; the most similar first.
 
-    Of each image its eight nearest are looked at. Features are standardised first: what all images have in common makes
-    none of them alike.
+    Of each image the eight nearest of other kinds are looked at. Features are standardised first: what all images have
+    in common makes none of them alike.
     """
     if len(features) < 2:
         return []
-    table = standardiser(features).apply(features)
-    found = nearest(table, table, _NEIGHBOURS + 1)
-    rows, places = torch.nonzero(found.similarities >= similarity, as_tuple=True)
+    table, own = standardiser(features).apply(features), torch.from_numpy(kinds).to(features.device)
+    found = nearest(table, table, _NEIGHBOURS, (own, own))
+    rows, places = torch.nonzero(found.similarities >= similarity - _ROUNDING, as_tuple=True)
     similarities = found.similarities[rows, places].tolist()
     others = found.positions[rows, places].tolist()
     pairs = {
         (min(one, other), max(one, other)): value
         for one, other, value in zip(rows.tolist(), others, similarities, strict=True)
-        if kinds[one] != kinds[other]
     }
     return sorted((Pair(*both, value) for both, value in pairs.items()), key=lambda pair: (-pair.similarity, pair))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from transfer_cli import rundir
@@ -13,7 +14,7 @@ from transfer_cli.files import write_json
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.calibration import Calibrated, calibrate, why_not
 from transfer_cli.runs.reports.run_report import images_of, leave_report
-from transfer_cli.runs.saved_model import DESCRIPTION, warn_of_unread
+from transfer_cli.runs.saved_model import warn_of_unread
 
 
 def run(experiment: Experiment, overrides: Overrides) -> int:
@@ -27,7 +28,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         found = calibrate(directory, reporter, Stop())
         if found is None:
             raise UserError(f"run={directory}: it has no images of validation to fit a temperature on.")
-        if found.temperature == 1.0:
+        if not found.changed:
             reporter.say(f"nothing was changed: calibration error on validation is {found.before:.4f} as it is")
         else:
             _record(directory, found)
@@ -37,11 +38,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
 
 
 def _record(directory: Path, found: Calibrated) -> None:
-    """The temperature in the summary and in model.json; of a model that had one before, both together."""
+    """The temperature in the summary; of a model that had one before, with the error that it began with."""
     summary = rundir.read_json(directory / rundir.SUMMARY)
     earlier = summary.get("calibration") or {}
-    temperature = found.temperature * earlier.get("temperature", 1.0)
-    about = {"temperature": temperature, "before": earlier.get("before", found.before), "after": found.after}
+    about = {**asdict(found), "before": earlier.get("before", found.before)}
     write_json(directory / rundir.SUMMARY, {**summary, "calibration": about})
-    description = rundir.read_json(directory / DESCRIPTION)
-    write_json(directory / DESCRIPTION, {**description, "temperature": temperature})

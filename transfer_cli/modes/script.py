@@ -20,9 +20,14 @@ def run(experiment: Experiment, overrides: Overrides, source: ConfigSource) -> i
     """Print the script of a training that could start here, but for the devices that this machine lacks."""
     if experiment.script.tasks not in (None, 1):
         raise UserError(f"script.tasks={experiment.script.tasks}: one training is one process; add -m for a sweep.")
+    if experiment.resume not in ("never", "auto"):
+        raise UserError(f"resume={experiment.resume}: a script goes on with a training by its name; say name=<name>.")
     command = without_script(overrides)
     e = parse(to_plain(compose(source, command)))
     preflight(replace(e, resume="auto", trainer=replace(e.trainer, device="cpu", devices=1)))
+    from transfer_cli.runs.options import check_far_off
+
+    check_far_off(e)
     name = e.name or rundir.stamped(e.strategy.name, e.model.name, e.dataset.name)
     write_out(script(batch(source, command, experiment, name, at_most=1)))
     return EXIT_OK

@@ -19,12 +19,12 @@ from transfer_cli.methods.comparison import shown_score
 from transfer_cli.methods.scores import Scores, rank
 from transfer_cli.methods.soups import Weights
 from transfer_cli.models.published import SeenWeights
-from transfer_cli.models.tensors import read_tensors
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.calibration import weights_as_trained
 from transfer_cli.runs.machine import known_folder
 from transfer_cli.runs.pretrained import find_weights
 from transfer_cli.runs.reports.run_report import leave_report
-from transfer_cli.runs.saved_model import WEIGHTS, load_trained
+from transfer_cli.runs.saved_model import load_trained
 from transfer_cli.runs.soup.keeping import is_done, keep
 from transfer_cli.runs.soup.members import Member, best_first, members_of
 from transfer_cli.runs.soup.tasting import Tasting, together
@@ -59,7 +59,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         tasting = Tasting.of(best, load_trained(best.run, asked), reporter, stop)
         if not tasting.has("val"):
             raise UserError(f"sweep={folder}: its runs have no validation images, which choose the soup.")
-        weights = {one.run.name: read_tensors(one.run / WEIGHTS) for one in members}
+        weights = {one.run.name: weights_as_trained(one.run, tasting.trained.network) for one in members}
         recipes = _recipes(members, weights, tasting, reporter)
         chosen = max(recipes, key=lambda one: rank(one.val, tasting.task.metric))
         ensemble = {

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from transfer_cli.cache.place import open_cache
+from transfer_cli.data.same_images import check_classes
 from transfer_cli.data.sources import load as sources
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.engine.evaluation import predict
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Classification
+from transfer_cli.files import write_json
 from transfer_cli.methods.calibration import fit_temperature
 from transfer_cli.models.heads import LINEAR
+from transfer_cli.models.network import Network
 from transfer_cli.models.tensors import read_tensors, replace_tensors
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.rundir import saved_experiment
+from transfer_cli.rundir import SUMMARY, read_json, saved_experiment
+from transfer_cli.runs.evaluating.images import as_trained, relabelled
 from transfer_cli.runs.materials import open_pixels
-from transfer_cli.runs.saved_model import WEIGHTS, describe, load_trained
+from transfer_cli.runs.saved_model import DESCRIPTION, WEIGHTS, describe, load_trained
+
+_SAME = 1e-3
+"""Temperatures that differ by less, as a share, are one."""
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The temperature, and calibration errors on validation before and after it."""
+    """The temperature, and calibration errors on validation before and after what was changed now."""
 
     temperature: float
+    """Of all that the head was divided by, since it was trained."""
     before: float
     after: float
+
+    @property
+    def changed(self) -> bool:
+        """Whether the head is another one now."""
+        return self.after < self.before
 
 
 def why_not(run: Path) -> str | None:
@@ -42,36 +57,56 @@ def why_not(run: Path) -> str | None:
 def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     """Divide the head of a run's model by the temperature that suits validation; None where that cannot be done.
 
-    What it predicts stays the same. A head that is more than a linear map of features does not take it: its layers
-    divided are not its logits divided.
+    What it predicts stays the same; a model that was calibrated before is fitted as it was trained. A head that is more
+    than a linear map of features does not take it: its layers divided are not its logits divided. Raises UserError
+    where the classes of the data set are others by now.
     """
     e = saved_experiment(run)
     if why_not(run) is not None:
         return None
     trained = load_trained(run, e)
     images = sources.load(e.dataset, e.seed)
+    check_classes(run, images)
     val = images.splits["val"]
     if not trained.network.has_features or len(val) == 0:
         return None
     request = PixelRequest(formats.evaluation(trained.about.preprocessing), val)
     decoded = open_pixels(e, images, [request], open_cache(e.cache_dir, e.cache_size, reporter.warn), reporter, stop)
     with stop:
-        found = predict(trained.network, trained.batches(decoded, "val", e), trained.compute, trained.to_device, stop)
-    stop.check("while the model was calibrated; the same command with resume=auto calibrates it again")
+        batches = relabelled(trained.batches(decoded, "val", e), as_trained(decoded.images, trained.about.classes))
+        found = predict(trained.network, batches, trained.compute, trained.to_device, stop)
+    stop.check("while the model was calibrated, which is as it was")
     assert found is not None
     logits, labels = found
-    temperature = fit_temperature(logits, labels)
+    earlier = temperature_of(run)
+    temperature = fit_temperature(logits * np.float32(earlier), labels)
+    factor = temperature / earlier
     task = Classification(trained.about.classes)
-    before, after = (float(task.scores(one, labels)["ece"]) for one in (logits, logits / np.float32(temperature)))
-    if after >= before:
-        return Calibrated(1.0, before, before)
-    heads = tuple(f"{path}." for path in trained.network.stages[-1].modules)
-    tensors = read_tensors(run / WEIGHTS)
-    for name in tensors:
-        if name.startswith(heads):
-            tensors[name] = tensors[name] / temperature
-    replace_tensors(run / WEIGHTS, tensors)
+    before, after = (float(task.scores(one, labels)["ece"]) for one in (logits, logits / np.float32(factor)))
+    if after >= before or math.isclose(factor, 1.0, rel_tol=_SAME):
+        return Calibrated(earlier, before, before)
+    replace_tensors(run / WEIGHTS, _divided(read_tensors(run / WEIGHTS), trained.network, factor))
+    write_json(run / DESCRIPTION, {**read_json(run / DESCRIPTION), "temperature": temperature})
     reporter.say(
         f"calibrated: temperature {temperature:.3g}, calibration error on validation {before:.4f} to {after:.4f}"
     )
     return Calibrated(temperature, before, after)
+
+
+def weights_as_trained(run: Path, network: Network) -> dict[str, Tensor]:
+    """The weights of a run whose model is such a network, before any temperature: those of runs go together."""
+    return _divided(read_tensors(run / WEIGHTS), network, 1 / temperature_of(run))
+
+
+def _divided(tensors: dict[str, Tensor], network: Network, temperature: float) -> dict[str, Tensor]:
+    heads = tuple(f"{path}." for path in network.stages[-1].modules)
+    return {n: tensor / temperature if n.startswith(heads) else tensor for n, tensor in tensors.items()}
+
+
+def temperature_of(run: Path) -> float:
+    """What a model's head was divided by before; 1 where it was not."""
+    found = read_json(run / DESCRIPTION).get("temperature")
+    if found is None:
+        # One that mode=auto of an earlier version calibrated.
+        found = (read_json(run / SUMMARY).get("calibration") or {}).get("temperature")
+    return float(found) if isinstance(found, int | float) and 0 < found < math.inf else 1.0

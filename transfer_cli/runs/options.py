@@ -19,6 +19,14 @@ def check_options(e: Experiment) -> None:
         chosen_regularizers(config.adapt.regularizers, "strategy.adapt")
 
 
+def check_far_off(e: Experiment) -> None:
+    """As `check_options`, and the network's name: for a training that starts elsewhere, or days later."""
+    from transfer_cli.models.backbones import library
+
+    check_options(e)
+    library(e.model.name, e.model.source)
+
+
 def terms_of_batches(e: Experiment) -> list[str]:
     """Keys of what compares the images of a batch with each other, so that it matters which are together."""
     config = e.strategy

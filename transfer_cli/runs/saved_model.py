@@ -121,7 +121,7 @@ def build_trained(run: Path, about: Description, image_size: int, seen: SeenCuts
 _OF_TRAINING = (
     *("model", "image_size", "image_fit", "crop_fraction", "strategy", "optimizer", "scheduler", "augment"),
     *("experiment", "name", "trainer.epochs", "trainer.steps", "trainer.batch_size", "trainer.accumulate"),
-    *("trainer.clip_grad", "trainer.patience", "trainer.metric", "trainer.compile"),
+    *("trainer.clip_grad", "trainer.patience", "trainer.metric", "trainer.compile", "trainer.sharding", "logger"),
 )
 
 

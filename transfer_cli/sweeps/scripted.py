@@ -28,6 +28,9 @@ def print_script(source: ConfigSource, overrides: Overrides) -> int:
     sweeper, without_sweeper = command.sweeper()
     for word in without_sweeper.of("hydra"):
         raise UserError(f"{word}: the processes of a script share the jobs and need no launcher; leave it out.")
+    for one in overrides.swept:
+        if one.key_or_group.partition(".")[0] in ("format", "script"):
+            raise UserError(f"{one.input_line}: a script has one value of it.")
     _, shown = overrides.sweeper()
     about = parse(to_plain(compose(source, parse_overrides(shown.shared_words))))
     if sweeper == "search":
@@ -35,11 +38,15 @@ def print_script(source: ConfigSource, overrides: Overrides) -> int:
 
         several, tasks = planned_search(source, without_sweeper).corners, _OF_A_SEARCH
     else:
-        several = [job.experiment for job in jobs_of(compose_grid(source, command))]
+        several = [job.experiment for job in jobs_of(compose_grid(source, without_sweeper))]
         tasks = min(len(several), _MOST_TASKS)
-    planned([replace(e, resume="auto", name=about.name or "sweep") for e in several])
+    planned([replace(e, resume="auto" if e.resume == "never" else e.resume, name=e.name or "sweep") for e in several])
     for e in several:
         preflight(_anywhere(e), in_sweep=True)
+    from transfer_cli.runs.options import check_far_off
+
+    for e in several:
+        check_far_off(e)
     name = about.name or f"sweep_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
     write_out(script(batch(source, command, about, name, tasks, flags=["-m"])))
     return EXIT_OK

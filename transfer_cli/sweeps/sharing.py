@@ -18,6 +18,7 @@ from transfer_cli.files import unfinished
 _RUNNING = ".lock"
 _WRITING = ".ledger.lock"
 _JOBS = ".jobs"
+_LOOK_SECONDS = 0.2
 
 
 @contextlib.contextmanager
@@ -48,13 +49,26 @@ def writing(folder: Path) -> Iterator[None]:
 def holding(folder: Path, job: str) -> Iterator[bool]:
     """Hold the job of this name until the block ends; False where another process has it."""
     (folder / _JOBS).mkdir(exist_ok=True)
-    with _lock(folder / _JOBS / f"{job}.lock") as held:
+    # Longer than `is_held` holds it to look.
+    with _lock(_of_job(folder, job), _LOOK_SECONDS) as held:
         yield held
 
 
+def is_held(folder: Path, job: str) -> bool:
+    """Whether another process has the job of this name, before it has a directory too."""
+    if not _of_job(folder, job).exists():
+        return False
+    with _lock(_of_job(folder, job)) as free:
+        return not free
+
+
+def _of_job(folder: Path, job: str) -> Path:
+    return folder / _JOBS / f"{job}.lock"
+
+
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[bool]:
-    lock = FileLock(path, timeout=0)
+def _lock(path: Path, patience_seconds: float = 0) -> Iterator[bool]:
+    lock = FileLock(path, timeout=patience_seconds)
     try:
         lock.acquire()
     except Timeout:

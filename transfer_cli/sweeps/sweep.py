@@ -20,7 +20,7 @@ from transfer_cli.sweeps.folder import check_images, planned
 from transfer_cli.sweeps.jobs import Job
 from transfer_cli.sweeps.launching import launch
 from transfer_cli.sweeps.ledger import COMPLETED, RUNNING, Ledger, is_missing, joined, of_command, read_ledger, status
-from transfer_cli.sweeps.sharing import holding, taking_part, writing
+from transfer_cli.sweeps.sharing import holding, is_held, taking_part, writing
 
 
 def run_sweep(source: ConfigSource, overrides: Overrides, jobs: Sequence[Job]) -> int:
@@ -92,12 +92,17 @@ def _make_whole(folder: Path, job: Job, reporter: Reporter) -> None:
 
 
 def _close(folder: Path, found: _Entered, reporter: Reporter) -> int:
-    ends = [status(found.folder / job.name) for job in found.asked]
+    # A job that waits for a GPU or lists its images is held, and has no directory yet, or that of its last try.
+    ends = [_running_or(status(found.folder / job.name), found.folder, job) for job in found.asked]
     running = ends.count(RUNNING)
     if running:
         reporter.say(f"{counted(running, 'job')} of them still running in other processes")
     reporter.result(folder)
     return EXIT_OK if all(end in (COMPLETED, RUNNING) for end in ends) else EXIT_FAILED
+
+
+def _running_or(end: str, folder: Path, job: Job) -> str:
+    return RUNNING if end != COMPLETED and is_held(folder, job.name) else end
 
 
 def _announce(folder: Path, found: _Entered, alone: bool, reporter: Reporter) -> None:

@@ -37,6 +37,8 @@ class ImageSet:
     """Whether another run may find other images under the same names."""
     weights: NDArray[np.float32] | None = None
     """Weight of each sample in the loss where the set says so, float32 [N]; 1 on average over "train"."""
+    groups: NDArray[np.int64] | None = None
+    """Which images belong together, a number for each sample [N]; None: each stands for itself."""
     max_pixels: int | None = None
     """The most pixels that an image may have; None: MAX_PIXELS."""
     folder: str = ""

@@ -64,7 +64,8 @@ def load(dataset: Dataset, seed: int) -> ImageSet:
     splits.check_fraction("dataset.val_fraction", dataset.val_fraction, zero=False)
     splits.check_fraction("dataset.test_fraction", dataset.test_fraction, zero=True)
     listing = source.load(dataset)
-    complete, notes = _complete(listing, dataset, seed)
+    groups, said = groups_of(listing, dataset.group)
+    complete, notes = _complete(listing, groups, dataset, seed)
     if dataset.max_pixels is not None and not listing.files:
         notes = (*notes, f"dataset.max_pixels={dataset.max_pixels} is ignored: {dataset.name} has no files to decode.")
     weights = None if listing.weights is None else _scaled(dataset.name, listing.weights, complete["train"])
@@ -77,10 +78,11 @@ def load(dataset: Dataset, seed: int) -> ImageSet:
         labels=listing.labels,
         splits=complete,
         read=reader(listing.read, encoded, ids, dataset.max_pixels, dataset.channels),
-        notes=(*listing.notes, *_alike_notes(listing.classes), *notes),
+        notes=(*listing.notes, *_alike_notes(listing.classes), *said, *notes),
         files=listing.files,
         may_change=not listing.published,
         weights=weights,
+        groups=None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64),
         max_pixels=dataset.max_pixels,
         folder=listing.prefix,
         channels=dataset.channels,
@@ -88,10 +90,11 @@ def load(dataset: Dataset, seed: int) -> ImageSet:
     )
 
 
-def _complete(listing: Listing, dataset: Dataset, seed: int) -> tuple[dict[str, Indices], tuple[str, ...]]:
+def _complete(
+    listing: Listing, groups: Sequence[str] | None, dataset: Dataset, seed: int
+) -> tuple[dict[str, Indices], tuple[str, ...]]:
     """All three splits, the missing ones carved from train, then train reduced as asked; and notes."""
     none = np.empty(0, np.int64)
-    groups, said = groups_of(listing, dataset.group)
     samples = splits.Samples(listing.keys, listing.labels, listing.classes, groups)
     complete: dict[str, Indices] = {"val": none, "test": none, **listing.splits}
     there = {*listing.splits}
@@ -109,7 +112,7 @@ def _complete(listing: Listing, dataset: Dataset, seed: int) -> tuple[dict[str, 
         dataset.shots,
         seed,
     )
-    return {split: np.asarray(complete[split], dtype=np.int64) for split in ("train", "val", "test")}, (*said, *notes)
+    return {split: np.asarray(complete[split], dtype=np.int64) for split in ("train", "val", "test")}, notes
 
 
 def _alike_notes(classes: Sequence[str]) -> list[str]:

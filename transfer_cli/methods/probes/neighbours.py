@@ -7,6 +7,7 @@ Legend: Q queries, N stored samples (the bank), D feature width, K classes, k ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,15 +28,19 @@ class Nearest(NamedTuple):
     positions: Tensor
 
 
-def nearest(queries: Tensor, bank: Tensor, count: int) -> Nearest:
+def nearest(queries: Tensor, bank: Tensor, count: int, kinds: tuple[Tensor, Tensor] | None = None) -> Nearest:
     """The `count` samples of bank [N, D] nearest to each query [Q, D]; all of them where the bank holds fewer.
 
-    At most 512 x 32,768 similarities are in memory at once.
+    `kinds`: of the queries [Q] and of the bank [N]; one of the query's own kind counts as infinitely far. At most
+    512 x 32,768 similarities are in memory at once.
     """
     lengths = torch.cat([part.norm(dim=1) for part in bank.split(_STORED_AT_ONCE)]).clamp_min(1e-12)
-    found = [
-        _nearest_of_all(F.normalize(part, dim=1), bank, lengths, count) for part in queries.split(_QUERIES_AT_ONCE)
-    ]
+    asked, stored = (None, None) if kinds is None else kinds
+    found = []
+    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+        rows = slice(start, start + _QUERIES_AT_ONCE)
+        units, own = F.normalize(queries[rows], dim=1), None if asked is None else asked[rows]
+        found.append(_nearest_of_all(units, bank, lengths, count, own, stored))
     return Nearest(torch.cat([part.similarities for part in found]), torch.cat([part.positions for part in found]))
 
 
@@ -60,12 +65,16 @@ def knn_accuracies(
     }
 
 
-def _nearest_of_all(units: Tensor, bank: Tensor, lengths: Tensor, count: int) -> Nearest:
+def _nearest_of_all(
+    units: Tensor, bank: Tensor, lengths: Tensor, count: int, own: Tensor | None, stored: Tensor | None
+) -> Nearest:
     """The nearest to queries of unit length [Q, D]: the best of each part of the bank, then the best of those."""
     parts = []
     for start in range(0, len(bank), _STORED_AT_ONCE):
         rows = slice(start, start + _STORED_AT_ONCE)
         similarities = (units @ bank[rows].T).div_(lengths[rows])
+        if own is not None and stored is not None:
+            similarities.masked_fill_(own[:, None] == stored[rows], -math.inf)
         values, positions = similarities.topk(min(count, similarities.shape[1]), dim=1)
         parts.append((values, positions + start))
     values, order = torch.cat([part[0] for part in parts], dim=1).topk(min(count, len(bank)), dim=1)

@@ -1,9 +1,10 @@
-"""Loggers in threads of their own: a server that is slow or gone costs a run a warning and two seconds at its end."""
+"""Loggers in threads of their own: a server that is slow or gone costs a run a warning, and seconds at its end."""
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -17,8 +18,9 @@ from transfer_cli.records.events import EpochEnd, Recorder, RunEnd, RunStart
 from transfer_cli.records.loggers.logger import Logger, Run, flat, numbers
 from transfer_cli.records.terminal import Reporter
 
-PATIENCE, PATIENCE_WITH_WHAT_WORKS = 2.0, 60.0
-"""Seconds that a run waits at its end for a server that has not answered yet, and for what works."""
+PATIENCE, PATIENCE_WITH_WHAT_WORKS, PATIENCE_WHEN_STOPPED = 2.0, 60.0, 10.0
+"""Seconds that a run waits at its end, for all loggers together, for a server that has not answered yet, and for what
+works; the last where a signal ends the run, whose process may be killed soon."""
 
 Call = Callable[[Logger], Any]
 
@@ -60,8 +62,11 @@ class LoggersRecorder(Recorder):
         run = self._run
         if run is not None:
             self._finish(run, end)
+        stopped = end.summary["status"] not in ("completed", "failed")
+        patience = PATIENCE_WHEN_STOPPED if stopped else PATIENCE_WITH_WHAT_WORKS
+        since = time.monotonic()
         for thread in self._threads:
-            thread.close()
+            thread.close(since, patience)
 
     def _finish(self, run: Run, end: RunEnd) -> None:
         status = str(end.summary["status"])
@@ -70,9 +75,13 @@ class LoggersRecorder(Recorder):
             thread.do(lambda logger: logger.ends(run, status, summary))
 
 
+_NO_SCORES = ("split", "step", "epoch", "learning_rate", "lr", "weight_decay", "seed")
+"""What an event says besides scores; the last say which head of a grid it is of."""
+
+
 def _of_event(event: metrics.Event) -> dict[str, float]:
     split = str(event["split"])
-    scores = {name: value for name, value in event.items() if name not in ("split", "step", "epoch", "learning_rate")}
+    scores = {name: value for name, value in event.items() if name not in _NO_SCORES}
     return {**numbers(scores, split), **{n: v for n, v in event.items() if n == "learning_rate" and v}}
 
 
@@ -99,10 +108,11 @@ class _Thread:
         if self._problem is None:
             self._calls.put(call)
 
-    def close(self) -> None:
-        """Wait for what was asked for, or give it up."""
+    def close(self, since: float, patience: float) -> None:
+        """Wait for what was asked for, so many seconds from `since` on where the logger works, or give it up."""
         self._calls.put(None)
-        self._thread.join(PATIENCE_WITH_WHAT_WORKS if self._works else PATIENCE)
+        until = since + (patience if self._works else PATIENCE)
+        self._thread.join(max(until - time.monotonic(), 0.0))
         if self._thread.is_alive() and self._problem is None:
             self._problem = "it does not answer"
         self._say()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,4 +98,6 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def numbers(scores: Mapping[str, Any] | None, prefix: str) -> dict[str, float]:
     """The finite scores of a split under their names with a prefix."""
     found = {f"{prefix}/{name}": value for name, value in (scores or {}).items()}
-    return {name: float(value) for name, value in found.items() if isinstance(value, int | float) and value == value}
+    return {
+        name: float(value) for name, value in found.items() if isinstance(value, int | float) and math.isfinite(value)
+    }

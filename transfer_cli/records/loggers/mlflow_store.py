@@ -92,9 +92,12 @@ class MlflowLogger:
 
 def _database(run: Run) -> str:
     """The address of a database of our own, with its tables: half made, after a kill, it would never be of use."""
+    file = run.output_dir.absolute() / "mlflow.db"
+    if "?" in str(file):
+        # In the address of a database it ends the path, and another file would be made.
+        raise ValueError(f"{file}: its address cannot hold a question mark; name a server by MLFLOW_TRACKING_URI")
     from mlflow import MlflowClient
 
-    file = run.output_dir.absolute() / "mlflow.db"
     with FileLock(run.output_dir / ".mlflow.lock"):
         if not file.exists():
             begun = file.with_name(".mlflow.db.writing")

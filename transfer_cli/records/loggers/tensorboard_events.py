@@ -26,11 +26,12 @@ class TensorBoardLogger:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = run.directory / FOLDER
-        fresh = not folder.is_dir() or run.first_step == 0
-        self._writer = SummaryWriter(str(folder), purge_step=None if fresh else run.first_step + 1)
+        fresh = not folder.is_dir()
+        # All of it, where the run starts again from its beginning.
+        self._writer = SummaryWriter(str(folder), purge_step=None if fresh else run.first_step + min(run.first_step, 1))
         lines = "\n".join(f"    {key}: {value}" for key, value in run.settings.items())
         self._writer.add_text("settings", lines)
-        return fresh
+        return fresh or run.first_step == 0
 
     def scores(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Each as a scalar."""

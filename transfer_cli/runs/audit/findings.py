@@ -72,7 +72,10 @@ def look(e: Experiment, reporter: Reporter, stop: Stop) -> Findings:
     features = torch.cat([table(cached, split)[0] for split in counts])
     labels = images.labels[members]
     labelled = np.flatnonzero(labels >= 0)
-    held = _held_out(e, features[torch.from_numpy(labelled)], labels[labelled], len(images.classes), reporter)
+    groups = None if images.groups is None else images.groups[members[labelled]]
+    held = _held_out(
+        e, features[torch.from_numpy(labelled)], labels[labelled], groups, len(images.classes), reporter, stop
+    )
     splits = [split for split, count in counts.items() for _ in range(count)]
     return Findings(
         images,
@@ -86,7 +89,13 @@ def look(e: Experiment, reporter: Reporter, stop: Stop) -> Findings:
 
 
 def _held_out(
-    e: Experiment, features: torch.Tensor, labels: NDArray[np.int64], classes: int, reporter: Reporter
+    e: Experiment,
+    features: torch.Tensor,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    classes: int,
+    reporter: Reporter,
+    stop: Stop,
 ) -> HeldOut | None:
     present = len(np.unique(labels))
     if present < 2 or len(labels) < 2 * e.audit.folds:
@@ -95,7 +104,15 @@ def _held_out(
             "near-duplicates are looked for"
         )
         return None
-    return held_out(features, torch.from_numpy(labels).to(features.device), classes, e.audit.folds, e.seed)
+    if groups is not None and len(np.unique(groups)) < 2:
+        reporter.warn("dataset.group: all images are of one group, so that no head can judge what it has not seen")
+        return None
+    known = torch.from_numpy(labels).to(features.device)
+
+    def check() -> None:
+        stop.check("while labels were judged; the same command starts again, with the features that it has")
+
+    return held_out(features, known, classes, e.audit.folds, e.seed, groups, check)
 
 
 def _kinds(counts: Mapping[str, int], labels: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -58,7 +58,9 @@ def keep(directory: Path, tasting: Tasting, weights: Weights, val: Scores, about
     about_device = environment(best.experiment.seed, devices.device_name(device), gpus.facts(device))
     write_json(directory / "environment.json", about_device)
     shutil.copyfile(best.run / rundir.DATASET, directory / rundir.DATASET)
-    shutil.copyfile(best.run / DESCRIPTION, directory / DESCRIPTION)
+    # Where the best run was calibrated since, the soup is of what it was before.
+    description = read_json(best.run / DESCRIPTION)
+    write_json(directory / DESCRIPTION, {name: value for name, value in description.items() if name != "temperature"})
     replace_tensors(directory / WEIGHTS, weights)
     test = None
     if tasting.has("test"):

@@ -69,9 +69,6 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
             f"{overrides.of('hydra')[0]}: trials run in the process that searches. Start the same command, with a name "
             "and resume=auto, in several shells or on several machines: they share one study."
         )
-    for word in overrides.of("sweep.retry_failed"):
-        raise UserError(f"{word}: a search proposes other settings in place of those that failed; leave it out.")
-    need("optuna", "search", "hydra/sweeper=search")
     begins = planned_search(source, overrides)
     base, overrides, space = begins.base, begins.overrides, begins.space
     for corner in begins.corners:
@@ -116,6 +113,9 @@ class PlannedSearch:
 
 def planned_search(source: ConfigSource, overrides: Overrides) -> PlannedSearch:
     """The search of a command. Raises UserError for settings and ranges that are wrong."""
+    for word in overrides.of("sweep.retry_failed"):
+        raise UserError(f"{word}: a search proposes other settings in place of those that failed; leave it out.")
+    need("optuna", "search", "hydra/sweeper=search")
     base = parse(to_plain(compose(source, parse_overrides(overrides.shared_words))))
     overrides = searched(overrides, base.strategy.name, base.optimizer.name)
     space = space_of(overrides, base)
