@@ -172,11 +172,15 @@ def test_what_a_killed_process_left_goes_and_what_another_writes_stays(tmp_path:
     assert unfinished(tmp_path) == [new]
 
 
+_DEEP = f'{{"sha256": "", "a": {"[" * 600}{"]" * 600}}}'
+"""It can be read, and not be walked through."""
+
+
 def test_what_has_changed_since_it_was_signed_is_refused(tmp_path: Path) -> None:
     path, values = tmp_path / "a.json", {"cut": 1, "mean": (0.5, float("nan")), "asked": {"b": None}}
     write_signed_json(path, values)
     assert read_signed_json(path) == {"cut": 1, "mean": [0.5, None], "asked": {"b": None}}
-    for wrong in (path.read_text().replace("1", "2"), '{"cut": 1}', "[]", "{}", "", "[" * 100_000):
+    for wrong in (path.read_text().replace("1", "2"), '{"cut": 1}', "[]", "{}", "", "[" * 100_000, _DEEP):
         path.write_text(wrong)
         with pytest.raises(ValueError, match=r"changed|nested|Expecting"):
             read_signed_json(path)

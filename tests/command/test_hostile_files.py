@@ -164,6 +164,17 @@ def test_texts(command: Command, tmp_path: Path, mark: Path, name: str) -> None:
     assert not (tmp_path.parent / "it_ran").exists()
 
 
+@pytest.mark.parametrize("name", ["laughs", "deep/er/laughs"])
+def test_what_a_defaults_list_reaches_is_looked_at_too(command: Command, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "mine" / f"{name}.yaml"
+    file.parent.mkdir(parents=True)
+    (tmp_path / "mine" / "experiment").mkdir()
+    file.write_text(_LAUGHS)
+    (tmp_path / "mine" / "experiment" / "x.yaml").write_text(f"{GLOBAL}defaults: [/{name}]\n")
+    ended = command("--config-dir", "mine", "experiment=x", *TINY, "--cfg", "job", "-p", "seed")
+    assert refused(ended) and "references" in ended.err
+
+
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link to itself", "dangling link", "unreadable"])
 def test_files_that_are_none(command: Command, tmp_path: Path, kind: str) -> None:
     file = tmp_path / "mine" / "experiment" / "x.yaml"

@@ -75,6 +75,23 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path, damage: st
     assert len(warnings) == 1 and last.name in warnings[0]
 
 
+def test_noise_with_the_right_checksum_is_no_tensors(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    state = tmp_path / save(tmp_path, 2)
+    (state / "number.safetensors").write_bytes(b"noise" * 20)
+    hashes = {name: file_sha256(state / name) for name in ("state.json", "number.safetensors")}
+    (state / "manifest.json").write_text(json.dumps(hashes))
+    value, warnings = newest(tmp_path)
+    assert value == 1 and len(warnings) == 1
+
+
+def test_names_and_shapes_are_compared(tmp_path: Path) -> None:
+    state = tmp_path / save(tmp_path, 1)
+    assert checkpoints.has_shapes(state, "number", {"w": torch.zeros(3)})
+    for other in ({"w": torch.zeros(2)}, {"v": torch.zeros(3)}, {}):
+        assert not checkpoints.has_shapes(state, "number", other)
+
+
 def test_a_state_of_other_settings_is_no_state_of_this_run(tmp_path: Path) -> None:
     save(tmp_path, 1)
     number, warnings = newest(tmp_path, "other settings")

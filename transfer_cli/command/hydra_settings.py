@@ -55,7 +55,8 @@ def check_files(source: ConfigSource) -> None:
                 "launcher with hydra/launcher=<launcher> and set its options with hydra.launcher.<key>=<value>."
             )
     file = source.path / f"{source.name}.yaml"
-    for one in (file, *(one for folder in source.own_folders() for one in folder.glob("*/*.yaml"))):
+    # At any depth: a defaults list reaches every file in these folders.
+    for one in (file, *(one for folder in source.own_folders() for one in sorted(folder.rglob("*.yaml")))):
         try:
             check_file(one)
         except ValueError as error:

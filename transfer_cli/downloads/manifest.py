@@ -91,7 +91,7 @@ def from_json(content: bytes) -> list[Entry]:
     """The entries of a manifest. Raises ValueError, saying what is wrong, for anything that is none."""
     try:
         values: Any = parsed_json(content)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"its {MANIFEST} is no JSON") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT or not isinstance(values.get("files"), list):
         raise ValueError(f"its {MANIFEST} is none of format {FORMAT}")

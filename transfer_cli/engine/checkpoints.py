@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -223,7 +223,9 @@ def damage(path: Path) -> str | None:
             return "values are missing"
         if not {CONTENT, *(f"{name}.safetensors" for name in content["tensors"])} <= hashes.keys():
             return "files are missing"
-    except (OSError, ValueError, AttributeError) as error:
+        for file in path.glob("*.safetensors"):
+            _shapes(file)
+    except (OSError, ValueError, AttributeError, SafetensorError) as error:
         return f"incomplete or unreadable ({type(error).__name__})"
     return None
 
@@ -239,6 +241,17 @@ def _is_complete(content: dict[str, Any]) -> bool:
         and all(isinstance(values, dict) for values in parts.values())
         and all(isinstance(name, str) and name in parts for name in tensors)
     )
+
+
+def has_shapes(path: Path, part: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether one part of a state has just the names and shapes of these tensors."""
+    return _shapes(path / f"{part}.safetensors") == {name: [*tensor.shape] for name, tensor in tensors.items()}
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    """By name, from a file's header."""
+    with safe_open(file, "pt") as opened:
+        return {name: [*opened.get_slice(name).get_shape()] for name in opened.keys()}  # noqa: SIM118
 
 
 def load_tensors(path: Path, part: str) -> dict[str, Tensor]:

@@ -10,8 +10,8 @@ import unicodedata
 from collections.abc import Sequence
 
 _DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-# Linux knows no path of more.
 _MOST_LINES = 100
+# Linux knows no path of more.
 _ENDLESS = re.compile(r"\S{4097,}")
 _NUMBER = re.compile(r"-?[\d,]+(\.\d+)?(e[+-]\d+)?( \S+)?")
 

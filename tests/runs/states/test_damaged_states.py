@@ -134,12 +134,28 @@ def test_without_any_state_it_says_that_training_starts_again(command: Command) 
     _as_if_nothing_had_happened()
 
 
+def _of_another_network(state: Path) -> None:
+    tensors = load_file(state / "network.safetensors")
+    save_file({name: torch.zeros(2) if t.ndim else t for name, t in tensors.items()}, state / "network.safetensors")
+    _sign(state)
+
+
+def _noise(state: Path) -> None:
+    (state / "network.safetensors").write_bytes(b"noise" * 100)
+    _sign(state)
+
+
+@pytest.mark.parametrize(
+    "damage", [shutil.rmtree, *(pytest.param(one, marks=pytest.mark.slow) for one in (_of_another_network, _noise))]
+)
 @pytest.mark.usefixtures("interrupted")
-def test_where_the_best_weights_are_gone_others_take_their_place_at_once(command: Command) -> None:
+def test_where_the_best_weights_are_gone_others_take_their_place_at_once(
+    command: Command, damage: Callable[[Path], None]
+) -> None:
     newest = states()[-1]
     best = json.loads((newest / "state.json").read_text())["best"]
     assert best not in (None, newest.name)
-    shutil.rmtree(newest.with_name(best))
+    damage(newest.with_name(best))
     ended = resumed(command)
     assert f"{newest.with_name(best)}: " in ended.out and f"those of {newest.name} take their place" in ended.out
     assert summary(RUN)["status"] == "completed"

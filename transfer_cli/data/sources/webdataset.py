@@ -248,7 +248,7 @@ def _field(text: str, name: str) -> Any:
     """A field of a JSON object."""
     try:
         record = parsed_json(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _SampleError(f".json is damaged ({error})") from None
     if not isinstance(record, dict) or name not in record:
         fields = f" (it has {few([*record])})" if isinstance(record, dict) else ""

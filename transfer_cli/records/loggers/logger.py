@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from transfer_cli.files import write_json
+from transfer_cli.files import parsed_json, write_json
 
 IDS = "loggers.json"
 """In the run directory: what the run is called elsewhere, by logger, so that a resumed run goes on there."""
@@ -51,9 +50,9 @@ class Run:
 
     def _ids(self) -> dict[str, str]:
         try:
-            found = json.loads((self.directory / IDS).read_text(encoding="utf-8"))
+            found = parsed_json((self.directory / IDS).read_text(encoding="utf-8"))
             return {str(logger): str(name) for logger, name in found.items()}
-        except (OSError, ValueError, AttributeError, RecursionError):
+        except (OSError, ValueError, AttributeError):
             return {}
 
     def artifacts(self) -> list[Path]:

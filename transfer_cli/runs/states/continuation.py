@@ -18,6 +18,7 @@ from transfer_cli.engine.schedule import rate_multiplier
 from transfer_cli.engine.task import Task
 from transfer_cli.errors import UserError
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.states.parts import AVERAGE, NETWORK
 
 SAME = "Use the same settings to go on with it, or another name."
 
@@ -47,7 +48,7 @@ def newest_state(e: Experiment, begun: Experiment, path: Path, reporter: Reporte
 def replace_lost_best(fit: Fit, state: State, task: Task, reporter: Reporter) -> None:
     """Where the best weights are gone, those of the state that the run goes on from take their place."""
     best, folder = fit.progress.best, fit.checkpoints.folder
-    problem = checkpoints.damage(folder / best.kept) if best.kept is not None else None
+    problem = _problem_of_best(folder / best.kept, state) if best.kept is not None else None
     if problem is None:
         return
     reporter.warn(
@@ -57,6 +58,19 @@ def replace_lost_best(fit: Fit, state: State, task: Task, reporter: Reporter) ->
     fit.progress.best = Best()
     val = fit.evaluate().get("val")
     fit.progress.best.offer(fit.progress.cursor.epoch, val, task, lambda: state.path.name)
+
+
+def _problem_of_best(best: Path, state: State) -> str | None:
+    """Why the weights of the best epoch cannot be had, or could not stand where those of a state do; or None."""
+    problem = checkpoints.damage(best)
+    if problem is not None or best.name == state.path.name:
+        return problem
+    parts = {name: part.tensors for name, part in state.parts.items() if name in (NETWORK, AVERAGE) and part.tensors}
+    fits = all(
+        (best / f"{name}.safetensors").is_file() and checkpoints.has_shapes(best, name, own)
+        for name, own in parts.items()
+    )
+    return None if fits else "its weights are of another network"
 
 
 def micro_batch_of(fit: Fit, reporter: Reporter) -> int:
