@@ -129,7 +129,7 @@ def _convert_dataclass(value: Any, wanted: Any, key: str, problems: Problems, do
             continue
         if name in value:
             arguments[name] = convert(value[name], hints[name], prefix + name, problems)
-        elif field.default is dataclasses.MISSING:
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             problems.append(f"{prefix}{name}: missing.")
     return wanted(**arguments) if len(problems) == before else None
 

@@ -6,21 +6,21 @@ Each function returns pairs: whether it is so, and the message.
 from __future__ import annotations
 
 from transfer_cli.config.auto import AUTO
-from transfer_cli.config.distill import Distill
-from transfer_cli.config.durations import EXPECTED, seconds_of
-from transfer_cli.config.extract import Extract
-from transfer_cli.config.finetune import Finetune
-from transfer_cli.config.modes import MODES
-from transfer_cli.config.schema import (
+from transfer_cli.config.commands import (
     AuditCommand,
     EvaluateCommand,
-    Experiment,
     ExplainCommand,
     ExportCommand,
     PredictCommand,
     ReportCommand,
     ScriptCommand,
 )
+from transfer_cli.config.distill import Distill
+from transfer_cli.config.durations import EXPECTED, seconds_of
+from transfer_cli.config.extract import Extract
+from transfer_cli.config.finetune import Finetune
+from transfer_cli.config.modes import MODES
+from transfer_cli.config.schema import Experiment
 from transfer_cli.config.using import export_problems, report_problems
 
 _EXPECTED = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from transfer_cli.config.schema import ExportCommand
+from transfer_cli.config.commands import ExportCommand
 from transfer_cli.engine.devices.device import Compute
 from transfer_cli.models import backbones
 from transfer_cli.models.heads import OWN_HEAD, HeadSpec

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from transfer_cli.config.schema import Sweep
+from transfer_cli.config.commands import Sweep
 from transfer_cli.errors import Pruned, UserError
 from transfer_cli.records.events import EpochEnd
 from transfer_cli.sweeps.search.space import Space

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from transfer_cli.config.schema import Experiment, ExportCommand
+from transfer_cli.config.commands import ExportCommand
+from transfer_cli.config.schema import Experiment
 from transfer_cli.config.using import export_format
 from transfer_cli.data.batches import unlabelled
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from transfer_cli.config.schema import Sweep
+from transfer_cli.config.commands import Sweep
 from transfer_cli.errors import UserError, first_line
 from transfer_cli.extras import need
 from transfer_cli.sweeps.search.space import Space
