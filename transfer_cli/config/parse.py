@@ -20,6 +20,7 @@ from transfer_cli.config.convert import (
     to_plain,
 )
 from transfer_cli.config.distill import Distill
+from transfer_cli.config.dotted import dotted
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.optimizers import OPTIMIZERS, SCHEDULERS
@@ -126,14 +127,7 @@ def differences(ours: Experiment, theirs: Experiment, *, but: Container[str] = (
 
 def changes(ours: Experiment, theirs: Experiment) -> Changes:
     """Keys that determine a result and differ, in their order; auto is whatever was chosen there."""
-
-    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key, value in values.items():
-            result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        return result
-
-    left, right = flat(adopted(to_dict(ours), to_dict(theirs))), flat(to_dict(theirs))
+    left, right = dotted(adopted(to_dict(ours), to_dict(theirs))), dotted(to_dict(theirs))
     keys = [key for key in sorted(left.keys() | right.keys()) if is_in_hash(key)]
     return {key: (left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)}
 

@@ -14,7 +14,6 @@ from transfer_cli.data.reading.bands.open import open_picture
 from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.errors import EXIT_OK, UserError, unknown
 from transfer_cli.files import atomic_write_bytes, atomic_write_text, csv_cell
-from transfer_cli.records.pages.audit_page import Seen
 from transfer_cli.records.pages.explain_page import Shown, explain_page
 from transfer_cli.records.pages.pictures import sheet
 from transfer_cli.records.pages.predicted import read_predicted
@@ -51,7 +50,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         file.parent.mkdir(exist_ok=True)
         atomic_write_bytes(file, png(one.over(pixels)))
         rows.append([f"{FOLDER}/{file.name}", name, own or "", one.predicted, f"{100 * one.probability:.2f} %"])
-        shown.append(Shown(Seen(name, "", own, sheet(file)[0]), one.predicted, one.probability))
+        shown.append(Shown(name, own, sheet(file)[0], one.predicted, one.probability))
     if not shown:
         raise UserError(f"run={directory}: it made no mistake on its test split; name images with input.")
     page = explain_page(directory.name, trained.about.name, shown)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from transfer_cli import plugins
+from transfer_cli.config.dotted import dotted
 from transfer_cli.config.loggers import LOGGERS
 from transfer_cli.config.parse import to_dict
 from transfer_cli.errors import first_line
 from transfer_cli.extras import named
 from transfer_cli.records import metrics
 from transfer_cli.records.events import EpochEnd, Recorder, RunEnd, RunStart
-from transfer_cli.records.loggers.logger import Logger, Run, flat, numbers
+from transfer_cli.records.loggers.logger import Logger, Run, numbers
 from transfer_cli.records.terminal import Reporter
 
 PATIENCE, PATIENCE_WITH_WHAT_WORKS, PATIENCE_WHEN_STOPPED = 2.0, 60.0, 10.0
@@ -34,7 +35,7 @@ class LoggersRecorder(Recorder):
 
     def run_starts(self, start: RunStart) -> None:
         """Begin, or go on; what happened before in this run is told to who does not know it."""
-        settings = flat(to_dict(start.experiment))
+        settings = dotted(to_dict(start.experiment))
         self._run = run = Run(
             start.directory, settings, (start.epoch - 1) * start.steps_per_epoch + start.step_in_epoch
         )

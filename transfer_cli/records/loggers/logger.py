@@ -83,17 +83,6 @@ class Logger(Protocol):
         ...
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys; lists and what else is no mapping as they are."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
-
-
 def numbers(scores: Mapping[str, Any] | None, prefix: str) -> dict[str, float]:
     """The finite scores of a split under their names with a prefix."""
     found = {f"{prefix}/{name}": value for name, value in (scores or {}).items()}

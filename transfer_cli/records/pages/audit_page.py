@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from transfer_cli.records.pages import pictures
 from transfer_cli.records.pages.render import count, percent, render
 from transfer_cli.records.pages.run_tables import tile
 
@@ -21,7 +22,7 @@ class Seen:
     @property
     def pixels(self) -> bool:
         """Whether it is so small that its pixels are to be seen."""
-        return self.picture is not None and self.picture.startswith("data:image/png")
+        return pictures.is_small(self.picture)
 
 
 @dataclass(frozen=True)

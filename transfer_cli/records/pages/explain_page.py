@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transfer_cli.records.pages.audit_page import Seen
 from transfer_cli.records.pages.render import render
 
 
 @dataclass(frozen=True)
 class Shown:
-    """An image beside its heat, and the class that the heat is of."""
+    """An image beside its heat, and the class that the heat is of; `label` None where its own is not known."""
 
-    image: Seen
+    path: str
+    label: str | None
+    picture: str
+    """Both, as a data URI."""
     predicted: str
     probability: float
 

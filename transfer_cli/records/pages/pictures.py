@@ -26,6 +26,11 @@ def thumbnail(pixels: NDArray[np.uint8]) -> str:
     return _encoded(image, "JPEG", quality=_QUALITY)
 
 
+def is_small(picture: str | None) -> bool:
+    """Whether a thumbnail is the image as it is, so that its pixels are to be seen."""
+    return picture is not None and picture.startswith("data:image/png")
+
+
 def sheet(path: Path) -> tuple[str, int, int]:
     """A PNG file as a data URI, as it is or as JPEG if that is smaller, and its width and height. Raises OSError."""
     data = path.read_bytes()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from transfer_cli.records.pages import charts, run_tables
+from transfer_cli.records.pages import charts, pictures, run_tables
 from transfer_cli.records.pages.predicted import Predicted, by_class, calibration, most_confused
 from transfer_cli.records.pages.render import count, number, percent, render, score, seconds
 
@@ -37,7 +37,7 @@ class Example:
     @property
     def pixels(self) -> bool:
         """Whether the picture is so small that its pixels are to be seen."""
-        return self.picture is not None and self.picture.startswith("data:image/png")
+        return pictures.is_small(self.picture)
 
     @property
     def alt(self) -> str:

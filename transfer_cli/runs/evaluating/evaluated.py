@@ -25,6 +25,7 @@ from transfer_cli.errors import UserError
 from transfer_cli.methods.corruptions import CORRUPTIONS, SEVERITIES
 from transfer_cli.methods.intervals import mean_interval, paired, score_intervals
 from transfer_cli.methods.scores import Scores, confusion, softmax
+from transfer_cli.records.pages.predicted import by_class
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.evaluating.images import as_trained, relabelled, warn_of_other_images
@@ -43,7 +44,6 @@ class Evaluated:
     trained: Trained
     decoded: DecodedSet
     e: Experiment
-    metric: str
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
 
@@ -56,15 +56,13 @@ class Evaluated:
 
     def scores(self) -> Scores:
         """Those of a run, as its summary has them, then AUROC and the Brier score."""
-        classes = self.trained.about.classes
-        sums = Classification(classes, self.metric).sums(self.trained.compute.device)
-        size = BATCH_SIZE[self.trained.compute.device.type]
+        device = self.trained.compute.device
+        sums, size = Classification(self.trained.about.classes, "auroc").sums(device), BATCH_SIZE[device.type]
+        # In the batches of an evaluation, so that sums are to the last digit what they were in the run.
         for start in range(0, len(self.labels), size):
             part = (torch.from_numpy(one[start : start + size]) for one in (self.logits, self.labels))
-            sums.add(*(one.to(self.trained.compute.device) for one in part))
-        found = sums.scores()
-        area = Classification(classes, "auroc").scores(self.logits, self.labels)["auroc"]
-        return {**found, "auroc": area, "brier": float(self._brier().mean())}
+            sums.add(*(one.to(device) for one in part))
+        return {**sums.scores(), "brier": float(self._brier().mean())}
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """95 % intervals of accuracy, macro F1, balanced accuracy, loss and the Brier score."""
@@ -77,17 +75,10 @@ class Evaluated:
 
     def by_class(self) -> list[dict[str, Any]]:
         """Images, recall, precision and F1 of each class; None where nothing of it is there."""
-        matrix = self._confusion()
-        hits, there, called = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        rows = by_class(self._confusion(), self.trained.about.classes)
         return [
-            {
-                "class": name,
-                "images": int(there[number]),
-                "recall": _share(hits[number], there[number]),
-                "precision": _share(hits[number], called[number]),
-                "f1": _share(2 * hits[number], there[number] + called[number]),
-            }
-            for number, name in enumerate(self.trained.about.classes)
+            {"class": row.name, **{key: getattr(row, key) for key in ("images", "recall", "precision", "f1")}}
+            for row in rows
         ]
 
     def against(self, other: Evaluated) -> dict[str, Any]:
@@ -129,14 +120,13 @@ def evaluated(
     directory: Path, trained: Trained, images: ImageSet, e: Experiment, cache: Cache, reporter: Reporter, stop: Stop
 ) -> Evaluated:
     """Show a model the images of `e.split`. Raises UserError where none can be decoded, or for a class it lacks."""
-    saved = saved_experiment(directory)
     requests = [PixelRequest(formats.evaluation(trained.about.preprocessing), images.splits[e.split])]
     decoded = open_pixels(e, images, requests, cache, reporter, stop)
     if len(decoded.images.splits[e.split]) == 0:
         raise UserError(f"split={e.split}: none of the images of {images.name} can be decoded.")
-    warn_of_other_images(directory, saved, e, decoded, reporter)
+    warn_of_other_images(directory, saved_experiment(directory), e, decoded, reporter)
     logits, labels = _predicted(trained, _batches(trained, decoded, e), stop)
-    return Evaluated(directory, trained, decoded, e, saved.trainer.metric, logits, labels)
+    return Evaluated(directory, trained, decoded, e, logits, labels)
 
 
 def _batches(trained: Trained, decoded: DecodedSet, e: Experiment) -> Iterator[Batch]:
@@ -159,7 +149,3 @@ def _corrupt(batches: Iterator[Batch], name: str, severity: int, seed: int) -> I
             for one, index in zip(pixels, batch.indices, strict=True)
         ]
         yield replace(batch, inputs=torch.from_numpy(np.stack(changed)).permute(0, 3, 1, 2))
-
-
-def _share(part: Any, whole: Any) -> float | None:
-    return float(part / whole) if whole else None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transfer_cli.config.dotted import dotted
 from transfer_cli.errors import UserError, did_you_mean
 from transfer_cli.rundir import CONFIG, SUMMARY, read_json
 from transfer_cli.runs.reports.reading import Values, read_yaml
@@ -58,7 +59,7 @@ def record_of(directory: Path) -> Record:
     summary = read_json(directory / SUMMARY)
     metric = str(summary.get("metric") or "accuracy")
     first: Record = dict.fromkeys(FIRST)
-    record = {**first, **_flat(summary), "run": str(directory), "metric": metric}
+    record = {**first, **dotted(summary), "run": str(directory), "metric": metric}
     record["status"] = summary.get("status") or "unfinished"
     for split in ("val", "test"):
         value = _part(summary, split).get(metric)
@@ -74,13 +75,6 @@ def _part(values: Values, key: str) -> Values:
     """What a key holds, if that is a mapping."""
     part = values.get(key)
     return part if isinstance(part, dict) else {}
-
-
-def _flat(values: Values, prefix: str = "") -> Record:
-    result: Record = {}
-    for key, value in values.items():
-        result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + str(key): value}
-    return result
 
 
 def conditions(where: str | None) -> list[Condition]:
@@ -110,7 +104,7 @@ def with_settings(records: Sequence[Record], keys: Mapping[str, str]) -> list[Re
     known = {key for record in records for key in record}
     if all(key in known for key in keys):
         return [*records]
-    full = [{**_flat(read_yaml(Path(record["run"]) / CONFIG)[1]), **record} for record in records]
+    full = [{**dotted(read_yaml(Path(record["run"]) / CONFIG)[1]), **record} for record in records]
     known = {key for record in full for key in record}
     for key, option in keys.items():
         if full and key not in known:
