@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import io
 import os
 import sys
 import traceback
@@ -37,8 +36,6 @@ from transfer_cli.records.outlet import open_standard_streams, silence, write_er
 from transfer_cli.signals import PREEMPTING, handled
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from transfer_cli.command.overrides import Overrides
 
 _INFOS = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
@@ -72,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--install", action="store_true")
     parser.add_argument("--uninstall", action="store_true")
     parser.add_argument("--query")
-    parser.add_argument("--completion", choices=["bash", "zsh", "fish"])
+    parser.add_argument("--completion")
     parser.add_argument("--config-path", "-cp")
     parser.add_argument("--config-name", "-cn")
     parser.add_argument("--config-dir", "-cd")
@@ -185,9 +182,9 @@ def dispatch(argv: list[str]) -> int:
         write_out(help_text(source, args.overrides) + "\n")
         return EXIT_OK
     if args.completion:
-        from transfer_cli.command.completion import SCRIPTS
+        from transfer_cli.command.completion import script
 
-        write_out(SCRIPTS[args.completion])
+        write_out(script(args.completion))
         return EXIT_OK
     if args.version:
         write_out(f"transfer-run {__version__}\n")
@@ -217,7 +214,9 @@ def dispatch(argv: list[str]) -> int:
     if args.info or args.cfg in ("hydra", "all"):
         return _ask_hydra(source, args, argv)
     if args.cfg == "job":
-        _print_config(config, args)
+        from transfer_cli.command.answers import configuration
+
+        write_out(configuration(config, args.package, resolved=args.resolve))
         return EXIT_OK
     from transfer_cli.config.parse import parse
     from transfer_cli.modes import run_mode
@@ -245,47 +244,10 @@ def _config_source(args: argparse.Namespace) -> ConfigSource:
     return ConfigSource(path, name, Path(args.config_dir).resolve() if args.config_dir else None)
 
 
-def _print_config(config: DictConfig, args: argparse.Namespace) -> None:
-    from omegaconf import OmegaConf
-
-    shown: object = config
-    if args.resolve:
-        from transfer_cli.command.compose import to_plain
-
-        to_plain(config)
-    if args.package:
-        selected = OmegaConf.select(config, args.package)
-        if selected is None:
-            raise UserError(f"--package={args.package}: no such key.")
-        shown = selected if OmegaConf.is_config(selected) else {args.package: selected}
-    try:
-        write_out(OmegaConf.to_yaml(shown, resolve=args.resolve))
-    except ValueError as error:
-        # A number of more digits than Python writes.
-        raise UserError(f"the configuration cannot be shown: {error}") from error
-
-
 def _ask_hydra(source: ConfigSource, args: argparse.Namespace, argv: list[str]) -> int:
-    """What Hydra answers itself: --info, --hydra-help, --cfg hydra, and completion for the shell."""
-    import hydra
+    from transfer_cli.command.answers import ask_hydra
 
-    # To Hydra a relative path is one beside its caller's file.
-    folders = {args.config_path: str(source.path), args.config_dir: str(source.extra)}
-    names = ("--config-path", "-cp", "--config-dir", "-cd")
-    words = []
-    for position, word in enumerate(argv):
-        name, equals, value = word.partition("=")
-        if equals and name in names:
-            words.append(f"{name}={folders[value]}")
-        else:
-            words.append(folders[word] if position and argv[position - 1] in names else word)
-    sys.argv = [sys.argv[0], *words]
-    answer = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(answer):
-            hydra.main(config_path=str(source.path), config_name=source.name, version_base="1.3")(lambda config: None)()
-    finally:
-        write_out(answer.getvalue())
+    ask_hydra(source, argv, {args.config_path: str(source.path), args.config_dir: str(source.extra)}, write_out)
     return EXIT_OK
 
 

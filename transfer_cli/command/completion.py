@@ -8,27 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from transfer_cli.command.described import described
+from transfer_cli.command.hydra_settings import LAUNCHERS
+from transfer_cli.command.overrides import SWEEPERS
 from transfer_cli.command.source import ConfigSource, options
 from transfer_cli.config.loggers import LOGGERS
-from transfer_cli.config.modes import FORMATS, MODES
+from transfer_cli.config.text_keys import choices
+from transfer_cli.errors import unknown
 
-SHELLS = ("bash", "zsh", "fish")
 FLAGS = ("--help", "--version", "-m", "--cfg", "--config-dir", "--config-path", "--config-name")
 _VALUES: dict[str, Sequence[str]] = {
-    "mode": tuple(MODES),
-    "logger": tuple(LOGGERS),
-    "format": FORMATS,
-    "split": ("train", "val", "test"),
+    "hydra/sweeper": SWEEPERS,
+    "hydra/launcher": LAUNCHERS,
     "resume": ("never", "auto"),
-    "tune": ("off", "quick", "full"),
-    "hydra/sweeper": ("search",),
-    "hydra/launcher": ("joblib", "ray", "submitit_local", "submitit_slurm"),
-    "sweep.sampler": ("tpe", "random", "grid", "cma"),
-    "sweep.pruner": ("median", "hyperband", "none"),
+    "logger": tuple(LOGGERS),
     "trainer.device": ("auto", "cpu", "cuda", "mps"),
-    "trainer.precision": ("auto", "fp32", "tf32", "bf16", "fp16"),
 }
-_BOOLEANS = ("true", "false")
+"""Of keys whose type is text, and of Hydra's groups."""
 
 _BASH = """_transfer_run() {
     local line="${COMP_LINE:0:$COMP_POINT}" words
@@ -53,9 +48,28 @@ _transfer_run() {
 }
 compdef _transfer_run transfer-run
 """
-_FISH = """complete -c transfer-run -f -a '(transfer-run --complete (commandline -ct) 2>/dev/null)'
+_FISH = """function __transfer_run
+    set -l word (commandline -ct)
+    set -l found (transfer-run --complete $word 2>/dev/null)
+    if count $found >/dev/null
+        printf '%s\\n' $found
+    else if string match -q '*=*' -- $word
+        set -l parts (string split -m1 = -- $word)
+        printf "$parts[1]=%s\\n" (__fish_complete_path $parts[2] | string replace -r '\\t.*' '')
+    else
+        __fish_complete_path $word
+    end
+end
+complete -c transfer-run -f -a '(__transfer_run)'
 """
-SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+
+def script(shell: str) -> str:
+    """What a shell is to read. Raises UserError for one that is not known."""
+    if shell not in _SCRIPTS:
+        raise unknown("--completion", shell, _SCRIPTS)
+    return _SCRIPTS[shell]
 
 
 def candidates(source: ConfigSource, word: str) -> list[str]:
@@ -66,10 +80,9 @@ def candidates(source: ConfigSource, word: str) -> list[str]:
     key, equals, value = word[len(prefix) :].partition("=")
     if not equals:
         return [f"{prefix}{one}" for one in _beginning(_keys(source, key), key)]
-    choices = _choices(source, key)
     # The last of several values of a sweep.
     before, comma, last = value.rpartition(",")
-    return [f"{prefix}{key}={before}{comma}{one}" for one in _beginning(choices, last)]
+    return [f"{prefix}{key}={before}{comma}{one}" for one in _beginning(_choices(source, key), last)]
 
 
 def _keys(source: ConfigSource, begun: str) -> list[str]:
@@ -87,10 +100,7 @@ def _choices(source: ConfigSource, key: str) -> Iterable[str]:
     groups = options(source)
     if key in groups:
         return groups[key]
-    if key in _VALUES:
-        return _VALUES[key]
-    row = next((row for rows in described(source).values() for row in rows if row.name == key), None)
-    return _BOOLEANS if row is not None and row.default() in _BOOLEANS else ()
+    return _VALUES[key] if key in _VALUES else choices(key)
 
 
 def _beginning(words: Iterable[str], begun: str) -> list[str]:

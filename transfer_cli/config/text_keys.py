@@ -1,4 +1,4 @@
-"""Which keys hold text: a name or a path stays as it was typed, also where it reads like a number."""
+"""What a dotted key may hold, by its type: text, which stays as it was typed though it reads like a number; choices."""
 
 from __future__ import annotations
 
@@ -7,13 +7,34 @@ import functools
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from transfer_cli.config.convert import hints_of
+from transfer_cli.config.convert import OneOf, hints_of
 from transfer_cli.config.schema import Experiment
 
 
 @functools.cache
 def is_text(key: str) -> bool:
     """Whether the values of a dotted key, or those in its list, are text and never numbers or true and false."""
+    leaves = {leaf for hint in _hints(key) for leaf in _leaves(hint)}
+    return str in leaves and not leaves & {int, float, bool}
+
+
+def choices(key: str) -> list[str]:
+    """The names that a dotted key may say, as they are typed; none where it takes whatever is said."""
+    found: dict[str, None] = {}
+    for hint in _hints(key):
+        for option in _options(hint, limits=True):
+            limits = [limit for limit in get_args(option)[1:] if isinstance(limit, OneOf)]
+            if get_origin(option) is Literal:
+                found |= dict.fromkeys(map(str, get_args(option)))
+            elif limits:
+                found |= dict.fromkeys(limits[0].names)
+            elif option is bool:
+                found |= dict.fromkeys(("true", "false"))
+    return [*found]
+
+
+def _hints(key: str) -> list[Any]:
+    """The types of a dotted key, one for each kind of group that has it."""
     hints: list[Any] = [Experiment]
     for name in key.split("."):
         hints = [
@@ -22,8 +43,7 @@ def is_text(key: str) -> bool:
             for one in _options(hint)
             if dataclasses.is_dataclass(one) and isinstance(one, type) and name in hints_of(one)
         ]
-    leaves = {leaf for hint in hints for leaf in _leaves(hint)}
-    return str in leaves and not leaves & {int, float, bool}
+    return hints
 
 
 @functools.cache
@@ -33,11 +53,11 @@ def is_group(key: str) -> bool:
     return any(dataclasses.is_dataclass(one) for one in _options(hint))
 
 
-def _options(hint: Any) -> list[Any]:
-    """What a union is of."""
+def _options(hint: Any, *, limits: bool = False) -> list[Any]:
+    """What a union is of; `limits`: with those of its parts."""
     if get_origin(hint) in (Union, types.UnionType):
-        return [option for part in get_args(hint) for option in _options(part)]
-    return _options(get_args(hint)[0]) if get_origin(hint) is Annotated else [hint]
+        return [option for part in get_args(hint) for option in _options(part, limits=limits)]
+    return _options(get_args(hint)[0]) if get_origin(hint) is Annotated and not limits else [hint]
 
 
 def _leaves(hint: Any) -> list[Any]:
