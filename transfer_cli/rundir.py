@@ -16,6 +16,7 @@ from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError
 from transfer_cli.files import unfinished
+from transfer_cli.locks import locked
 from transfer_cli.yaml_files import loaded_yaml
 
 CONFIG = "config.yaml"
@@ -64,28 +65,17 @@ def claim(path: Path, *, named: bool, may_exist: bool) -> Iterator[Path]:
 
     An automatic name that was taken in the same second gets a number behind it.
     """
-    from filelock import FileLock, Timeout
-
     path = make(path, named=named, may_exist=may_exist)
-    lock = FileLock(path / _LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(
-            f"{path} is in use{_held_by(path)}. Wait for that run to end, or choose another name."
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"{path / _LOCK}: cannot be used as a lock ({error.strerror}). Remove it, or choose another name."
-        ) from error
-    try:
-        holder = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        (path / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
-        clear_unfinished(path)
-        yield path
-    finally:
-        (path / _HOLDER).unlink(missing_ok=True)
-        lock.release()
+    with locked(path / _LOCK) as ours:
+        if not ours:
+            raise UserError(f"{path} is in use{_held_by(path)}. Wait for that run to end, or choose another name.")
+        try:
+            holder = {"host": platform.node(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+            (path / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+            clear_unfinished(path)
+            yield path
+        finally:
+            (path / _HOLDER).unlink(missing_ok=True)
 
 
 def clear_unfinished(path: Path) -> None:

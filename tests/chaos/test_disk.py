@@ -15,7 +15,7 @@ from tests.chaos.campaign.forks import Forks
 from tests.chaos.campaign.kills import Commands, failed_at
 from tests.chaos.test_first_pass import make_photos
 from tests.conftest import TINY, Ended, start, summary
-from transfer_cli.engine import checkpoints
+from transfer_cli.engine import state_files
 from transfer_cli.files import file_sha256
 from transfer_cli.models import tensors
 
@@ -39,7 +39,7 @@ def test_a_full_disk_while_running_keeps_the_last_state(
     assert "Traceback" not in ended.err
     run = Path("outputs/runs/full")
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["state-000001"]
-    assert checkpoints.damage(run / "checkpoints" / "state-000001") is None
+    assert state_files.damage(run / "checkpoints" / "state-000001") is None
     assert summary(run)["status"] == "failed"
     monkeypatch.setattr(tensors, "save_file", real)
     assert command(*TINY, "name=full", "resume=auto").code == 0
@@ -227,7 +227,7 @@ def test_a_call_that_fails_at_eight_points(forks: Forks, tmp_path: Path, call: s
         codes.append(ended.code)
         assert ended.code in (0, 2, 3) and "Traceback" not in ended.output, (number, ended.output)
         states = {state: hashes(state) for state in folder.glob("outputs/runs/run/checkpoints/state-*")}
-        assert all(checkpoints.damage(state) is None for state in states)
+        assert all(state_files.damage(state) is None for state in states)
         assert not [path for path in folder.rglob(".*") if path.name.startswith((".writing", ".filling"))]
         assert not list(folder.rglob("*.writing"))
         Commands(forks).whole(folder, words)

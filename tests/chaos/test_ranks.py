@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY, start, summary
-from transfer_cli.engine.checkpoints import damage, states_in
+from transfer_cli.engine.state_files import damage, states_in
 
 pytestmark = pytest.mark.slow
 

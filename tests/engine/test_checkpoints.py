@@ -10,8 +10,9 @@ from typing import Literal
 import pytest
 import torch
 
-from transfer_cli.engine import checkpoints
-from transfer_cli.engine.checkpoints import Checkpoints, Part
+from transfer_cli.engine import checkpoints, state_files
+from transfer_cli.engine.checkpoints import Checkpoints
+from transfer_cli.engine.state_files import Part
 from transfer_cli.errors import UserError
 from transfer_cli.files import file_sha256
 
@@ -41,7 +42,7 @@ def save(folder: Path, number: float, best: str | None = None) -> str:
 
 def newest(folder: Path, settings: str = SETTINGS) -> tuple[float | None, list[str]]:
     """The number of the newest valid state, and the warnings."""
-    state, warnings = checkpoints.newest_valid(folder, {settings})
+    state, warnings = state_files.newest_valid(folder, {settings})
     if state is None:
         return None, warnings
     found = Number(0)
@@ -67,9 +68,9 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path, damage: st
         content[-1] ^= 1
         file.write_bytes(content)
     elif damage == "no manifest":
-        (last / checkpoints.MANIFEST).unlink()
+        (last / state_files.MANIFEST).unlink()
     else:
-        (last / checkpoints.MANIFEST).write_text("" if damage == "empty manifest" else "[1, 2]")
+        (last / state_files.MANIFEST).write_text("" if damage == "empty manifest" else "[1, 2]")
     number, warnings = newest(tmp_path)
     assert number == 1
     assert len(warnings) == 1 and last.name in warnings[0]
@@ -87,9 +88,9 @@ def test_noise_with_the_right_checksum_is_no_tensors(tmp_path: Path) -> None:
 
 def test_names_and_shapes_are_compared(tmp_path: Path) -> None:
     state = tmp_path / save(tmp_path, 1)
-    assert checkpoints.has_shapes(state, "number", {"w": torch.zeros(3)})
+    assert state_files.has_shapes(state, "number", {"w": torch.zeros(3)})
     for other in ({"w": torch.zeros(2)}, {"v": torch.zeros(3)}, {}):
-        assert not checkpoints.has_shapes(state, "number", other)
+        assert not state_files.has_shapes(state, "number", other)
 
 
 def test_a_state_of_other_settings_is_no_state_of_this_run(tmp_path: Path) -> None:
@@ -101,10 +102,10 @@ def test_a_state_of_other_settings_is_no_state_of_this_run(tmp_path: Path) -> No
 
 def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / save(tmp_path, 1)
-    content = json.loads((path / checkpoints.CONTENT).read_text())
-    (path / checkpoints.CONTENT).write_text(json.dumps({**content, "format": 1}))
-    hashes = {file.name: file_sha256(file) for file in path.iterdir() if file.name != checkpoints.MANIFEST}
-    (path / checkpoints.MANIFEST).write_text(json.dumps(hashes))
+    content = json.loads((path / state_files.CONTENT).read_text())
+    (path / state_files.CONTENT).write_text(json.dumps({**content, "format": 1}))
+    hashes = {file.name: file_sha256(file) for file in path.iterdir() if file.name != state_files.MANIFEST}
+    (path / state_files.MANIFEST).write_text(json.dumps(hashes))
     with pytest.raises(UserError, match="another version of transfer-run"):
         newest(tmp_path)
 
@@ -114,7 +115,7 @@ def test_prune_keeps_two_and_the_best_and_removes_torn_writes(tmp_path: Path) ->
     for number in (2, 3, 4):
         save(tmp_path, number, best)
     (tmp_path / ".writing-state-000009").mkdir()
-    checkpoints.prune(tmp_path)
+    state_files.prune(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [best, "state-000003", "state-000004"]
 
 
@@ -122,11 +123,11 @@ def test_prune_keeps_two_and_the_best_and_removes_torn_writes(tmp_path: Path) ->
 def test_of_a_completed_run_what_was_asked_for_is_kept(
     keep: Literal["best", "last", "none"], left: list[int] | None, tmp_path: Path
 ) -> None:
-    folder = tmp_path / checkpoints.FOLDER
+    folder = tmp_path / state_files.FOLDER
     best = save(folder, 1)
     for number in (2, 3):
         save(folder, number, best)
-    checkpoints.prune_completed(folder, keep)
+    state_files.prune_completed(folder, keep)
     names = [path.name for path in folder.iterdir()] if folder.exists() else None
     assert names == (None if left is None else [f"state-{number:06d}" for number in left])
 
@@ -161,11 +162,11 @@ def test_a_manifest_must_name_what_a_state_needs(tmp_path: Path, content: str) -
     save(tmp_path, 1)
     last = tmp_path / save(tmp_path, 2)
     if content == "manifest":
-        (last / checkpoints.MANIFEST).write_text("{}")
+        (last / state_files.MANIFEST).write_text("{}")
     else:
         (last / "number.safetensors").unlink()
-        hashes = {checkpoints.CONTENT: file_sha256(last / checkpoints.CONTENT)}
-        (last / checkpoints.MANIFEST).write_text(json.dumps(hashes))
+        hashes = {state_files.CONTENT: file_sha256(last / state_files.CONTENT)}
+        (last / state_files.MANIFEST).write_text(json.dumps(hashes))
     number, warnings = newest(tmp_path)
     assert number == 1
     assert "missing" in warnings[0]

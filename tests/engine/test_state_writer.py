@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from tests.conftest import TINY, Ended, summary
 from tests.fake_gpu import GPU, fake_gpu, there
 from transfer_cli.engine import checkpoints
-from transfer_cli.engine.checkpoints import Checkpoints, Part, damage, load, states_in
+from transfer_cli.engine.checkpoints import Checkpoints
+from transfer_cli.engine.state_files import Part, damage, load, states_in
 from transfer_cli.engine.state_writer import arrival, on_host
 from transfer_cli.runs import loop_job
 

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 from tests.conftest import TINY, Ended, experiment, logged, start, summary
 from tests.gloo import on_ranks, on_ranks_that_end
 from transfer_cli.engine import frozen
-from transfer_cli.engine.checkpoints import damage, load, states_in
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.world import ALONE, World
+from transfer_cli.engine.state_files import damage, load, states_in
 from transfer_cli.engine.steps.check import DivergedStep, DivergenceError
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import FirstRankEnded, RunError, Stopped

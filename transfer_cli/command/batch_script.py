@@ -32,8 +32,7 @@ def wanted(overrides: Overrides) -> bool:
 
 def without_script(overrides: Overrides) -> Overrides:
     """The command that the script starts, as it would be given by hand."""
-    own = {*overrides.of("mode", "format", "script")}
-    return Overrides(tuple(one for one in overrides.parsed if (one.input_line or "") not in own))
+    return overrides.without("mode", "format", "script")
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,7 @@ def batch(
         raise UserError(f"script.tasks={e.script.tasks}: a crontab starts one process; leave it out.")
     if kind != "slurm" and e.script.sbatch is not None:
         raise UserError(f"script.sbatch={e.script.sbatch}: only a script for Slurm takes it; add format=slurm.")
-    own = {*overrides.of("name", "resume")}
-    words = [text for one in overrides.parsed if (text := one.input_line or "") not in own]
+    words = overrides.without("name", "resume").arguments
     several = (*flags, *_places(source), *words, f"name={name}", "resume=auto")
     return Batch(e, name, several, e.script.tasks or (at_most if kind == "slurm" else 1), Path.cwd())
 
@@ -97,7 +95,7 @@ def program() -> list[str]:
 def _slurm(one: Batch) -> str:
     e, array = one.experiment, one.tasks > 1
     minutes = wall_minutes(one.limit)
-    devices = e.trainer.devices if isinstance(e.trainer.devices, int) else 1
+    devices = e.trainer.known_devices
     options = [
         f"--job-name={one.name}",
         *([f"--array=0-{one.tasks - 1}"] if array else []),

@@ -50,6 +50,11 @@ class Overrides:
             if any(named == group or named.startswith(f"{group}.") for named in _named(override) for group in groups)
         ]
 
+    def without(self, *groups: str) -> Overrides:
+        """These but those that `of` gives."""
+        left_out = {*self.of(*groups)}
+        return Overrides(tuple(one for one in self.parsed if text_of(one) not in left_out))
+
     @property
     def swept(self) -> list[Override]:
         """Those with several values, for the jobs of a sweep."""

@@ -146,6 +146,11 @@ class Trainer:
     sharding: Literal["none", "full"] = "none"
 
     @property
+    def known_devices(self) -> int:
+        """How many were asked for; 1 where the machine that it runs on decides."""
+        return self.devices if isinstance(self.devices, int) else 1
+
+    @property
     def step_images(self) -> int:
         """Images of an optimizer step, once `batch_size` is a number."""
         return chosen(self.batch_size) * self.accumulate

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.checkpoints import Part
 from transfer_cli.engine.devices.device import Compute, ToDevice
 from transfer_cli.engine.optimizers import set_rate
 from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.room import NoRoomError, half
+from transfer_cli.engine.state_files import Part
 from transfer_cli.engine.steps.ahead import on_device
 from transfer_cli.engine.steps.check import Moment, Past, clip_and_check
 from transfer_cli.engine.steps.clock import Clock, NoClock

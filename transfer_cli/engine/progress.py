@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from transfer_cli.engine.best import Best
-from transfer_cli.engine.checkpoints import Part
 from transfer_cli.engine.loop import Cursor
+from transfer_cli.engine.state_files import Part
 from transfer_cli.engine.task import Task
 from transfer_cli.engine.totals import Totals
 

@@ -19,10 +19,10 @@ from transfer_cli.config.parse import config_hash
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.batches import Batch
 from transfer_cli.data.same_images import check_listed
-from transfer_cli.engine import checkpoints
-from transfer_cli.engine.checkpoints import State
+from transfer_cli.engine import state_files
 from transfer_cli.engine.finite import Findings, gradients, not_finite, watched
 from transfer_cli.engine.fit import Fit
+from transfer_cli.engine.state_files import State
 from transfer_cli.engine.steps.check import DivergenceError
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import StepResult
@@ -152,7 +152,7 @@ def _as_it_ran(saved: Experiment, asked: Experiment, device: str) -> Experiment:
 
 def _last_state(directory: Path, e: Experiment) -> State | None:
     """What the run would go on from; None: it diverged before it saved one, and begins again."""
-    state, damaged = checkpoints.newest_valid(directory / checkpoints.FOLDER, {state_hash(e), config_hash(e)})
+    state, damaged = state_files.newest_valid(directory / state_files.FOLDER, {state_hash(e), config_hash(e)})
     if damaged:
         raise UserError(f"run={directory}: {damaged[0]}; the step cannot be repeated as it was.")
     return state
@@ -160,8 +160,8 @@ def _last_state(directory: Path, e: Experiment) -> State | None:
 
 def _with_states(directory: Path, scratch: Path) -> None:
     """The run's states where the replay may add to them; nothing is changed in the run."""
-    if (directory / checkpoints.FOLDER).is_dir():
-        shutil.copytree(directory / checkpoints.FOLDER, scratch / checkpoints.FOLDER, copy_function=_link)
+    if (directory / state_files.FOLDER).is_dir():
+        shutil.copytree(directory / state_files.FOLDER, scratch / state_files.FOLDER, copy_function=_link)
 
 
 def _link(source: str, target: str) -> None:

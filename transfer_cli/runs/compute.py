@@ -9,10 +9,10 @@ import torch
 
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.image_set import ImageSet
-from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.loop import NO_SINGLE
 from transfer_cli.engine.measured.precision import Looked, choose_precision, time_training, training_work
+from transfer_cli.engine.state_files import State
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.errors import UserError
 from transfer_cli.models.network import Network

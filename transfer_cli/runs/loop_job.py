@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from transfer_cli.config.auto import chosen
 from transfer_cli.config.continuation import state_hash
 from transfer_cli.config.durations import Interval, interval_of
-from transfer_cli.engine import checkpoints
+from transfer_cli.engine import state_files
 from transfer_cli.engine.best import standard_error
 from transfer_cli.engine.cadence import Cadence
-from transfer_cli.engine.checkpoints import Checkpoints, State
+from transfer_cli.engine.checkpoints import Checkpoints
 from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.evaluation import BATCH_SIZE, Turns, predict
 from transfer_cli.engine.fit import Fit
@@ -31,6 +31,7 @@ from transfer_cli.engine.ranks.parallel import Parallel
 from transfer_cli.engine.ranks.sharding import Sharded
 from transfer_cli.engine.ranks.sharing_out import shared_out
 from transfer_cli.engine.ranks.world import ALONE, World
+from transfer_cli.engine.state_files import State
 from transfer_cli.engine.steps.check import DivergenceError
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
@@ -257,10 +258,10 @@ class LoopJob:
             return rate_of(e, step, total_steps, progress.history)
 
         trainer = self.build_trainer(strategy, rate, average, reporter)
-        newest = e.trainer.keep if isinstance(e.trainer.keep, int) else checkpoints.NEWEST
+        newest = e.trainer.keep if isinstance(e.trainer.keep, int) else state_files.NEWEST
         owned = owners(self.network, trainer, progress, self.compute, recorders, self.learnt)
         stop = agreed(stop, self.world)
-        folder, shares = directory / checkpoints.FOLDER, self.sharded is not None
+        folder, shares = directory / state_files.FOLDER, self.sharded is not None
         on_gpu = self.compute.device.type == "cuda"
         states = Checkpoints(folder, owned, state_hash(e), newest, self.world, shares, beside=on_gpu)
         whole = nullcontext if self.sharded is None else self.sharded.whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from transfer_cli.engine.checkpoints import State
+from transfer_cli.engine.state_files import State
 from transfer_cli.extras import named
 from transfer_cli.records.events import Recorder, Recorders, RecorderSetup
 from transfer_cli.records.terminal import Reporter

@@ -11,8 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from transfer_cli.config.auto import chosen
 from transfer_cli.config.parse import to_dict
-from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.ranks.world import World
+from transfer_cli.engine.state_files import State
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.distill.teacher_outputs import TaughtInputs
 from transfer_cli.runs.extract.job import ExtractJob

@@ -19,12 +19,12 @@ from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import FILE, changed_since, describe
 from transfer_cli.data.same_images import check_decoded, check_listed
-from transfer_cli.engine import checkpoints
-from transfer_cli.engine.checkpoints import State
+from transfer_cli.engine import state_files
 from transfer_cli.engine.devices import device as devices
 from transfer_cli.engine.devices import gpus
 from transfer_cli.engine.ranks.agreement import first_stop
 from transfer_cli.engine.ranks.world import ALONE, World, lost_ranks
+from transfer_cli.engine.state_files import State
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import UserError
 from transfer_cli.files import atomic_write_text, write_json
@@ -230,7 +230,7 @@ def _train_in(
                 outcome = job.run(directory, recorders, reporter, stop)
             summary = finish(outcome, m, directory, recorders, stop, clock)
     if not isinstance(m.experiment.trainer.keep, int) and world.is_first:
-        checkpoints.prune_completed(directory / checkpoints.FOLDER, m.experiment.trainer.keep)
+        state_files.prune_completed(directory / state_files.FOLDER, m.experiment.trainer.keep)
     return summary
 
 

@@ -35,7 +35,7 @@ def _presets(launcher: str, first: Experiment) -> Mapping[str, Any]:
         # An hour by default, after which a job is killed.
         return {"timeout_min": _WEEK_MINUTES if limit is None else wall_minutes(limit)}
     if launcher == "submitit_slurm":
-        devices = first.trainer.devices if isinstance(first.trainer.devices, int) else 1
+        devices = first.trainer.known_devices
         on_gpus = {} if first.trainer.device == "cpu" else {"gpus_per_node": devices}
         time = {} if limit is None else {"timeout_min": wall_minutes(limit)}
         # A job whose time is over saves itself and is queued again.

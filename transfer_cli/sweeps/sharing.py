@@ -10,10 +10,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from transfer_cli.errors import UserError
 from transfer_cli.files import unfinished
+from transfer_cli.locks import FOREVER, locked
 
 _RUNNING = ".lock"
 _WRITING = ".ledger.lock"
@@ -24,7 +22,7 @@ _LOOK_SECONDS = 0.2
 @contextlib.contextmanager
 def taking_part(folder: Path) -> Iterator[bool]:
     """Run jobs of this sweep until the block ends; whether nobody else did when it began."""
-    with _lock(folder / _RUNNING) as alone:
+    with locked(folder / _RUNNING) as alone:
         with writing(folder):
             for left in unfinished(folder):
                 left.unlink(missing_ok=True)
@@ -34,15 +32,8 @@ def taking_part(folder: Path) -> Iterator[bool]:
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Write in the folder itself, when whoever does so has ended. Raises UserError where its lock cannot be used."""
-    lock = FileLock(folder / _WRITING)
-    try:
-        lock.acquire()
-    except OSError as error:
-        raise _unusable(folder / _WRITING, error) from error
-    try:
+    with locked(folder / _WRITING, FOREVER):
         yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager
@@ -50,7 +41,7 @@ def holding(folder: Path, job: str) -> Iterator[bool]:
     """Hold the job of this name until the block ends; False where another process has it."""
     (folder / _JOBS).mkdir(exist_ok=True)
     # Longer than `is_held` holds it to look.
-    with _lock(_of_job(folder, job), _LOOK_SECONDS) as held:
+    with locked(_of_job(folder, job), _LOOK_SECONDS) as held:
         yield held
 
 
@@ -58,29 +49,9 @@ def is_held(folder: Path, job: str) -> bool:
     """Whether another process has the job of this name, before it has a directory too."""
     if not _of_job(folder, job).exists():
         return False
-    with _lock(_of_job(folder, job)) as free:
+    with locked(_of_job(folder, job)) as free:
         return not free
 
 
 def _of_job(folder: Path, job: str) -> Path:
     return folder / _JOBS / f"{job}.lock"
-
-
-@contextlib.contextmanager
-def _lock(path: Path, patience_seconds: float = 0) -> Iterator[bool]:
-    lock = FileLock(path, timeout=patience_seconds)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    except OSError as error:
-        raise _unusable(path, error) from error
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-def _unusable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path}: cannot be used as a lock ({error.strerror}). Remove it, or choose another name.")

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.checkpoints import Part
 from transfer_cli.engine.devices import gpus, memory
+from transfer_cli.engine.state_files import Part
 from transfer_cli.errors import UserError
 from transfer_cli.methods.full_precision import products, set_products
 

@@ -19,8 +19,8 @@ from transfer_cli.config.continuation import state_hash
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.schema import Experiment
-from transfer_cli.engine import checkpoints
-from transfer_cli.engine.checkpoints import State
+from transfer_cli.engine import state_files
+from transfer_cli.engine.state_files import State
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError
 from transfer_cli.files import write_json
@@ -130,7 +130,7 @@ def search(
 def _score(one: Candidate, prepare: Prepare, folder: Path, until: int, reporter: Reporter, stop: Stop) -> float:
     """The best score on validation up to an epoch, the larger the better; diverging is worst."""
     folder.mkdir(parents=True, exist_ok=True)
-    state, _ = checkpoints.newest_valid(folder / checkpoints.FOLDER, {state_hash(one.experiment)})
+    state, _ = state_files.newest_valid(folder / state_files.FOLDER, {state_hash(one.experiment)})
     quiet = Reporter(quiet=True)
     job = prepare(one.experiment, quiet, stop, state)
     try:
@@ -143,12 +143,12 @@ def _score(one: Candidate, prepare: Prepare, folder: Path, until: int, reporter:
 def _moved(folder: Path, number: int, directory: Path, e: Experiment) -> State | None:
     """The winner's states and log become the run's own; those of the others go."""
     winner = folder / str(number)
-    for name in (checkpoints.FOLDER, metrics.NAME, probe.LOG):
+    for name in (state_files.FOLDER, metrics.NAME, probe.LOG):
         if (winner / name).is_dir():
             shutil.copytree(winner / name, directory / name, dirs_exist_ok=True)
         elif (winner / name).is_file():
             shutil.copyfile(winner / name, directory / name)
-    state, _ = checkpoints.newest_valid(directory / checkpoints.FOLDER, {state_hash(e)})
+    state, _ = state_files.newest_valid(directory / state_files.FOLDER, {state_hash(e)})
     return state
 
 

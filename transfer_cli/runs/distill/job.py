@@ -18,10 +18,10 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.same_images import check_teachers
 from transfer_cli.data.sources import load as sources
-from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.devices.device import count_peak_from_here
 from transfer_cli.engine.measured.precision import Looked, plain_batch, time_training
 from transfer_cli.engine.ranks.world import World
+from transfer_cli.engine.state_files import State
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.methods.distill.contrast import Negatives

@@ -13,11 +13,11 @@ from transfer_cli.config.extract import Extract
 from transfer_cli.config.schema import Augment, Experiment
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources import load as sources
-from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.devices.device import Compute, fitting_device
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.measured.precision import Looked, choose_precision, time_inference
 from transfer_cli.engine.ranks.world import ALONE, World
+from transfer_cli.engine.state_files import State
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.errors import UserError, did_you_mean

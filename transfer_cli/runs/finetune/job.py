@@ -10,8 +10,8 @@ from transfer_cli.config.auto import chosen
 from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.sources import load as sources
-from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.objective import Objective
+from transfer_cli.engine.state_files import State
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import task_of
 from transfer_cli.records.terminal import Reporter

@@ -15,7 +15,7 @@ import torch
 from transfer_cli import launched, signals
 from transfer_cli.config.parse import parse
 from transfer_cli.data.reading.workers import cpus
-from transfer_cli.engine import checkpoints
+from transfer_cli.engine import state_files
 from transfer_cli.engine.ranks.agreement import Following
 from transfer_cli.engine.ranks.world import World, enter, lost_ranks
 from transfer_cli.engine.stop import Stop
@@ -110,7 +110,7 @@ def _prepared(told: dict[str, Any], reporter: Reporter, stop: Stop) -> AnyJob:
     """The job of the first rank, at its precisions: what was measured there may come out otherwise here."""
     e = parse(told["experiment"])
     e = replace(e, trainer=replace(e.trainer, precision=told["precision"]))
-    state = checkpoints.load(Path(told["state"])) if told["state"] else None
+    state = state_files.load(Path(told["state"])) if told["state"] else None
     teachers = {"precisions": told["teachers"]} if told["teachers"] else {}
     job = prepare_of(e)(e, reporter, stop, state, **teachers)
     assert isinstance(job, AnyJob)

@@ -9,12 +9,12 @@ from transfer_cli.config.auto import chosen
 from transfer_cli.config.continuation import state_hash
 from transfer_cli.config.parse import config_hash
 from transfer_cli.config.schema import Experiment
-from transfer_cli.engine import checkpoints, room
+from transfer_cli.engine import room, state_files
 from transfer_cli.engine.best import Best
-from transfer_cli.engine.checkpoints import State
 from transfer_cli.engine.fit import Fit
 from transfer_cli.engine.progress import Progress
 from transfer_cli.engine.schedule import rate_multiplier
+from transfer_cli.engine.state_files import State
 from transfer_cli.engine.task import Task
 from transfer_cli.errors import UserError
 from transfer_cli.records.terminal import Reporter
@@ -29,7 +29,7 @@ def newest_state(e: Experiment, begun: Experiment, path: Path, reporter: Reporte
     States of earlier versions are known by the settings that the run had until now.
     """
     known = {state_hash(e), config_hash(begun)}
-    state, warnings = checkpoints.newest_valid(path / checkpoints.FOLDER, known)
+    state, warnings = state_files.newest_valid(path / state_files.FOLDER, known)
     if state is None and complete:
         damaged = f" ({'; '.join(warnings)})" if warnings else ""
         raise UserError(
@@ -62,12 +62,12 @@ def replace_lost_best(fit: Fit, state: State, task: Task, reporter: Reporter) ->
 
 def _problem_of_best(best: Path, state: State) -> str | None:
     """Why the weights of the best epoch cannot be had, or could not stand where those of a state do; or None."""
-    problem = checkpoints.damage(best)
+    problem = state_files.damage(best)
     if problem is not None or best.name == state.path.name:
         return problem
     parts = {name: part.tensors for name, part in state.parts.items() if name in (NETWORK, AVERAGE) and part.tensors}
     fits = all(
-        (best / f"{name}.safetensors").is_file() and checkpoints.has_shapes(best, name, own)
+        (best / f"{name}.safetensors").is_file() and state_files.has_shapes(best, name, own)
         for name, own in parts.items()
     )
     return None if fits else "its weights are of another network"

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from transfer_cli.engine import checkpoints, optimizers
-from transfer_cli.engine.checkpoints import Owner, Part, State
+from transfer_cli.engine import optimizers, state_files
+from transfer_cli.engine.checkpoints import Owner
 from transfer_cli.engine.devices.device import DTYPES, Compute
 from transfer_cli.engine.loop import Trainer
 from transfer_cli.engine.progress import Progress
+from transfer_cli.engine.state_files import Part, State
 from transfer_cli.errors import RunError
 from transfer_cli.methods.adapters import merge
 from transfer_cli.methods.averaging import Average
@@ -158,8 +159,8 @@ class RecordersOwner:
 
 def load_best(network: Network, state: Path, part: str) -> None:
     """The weights of a state, adapters merged into them: the plain architecture again."""
-    problem = checkpoints.damage(state)
+    problem = state_files.damage(state)
     if problem is not None:
         raise RunError(f"the best weights cannot be read back: {state}: {problem}.")
-    load_into(network.module, checkpoints.load_tensors(state, part))
+    load_into(network.module, state_files.load_tensors(state, part))
     merge(network.module)

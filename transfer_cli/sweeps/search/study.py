@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from transfer_cli.config.commands import Sweep
 from transfer_cli.errors import UserError, first_line
 from transfer_cli.extras import need
+from transfer_cli.locks import FOREVER, locked
 from transfer_cli.sweeps.search.space import Space
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Study:
     def next_trial(self) -> Iterator[optuna.Trial | None]:
         """A trial that nobody runs, new or left by a process that is gone, held in the block; None: enough."""
         with contextlib.ExitStack() as held:
-            with FileLock(self._locks() / "study.lock"):
+            with locked(self._locks() / "study.lock", FOREVER):
                 trial = self._left_behind(held) or self._asked(held)
             yield trial
 
@@ -58,7 +57,7 @@ class Study:
 
     def begun_with(self, values: dict[str, Any]) -> dict[str, Any]:
         """The settings that all trials share, as the first process wrote them down: `values`, if that is this one."""
-        with FileLock(self._locks() / "study.lock"):
+        with locked(self._locks() / "study.lock", FOREVER):
             study = self._opened()
             if _SETTINGS not in study.user_attrs:
                 study.set_user_attr(_SETTINGS, values)
@@ -91,12 +90,7 @@ class Study:
 
     def _hold(self, number: int, held: contextlib.ExitStack) -> bool:
         """Whether the lock of a trial was free; it is held now."""
-        lock = FileLock(self._locks() / f"{number}.lock", timeout=0)
-        try:
-            held.enter_context(lock)
-        except Timeout:
-            return False
-        return True
+        return held.enter_context(locked(self._locks() / f"{number}.lock"))
 
     def _left_behind(self, held: contextlib.ExitStack) -> optuna.Trial | None:
         import optuna

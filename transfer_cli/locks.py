@@ -1,0 +1,35 @@
+"""Files that one process at a time holds; the system takes them back from a process that dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transfer_cli.errors import UserError
+
+FOREVER = -1.0
+
+
+@contextmanager
+def locked(path: Path, patience_seconds: float = 0.0) -> Iterator[bool]:
+    """Hold a lock until the block ends; False where another process has it for as long as this one is patient.
+
+    Raises UserError where it cannot be one: a folder in its place, a disk that takes no more.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=patience_seconds)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be used as a lock ({error.strerror}). Remove it, or choose another name."
+        ) from error
+    try:
+        yield True
+    finally:
+        lock.release()
