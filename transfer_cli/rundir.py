@@ -47,6 +47,18 @@ def planned(experiment: Experiment, kind: str = "runs") -> Path:
     return path
 
 
+def fresh(experiment: Experiment, kind: str) -> Path:
+    """Where something about a data set goes that is made at once, so that nothing goes on with it.
+
+    Raises UserError for a taken name, a folder that cannot be written.
+    """
+    path = Path(experiment.output_dir) / kind / (experiment.name or stamped(experiment.dataset.name))
+    if experiment.name and path.exists():
+        raise UserError(f"name={experiment.name}: {path} exists. Choose another name.")
+    check_writable(path.parent)
+    return path
+
+
 def check_writable(folder: Path) -> None:
     """Raises UserError if nothing can be written in `folder`, or in its nearest existing parent."""
     existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())

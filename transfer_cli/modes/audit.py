@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import EXIT_OK, UserError, counted
+from transfer_cli.errors import EXIT_OK, counted
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.audit.findings import Findings, look
 from transfer_cli.runs.audit.keeping import by_class, keep, label_rows
@@ -19,10 +17,7 @@ _SHOWN = 10
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """Look at every image once, and leave lists and a page under outputs/audits."""
     e, reporter = experiment, Reporter(quiet=experiment.quiet)
-    path = Path(e.output_dir) / "audits" / (e.name or rundir.stamped(e.dataset.name))
-    if e.name and path.exists():
-        raise UserError(f"name={e.name}: {path} exists. Choose another name.")
-    rundir.check_writable(path.parent)
+    path = rundir.fresh(e, "audits")
     with Stop() as stop:
         found = look(e, reporter, stop)
     about = {

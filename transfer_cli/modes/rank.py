@@ -8,7 +8,6 @@ from pathlib import Path
 
 from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
-from transfer_cli.config.auto import chosen
 from transfer_cli.config.extract import Extract, linear_probe
 from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
@@ -20,7 +19,6 @@ from transfer_cli.models import backbones
 from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.extract import job as extract
-from transfer_cli.runs.frozen.features import CachedFeatures
 from transfer_cli.runs.views import NO_AUGMENT
 from transfer_cli.strategies.extract import table
 
@@ -54,10 +52,7 @@ class Ranked:
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """Score every backbone of `rank.models`; a table, `rank.csv` and a picture, best first."""
     reporter = Reporter(quiet=experiment.quiet)
-    path = Path(experiment.output_dir) / "ranks" / (experiment.name or rundir.stamped(experiment.dataset.name))
-    if experiment.name and path.exists():
-        raise UserError(f"name={experiment.name}: {path} exists. Choose another name.")
-    rundir.check_writable(path.parent)
+    path = rundir.fresh(experiment, "ranks")
     for name in experiment.rank.models:
         backbones.library(name, experiment.model.source)
     with Stop() as stop:
@@ -79,12 +74,9 @@ def _rank(experiment: Experiment, name: str, reporter: Reporter, stop: Stop) -> 
     config = experiment.strategy if isinstance(experiment.strategy, Extract) else linear_probe("ridge")
     e = replace(experiment, model=replace(experiment.model, name=name), strategy=config, augment=NO_AUGMENT)
     try:
-        job = extract.prepare(e, reporter, stop, None)
-        cached = CachedFeatures(job.materials, job.frozen, chosen(job.materials.experiment.trainer.batch_size))
-        cached.compute()
+        job, cached = extract.cached_features(e, reporter, stop)
         scores = backbone_scores(*table(cached, "train"), *table(cached, "val"), cached.classes)
         count = int(job.backbone.facts()["parameters"])
-        job.materials.machine.seen_weights.keep()
     except (UserError, RunError) as error:
         reporter.warn(f"{name}: {error}")
         return Ranked(name, None, None, None, time.perf_counter() - started, str(error))

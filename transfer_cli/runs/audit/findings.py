@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from transfer_cli.config.auto import chosen
 from transfer_cli.config.extract import linear_probe
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.image_set import ImageSet
@@ -18,7 +17,6 @@ from transfer_cli.methods.label_errors import HeldOut, Suspicions, held_out, sus
 from transfer_cli.methods.near_duplicates import Pair, near_duplicates
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.extract import job as extract
-from transfer_cli.runs.frozen.features import CachedFeatures
 from transfer_cli.runs.views import NO_AUGMENT
 from transfer_cli.strategies.extract import table
 
@@ -62,10 +60,7 @@ class Findings:
 def look(e: Experiment, reporter: Reporter, stop: Stop) -> Findings:
     """Audit the data set of an experiment. Raises UserError where there is nothing to audit."""
     e = replace(e, strategy=linear_probe("lbfgs"), augment=NO_AUGMENT)
-    job = extract.prepare(e, reporter, stop, None)
-    cached = CachedFeatures(job.materials, job.frozen, chosen(job.materials.experiment.trainer.batch_size))
-    cached.compute()
-    job.materials.machine.seen_weights.keep()
+    job, cached = extract.cached_features(e, reporter, stop)
     images = job.materials.images
     counts = {split: len(indices) for split, indices in images.splits.items()}
     members = np.concatenate([images.splits[split] for split in counts])

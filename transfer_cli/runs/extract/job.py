@@ -136,18 +136,30 @@ class ExtractJob:
         self._features()
         images_elsewhere(self.frozen, self.world)
 
-    def _features(self) -> Features:
-        batch_size = chosen(self.materials.experiment.trainer.batch_size)
-        if not self.config.cache:
-            return LiveFeatures(self.materials, self.frozen, batch_size)
-        cached = CachedFeatures(self.materials, self.frozen, batch_size)
+    def cached(self) -> CachedFeatures:
+        """All features, those that were missing computed now."""
+        cached = CachedFeatures(self.materials, self.frozen, chosen(self.materials.experiment.trainer.batch_size))
         cached.compute()
         return cached
+
+    def _features(self) -> Features:
+        if self.config.cache:
+            return self.cached()
+        return LiveFeatures(self.materials, self.frozen, chosen(self.materials.experiment.trainer.batch_size))
 
     def _save(self, run: Path, fitted: Fitted, classifier: str) -> None:
         head = {f"{classifier}.{name}": tensor for name, tensor in fitted.tensors.items()}
         spec = replace(fitted.spec, pooling=self.config.pooling, stages=self.config.stages)
         save_trained(run, self.materials, {**self.backbone.tensors(), **head}, spec, self.precision)
+
+
+def cached_features(e: Experiment, reporter: Reporter, stop: Stop) -> tuple[ExtractJob, CachedFeatures]:
+    """All features of a labelled data set, for modes that look at them and fit no head. Raises what `prepare` does."""
+    job = prepare(e, reporter, stop, None)
+    assert isinstance(job, ExtractJob)
+    cached = job.cached()
+    job.materials.machine.seen_weights.keep()
+    return job, cached
 
 
 def _with_augmentation(
