@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from transfer_cli.models import shards
+
 
 class StateWriter:
     """Writes one state after another, in a thread that a process waits for before it ends."""
@@ -40,13 +42,13 @@ def on_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     The device makes them between the step before and the next; the host goes on at once. What is pinned already was
     made to be kept.
     """
-    return {name: _on_host(tensor.detach()) for name, tensor in tensors.items()}
+    return {name: _kept(tensor.detach()) for name, tensor in tensors.items()}
 
 
-def _on_host(tensor: Tensor) -> Tensor:
-    if tensor.device.type != "cuda":
-        return tensor if tensor.is_pinned() else tensor.clone()
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+def _kept(tensor: Tensor) -> Tensor:
+    if tensor.device.type == "cuda":
+        return shards.on_host(tensor, wait=False)
+    return tensor if tensor.is_pinned() else tensor.clone()
 
 
 def arrival(devices: Iterable[torch.device]) -> Callable[[], None]:

@@ -33,7 +33,7 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         # One after another: the device never has room for more than one.
         full, is_first = whole(tensor.detach()), tensor.device_mesh.get_rank() == 0  # type: ignore[attr-defined]
-        found[name] = _host_copy(full) if is_first else full.new_empty(0)
+        found[name] = on_host(full) if is_first else full.new_empty(0)
     return found
 
 
@@ -54,11 +54,11 @@ def put(full: Tensor, into: Tensor) -> Tensor:
     return into
 
 
-def _host_copy(tensor: Tensor) -> Tensor:
-    """From a GPU in pinned memory, as what is made to be kept."""
+def on_host(tensor: Tensor, *, wait: bool = True) -> Tensor:
+    """As it is; from a GPU a copy in pinned memory, which is there now, or when the device has come so far."""
     if tensor.device.type != "cuda":
         return tensor
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=not wait)
 
 
 def _is_shared(tensor: Tensor) -> bool:
