@@ -32,6 +32,10 @@ class RunError(Exception):
     """The run failed while running (exit code 3); the message says where and what to do."""
 
 
+class StalledError(RunError):
+    """Images do not come any more, and a signal has asked for an end: what has been done so far can be kept."""
+
+
 class Stopped(BaseException):
     """A signal ended the run after its state was saved; `code` is 75 (see `signals`) or 130 (Ctrl-C).
 
@@ -74,7 +78,11 @@ class FirstRankEnded(BaseException):
 
 _REFUSALS = frozenset(
     getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "EISDIR", "ENOTDIR", "ENOTEMPTY")
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "EISDIR", "ENOTDIR", "ENOTEMPTY"),
+        # Of file servers, and of limits on open files and locks.
+        *("ESTALE", "EREMOTEIO", "ETIMEDOUT", "EHOSTDOWN", "ENOTCONN", "EMFILE", "ENFILE", "ENOLCK", "ELOOP", "EBUSY"),
+    )
     if hasattr(errno, name)
 )
 

@@ -51,6 +51,11 @@ def latest() -> int | None:
     return _heard[-1] if _heard else None
 
 
+def heard() -> int:
+    """How many signals `handled` has handed on in this process."""
+    return len(_heard)
+
+
 def ignore() -> None:
     """This process has done what it can: a signal would only make it say so of something else."""
     for number in ENDING:

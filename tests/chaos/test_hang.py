@@ -24,7 +24,7 @@ import os, signal, sys, time
 from transfer_cli.__main__ import run
 from transfer_cli.data.reading import workers
 
-workers.TIMEOUT_SECONDS, workers._POLL_SECONDS = 4, 1
+workers.TIMEOUT_SECONDS, workers._POLL_SECONDS, workers.AFTER_SIGNAL_SECONDS = 4, 1, 1
 kind, hang, after = sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1))
 real, given = getattr(workers, kind), 0
 hangs = {"sleep": lambda: time.sleep(10**6), "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP)}
@@ -35,6 +35,7 @@ def patched(job, steps, count, *more):
     last = after - start
     def hanging(step):
         if step - steps.start == last:
+            open("hangs", "w").close()
             hangs[hang]()
         return job(step)
     return real(hanging, steps, count, *more)
@@ -92,6 +93,31 @@ def test_what_hangs_ends_the_run_and_the_next_goes_on(kind: str, hang: str, afte
         assert again.returncode == 0, err
     for file in ("model.safetensors", "metrics.jsonl", "predictions.csv"):
         assert Path("outputs/runs/run", file).read_bytes() == Path("outputs/runs/whole", file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "after", "words"),
+    [("_run_in_threads", 45, ["dataset.store=disk"]), ("_run_in_processes", 4, ["dataset.store=stream"])],
+    ids=["threads", "processes"],
+)
+def test_a_signal_saves_what_was_trained_before_a_read_that_hangs(kind: str, after: int, words: list[str]) -> None:
+    make_photos(20, (60, 50))
+    process = hanging(kind, "sleep", after, *words, "trainer.checkpoint_every=1000")
+    deadline = time.monotonic() + 60
+    while not Path("hangs").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=25)
+    assert process.returncode == 75, err
+    assert "state saved" in err
+    assert nothing_is_left(process.pid)
+    for name in ("run", "whole"):
+        again = hanging(kind, "sleep", 10**9, *words, "trainer.checkpoint_every=1000", f"name={name}")
+        _, err = again.communicate(timeout=60)
+        assert again.returncode == 0, err
+    assert Path("outputs/runs/run/model.safetensors").read_bytes() == (
+        Path("outputs/runs/whole/model.safetensors").read_bytes()
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])

@@ -20,6 +20,7 @@ from transfer_cli.engine.steps.ahead import on_device
 from transfer_cli.engine.steps.retrying import give_back, tried
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
+from transfer_cli.errors import StalledError
 from transfer_cli.methods.scores import Scores
 from transfer_cli.models.network import Network, run_frozen
 
@@ -107,12 +108,18 @@ def _until_stopped(
     A rank with a batch less looks as often as the others.
     """
     looks = 0
-    for pair in found:
-        looks += 1
-        if stop.agree():
-            yield None
-            return
-        yield pair
+    try:
+        for pair in found:
+            looks += 1
+            if stop.agree():
+                yield None
+                return
+            yield pair
+    except StalledError:
+        if not stop or turns.world.size > 1:
+            raise
+        yield None
+        return
     if any(stop.agree() for _ in range(looks, turns.count)):
         yield None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from transfer_cli.config.durations import Interval
@@ -19,7 +20,7 @@ from transfer_cli.engine.schedule import should_stop
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.totals import Totals
 from transfer_cli.engine.watch import CAUSES, STOP_AFTER, WARN_AFTER, Watch
-from transfer_cli.errors import LostRankError, RunError
+from transfer_cli.errors import LostRankError, RunError, StalledError
 from transfer_cli.methods.scores import Scores
 from transfer_cli.records.events import EpochEnd, Recorders, Step
 from transfer_cli.records.terminal import Reporter
@@ -160,19 +161,34 @@ class Fit:
         started, before = time.perf_counter(), progress.totals.seen
         batches = self.batches.epoch(cursor.epoch, cursor.step_in_epoch)
         if not self.stop:
-            for images in self._keeping_what_fits(train_epoch(self.trainer, batches, cursor, progress.totals)):
-                self.recorders.step(Step(images, progress.totals.means))
-                self._look_at_first()
-                if self.stop.agree(self.cadence.is_due_within(cursor.step)) or self._is_late():
-                    break
-                self.cadence.is_due = self.stop.due
-                if self._is_partial() and self.cadence.is_due:
-                    self._save(self.checkpoints.next_name())
+            with self._stopped_between_steps():
+                self._step_through(train_epoch(self.trainer, batches, cursor, progress.totals))
         # Where the epoch was left before its end, the last steps have not been heard of.
         self.trainer.settle()
         progress.train_seconds += time.perf_counter() - started
         progress.images += progress.totals.seen - before
         self._save_if_stopped()
+
+    def _step_through(self, steps: Iterator[int]) -> None:
+        """Train until the epoch ends, a signal asks for an end, or time is up."""
+        for images in self._keeping_what_fits(steps):
+            self.recorders.step(Step(images, self.progress.totals.means))
+            self._look_at_first()
+            if self.stop.agree(self.cadence.is_due_within(self.progress.cursor.step)) or self._is_late():
+                break
+            self.cadence.is_due = self.stop.due
+            if self._is_partial() and self.cadence.is_due:
+                self._save(self.checkpoints.next_name())
+
+    @contextmanager
+    def _stopped_between_steps(self) -> Iterator[None]:
+        """Where a signal asks for an end and the next images do not come, training stands after the step before."""
+        try:
+            yield
+        except StalledError:
+            # Several ranks stop after the same step or not at all, and others may wait in the middle of this one.
+            if not self.stop or self.checkpoints.world.size > 1:
+                raise
 
     def _keeping_what_fits(self, steps: Iterator[int]) -> Iterator[int]:
         """The steps. Where a rank has no memory for its share of one, how much may fit is remembered, and all before.

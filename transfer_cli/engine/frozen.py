@@ -23,6 +23,7 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.engine.devices.device import Compute, ToDevice
 from transfer_cli.engine.evaluation import Forward, output_of, outputs
 from transfer_cli.engine.stop import Stop
+from transfer_cli.errors import StalledError
 from transfer_cli.records.progress import Count
 
 KIND = "activations"
@@ -110,10 +111,14 @@ class Frozen:
 
     def _outputs(self, part: SplitView, steps: range) -> Iterator[Tensor]:
         forward, batches = self.forward(), part.batches(self.batch_size, steps)
-        for batch, output in outputs(lambda _: forward, batches, self.compute, self.to_device):
+        try:
+            for batch, output in outputs(lambda _: forward, batches, self.compute, self.to_device):
+                self._check_stop()
+                self.images_computed += len(batch)
+                yield output
+        except StalledError:
             self._check_stop()
-            self.images_computed += len(batch)
-            yield output
+            raise
 
     def _wait(self) -> None:
         """For others, who compute what is left."""

@@ -22,18 +22,21 @@ from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
-from transfer_cli.errors import RunError, UserError
+from transfer_cli.errors import RunError, StalledError, UserError
 from transfer_cli.records.text import in_words
-from transfer_cli.signals import ENDING, READERS
+from transfer_cli.signals import ENDING, READERS, heard
 
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 120
+AFTER_SIGNAL_SECONDS = 5
+"""As long as that reads may take once a signal has asked for an end: schedulers kill soon after."""
 _POLL_SECONDS = 5
 _MOST_AUTO_WORKERS = 16
 _SHARED = Path("/dev/shm")
 # Of a queue, and rather more than fewer.
 _LOCKS = 4
+_SILENT = "Reading images failed: nothing came for {seconds} s. Is the disk there?"
 _ADVICE = "Resume the run, with trainer.workers=0 if it happens again (little shared memory is a common cause)."
 
 
@@ -58,7 +61,8 @@ def run_jobs(
     """job(step) for each step, in order; computed ahead by worker threads or processes if `workers` > 0.
 
     `while_waiting` is called each second in which no thread has a result, and may raise. Raises what the job raised
-    (from a process only if that is a UserError), and RunError if a worker dies or is silent for TIMEOUT_SECONDS.
+    (from a process only if that is a UserError), and RunError if a worker dies or is silent for TIMEOUT_SECONDS;
+    StalledError where a signal came and nothing else did for AFTER_SIGNAL_SECONDS.
     """
     if workers == 0 or len(steps) == 0:
         return map(job, steps)
@@ -74,12 +78,12 @@ def _run_in_threads(
     pool = ThreadPoolExecutor(workers, thread_name_prefix=READERS)
     ahead = iter(steps)
     results = deque(pool.submit(job, step) for step in islice(ahead, 2 * workers))
-    hangs = False
+    hangs, signals = False, heard()
     try:
         while results:
-            hangs = not _comes(results[0], while_waiting)
-            if hangs:
-                raise RunError(f"Reading images failed: nothing came for {TIMEOUT_SECONDS} s. Is the disk there?")
+            hangs = True
+            _wait_for(results[0], while_waiting, signals)
+            hangs = False
             result = results.popleft().result()
             results.extend(pool.submit(job, step) for step in islice(ahead, 1))
             yield result
@@ -91,13 +95,17 @@ def _run_in_threads(
             pool.shutdown(wait=True)
 
 
-def _comes(result: Future[T], while_waiting: Callable[[], None]) -> bool:
-    """Whether a result is there within TIMEOUT_SECONDS."""
+def _wait_for(result: Future[T], while_waiting: Callable[[], None], signals: int) -> None:
+    """Until a result is there, of a job that began when so many signals had come. Raises RunError in its place."""
+    after_signal = 0
     for _ in range(TIMEOUT_SECONDS):
         if wait([result], 1).done:
-            return True
+            return
         while_waiting()
-    return False
+        after_signal += heard() > signals
+        if after_signal >= AFTER_SIGNAL_SECONDS:
+            raise StalledError(_SILENT.format(seconds=after_signal))
+    raise RunError(_SILENT.format(seconds=TIMEOUT_SECONDS))
 
 
 class _Jobs(Dataset["bytes | UserError | RunError"]):
@@ -123,10 +131,10 @@ class _Jobs(Dataset["bytes | UserError | RunError"]):
 
 def _run_in_processes(job: Callable[[int], T], steps: range, workers: int) -> Iterator[T]:
     """`run_jobs` with at least one worker process."""
-    results = _start(job, steps, workers)
+    results, signals = _start(job, steps, workers), heard()
     try:
         for _ in steps:
-            result = _next(results)
+            result = _next(results, signals)
             if isinstance(result, UserError | RunError):
                 raise result
             yield pickle.loads(result)
@@ -189,13 +197,18 @@ def _no_room(error: OSError | RuntimeError) -> str:
     )
 
 
-def _next(results: Iterator[bytes | UserError | RunError]) -> bytes | UserError | RunError:
-    """The next result; RunError if a worker has died, or nothing comes for TIMEOUT_SECONDS."""
+def _next(results: Iterator[bytes | UserError | RunError], signals: int) -> bytes | UserError | RunError:
+    """The next result of workers that began when so many signals had come.
+
+    Raises RunError if a worker has died or nothing comes for TIMEOUT_SECONDS, and StalledError likewise.
+    """
     for _ in range(TIMEOUT_SECONDS // _POLL_SECONDS):
         try:
             return next(results)
         except RuntimeError as error:
             if str(error).startswith("DataLoader timed out"):
+                if heard() > signals:
+                    raise StalledError(_SILENT.format(seconds=_POLL_SECONDS)) from error
                 continue  # the poll found every worker alive: ask the queue again
             if str(error).startswith(("DataLoader worker", "Too many open files")):
                 raise RunError(f"Reading images failed: {error}. {_ADVICE}") from error

@@ -33,7 +33,7 @@ from transfer_cli.engine.devices.device import DTYPES, Compute, cpu_name, machin
 from transfer_cli.engine.steps.retrying import give_back, tried
 from transfer_cli.engine.strategy import Strategy
 from transfer_cli.errors import RunError, UserError
-from transfer_cli.files import atomic_write_text, parsed_json
+from transfer_cli.files import read_signed_json, write_signed_json
 from transfer_cli.models.families import family_of
 from transfer_cli.models.network import Network
 from transfer_cli.models.tensors import load_into
@@ -255,7 +255,7 @@ def _time_on_gpu(
 
 def _read(file: Path) -> Looked | None:
     try:
-        values = parsed_json(file.read_text(encoding="utf-8"))
+        values = read_signed_json(file)
         seconds = {str(precision): float(value) for precision, value in values["seconds"].items()}
         if len(seconds) != 2 or not seconds.keys() <= DTYPES.keys():
             return None
@@ -269,7 +269,7 @@ def _read(file: Path) -> Looked | None:
 def _remember(file: Path, content: dict[str, Any]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(file, json.dumps(content, indent=1) + "\n")
+        write_signed_json(file, content)
     except OSError:
         pass  # A memory that cannot be written costs a measurement next time, nothing else.
 
