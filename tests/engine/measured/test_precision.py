@@ -74,6 +74,17 @@ def test_what_an_earlier_version_remembers_is_looked_at_again(tmp_path: Path) ->
     assert choose_precision("auto", CPU, PrecisionMemory(tmp_path), WORK, lambda: found)[0] == "bf16"
 
 
+@pytest.mark.usefixtures("both")
+def test_what_somebody_has_changed_in_the_memory_chooses_nothing(tmp_path: Path) -> None:
+    found = Looked("bf16", "a reason", {"fp32": 1.0, "bf16": 1.0})
+    choose_precision("auto", CPU, PrecisionMemory(tmp_path), WORK, lambda: found)
+    (file,) = tmp_path.iterdir()
+    file.write_text(file.read_text().replace('"bf16": 1.0', '"bf16": 9.0'))
+    memory = PrecisionMemory(tmp_path)
+    assert choose_precision("auto", CPU, memory, WORK, lambda: found)[0] == "bf16"
+    assert (memory.hits, memory.misses) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "training", "inference", "with_amx"),
     [
