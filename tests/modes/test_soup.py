@@ -130,10 +130,20 @@ def test_only_what_is_left_of_the_same_soup_is_written_again(
     for name, content in kept.items():
         (tmp_path / name).write_text(content)
     if says is None:
-        assert not keeping.is_done(tmp_path, Path("sweep"))
+        assert not keeping.is_done(tmp_path, Path("sweep"), ["1"])
     else:
         with pytest.raises(UserError, match=says):
-            keeping.is_done(tmp_path, Path("sweep"))
+            keeping.is_done(tmp_path, Path("sweep"), ["1"])
+
+
+def test_a_soup_is_done_while_the_sweep_has_the_runs_it_had(tmp_path: Path) -> None:
+    about = {"of": "sweep", "recipes": [{"runs": ["1"]}, {"runs": ["1", "2"]}]}
+    (tmp_path / "soup.json").write_text(json.dumps(about))
+    (tmp_path / "summary.json").write_text(json.dumps({"status": "completed"}))
+    assert keeping.is_done(tmp_path, Path("sweep"), ["2", "1"])
+    for runs, says in ((["1", "2", "3"], "the soup of 2 runs of sweep, which by now has 3"), (["1", "3"], "has others")):
+        with pytest.raises(UserError, match=says):
+            keeping.is_done(tmp_path, Path("sweep"), runs)
 
 
 def test_runs_that_validate_each_others_training_images_are_refused(command: Command) -> None:

@@ -47,7 +47,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     members = best_first(members_of(folder))
     target = rundir.planned(replace(experiment, name=experiment.name or rundir.stamped("soup", folder.name)))
     reporter, stop, goes_on = Reporter(quiet=experiment.quiet), Stop(), experiment.resume == "auto"
-    if goes_on and is_done(target, folder):
+    if goes_on and is_done(target, folder, [one.run.name for one in members]):
         reporter.say(f"{target} is done already; nothing is left to do")
         reporter.result(target)
         return EXIT_OK

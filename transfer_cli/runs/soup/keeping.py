@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from transfer_cli import rundir
 from transfer_cli.config.parse import to_dict
 from transfer_cli.engine.devices import device as devices
 from transfer_cli.engine.devices import gpus
-from transfer_cli.errors import UserError
+from transfer_cli.errors import UserError, counted
 from transfer_cli.files import atomic_write_text, write_json
 from transfer_cli.methods.scores import Scores
 from transfer_cli.methods.soups import Weights
@@ -32,19 +33,28 @@ _OF_THE_BEST = (
 """What a soup has in common with the best of its runs; how that one trained is not its own."""
 
 
-def is_done(directory: Path, folder: Path) -> bool:
-    """Whether a directory that may be there holds the whole soup of the runs in `folder`.
+def is_done(directory: Path, folder: Path, runs: Collection[str]) -> bool:
+    """Whether a directory that may be there holds the whole soup of these runs in `folder`.
 
     Raises UserError where it holds something else; what a killed process has left of this soup is written again.
     """
     if not directory.is_dir() or not any(not path.name.startswith(".") for path in directory.iterdir()):
         return False
-    of = read_json(directory / FILE).get("of")
+    about = read_json(directory / FILE)
+    of = about.get("of")
     if of is None:
         raise UserError(f"resume=auto: {directory} is no soup. Choose another name.")
     if of != str(folder):
         raise UserError(f"resume=auto: {directory} is the soup of {of}. Choose another name.")
-    return rundir.completed_summary(directory) is not None
+    if rundir.completed_summary(directory) is None:
+        return False
+    had = {name for recipe in about.get("recipes", []) for name in recipe["runs"]}
+    if had != set(runs):
+        raise UserError(
+            f"resume=auto: {directory} is the soup of {counted(len(had), 'run')} of {of}, which by now has "
+            f"{'others' if len(runs) == len(had) else f'{len(runs):,}'}. Choose another name for that of all."
+        )
+    return True
 
 
 def keep(directory: Path, tasting: Tasting, weights: Weights, val: Scores, about: dict[str, Any]) -> None:
