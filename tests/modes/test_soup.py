@@ -141,7 +141,10 @@ def test_a_soup_is_done_while_the_sweep_has_the_runs_it_had(tmp_path: Path) -> N
     (tmp_path / "soup.json").write_text(json.dumps(about))
     (tmp_path / "summary.json").write_text(json.dumps({"status": "completed"}))
     assert keeping.is_done(tmp_path, Path("sweep"), ["2", "1"])
-    for runs, says in ((["1", "2", "3"], "the soup of 2 runs of sweep, which by now has 3"), (["1", "3"], "has others")):
+    for runs, says in (
+        (["1", "2", "3"], "the soup of 2 runs of sweep, which by now has 3"),
+        (["1", "3"], "has others"),
+    ):
         with pytest.raises(UserError, match=says):
             keeping.is_done(tmp_path, Path("sweep"), runs)
 

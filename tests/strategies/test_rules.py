@@ -78,8 +78,13 @@ def test_few_images_keep_the_statistics_of_the_weights() -> None:
     assert rules.batch_norm(situation(images=50, family="attention")).value == "train"
 
 
+def test_only_a_long_training_ends_early() -> None:
+    found = [rules.patience(epochs) for epochs in (7, 19, 20, 94)]
+    assert [None if one is None else one.value for one in found] == [None, None, 5, 24]
+
+
 def test_a_head_is_fitted_where_training_starts_from_its_features() -> None:
-    assert rules.head_init(situation(can_probe=True), "frozen").value == "probe"
+    assert rules.head_init(situation(can_probe=True), "frozen").value == "zero"
     assert rules.head_init(situation(can_probe=True), "train").value == "zero"
     assert rules.head_init(situation(can_probe=True, family="attention"), "train").value == "probe"
     assert rules.head_init(situation(), "frozen").value == "zero"

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 AUTO: Literal["auto"] = "auto"
 CHOSEN = (
     *("image_size", "image_fit", "trainer.epochs", "trainer.evaluate_every", "trainer.batch_size", "optimizer.lr"),
+    "trainer.patience",
     *("strategy.solver", "strategy.keep_probe", "strategy.head_init", "strategy.batch_norm", "strategy.layer_decay"),
     *("strategy.use_teacher", "strategy.teacher.run"),
 )

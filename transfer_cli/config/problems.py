@@ -5,6 +5,7 @@ Each function returns pairs: whether it is so, and the message.
 
 from __future__ import annotations
 
+from transfer_cli.config.auto import AUTO
 from transfer_cli.config.dataset_problems import channel_problems, dataset_problems
 from transfer_cli.config.distill import Distill, distill_problems
 from transfer_cli.config.durations import EXPECTED, EXPECTED_INTERVAL, interval_of, seconds_of
@@ -144,7 +145,7 @@ def _extract_problems(e: Experiment) -> list[tuple[bool, str]]:
             f"trainer.steps={e.trainer.steps}: strategy=extract counts in epochs; set trainer.epochs.",
         ),
         (
-            e.trainer.patience is not None,
+            e.trainer.patience not in (None, AUTO),
             f"trainer.patience={e.trainer.patience}: strategy=extract keeps the best epoch of all; leave it out.",
         ),
         (

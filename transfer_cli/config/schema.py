@@ -127,7 +127,7 @@ class Trainer:
     batch_size: Literal["auto"] | Count
     accumulate: Count
     clip_grad: Positive | None
-    patience: Count | None
+    patience: Literal["auto"] | Count | None
     device: str
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"]
     compile: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -126,7 +127,9 @@ class Fit:
         self._save(name)
 
     def _is_stale(self) -> bool:
-        return self.patience is not None and should_stop(self.progress.history, self.patience)
+        if self.patience is None:
+            return False
+        return should_stop(self.progress.history, math.ceil(self.patience / self.evaluate_every))
 
     def _is_hopeless(self) -> bool:
         """Whether to end because nothing is learnt. Raises RunError where there is nothing better to keep."""

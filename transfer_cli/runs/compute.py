@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from transfer_cli.config.auto import AUTO
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.engine.devices.device import Compute
@@ -59,7 +60,8 @@ def check_validation(e: Experiment, images: ImageSet) -> None:
     """Raises UserError where something looks at validation and there is none."""
     if len(images.splits["val"]):
         return
-    for key, wants in (("scheduler=plateau", e.scheduler.name == "plateau"), ("trainer.patience", e.trainer.patience)):
+    waits = e.trainer.patience not in (None, AUTO)
+    for key, wants in (("scheduler=plateau", e.scheduler.name == "plateau"), ("trainer.patience", waits)):
         if wants:
             raise UserError(f"{key} needs validation images, and there are none: see dataset.val_fraction.")
 

@@ -271,7 +271,7 @@ class LoopJob:
             batches=batches,
             evaluate=lambda: evaluate_epoch(evaluation),
             epochs=m.plan.epochs,
-            patience=e.trainer.patience,
+            patience=chosen(e.trainer.patience),
             progress=progress,
             checkpoints=states,
             recorders=recorders,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from transfer_cli.config.auto import AUTO
+from transfer_cli.config.auto import AUTO, chosen
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.schema import Experiment
@@ -18,19 +18,25 @@ from transfer_cli.strategies.rules import Choice, Situation
 
 
 def with_length(e: Experiment, images: ImageSet, reporter: Reporter) -> Experiment:
-    """`trainer.epochs` and `trainer.evaluate_every` as numbers."""
+    """`trainer.epochs`, `trainer.evaluate_every` and `trainer.patience` as numbers."""
     trainer, train, val = e.trainer, len(images.splits["train"]), len(images.splits["val"])
+    by_rule = trainer.epochs == AUTO and trainer.steps is None and val > 0 and e.scheduler.name != "plateau"
     if trainer.epochs == AUTO:
         found = rules.epochs(train, trainer.step_images)
         if trainer.steps is None:
             say("trainer.epochs", found, reporter)
         trainer = replace(trainer, epochs=found.value)
     if trainer.evaluate_every == AUTO:
-        waits = trainer.patience is not None or e.scheduler.name == "plateau"
+        waits = trainer.patience not in (None, AUTO) or e.scheduler.name == "plateau"
         every = Choice(1, "") if waits else rules.evaluate_every(train, val)
         if every.value > 1:
             say("trainer.evaluate_every", every, reporter)
         trainer = replace(trainer, evaluate_every=every.value)
+    if trainer.patience == AUTO:
+        waited = rules.patience(chosen(trainer.epochs)) if by_rule else None
+        if waited is not None:
+            say("trainer.patience", waited, reporter)
+        trainer = replace(trainer, patience=None if waited is None else waited.value)
     return replace(e, trainer=trainer)
 
 
@@ -103,5 +109,5 @@ def for_heads(e: Experiment, images: ImageSet, reporter: Reporter) -> Experiment
     epochs = rules.HEAD_EPOCHS if e.trainer.epochs == AUTO else e.trainer.epochs
     every = 1 if e.trainer.evaluate_every == AUTO else e.trainer.evaluate_every
     batch = rules.HEAD_BATCH if e.trainer.batch_size == AUTO else e.trainer.batch_size
-    trainer = replace(e.trainer, epochs=epochs, evaluate_every=every, batch_size=batch)
+    trainer = replace(e.trainer, epochs=epochs, evaluate_every=every, batch_size=batch, patience=None)
     return replace(e, optimizer=optimizer, trainer=trainer)
