@@ -1,4 +1,4 @@
-"""What the README shows is right: every command in it composes, and those marked so run as they stand, in their order."""
+"""What the README shows is right: every command in it composes, and those marked so run as they stand, in order."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def blocks() -> Iterator[tuple[bool, list[str]]]:
         if lines:
             yield marked, lines
             marked, lines = False, []
-        marked = marked and not line.strip() or line.strip() == RUN
+        marked = (marked and not line.strip()) or line.strip() == RUN
 
 
 def commands() -> list[str]:
@@ -77,7 +77,7 @@ def test_every_command_composes(line: str) -> None:
 
 @pytest.mark.slow
 def test_commands_that_are_marked_run_as_they_stand() -> None:
-    """One after the other in one folder, as somebody would who reads on; in it a few photos and what they are to label."""
+    """One after the other in one folder, as somebody would who reads on; in it are a few photos."""
     make_photos(Path("photos"), 12)
     make_photos(Path("photos/new"), 1, classes=1)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
