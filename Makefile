@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test check bench chaos reference clean
+.PHONY: help run test check bench chaos reference pictures clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -37,6 +37,9 @@ chaos: $(READY) ## Kill it, damage its files, feed it 3,300 generated commands a
 
 reference: $(READY) ## Write the reference in README.md from the comments in conf/
 	$(BIN)/python -m transfer_cli.command.reference README.md
+
+pictures: $(READY) ## Take the pictures of the README in outputs/pictures/ (needs chromium)
+	$(BIN)/python -m tests.pictures
 
 clean: ## Remove the environment, caches and build products; outputs/ stays
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

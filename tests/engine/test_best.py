@@ -40,7 +40,7 @@ def test_it_comes_back_from_plain_values() -> None:
 def test_an_epoch_replaces_the_first_candidate_where_chance_does_not_explain_it() -> None:
     best, task = Best[int](), Classification(("a", "b"))
     best.offer(0, {"accuracy": 0.8, "loss": 1.0}, task, lambda: 0)
-    best.margin = standard_error("accuracy", {"accuracy": 0.8}, 100)
+    best.margin = standard_error("accuracy", 0.8, 100)
     assert best.margin == pytest.approx(0.04)
     assert not best.offer(1, {"accuracy": 0.83, "loss": 0.1}, task, lambda: pytest.fail("kept"))
     assert Best[int].from_dict(best.to_dict()).margin == best.margin
@@ -49,4 +49,4 @@ def test_an_epoch_replaces_the_first_candidate_where_chance_does_not_explain_it(
 
 
 def test_a_loss_is_no_share() -> None:
-    assert standard_error("loss", {"loss": 1.3}, 100) == 0.0
+    assert standard_error("loss", 1.3, 100) == 0.0

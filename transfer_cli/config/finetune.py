@@ -44,7 +44,7 @@ class Finetune:
     """Tau of logit adjustment, for classes of different size; 0: off."""
     drop_path: Annotated[float, Between(0, 0.9)] | None
     """Stochastic depth, where the model has it; null: the model's own rate."""
-    ema: Annotated[float, Between(0, 0.99999)]
+    ema: Literal["auto"] | Annotated[float, Between(0, 0.99999)]
     """Decay of the average of the weights that is evaluated and kept in place of the last ones; 0: off."""
     sam: NotNegative
     """Rho of sharpness-aware minimisation, two passes a step; 0: off."""

@@ -41,9 +41,8 @@ class Best(Generic[Kept]):
         return cls(**values)
 
 
-def standard_error(metric: str, val: Scores, images: int) -> float:
-    """Of a share of so many images; 0 for a loss, which is none."""
-    share = float(val[metric])
+def standard_error(metric: str, share: float, images: int) -> float:
+    """Of a score that is a share of so many images; 0 for a loss, which is none."""
     return 0.0 if metric == "loss" else math.sqrt(max(share * (1 - share), 0.0) / max(images, 1))
 
 

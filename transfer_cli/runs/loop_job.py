@@ -185,7 +185,7 @@ class LoopJob:
         if start.val is not None:
             labels = self.materials.images.labels[self.materials.images.splits["val"]]
             metric = self.materials.task.metric
-            fit.offer_start(start.val, standard_error(metric, start.val, int((labels >= 0).sum())))
+            fit.offer_start(start.val, standard_error(metric, float(start.val[metric]), int((labels >= 0).sum())))
         if start.first_head is not None and cursor.step == 0:
             job._put_first_head(start.first_head, average)
         return fit

@@ -15,6 +15,7 @@ from transfer_cli.config.auto import is_open
 from transfer_cli.config.continuation import continued, is_longer
 from transfer_cli.config.convert import shown
 from transfer_cli.config.distill import Distill
+from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import FILE, changed_since, describe
@@ -81,6 +82,8 @@ class Comparison:
 
     candidates: list[Candidate]
     rungs: Sequence[Rung]
+    doubted_by: int | None = None
+    """How many validation images judge whether the first gives way, where it is a rule's choice."""
 
 
 Compare = Callable[[Experiment, LoopJob], Comparison]
@@ -89,7 +92,9 @@ Compare = Callable[[Experiment, LoopJob], Comparison]
 
 def as_asked(e: Experiment, job: LoopJob) -> Comparison:
     """What `tune` says."""
-    return Comparison(candidates(e, job), PLANS.get(e.tune, ()))
+    doubts = e.tune == "quick" and isinstance(e.strategy, Finetune)
+    images = len(job.materials.images.splits["val"])
+    return Comparison(candidates(e, job), PLANS.get(e.tune, ()), images if doubts else None)
 
 
 def train(
@@ -193,7 +198,8 @@ def _best_of(
         begin(directory)
         _write_config(directory, asked)
         _write_images(directory, job.materials, reporter)
-        found = search(tries.candidates, tries.rungs, prepare, directory, reporter, stop)
+        doubted_by = tries.doubted_by
+        found = search(tries.candidates, tries.rungs, prepare, directory, reporter, stop, doubted_by=doubted_by)
         return prepare(found.experiment, reporter, stop, found.state), found.state
 
 

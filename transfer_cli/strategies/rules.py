@@ -62,6 +62,8 @@ OPTIMIZERS = {
 }
 USUAL_BATCH, LARGEST_SCALE = 32, 8.0
 FEW_IMAGES = 1000
+# About a dozen steps back from each; 0.9 did as well.
+FEW_IMAGES_EMA = 0.97
 # With more training images than this a fitted head is hardly ever better than training, and takes minutes to fit.
 PROBED_IMAGES = 20_000
 STEPS, SHORTEST, LONGEST = 280, 5, 100
@@ -163,6 +165,13 @@ def layer_decay(s: Situation) -> Choice[float]:
     """The rate of a stage as a multiple of that of the stage above it."""
     whole = s.pretrained and s.adapter == "none" and not s.head_only
     return Choice(LAYER_DECAY.get(s.family, 1.0) if whole else 1.0, NAMES[s.family])
+
+
+def average(s: Situation) -> Choice[float]:
+    """Decay of the average of the weights (EMA), 0 for none."""
+    if s.few and s.pretrained:
+        return Choice(FEW_IMAGES_EMA, f"with {s.images:,} images an average is steadier than any epoch")
+    return Choice(0.0, "")
 
 
 def rate(s: Situation, statistics: str = "train") -> Choice[float]:

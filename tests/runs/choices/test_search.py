@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
 
-from tests.conftest import TINY, Ended, summary, with_classes
+from tests.conftest import TINY, Ended, experiment, summary, with_classes
+from transfer_cli.config.schema import Experiment
+from transfer_cli.engine.stop import Stop
+from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs.choices import search
+from transfer_cli.runs.choices.search import Candidate
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
@@ -36,16 +43,41 @@ def test_the_winner_goes_on_as_a_run_with_its_settings(command: Command, few: li
     assert "search    2 candidates, 1.5 times the training of one" in ended.out
     found = json.loads((RUNS / "tuned" / "search.json").read_text())
     assert [row["epochs"] for row in found["tried"]] == [2, 2]
-    best = max(found["tried"], key=lambda row: (row["score"], -row["candidate"]))
-    assert found["chosen"] == best["candidate"]
+    won = found["tried"][found["chosen"]]
     chosen = settings(RUNS / "tuned")
-    assert f"strategy.batch_norm={chosen['batch_norm']}" in best["settings"]
+    assert f"strategy.batch_norm={chosen['batch_norm']}" in won["settings"]
     assert "auto" not in chosen.values()
     assert not (RUNS / "tuned" / "search").exists()
     again = command(f"--config-path={RUNS / 'tuned'}", "name=again")
     assert again.code == 0, again.err
     for file in ("model.safetensors", "metrics.jsonl"):
         assert (RUNS / "tuned" / file).read_bytes() == (RUNS / "again" / file).read_bytes()
+
+
+@pytest.mark.parametrize(("other", "wins"), [(0.62, 0), (0.66, 1), (-math.inf, 0)])
+def test_a_rule_gives_way_to_what_is_better_by_a_standard_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, other: float, wins: int
+) -> None:
+    """Of 100 images at 0.6: 0.049."""
+    tries = [
+        Candidate(
+            experiment(
+                f"strategy.batch_norm={mode}", "trainer.epochs=4", "trainer.evaluate_every=1", "optimizer.lr=1e-3"
+            )
+        )
+        for mode in ("frozen", "train")
+    ]
+    scores = {"0": 0.6, "1": other}
+    monkeypatch.setattr(search, "_score", lambda one, prepare, folder, *more: scores[folder.name])
+    monkeypatch.setattr(search, "_moved", lambda *_: None)
+
+    def chosen(doubted_by: int | None) -> Experiment:
+        prepare = cast("search.Prepare", None)
+        rungs, reporter = search.PLANS["quick"], Reporter(quiet=True)
+        return search.search(tries, rungs, prepare, tmp_path, reporter, Stop(), doubted_by=doubted_by).experiment
+
+    assert chosen(100) is tries[wins].experiment
+    assert chosen(None) is tries[int(other > 0.6)].experiment
 
 
 def test_full_tries_rates_as_well(command: Command, few: list[str]) -> None:
@@ -100,7 +132,7 @@ def test_a_run_of_a_version_that_chose_otherwise_is_refused(command: Command) ->
 
 
 def test_explicit_values_are_taken_as_they_are(command: Command, few: list[str]) -> None:
-    words = ["strategy.batch_norm=train", "strategy.head_init=model", "strategy.layer_decay=0.9"]
+    words = ["strategy.batch_norm=train", "strategy.head_init=model", "strategy.layer_decay=0.9", "strategy.ema=0"]
     words += ["strategy.keep_probe=false", "optimizer.lr=0.003"]
     ended = command(*few, "tune=off", *words, "name=own")
     assert ended.code == 0, ended.err

@@ -2,7 +2,8 @@
 
 Every candidate trains under the schedule of the whole run, so that what the winner has done so far counts: it goes on
 from its state, and ends as a run with its settings would that nobody compared. Candidates are halved as they go
-(successive halving: Jamieson 2016, arXiv 1502.07943). Validation alone chooses.
+(successive halving: Jamieson 2016, arXiv 1502.07943). Validation alone chooses; where a rule is only doubted (quick),
+what it says goes on unless another is better by a standard error: of few images the best of two is mostly chance.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from transfer_cli.config.distill import Distill
 from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine import state_files
+from transfer_cli.engine.best import standard_error
 from transfer_cli.engine.state_files import State
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import RunError
@@ -101,10 +103,13 @@ def search(
     directory: Path,
     reporter: Reporter,
     stop: Stop,
+    *,
+    doubted_by: int | None = None,
 ) -> Searched:
     """Train the candidates in `directory`/search, record what decided, and give back the best with its state.
 
-    Goes on where it was stopped. Raises Stopped where a signal asks for an end, states saved.
+    `doubted_by`: so many validation images judge whether the first, a rule's choice, gives way to another; None: the
+    best wins. Goes on where it was stopped. Raises Stopped where a signal asks for an end, states saved.
     """
     e = tries[0].experiment
     folder, epochs, every = directory / FOLDER, chosen(e.trainer.epochs), chosen(e.trainer.evaluate_every)
@@ -112,6 +117,7 @@ def search(
     reporter.say(f"search    {len(tries)} candidates, {work:.1f} times the training of one")
     left = list(range(len(tries)))
     table: list[dict[str, Any]] = []
+    scores: dict[int, float] = {}
     for rung in plan:
         until = min(every * max(math.ceil(rung.share * epochs / every), 1), epochs)
         scores = {n: _score(tries[n], prepare, folder / str(n), until, reporter, stop) for n in left}
@@ -120,9 +126,13 @@ def search(
             score = -scores[n] if e.trainer.metric == "loss" else scores[n]
             reporter.say(f"search    {until} epochs, {tries[n].label}: {e.trainer.metric} {score:.4f} on validation")
             table.append({"candidate": n, "settings": tries[n].label, "epochs": until, "score": score})
-        left = sorted(left, key=lambda n: (-scores[n], n))[: rung.stay]
+        ahead = 0.0 if doubted_by is None else standard_error(e.trainer.metric, scores[0], doubted_by)
+        left = sorted(left, key=lambda n: (-scores[n] - (ahead if n == 0 else 0), n))[: rung.stay]
     best = tries[left[0]]
-    reporter.say(f"auto      {best.label}: the best on validation goes on")
+    why = "the best on validation goes on"
+    if scores[left[0]] < max(scores.values()):
+        why = "goes on, since no other is better on validation by a standard error"
+    reporter.say(f"auto      {best.label}: {why}")
     write_json(directory / DECISION, {"metric": e.trainer.metric, "tried": table, "chosen": left[0]})
     return Searched(best.experiment, _moved(folder, left[0], directory, best.experiment))
 

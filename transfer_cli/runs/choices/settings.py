@@ -72,6 +72,11 @@ def with_finetuning(
         if decay.value != 1:
             say("strategy.layer_decay", decay, reporter)
         config = replace(config, layer_decay=decay.value)
+    if config.ema == AUTO:
+        average = rules.average(situation)
+        if average.value:
+            say("strategy.ema", average, reporter)
+        config = replace(config, ema=average.value)
     return with_rate(replace(e, strategy=config), situation, reporter, config.batch_norm)
 
 

@@ -86,5 +86,5 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
         start=BeforeTraining(config, training, regularizers, source),
         state=state,
         rho=config.sam,
-        average_decay=config.ema,
+        average_decay=chosen(config.ema),
     )
