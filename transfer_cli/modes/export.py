@@ -28,6 +28,7 @@ from transfer_cli.runs.export.formats import FORMATS, Format
 from transfer_cli.runs.export.latency import Timing, measure
 from transfer_cli.runs.export.samples import Samples, gather
 from transfer_cli.runs.export.subject import Subject, load_subject
+from transfer_cli.runs.reports.run_card import leave_card
 from transfer_cli.runs.saved_model import warn_of_unread
 
 _IMAGES, _IMAGES_FOR_ACCURACY = 100, 1000
@@ -69,6 +70,9 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
             _write_words(subject, folder, samples, report)
     except OSError as error:
         raise RunError(f"{target}: cannot be written ({error.strerror or error}).") from error
+    if target.resolve().is_relative_to(directory.resolve()):
+        # Which says how it is used.
+        leave_card(directory, reporter.warn)
     _say(target, samples, report, reporter)
     return EXIT_OK
 

@@ -1,0 +1,80 @@
+"""What is known of a run for its card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from transfer_cli.records.pages.predicted import OfClass, Predicted, by_class
+
+Facts = Mapping[str, Any]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """The contents of its files; of what is missing there is nothing."""
+
+    name: str
+    """Of its directory."""
+    summary: Facts
+    config: Facts
+    environment: Facts
+    dataset: Facts
+    model: Facts
+    """`model.json`."""
+    predicted: Predicted | None
+    """Of the test split, where some of its images have labels."""
+    intervals: Mapping[str, Interval]
+    """95 % intervals of scores on the test split, by name."""
+    pictures: Sequence[str] = ()
+    """Files in `plots/`."""
+    exports: Sequence[Facts] = ()
+    """`export.json` of each export in the run, with its `folder`."""
+    searched: bool = False
+    """Whether candidates for its settings were compared."""
+
+    def of(self, group: str) -> Facts:
+        """A group of the settings."""
+        found = self.config.get(group)
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """What its model tells apart."""
+        return tuple(self.model.get("classes") or ())
+
+    @property
+    def learns(self) -> bool:
+        """Whether weights were trained step by step, and not solved for."""
+        solver = self.of("strategy").get("solver")
+        return self.summary.get("strategy") != "extract" or solver == "optimizer"
+
+    @property
+    def tested(self) -> bool:
+        """Whether there are scores on a test split: an image without a label has none."""
+        return (self.summary.get("test") or {}).get("accuracy") is not None
+
+    @property
+    def data_name(self) -> str:
+        """What to call the images: the last part of their path, else the name of the data set."""
+        path = self.of("dataset").get("path")
+        name = PurePath(path.rstrip("/")).name if isinstance(path, str) else ""
+        return name or str(self.summary.get("dataset") or self.dataset.get("name") or "images")
+
+    @property
+    def images(self) -> Mapping[str, int]:
+        """How many there are in each split."""
+        return self.dataset.get("images") or {}
+
+    @property
+    def trained_on(self) -> Mapping[str, int]:
+        """How many images of each class it was trained on."""
+        return (self.dataset.get("images_of_class") or {}).get("train") or {}
+
+    def by_class(self) -> list[OfClass]:
+        """How each class did on the test split; none where that is not known."""
+        found = self.predicted
+        return [] if found is None else by_class(found.confusion, found.classes)
