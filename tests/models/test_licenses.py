@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from transfer_cli.files import write_signed_json
 from transfer_cli.models import licenses, weights
 from transfer_cli.models.published import PIP_WEIGHTS, SeenWeights, published
 
@@ -47,8 +48,6 @@ def test_what_is_remembered_from_before_is_asked_again(tmp_path: Path) -> None:
     seen.keep()
     (file,) = tmp_path.iterdir()
     values = json.loads(file.read_text())
-    from transfer_cli.files import write_signed_json
-
     write_signed_json(file, {key: value for key, value in values.items() if key not in ("license", "sha256")})
     assert SeenWeights(tmp_path).find("resnet50", "timm", None) is None
 

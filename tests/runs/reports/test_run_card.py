@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from tests.conftest import TINY, Ended, summary
-from tests.runs.reports.made import CLASSES, made
+from tests.runs.reports.made import made, with_model
 from transfer_cli.files import write_csv
 from transfer_cli.runs.reports import run_card
 from transfer_cli.runs.reports.run_card import leave_card, write_card
@@ -26,13 +26,6 @@ HOSTILE = [
     "<img src=x onerror=alert(1)>",
     "[in](https://evil.example)\n---\nx: y\u202e: #&amp; www.e.co @u",
 ]
-
-
-def with_model(run: Path, classes: list[str] | None = None, **more: Any) -> Path:
-    p = {"crop_pixels": 32, "resize_pixels": 40, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3}
-    about = {"model": {"name": "x"}, "classes": classes or CLASSES, "preprocessing": {**p, "fit": "crop"}, **more}
-    (run / "model.json").write_text(json.dumps(about))
-    return run
 
 
 def card(run: Path) -> tuple[dict[str, Any], str, list[Token]]:

@@ -10,10 +10,23 @@ import yaml
 from transfer_cli.models.licenses import OF_THE_HUB, known
 from transfer_cli.records.cards.facts import CardFacts
 from transfer_cli.records.cards.markdown import plain
+from transfer_cli.yaml_files import loaded_yaml
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _METRICS = {"accuracy": ("accuracy", "Accuracy"), "macro_f1": ("f1", "Macro F1")}
 """Of our scores those that the hub knows, and what it calls them."""
+
+
+_BLOCK = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+
+
+def card_metadata(card: str) -> dict[str, Any]:
+    """The YAML on top of a card that somebody may have edited. Raises ValueError where there is none, or it is none."""
+    found = _BLOCK.match(card)
+    values = loaded_yaml(found[1]) if found else None
+    if not isinstance(values, dict):
+        raise ValueError("no block of YAML between two lines of ---")
+    return values
 
 
 def front_matter(facts: CardFacts) -> str:

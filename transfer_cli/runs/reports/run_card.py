@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer_cli.errors import UserError, first_line
-from transfer_cli.files import atomic_write_text
+from transfer_cli.files import atomic_write_text, file_sha256
 from transfer_cli.methods.intervals import Interval, score_intervals
 from transfer_cli.records import predictions
 from transfer_cli.records.cards.card import card
@@ -19,7 +19,7 @@ from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, completed_summary, rea
 from transfer_cli.runs.reports.reading import read_yaml
 
 CARD = "README.md"
-MODEL = "model.json"
+MODEL, WEIGHTS = "model.json", "model.safetensors"
 EXPORTS, REPORT = "export", "export.json"
 _MARK = re.compile(r"<!-- transfer-run:([0-9a-f]{16}) -->\n\Z")
 """The last line, with a digest of those before it."""
@@ -60,10 +60,13 @@ def write_card(directory: Path) -> None:
     atomic_write_text(directory / CARD, card_of(directory))
 
 
-def card_of(directory: Path) -> str:
-    """The card, with the line that tells whether somebody has edited it since. Raises UserError as above."""
+def card_of(directory: Path, cleaned: Callable[[CardFacts], CardFacts] = lambda facts: facts) -> str:
+    """The card, with the line that tells whether somebody has edited it since. Raises UserError as above.
+
+    `cleaned` leaves out what is not to be said.
+    """
     try:
-        found = f"{card(gather(directory))}\n"
+        found = f"{card(cleaned(gather(directory)))}\n"
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{directory}: its files hold something else than a run leaves ({first_line(error)})."
@@ -116,10 +119,11 @@ def _intervals(predicted: Predicted, summary: dict[str, Any]) -> dict[str, Inter
 
 
 def _exports(directory: Path) -> list[dict[str, Any]]:
-    """What has been exported into the run itself, and compared with its model."""
+    """What has been exported into the run itself, and compared with its model, which is still the same."""
     reports = {path.parent: read_json(path) for path in sorted(directory.glob(f"{EXPORTS}/*/{REPORT}"))}
+    sha256 = file_sha256(directory / WEIGHTS) if reports and (directory / WEIGHTS).is_file() else None
     return [
         {**report, "folder": folder.relative_to(directory).as_posix()}
         for folder, report in reports.items()
-        if report.get("compared") and (folder / "example.py").is_file()
+        if report.get("compared") and report.get("model_sha256") == sha256 and (folder / "example.py").is_file()
     ]
