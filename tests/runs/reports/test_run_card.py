@@ -151,6 +151,23 @@ def test_limits_follow_from_the_figures() -> None:
     assert "Most often" not in limits, "3 % of a class are not worth a word"
 
 
+def test_a_network_that_finetuning_did_not_improve_is_said_to_be_as_it_was() -> None:
+    run = with_model(made(RUN, "strategy.label_smoothing=0.1", "strategy.head_init=probe", best_epoch=0))
+    body = card(run)[1]
+    assert "as it was, with a head fitted to its features (finetuning did no better)" in body
+    assert "| Parameters | 1,000 |" in body and "all layers" not in body and "| Epochs |" not in body
+    assert "Kumar 2022" in body and "Szegedy" not in body and "AdamW" not in body
+
+
+def test_where_no_image_was_wrong_no_resampling_tells_how_sure_that_is() -> None:
+    scores = {"accuracy": 1.0, "balanced_accuracy": 1.0, "top5_accuracy": 1.0}
+    run = with_predictions(with_model(made(RUN, test=scores)), [("class_0", "class_0"), ("class_1", "class_1")])
+    body = card(run)[1]
+    assert "100.00 % | 34.24 % to 100.00 % |" in body
+    assert re.search(r"^\| balanced accuracy \|.* 100.00 % \|  \|$", body, re.MULTILINE)
+    assert "top-5" not in body, "of three classes the first five are always right"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("cc-by-nc-4.0", {"license": "cc-by-nc-4.0"}), ("dinov3-license", {"license": "other"}), (None, {})],

@@ -281,6 +281,8 @@ def citations(facts: CardFacts) -> list[tuple[str, Work]]:
 def _applies(one: Cited, facts: CardFacts, settings: Mapping[str, Any]) -> bool:
     """Whether a method was used: one of those that train, where something is trained; a teacher's where one taught."""
     group, strategy = one.key.partition(".")[0], facts.of("strategy")
+    if facts.as_it_was and not one.key.startswith("strategy.head_"):
+        return False
     if group in ("augment", "optimizer", "trainer") and not facts.learns:
         return False
     of_teacher = one.key.startswith(("strategy.loss.", "strategy.standardize_logits"))

@@ -50,7 +50,12 @@ class CardFacts:
     def learns(self) -> bool:
         """Whether weights were trained step by step, and not solved for."""
         solver = self.of("strategy").get("solver")
-        return self.summary.get("strategy") != "extract" or solver == "optimizer"
+        return not self.as_it_was and (self.summary.get("strategy") != "extract" or solver == "optimizer")
+
+    @property
+    def as_it_was(self) -> bool:
+        """Whether no epoch of finetuning was better than a head on the network as it was, which is called epoch 0."""
+        return self.summary.get("strategy") == "finetune" and self.summary.get("best_epoch") == 0
 
     @property
     def tested(self) -> bool:

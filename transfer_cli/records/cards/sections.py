@@ -12,8 +12,8 @@ from transfer_cli.records.pages import run_tables, words
 from transfer_cli.records.pages.predicted import OfClass
 from transfer_cli.records.pages.render import count, number, percent, score, seconds
 
-CLASSES_UP_TO = 20
-"""Of more classes the card has the worst and the best, so many each in all."""
+CLASSES_UP_TO, MATRIX_UP_TO = 20, 30
+"""Of more classes the card has the worst and the best, so many in all, and no matrix, which nobody could read."""
 HEADS = {
     "linear": "the model's own, one linear layer",
     "probe": "one linear layer on features",
@@ -22,7 +22,6 @@ HEADS = {
     "neighbours": "votes of the nearest training images (k-NN)",
 }
 _SPLITS = {"train": "training", "val": "choosing among epochs and settings", "test": "evaluated once, at the end"}
-_SHARES = ("accuracy", "top5_accuracy", "balanced_accuracy")
 _VERSIONS = ("python", "transfer-run", "torch", "torchvision", "timm")
 
 
@@ -31,6 +30,8 @@ def lead(facts: CardFacts) -> str:
     s = facts.summary
     how = {"finetune": "finetuned", "extract": "as a frozen backbone with a head of its own", "distill": "distilled"}
     what = f"{code(s.get('model'))}, {how.get(str(s.get('strategy')), text(s.get('strategy')))}"
+    if facts.as_it_was:
+        what = f"{code(s.get('model'))} as it was, with a head fitted to its features (finetuning did no better)"
     if s.get("soup"):
         what = f"{code(s.get('model'))}, its weights those of several runs ({text(s['soup'])})"
     found = f"A classifier of images into {len(facts.classes):,} classes: {what}, on {text(facts.data_name)}."
@@ -45,12 +46,14 @@ def about(facts: CardFacts) -> str:
     """What it is made of, and what that was before."""
     s, head = facts.summary, facts.model.get("head") or {}
     parameters = s.get("parameters") or {}
-    solver = facts.of("strategy").get("solver")
     rows: list[tuple[str, str | None]] = [
-        ("Strategy", " ".join([code(s.get("strategy")), *([f"({text(solver)})"] if solver else [])])),
+        ("Strategy", code(s.get("strategy")) + (f", {how}" if (how := _how(facts)) else "")),
         ("Backbone", code(s.get("model"))),
         ("Head", HEADS.get(head["kind"], text(head["kind"])) if head.get("kind") else None),
-        ("Parameters", f"{count(parameters.get('total'))}, {count(parameters.get('trainable'))} of them trained"),
+        (
+            "Parameters",
+            count(parameters.get("total")) + ("" if facts.as_it_was else f", {_trained(parameters)} trained"),
+        ),
         ("Started from", text(s["weights"]) if s.get("weights") else None),
         ("Licence of these weights", _license(s)),
         ("SHA-256 of their file", code(s["weights_sha256"]) if s.get("weights_sha256") else None),
@@ -59,6 +62,26 @@ def about(facts: CardFacts) -> str:
         *_input(facts.model),
     ]
     return table(("", ""), [(name, value) for name, value in rows if value])
+
+
+def _how(facts: CardFacts) -> str:
+    """What of the network adapts, or what fits the head."""
+    strategy = facts.of("strategy")
+    if strategy.get("solver"):
+        return f"the head by {text(strategy['solver'])}"
+    if facts.as_it_was or strategy.get("name") != "finetune":
+        return ""
+    part, adapter = strategy.get("unfreeze"), strategy.get("adapter")
+    if isinstance(part, list):
+        what = f"what is called {', '.join(map(code, part))}"
+    else:
+        what = {"all": "all layers", "head": "the head alone"}.get(str(part), f"the head and {part} stages below it")
+    return what if adapter in (None, "none") else f"{what} by {text(adapter)}"
+
+
+def _trained(parameters: Facts) -> str:
+    total, own = parameters.get("total"), parameters.get("trainable")
+    return "all of them" if total == own else f"{count(own)} of them"
 
 
 def _license(s: Facts) -> str | None:
@@ -147,24 +170,26 @@ def results(facts: CardFacts) -> str:
     """Scores of both splits, and how sure those of the test split are."""
     s = facts.summary
     splits = [split for split in ("val", "test") if s.get(split)]
-    names = list(dict.fromkeys(name for split in splits for name, value in s[split].items() if value is not None))
+    known = dict.fromkeys(name for split in splits for name, value in s[split].items() if value is not None)
+    # Of five classes the first five are always right.
+    names = [name for name in known if name != "top5_accuracy" or len(facts.classes) > 5]
     if not names:
         return ""
-    shown = {"val": "validation", "test": "test"}
-    columns = ["score", *(shown[split] for split in splits), *(["95 % interval of test"] if facts.intervals else [])]
+    called = {"val": "validation", "test": "test"}
+    columns = ["score", *(called[split] for split in splits), *(["95 % interval of test"] if facts.intervals else [])]
     rows = []
     for name in names:
         cells = [run_tables.NAMES.get(name, text(name)), *(score(s[split].get(name), name) for split in splits)]
         rows.append([*cells, *([_interval(facts, name)] if facts.intervals else [])])
     epoch = s.get("best_epoch")
-    of = text(s["soup"]) if s.get("soup") else f"epoch {epoch}" if epoch is not None and facts.learns else "the model"
+    of = text(s["soup"]) if s.get("soup") else f"epoch {epoch}" if epoch and facts.learns else "the model"
     note = f"{of[0].upper()}{of[1:]} was chosen by its {text(s.get('metric') or 'accuracy')} on validation."
     note = note if s.get("val") else ""
-    pictures = [
-        f"![{title}](plots/{file})"
-        for file, title in (("confusion_matrix.png", "Confusion matrix of the test split"), ("curves.png", "Curves"))
-        if file in facts.pictures
-    ]
+    shown = {
+        "confusion_matrix.png": "Confusion matrix of the test split" if len(facts.classes) <= MATRIX_UP_TO else "",
+        "curves.png": "Curves over the epochs" if facts.learns else "",
+    }
+    pictures = [f"![{title}](plots/{file})" for file, title in shown.items() if title and file in facts.pictures]
     return "\n\n".join(part for part in [table(columns, rows, right=1), note, *pictures] if part)
 
 
