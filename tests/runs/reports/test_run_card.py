@@ -22,7 +22,7 @@ from transfer_cli.runs.reports.run_card import leave_card, write_card
 
 RUN = Path("outputs/runs/one")
 HOSTILE = [
-    "a|b`*_x_*",
+    "a|b`*`_x_*",
     "<img src=x onerror=alert(1)>",
     "[in](https://evil.example)\n---\nx: y\u202e: #&amp; www.e.co @u",
 ]
@@ -82,10 +82,10 @@ def test_what_a_card_says_is_what_the_files_say() -> None:
 
 
 def test_names_are_names_in_yaml_and_in_markdown() -> None:
-    hostile = RUN.with_name("x: [`|*] # <b>")
+    hostile = RUN.with_name("x: [`|*] # <b> " + "--- " * 25)
     run = with_model(made(hostile, 'dataset.path="a: {b}|"', classes=HOSTILE), HOSTILE)
     head, body, tokens = card(run)
-    assert head["model-index"][0]["name"] == hostile.name
+    assert head["model-index"][0]["name"] == hostile.name.strip()
     assert head["model-index"][0]["results"][0]["dataset"]["name"] == "a: {b}|"
     assert not kinds(tokens) & {"html_inline", "html_block", "hr", "em_open", "strong_open"}
     links = [t.attrs["href"] for outer in tokens for t in outer.children or [] if t.type == "link_open"]
@@ -94,7 +94,7 @@ def test_names_are_names_in_yaml_and_in_markdown() -> None:
     rows = [line for line in body.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} <= {3, 4, 5, 8}
     shown = MarkdownIt("commonmark").enable("table").render(body)
-    assert "a|b`*_x_*" in shown and "&lt;img src=x onerror=alert(1)&gt;" in shown and "\\u202e: #&amp;amp;" in shown
+    assert "a|b`*`_x_*" in shown and "&lt;img src=x onerror=alert(1)&gt;" in shown and "\\u202e: #&amp;amp;" in shown
     assert "https\\://evil" in body and "www\\.e.co \\@u" in body
 
 

@@ -44,8 +44,7 @@ def front_matter(facts: CardFacts) -> str:
         "model-index": _results(facts, tested) if tested else None,
     }
     kept = {key: value for key, value in values.items() if value is not None}
-    # A line that goes on in the next could begin there with what ends the YAML.
-    written = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=10**6)
+    written = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
     return f"---\n{written}---\n"
 
 
