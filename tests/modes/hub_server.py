@@ -22,6 +22,8 @@ class HubServer(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.refuse: dict[str, int] = {}
         self.hang = False
+        self.sha256: str | None = None
+        """Of the weights, as it says once they are there."""
 
     @property
     def address(self) -> str:
@@ -79,6 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
         if "/paths-info/" in path:
             data = server.files["model.safetensors"]
             one = {"type": "file", "path": "model.safetensors", "size": len(data), "oid": "b" * 40}
+            if server.sha256 is not None:
+                one["lfs"] = {"oid": server.sha256, "size": len(data), "pointerSize": 100}
             return 200, [one]
         if name in server.repositories and path == f"/api/models/{name}":
             return 200, {"id": name, "private": server.repositories[name], "siblings": [], "tags": []}

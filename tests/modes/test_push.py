@@ -210,7 +210,10 @@ def test_what_fails_on_the_way_ends_with_3(hub: HubServer, command: Command) -> 
     hub.refuse = {"/api/models/ann/digits/commit": 403}
     ended = command(*PUSH)
     assert ended.code == 3 and "sending failed" in ended.err and "the same command tries again" in ended.err
-    hub.refuse = {}
+    hub.refuse, hub.sha256 = {}, "0" * 64
+    ended = command(*PUSH)
+    assert ended.code == 3 and "model.safetensors is there with another content than here" in ended.err
+    hub.sha256 = file_sha256(RUN / "model.safetensors")
     assert command(*PUSH).code == 0
 
 

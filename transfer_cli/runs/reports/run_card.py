@@ -56,8 +56,10 @@ def is_edited(path: Path) -> bool:
 
 
 def write_card(directory: Path) -> None:
-    """Write `README.md`. Raises OSError, UserError for files that hold something else than runs leave."""
-    atomic_write_text(directory / CARD, card_of(directory))
+    """Write `README.md`, unless it is there already. Raises OSError, UserError for files that no run leaves."""
+    path, found = directory / CARD, card_of(directory)
+    if not path.is_file() or path.read_bytes() != found.encode("utf-8", "backslashreplace"):
+        atomic_write_text(path, found)
 
 
 def card_of(directory: Path, cleaned: Callable[[CardFacts], CardFacts] = lambda facts: facts) -> str:
