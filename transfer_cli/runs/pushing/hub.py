@@ -120,4 +120,4 @@ def _asked(to: str, what: str, ask: Callable[[], T]) -> T:
 
 
 def _refused(to: str, reason: str) -> UserError:
-    return UserError(f"push.to={to}: {reason}. Nothing was sent; push.dry_run=true says what would be.")
+    return UserError(f"push.to={to}: {reason.rstrip('.')}. Nothing was sent; push.dry_run=true says what would be.")
