@@ -68,7 +68,7 @@ def test_what_a_card_says_is_what_the_files_say() -> None:
         "Validation, which chooses among epochs and settings, has 9 images only.",
         "cut out of the middle of an image (80 % of the shorter side)",
         "transfer-run name=one\n",
-        "| Settings | `abc` (all in config.yaml) |",
+        "| Settings | `abc`, all in config.yaml |",
         "Label smoothing: Szegedy 2016",
     ):
         assert words in body, words
@@ -166,6 +166,25 @@ def test_where_no_image_was_wrong_no_resampling_tells_how_sure_that_is() -> None
     assert "100.00 % | 34.24 % to 100.00 % |" in body
     assert re.search(r"^\| balanced accuracy \|.* 100.00 % \|  \|$", body, re.MULTILINE)
     assert "top-5" not in body, "of three classes the first five are always right"
+
+
+@pytest.mark.parametrize(
+    ("soup", "said", "tagged"),
+    [
+        ("greedy soup", "the average of the weights of 2 runs (greedy soup), on fake", True),
+        ("best run", "the best of 3 runs, none of whose averages was better on validation, on fake", False),
+        ("wise\\_ft 0.9", "weights 0.9 of the way from where a run started to where it ended, on fake", False),
+    ],
+)
+def test_a_soup_says_what_was_averaged(soup: str, said: str, tagged: bool) -> None:
+    run = with_model(made(RUN, soup=soup.replace("\\", ""), best_epoch=None, config_hash="abc"))
+    recipes = {"best run": ["a"], "greedy soup": ["a", "b"], "uniform soup": ["a", "b", "c"]}
+    rows = [{"recipe": name, "runs": runs} for name, runs in recipes.items()]
+    (run / "soup.json").write_text(json.dumps({"recipes": rows}))
+    head, body, _ = card(run)
+    assert said in body and ("model-soup" in head["tags"]) == tagged
+    assert f"{soup[0].upper()}{soup[1:]} was chosen by its accuracy on validation." in body
+    assert "`abc`, those of its best run in config.yaml" in body
 
 
 @pytest.mark.parametrize(

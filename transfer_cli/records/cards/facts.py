@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
@@ -33,6 +33,8 @@ class CardFacts:
     """Files in `plots/`."""
     exports: Sequence[Facts] = ()
     """`export.json` of each export in the run, with its `folder`."""
+    soup: Facts = field(default_factory=dict)
+    """`soup.json`, of a soup."""
     searched: bool = False
     """Whether candidates for its settings were compared."""
 
@@ -45,6 +47,18 @@ class CardFacts:
     def classes(self) -> Sequence[str]:
         """What its model tells apart."""
         return tuple(self.model.get("classes") or ())
+
+    @property
+    def averaged(self) -> str:
+        """Of a soup, what its weights are; it may be no soup at all, where no average was better."""
+        name = str(self.summary.get("soup") or "")
+        recipes = {one["recipe"]: one["runs"] for one in self.soup.get("recipes") or []}
+        if name == "best run":
+            most = max((len(runs) for runs in recipes.values()), default=0)
+            return f"the best of {most} runs, none of whose averages was better on validation"
+        if name.startswith("wise_ft"):
+            return f"weights {name.removeprefix('wise_ft ')} of the way from where a run started to where it ended"
+        return f"the average of the weights of {len(recipes.get(name, []))} runs ({name})" if name else ""
 
     @property
     def learns(self) -> bool:

@@ -50,7 +50,10 @@ def front_matter(facts: CardFacts) -> str:
 
 def _tags(facts: CardFacts) -> list[str]:
     strategy = plain(facts.summary.get("strategy") or "")
-    return [*([strategy] if strategy else []), *(["model-soup"] if facts.summary.get("soup") else [])]
+    return [
+        *([strategy] if strategy else []),
+        *(["model-soup"] if str(facts.summary.get("soup") or "").endswith("soup") else []),
+    ]
 
 
 def _license(name: Any) -> dict[str, str]:

@@ -32,8 +32,8 @@ def lead(facts: CardFacts) -> str:
     what = f"{code(s.get('model'))}, {how.get(str(s.get('strategy')), text(s.get('strategy')))}"
     if facts.as_it_was:
         what = f"{code(s.get('model'))} as it was, with a head fitted to its features (finetuning did no better)"
-    if s.get("soup"):
-        what = f"{code(s.get('model'))}, its weights those of several runs ({text(s['soup'])})"
+    if facts.averaged:
+        what = f"{code(s.get('model'))}, {text(facts.averaged)}"
     found = f"A classifier of images into {len(facts.classes):,} classes: {what}, on {text(facts.data_name)}."
     if facts.tested:
         tested = facts.images.get("test") if facts.predicted is None else int(facts.predicted.known.sum())
@@ -58,7 +58,7 @@ def about(facts: CardFacts) -> str:
         ("Licence of these weights", _license(s)),
         ("SHA-256 of their file", code(s["weights_sha256"]) if s.get("weights_sha256") else None),
         ("Teacher", _teacher(facts)),
-        ("Averaged", text(s["soup"]) if s.get("soup") else None),
+        ("Soup", text(facts.averaged)),
         *_input(facts.model),
     ]
     return table(("", ""), [(name, value) for name, value in rows if value])
@@ -81,7 +81,7 @@ def _how(facts: CardFacts) -> str:
 
 def _trained(parameters: Facts) -> str:
     total, own = parameters.get("total"), parameters.get("trainable")
-    return "all of them" if total == own else f"{count(own)} of them"
+    return "all of them" if total == own else f"{count(own) if own else 'none'} of them"
 
 
 def _license(s: Facts) -> str | None:
@@ -238,10 +238,11 @@ def made(facts: CardFacts) -> str:
     """What repeats it, and what it took."""
     s, command = facts.summary, words.command(facts.environment)
     versions = facts.environment.get("versions") or {}
+    whose = "those of its best run" if facts.averaged else "all"
     rows: list[tuple[str, str | None]] = [
         ("On", text(str(facts.environment.get("time") or "").partition("T")[0])),
         ("Seed", text(s["seed"]) if s.get("seed") is not None else None),
-        ("Settings", f"{code(s['config_hash'])} (all in config.yaml)" if s.get("config_hash") else None),
+        ("Settings", f"{code(s['config_hash'])}, {whose} in config.yaml" if s.get("config_hash") else None),
         ("Epochs", text(s["epochs"]) if s.get("epochs") and facts.learns else None),
         ("Training", seconds(s["train_seconds"]) if s.get("train_seconds") is not None else None),
         ("Device", " at ".join(text(s[key]) for key in ("device", "precision") if s.get(key))),

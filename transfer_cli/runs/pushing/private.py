@@ -45,7 +45,7 @@ def local_paths(config: Values, environment: Values) -> list[str]:
         words = []
     for word in words:
         value = word.partition("=")[2] or word
-        found |= {value, *(part.strip() for part in value.strip("[]").split(","))}
+        found |= {value, *(part.strip(" '\"") for part in value.strip("[]").split(","))}
     home = str(Path.home())
     places = {one for one in found if _is_local(one)} | ({home} if len(home) > 1 else set())
     return sorted(places, key=lambda path: (-len(path), path))
@@ -53,7 +53,7 @@ def local_paths(config: Values, environment: Values) -> list[str]:
 
 def _is_local(value: str) -> bool:
     # A root alone is in every address.
-    return (os.path.isabs(value) or value.startswith("~")) and len(value.rstrip("/")) > 1 and "\n" not in value
+    return (os.path.isabs(value) or value.startswith("~/")) and len(value.rstrip("/")) > 1 and "\n" not in value
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -99,6 +99,7 @@ def gather(directory: Path) -> CardFacts:
         intervals={} if predicted is None else _intervals(predicted, summary),
         pictures=sorted(path.name for path in plots.glob("*.png")),
         exports=_exports(directory),
+        soup=read_json(directory / "soup.json"),
         searched=(directory / "search.json").is_file(),
     )
 
