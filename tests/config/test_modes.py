@@ -25,7 +25,7 @@ def test_the_folder_holds_a_file_for_each_mode_and_nothing_else() -> None:
         (["mode=predict"], r"run: mode=predict needs run=<run directory>\.\ninput: mode=predict needs input="),
         (
             ["mode=rank", "rank.models=[resnet18]", "run=x"],
-            "run=x: only mode=evaluate, mode=calibrate, mode=predict, mode=explain, mode=export, mode=replay and mode=",
+            "run=x: only mode=evaluate, mode=calibrate, mode=predict, mode=explain, mode=export, mode=push, mode=",
         ),
         (["output=x"], "output=x: only mode=predict, mode=export and mode=report read output"),
         (["run=x"], "run=x: mode=train makes a new run"),

@@ -76,6 +76,16 @@ class ExportCommand:
 
 
 @dataclass(frozen=True)
+class PushCommand:
+    """`mode=push`: where to, who may see it, and what of this machine it tells. The defaults as above."""
+
+    to: str | None = None
+    private: bool = True
+    paths: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
 class ReportCommand:
     """`mode=report`: which runs are listed, in which order. The defaults are for the config.yaml of earlier runs."""
 

@@ -12,6 +12,7 @@ from transfer_cli.config.commands import (
     ExplainCommand,
     ExportCommand,
     PredictCommand,
+    PushCommand,
     ReportCommand,
     ScriptCommand,
 )
@@ -21,7 +22,7 @@ from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.modes import MODES
 from transfer_cli.config.schema import Experiment
-from transfer_cli.config.using import export_problems, report_problems
+from transfer_cli.config.using import export_problems, push_problems, report_problems
 
 _EXPECTED = {
     "run": "run directory",
@@ -113,6 +114,7 @@ def mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
         *_compare_problems(e),
         (e.mode != "predict" and e.predict != PredictCommand(), "predict: only mode=predict reads its keys."),
         (e.mode != "export" and e.export != ExportCommand(), "export: only mode=export reads its keys."),
+        (e.mode != "push" and e.push != PushCommand(), "push: only mode=push reads its keys."),
         (e.mode != "report" and e.report != ReportCommand(), "report: only mode=report reads its keys."),
         (e.mode != "explain" and e.explain != ExplainCommand(), "explain: only mode=explain reads its keys."),
         (e.mode != "evaluate" and e.evaluate != EvaluateCommand(), "evaluate: only mode=evaluate reads its keys."),
@@ -123,6 +125,7 @@ def mode_key_problems(e: Experiment) -> list[tuple[bool, str]]:
         ),
         (e.mode != "script" and e.script != ScriptCommand(), "script: only mode=script reads its keys."),
         *(export_problems(e) if e.mode == "export" else []),
+        *(push_problems(e) if e.mode == "push" else []),
         *(report_problems(e) if e.mode == "report" else []),
         *_fetch_problems(e),
     ]

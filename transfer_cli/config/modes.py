@@ -44,6 +44,7 @@ MODES: dict[str, Mode] = {
         takes=("input", "output"),
         formats=("onnx", "torch_export", "timm", "safetensors"),
     ),
+    "push": Mode("send a trained model and its card to a model hub", needs=("run",)),
     "auto": Mode(
         "choose a backbone and settings, train and calibrate, within trainer.budget", reads_images=True, resumes=True
     ),

@@ -35,7 +35,7 @@ STRATEGIES: dict[str, type] = {"finetune": Finetune, "extract": Extract, "distil
 _NOT_IN_HASH = (
     *("mode", "run", "input", "output", "format", "split", "name", "resume", "tune"),
     *("cache_dir", "cache_size", "cache", "rank", "find_lr", "compare", "predict", "export", "fetch", "report"),
-    *("output_dir", "quiet", "sweep", "script", "audit", "evaluate", "logger", "explain"),
+    *("output_dir", "quiet", "sweep", "script", "audit", "evaluate", "logger", "explain", "push"),
 )
 _NOT_IN_HASH_OF_GROUP = {
     "trainer": ("workers", "budget", "checkpoint_every", "keep", "devices", "sharding", "time_limit", "profile"),

@@ -20,6 +20,7 @@ from transfer_cli.config.commands import (
     FetchCommand,
     FindLr,
     PredictCommand,
+    PushCommand,
     RankCommand,
     ReportCommand,
     ScriptCommand,
@@ -198,6 +199,7 @@ class Experiment:
     audit: AuditCommand = field(default_factory=AuditCommand)
     evaluate: EvaluateCommand = field(default_factory=EvaluateCommand)
     explain: ExplainCommand = field(default_factory=ExplainCommand)
+    push: PushCommand = field(default_factory=PushCommand)
     logger: str | tuple[str, ...] = ()
     """Names of config/loggers.py, or of installed packages."""
 

@@ -1,12 +1,16 @@
-"""What is said of the keys of the modes that use what runs have left: `predict`, `export` and `report`."""
+"""What is said of the keys of the modes that use what runs have left: `predict`, `export`, `push` and `report`."""
 
 from __future__ import annotations
+
+import re
 
 from transfer_cli.config.auto import AUTO
 from transfer_cli.config.schema import Experiment
 
 STREAM = "-"
 """As `input` or `output`: standard input, standard output."""
+_LONGEST = 96
+"""Characters of the name of a repository with its owner."""
 
 
 def export_format(e: Experiment) -> str:
@@ -41,6 +45,25 @@ def report_problems(experiment: Experiment) -> list[tuple[bool, str]]:
             f"output={e.output}: a table goes to the terminal; say format=csv or format=page.",
         ),
     ]
+
+
+def push_problems(experiment: Experiment) -> list[tuple[bool, str]]:
+    """A name that no repository can have: (whether it is so, what to say)."""
+    to = experiment.push.to
+    expected = "<owner>/<name>, a repository of the model hub"
+    return [
+        (to is None, f"push.to: mode=push needs push.to={expected}."),
+        (to is not None and not _is_repository(to), f"push.to={to}: expected {expected}."),
+    ]
+
+
+def _is_repository(name: str) -> bool:
+    """Whether a name is one by the rules of the hub."""
+    return (
+        re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII) is not None
+        and len(name) <= _LONGEST
+        and not re.search(r"--|\.\.|[.-](/|$)|\.git$", name)
+    )
 
 
 def export_problems(experiment: Experiment) -> list[tuple[bool, str]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from transfer_cli.errors import UserError, unknown
 from transfer_cli.files import read_signed_json, write_signed_json
-from transfer_cli.models import backbones, fetching
+from transfer_cli.models import backbones, fetching, licenses
 from transfer_cli.models.preprocessing import RESAMPLING, Fit, Preprocessing
 from transfer_cli.models.staging import SeenCuts
 
@@ -47,6 +47,10 @@ class WeightsSource:
     """Whether the network is made for images of one size, that of the weights where nothing else is asked for."""
     otherwise: str | None = None
     """A sentence on the pip package that brings weights of this model, where it is not installed."""
+    license: str | None = None
+    """As `models.licenses` has it."""
+    base: str | None = None
+    """The repository of the model hub that they are of."""
 
 
 @dataclass
@@ -141,7 +145,8 @@ def _packaged(name: str) -> WeightsSource | None:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for file in sorted(Path(folder).rglob("*.pth")):
             preprocessing = Preprocessing(size, round(size / 0.875), "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-            return WeightsSource("package", f"ImageNet weights of {module}", preprocessing, location=file)
+            label, own = f"ImageNet weights of {module}", licenses.OF_PACKAGES[module]
+            return WeightsSource("package", label, preprocessing, location=file, license=own)
     return None
 
 
@@ -162,8 +167,15 @@ def _torchvision(name: str, weights: str) -> WeightsSource:
         tuple(transform.std),
     )
     remote = fetching.Remote.from_url(entry.url)
-    classes = tuple(entry.meta["categories"])
-    return WeightsSource("torchvision", f"torchvision {entry}", preprocessing, fetching.cached(remote), remote, classes)
+    return WeightsSource(
+        "torchvision",
+        f"torchvision {entry}",
+        preprocessing,
+        fetching.cached(remote),
+        remote,
+        tuple(entry.meta["categories"]),
+        license=licenses.of_torchvision(entry.meta),
+    )
 
 
 def _timm(name: str, tag: str | None) -> WeightsSource:
@@ -185,8 +197,17 @@ def _timm(name: str, tag: str | None) -> WeightsSource:
         return WeightsSource("none", label, preprocessing, notes=notes, fixed_size=config.fixed_input_size)
     remote = fetching.Remote.from_timm(config)
     label, location = f"timm {config.architecture}.{config.tag}", fetching.cached(remote)
-    fixed = bool(config.fixed_input_size)
-    return WeightsSource("timm", label, preprocessing, location, remote, notes=notes, fixed_size=fixed)
+    return WeightsSource(
+        "timm",
+        label,
+        preprocessing,
+        location,
+        remote,
+        notes=notes,
+        fixed_size=bool(config.fixed_input_size),
+        license=licenses.of_timm(config),
+        base=remote.repository,
+    )
 
 
 # What timm calls the ways to bring an image to a square.
@@ -223,6 +244,8 @@ def _to_plain(source: WeightsSource) -> dict[str, Any]:
         "classes": list(source.classes) if source.classes else None,
         "notes": list(source.notes),
         "fixed_size": source.fixed_size,
+        "license": source.license,
+        "base": source.base,
     }
 
 
@@ -238,4 +261,6 @@ def _from_plain(values: dict[str, Any]) -> WeightsSource:
         tuple(str(name) for name in values["classes"]) if values["classes"] else None,
         tuple(str(note) for note in values["notes"]),
         bool(values["fixed_size"]),
+        license=licenses.known(values["license"]),
+        base=None if values["base"] is None else str(values["base"]),
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from transfer_cli.errors import UserError, first_line
 from transfer_cli.files import file_sha256, parsed_json
-from transfer_cli.models import fetching
+from transfer_cli.models import fetching, licenses
 from transfer_cli.models.checkpoint_files import read_checkpoint
 from transfer_cli.models.fitting import COUNTER, check_fit, without_prefix
 from transfer_cli.models.input_layer import adapted
@@ -49,11 +49,16 @@ def resolve(name: str, source: str, weights: str, seen: SeenWeights | None = Non
     if weights == "auto":
         return best()
     if weights == "none":
-        return replace(best(), kind="none", label="random weights", location=None, remote=None, classes=None)
+        return replace(_of_nobody(best()), kind="none", label="random weights")
     if path.is_file():
-        known = _classes_beside(path)
-        return replace(best(), kind="file", label=f"weights {path}", location=path, remote=None, classes=known)
+        own = _of_nobody(best())
+        return replace(own, kind="file", label=f"weights {path}", location=path, classes=_classes_beside(path))
     return published(name, source, weights, seen)
+
+
+def _of_nobody(source: WeightsSource) -> WeightsSource:
+    """What is known of a model without anything that its published weights bring."""
+    return replace(source, location=None, remote=None, classes=None, license=None, base=None)
 
 
 def fetch(source: WeightsSource) -> Path:
@@ -227,7 +232,18 @@ def _run_directory(path: Path) -> WeightsSource:
     location = path / "model.safetensors"
     if not location.is_file():
         raise UserError(f"model.weights={path}: no model.safetensors in this run directory.")
-    return WeightsSource("run", f"weights of run {path}", preprocessing, location, classes=classes)
+    found = WeightsSource("run", f"weights of run {path}", preprocessing, location, classes=classes)
+    return _with_start(found, path)
+
+
+def _with_start(source: WeightsSource, run: Path) -> WeightsSource:
+    """With what the summary of a run says of the weights that it started from itself."""
+    try:
+        summary = parsed_json((run / "summary.json").read_text(encoding="utf-8"))
+        own, base = licenses.known(summary.get("weights_license")), summary.get("weights_base")
+    except (OSError, ValueError, AttributeError):
+        return source
+    return replace(source, license=own, base=base if isinstance(base, str) else None)
 
 
 def _classes_beside(file: Path) -> tuple[str, ...] | None:

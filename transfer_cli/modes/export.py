@@ -16,7 +16,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.config.using import export_format
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_OK, RunError
-from transfer_cli.files import atomic_write_text, write_json
+from transfer_cli.files import atomic_write_text, file_sha256, write_json
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words, percent
 from transfer_cli.runs.export import programs
@@ -28,7 +28,8 @@ from transfer_cli.runs.export.formats import FORMATS, Format
 from transfer_cli.runs.export.latency import Timing, measure
 from transfer_cli.runs.export.samples import Samples, gather
 from transfer_cli.runs.export.subject import Subject, load_subject
-from transfer_cli.runs.saved_model import warn_of_unread
+from transfer_cli.runs.reports.run_card import leave_card
+from transfer_cli.runs.saved_model import WEIGHTS, warn_of_unread
 
 _IMAGES, _IMAGES_FOR_ACCURACY = 100, 1000
 _WORTH_IT = 0.1
@@ -69,6 +70,9 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
             _write_words(subject, folder, samples, report)
     except OSError as error:
         raise RunError(f"{target}: cannot be written ({error.strerror or error}).") from error
+    if target.resolve().is_relative_to(directory.resolve()):
+        # Which says how it is used.
+        leave_card(directory, reporter.warn)
     _say(target, samples, report, reporter)
     return EXIT_OK
 
@@ -110,6 +114,7 @@ def _write_words(subject: Subject, folder: Path, samples: Samples, report: Repor
     atomic_write_text(folder / EXAMPLE, example_of(subject))
     found: dict[str, Any] = {
         "run": str(subject.run),
+        "model_sha256": file_sha256(subject.run / WEIGHTS),
         "format": subject.format,
         "preprocessing_inside": subject.command.preprocessing,
         "precision": "fp32",

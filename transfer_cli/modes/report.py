@@ -38,7 +38,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
 
 
 def _runs(e: Experiment) -> None:
-    """The page of each run; what one lacks is said."""
+    """The page and the card of each run; what one lacks is said."""
+    from transfer_cli.runs.reports.run_card import leave_card
     from transfer_cli.runs.reports.run_report import images_of, write_report
 
     reporter = Reporter(quiet=e.quiet)
@@ -48,6 +49,7 @@ def _runs(e: Experiment) -> None:
             absent = write_report(directory, functools.partial(images_of, directory))
         for sentence in absent:
             reporter.warn(f"{directory}: {sentence}")
+        leave_card(directory, reporter.warn)
         reporter.result(directory / PAGE)
 
 

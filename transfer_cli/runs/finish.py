@@ -94,6 +94,8 @@ def _summary(outcome: Outcome, m: Materials, test: Scores | None) -> dict[str, A
         "peak_memory_bytes": devices.peak_memory_bytes(m.device),
         "weights": outcome.weights[0],
         "weights_sha256": outcome.weights[1],
+        "weights_license": m.pretrained.source.license,
+        "weights_base": m.pretrained.source.base,
         "cache": {"hits": cache.hits, "misses": cache.misses},
         "images_decoded": m.pixels.store.images_decoded,
         **outcome.more,

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from safetensors.numpy import save_file
 
 from tests.conftest import experiment
 from transfer_cli.config.parse import to_dict
@@ -15,6 +17,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources.load import load
 from transfer_cli.files import write_csv
+from transfer_cli.models.heads import HeadSpec
 
 CLASSES = ["class_0", "class_1", "class_2"]
 
@@ -56,6 +59,16 @@ def made(run: Path, *words: str, classes: list[str] | None = None, **summary: An
     columns = ["stage", "parameters", "learning_rate", "weight_decay", "trains_from_epoch"]
     write_csv(run / "parameters.csv", columns, [["stem", 990, None, None, None], ["head", 10, 0.1, 0.0, 1]])
     _predictions(run, load(e.dataset, e.seed), names)
+    return run
+
+
+def with_model(run: Path, classes: list[str] | None = None, **more: Any) -> Path:
+    """A run as `made` makes it, with a model that has one small tensor."""
+    p = {"crop_pixels": 32, "resize_pixels": 40, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3}
+    about = {"model": {"name": "test_resnet", "source": "timm"}, "classes": classes or CLASSES, "precision": "fp32"}
+    about |= {"preprocessing": {**p, "fit": "crop"}, "head": HeadSpec().to_dict(), **more}
+    (run / "model.json").write_text(json.dumps(about))
+    save_file({"weight": np.arange(6, dtype=np.float32)}, run / "model.safetensors")
     return run
 
 

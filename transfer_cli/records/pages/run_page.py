@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from transfer_cli.records.pages import charts, pictures, run_tables
+from transfer_cli.records.pages import charts, pictures, run_tables, words
 from transfer_cli.records.pages.predicted import Predicted, by_class, calibration, most_confused
-from transfer_cli.records.pages.render import count, number, percent, render, score, seconds
+from transfer_cli.records.pages.render import count, render, score, seconds
 
 Facts = Mapping[str, Any]
 MATRIX_UP_TO = 30
@@ -77,7 +77,7 @@ def run_page(facts: RunFacts) -> str:
         "absent": facts.absent,
         "figures": run_tables.figures(s, facts.predicted),
         "done": run_tables.done(s, facts.config),
-        "command": _command(facts.environment),
+        "command": words.command(facts.environment),
         "config": facts.config_text,
         "sheet": facts.sheet,
         "mistakes": facts.mistakes,
@@ -117,18 +117,6 @@ def _lead(facts: RunFacts) -> str:
     on = f" on {s['dataset']}" if s.get("dataset") else ""
     when = str(facts.environment.get("time") or "").partition("T")[0]
     return f"{what or 'A run'}{on}" + (f", {when}" if when else "")
-
-
-def _command(environment: Facts) -> str | None:
-    """As it was given, in the program's own name."""
-    given = environment.get("command")
-    if not isinstance(given, str):
-        return None
-    try:
-        words = shlex.split(given)
-    except ValueError:
-        return given
-    return shlex.join(["transfer-run", *words[1:]])
 
 
 def _repeat(facts: RunFacts) -> Facts:
@@ -208,30 +196,8 @@ def _test(facts: RunFacts) -> Facts:
         + ("" if few else f" A matrix of {len(found.classes):,} classes could not be read."),
         "of_classes": run_tables.of_classes(by_class(confusion, found.classes), facts.dataset),
         "reliability": charts.reliability(bins, error),
-        "calibration_note": _calibration_note(said, found) + _temperature(facts.summary),
+        "calibration_note": words.calibration_note(said, found) + words.temperature_note(facts.summary),
     }
-
-
-def _calibration_note(error: float, found: Predicted) -> str:
-    confidence = float(found.confidence[found.known].mean())
-    accuracy = float(found.right[found.known].mean())
-    which = "too sure of itself" if confidence > accuracy else "more modest than it had to be"
-    return (
-        f"Expected calibration error (ECE) {error:.4f} on {int(found.known.sum()):,} test images: confidence and "
-        f"accuracy are {percent(error)} apart on average. The network is {which}: it says {percent(confidence)} and is "
-        f"right in {percent(accuracy)}."
-    )
-
-
-def _temperature(summary: Facts) -> str:
-    """What a temperature that was fitted afterwards does; the figures of the page are those before it."""
-    found = summary.get("calibration")
-    if not isinstance(found, dict):
-        return ""
-    return (
-        f" The model divides its outputs by a temperature of {number(found.get('temperature'))} since: on validation "
-        f"that takes the ECE from {number(found.get('before'))} to {number(found.get('after'))}."
-    )
 
 
 def _mistakes(facts: RunFacts) -> Facts:

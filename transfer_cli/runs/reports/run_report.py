@@ -1,4 +1,4 @@
-"""`report.html` of a run, made of the files in its directory and of a few of its images."""
+"""`report.html` of a run, made of the files in its directory and of a few of its images; the card comes with it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from transfer_cli.records.pages.predicted import Predicted, read_predicted
 from transfer_cli.records.pages.run_page import Example, RunFacts, run_page
 from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, claim, read_json, saved_experiment
 from transfer_cli.runs.reports.reading import PAGE, Values, place, read_rows, read_yaml
+from transfer_cli.runs.reports.run_card import CARD, has_model, leave_card
 
 if TYPE_CHECKING:
     from transfer_cli.config.schema import Dataset
@@ -33,7 +34,7 @@ Images = Callable[[], "ImageSet"]
 
 
 def leave_report(directory: Path, images: Images, warn: Callable[[str], None]) -> None:
-    """Write the page of a run that is complete. Whatever stands in the way is a warning: the run is done."""
+    """Write page and card of a run that is complete. Whatever stands in the way is a warning: the run is done."""
     try:
         write_report(directory, images)
     except Exception as error:  # the run must not fail over its page
@@ -41,18 +42,22 @@ def leave_report(directory: Path, images: Images, warn: Callable[[str], None]) -
             f"{directory / PAGE} could not be written ({first_line(error)}); all else of the run is there. Once that "
             f"is mended, transfer-run mode=report run={directory} makes it."
         )
+    leave_card(directory, warn)
 
 
 def leave_whole(directory: Path, warn: Callable[[str], None]) -> None:
-    """Of a run that is complete: a kill may have come after its result. What was half written goes, the page is made.
+    """Of a run that is complete: a kill may have come after its result. What was half written goes, the rest is made.
 
     Nothing is touched where nothing is missing, where another process is at work, or where nothing can be written.
     """
-    if (directory / PAGE).is_file() and not unfinished(directory):
+    has_card = (directory / CARD).is_file() or not has_model(directory)
+    if (directory / PAGE).is_file() and has_card and not unfinished(directory):
         return
     with contextlib.suppress(UserError, OSError), claim(directory, named=True, may_exist=True):
         if not (directory / PAGE).is_file():
             leave_report(directory, lambda: images_of(directory), warn)
+        elif not has_card:
+            leave_card(directory, warn)
 
 
 def write_report(directory: Path, images: Images) -> list[str]:

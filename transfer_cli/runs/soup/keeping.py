@@ -28,7 +28,7 @@ from transfer_cli.runs.soup.tasting import Tasting
 FILE = "soup.json"
 _OF_THE_BEST = (
     *("strategy", "model", "dataset", "seed", "parameters", "device", "precision", "weights_sha256", "config_hash"),
-    *("metric", "weights"),
+    *("metric", "weights", "weights_license", "weights_base"),
 )
 """What a soup has in common with the best of its runs; how that one trained is not its own."""
 
