@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.conftest import TINY, Ended, with_classes
+from tests.conftest import TINY, Ended, summary, with_classes
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs import calibration
 from transfer_cli.runs.calibration import calibrate
 
 Command = Callable[..., Ended]
@@ -54,3 +56,36 @@ def test_another_head_is_left_as_it_is(command: Command, head: str) -> None:
     before = (RUN / "model.safetensors").read_bytes()
     assert calibrate(RUN, QUIET, Stop()) is None
     assert (RUN / "model.safetensors").read_bytes() == before
+
+
+def test_killed_between_weights_and_description_the_head_is_divided_once(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["strategy=extract", "augment=none", "strategy.solver=lbfgs", "dataset.samples=200"]
+    assert command(*TINY, "name=run", *words).code == 0
+    whole = shutil.copytree(RUN, RUN.with_name("whole"))
+    assert calibrate(whole, QUIET, Stop()) is not None
+
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(calibration, "_describe", killed)
+        with pytest.raises(SystemExit):
+            calibrate(RUN, QUIET, Stop())
+    assert "temperature" not in json.loads((RUN / "model.json").read_text())
+    found = calibrate(RUN, QUIET, Stop())
+    assert found is not None and not found.changed
+    for file in ("model.safetensors", "model.json"):
+        assert (RUN / file).read_bytes() == (whole / file).read_bytes()
+
+
+def test_a_run_that_trains_longer_says_that_its_temperature_goes(command: Command) -> None:
+    words = [*TINY, "name=run", "resume=auto", "dataset.samples=200"]
+    assert command(*words).code == 0
+    assert command("mode=calibrate", f"run={RUN}").code == 0
+    assert "temperature" in json.loads((RUN / "model.json").read_text())
+    ended = command(*words, "trainer.epochs=3")
+    assert ended.code == 0 and f"is not: transfer-run mode=calibrate run={RUN}" in ended.out
+    assert "temperature" not in json.loads((RUN / "model.json").read_text())
+    assert "calibration" not in summary(RUN)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -36,7 +36,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: not a readable safetensors file ({first_line(error)}).") from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def metadata_of(path: Path) -> dict[str, str]:
+    """What was written beside the tensors; nothing where no file can be read."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError):
+        return {}
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors by name; one that a model has under several names is written under each.
 
     Raises OSError, also where the library has an error of its own for a full disk.
@@ -50,14 +59,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         written[name] = tensor.clone() if storage in storages else tensor
         storages.add(storage)
     with tensors_written(path):
-        save_file(written, path)
+        save_file(written, path, None if metadata is None else dict(metadata))
 
 
-def replace_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def replace_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors by name; the file is there whole, or as it was before."""
     temporary = path.with_name(f".{path.name}{UNFINISHED}")
     try:
-        write_tensors(temporary, tensors)
+        write_tensors(temporary, tensors, metadata)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

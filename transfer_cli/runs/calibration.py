@@ -21,13 +21,14 @@ from transfer_cli.files import write_json
 from transfer_cli.methods.calibration import fit_temperature
 from transfer_cli.models.heads import LINEAR
 from transfer_cli.models.network import Network
-from transfer_cli.models.tensors import read_tensors, replace_tensors
+from transfer_cli.models.tensors import metadata_of, read_tensors, replace_tensors
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import SUMMARY, read_json, saved_experiment
 from transfer_cli.runs.evaluating.images import as_trained, relabelled
 from transfer_cli.runs.materials import open_pixels
 from transfer_cli.runs.saved_model import DESCRIPTION, WEIGHTS, describe, load_trained
 
+_TEMPERATURE = "temperature"
 _SAME = 1e-3
 """Temperatures that differ by less, as a share, are one."""
 
@@ -84,9 +85,12 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
     task = Classification(trained.about.classes)
     before, after = (float(task.scores(one, labels)["ece"]) for one in (logits, logits / np.float32(factor)))
     if after >= before or math.isclose(factor, 1.0, rel_tol=_SAME):
+        _describe(run, earlier)
         return Calibrated(earlier, before, before)
-    replace_tensors(run / WEIGHTS, _divided(read_tensors(run / WEIGHTS), trained.network, factor))
-    write_json(run / DESCRIPTION, {**read_json(run / DESCRIPTION), "temperature": temperature})
+    divided = _divided(read_tensors(run / WEIGHTS), trained.network, factor)
+    # With the weights: whatever ends the process here, nothing is divided twice.
+    replace_tensors(run / WEIGHTS, divided, {_TEMPERATURE: repr(temperature)})
+    _describe(run, temperature)
     reporter.say(
         f"calibrated: temperature {temperature:.3g}, calibration error on validation {before:.4f} to {after:.4f}"
     )
@@ -105,8 +109,23 @@ def _divided(tensors: dict[str, Tensor], network: Network, temperature: float) -
 
 def temperature_of(run: Path) -> float:
     """What a model's head was divided by before; 1 where it was not."""
-    found = read_json(run / DESCRIPTION).get("temperature")
+    with_weights = metadata_of(run / WEIGHTS).get(_TEMPERATURE)
+    found = read_json(run / DESCRIPTION).get(_TEMPERATURE) if with_weights is None else _number(with_weights)
     if found is None:
         # One that mode=auto of an earlier version calibrated.
         found = (read_json(run / SUMMARY).get("calibration") or {}).get("temperature")
     return float(found) if isinstance(found, int | float) and 0 < found < math.inf else 1.0
+
+
+def _describe(run: Path, temperature: float) -> None:
+    """Say it in the model's description as well, where that does not yet."""
+    about = read_json(run / DESCRIPTION)
+    if about.get(_TEMPERATURE, 1.0) != temperature:
+        write_json(run / DESCRIPTION, {**about, _TEMPERATURE: temperature})
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
