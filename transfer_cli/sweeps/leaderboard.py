@@ -48,7 +48,7 @@ def _rows(folder: Path) -> list[Row]:
     for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)):
         if path.is_dir() and (path.name.isdigit() or (path / ENDED).is_file()):
             jobs.setdefault(path.name, ended_words(path))
-    return sorted((_row(folder / name, words) for name, words in jobs.items()), key=_rank)
+    return sorted((row(folder / name, words) for name, words in jobs.items()), key=rank_of)
 
 
 def show(rows: list[Row], reporter: Reporter, front: Front | None = None) -> None:
@@ -80,10 +80,11 @@ def _differing(overrides: str, shared: set[str]) -> str:
     return " ".join(word for word in words_in(overrides) if word not in shared)
 
 
-def _row(job: Path, words: Sequence[str]) -> Row:
+def row(job: Path, words: Sequence[str]) -> Row:
+    """Of a job: its words, how it stands, and the scores of its summary."""
     ended, summary = read_json(job / ENDED), read_json(job / SUMMARY)
     metric = summary.get("metric")
-    row: Row = {
+    found: Row = {
         "overrides": " ".join(of_one(words)),
         "status": status(job),
         "metric": metric if isinstance(metric, str) and metric else "accuracy",
@@ -93,8 +94,8 @@ def _row(job: Path, words: Sequence[str]) -> Row:
     }
     for split in SPLITS:
         scores = summary.get(split)
-        row |= {f"{split}_{name}": number_in(scores, name) for name in (scores if isinstance(scores, dict) else {})}
-    return row
+        found |= {f"{split}_{name}": number_in(scores, name) for name in (scores if isinstance(scores, dict) else {})}
+    return found
 
 
 def _text(value: Any) -> str | None:
@@ -107,7 +108,7 @@ def _scores(rows: list[Row]) -> list[str]:
     return [name for split in SPLITS for name in names if name.startswith(f"{split}_")]
 
 
-def _rank(row: Row) -> tuple[bool, float, float]:
+def rank_of(row: Row) -> tuple[bool, float, float]:
     """The order of the rows: completed jobs first, then by the metric of each on validation, then by its loss."""
     from transfer_cli.methods.scores import WORST, rank
 

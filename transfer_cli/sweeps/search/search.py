@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from transfer_cli.sweeps.search.space import Space, corners, searched, space_of,
 from transfer_cli.sweeps.search.study import Study, check_settings
 from transfer_cli.sweeps.search.watching import TrialWatcher
 from transfer_cli.sweeps.sharing import writing
+from transfer_cli.sweeps.standing import Standing
 
 if TYPE_CHECKING:
     import optuna
@@ -96,7 +98,7 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
             f"for the front of {' and '.join(base.sweep.objectives)}: with several objectives nothing is pruned"
         )
     try:
-        _run_trials(search, reporter)
+        _run_trials(search, begins.corners, reporter)
     finally:
         rows = leaderboard.write(search.folder, base.sweep.objectives)
     leaderboard.show(rows, reporter, front_of(search.folder, rows, base.sweep.objectives))
@@ -166,25 +168,33 @@ def _check(e: Experiment) -> None:
     check_options(e)
 
 
-def _run_trials(search: Search, reporter: Reporter) -> None:
+def _run_trials(search: Search, several: Sequence[Experiment], reporter: Reporter) -> None:
+    trials = search.study.settings.trials
+    standing = Standing(search.folder, {one.key_or_group for one in search.overrides.swept}, trials)
+    with standing.shown(reporter, several) as redraw:
+        _run_each(search, reporter, standing, redraw)
+
+
+def _run_each(search: Search, reporter: Reporter, standing: Standing, redraw: Callable[[], None]) -> None:
     most = search.study.settings.most_failures
     while most is None or failures(search.folder, search.ledger()) < most:
         with search.study.next_trial() as trial:
             if trial is None:
                 return
             ledger, job = search.entered(trial)
+            standing.begins(job.name, trial.number + 1)
             number = f"{trial.number + 1} of {search.study.settings.trials}"
             reporter.say(f"trial {number}: {' '.join(words_of(trial.params))}")
-            _run_trial(search, trial, ledger, job)
+            redraw()
+            _run_trial(search, trial, ledger, job, reporter.of_job())
 
 
-def _run_trial(search: Search, trial: optuna.Trial, ledger: Ledger, job: Job) -> None:
+def _run_trial(search: Search, trial: optuna.Trial, ledger: Ledger, job: Job, reporter: Reporter) -> None:
     directory = search.folder / job.name
     if status(directory) in (COMPLETED, PRUNED):
         # Whoever ran it was killed before saying so.
         rundir.clear_unfinished(directory)
     else:
-        reporter = Reporter(quiet=job.experiment.quiet, prints_result=False)
         # Optuna prunes by one value.
         alone = not job.experiment.sweep.objectives
         watchers = [TrialWatcher(trial, job.experiment.trainer.metric)] if alone else []
