@@ -106,8 +106,9 @@ def test_lines_stand_below_all_that_jobs_print(
 
     with reporter.standing(lines) as redraw:
         everything(reporter.of_job(), tmp_path / "run.log")
-        redraw()
         during = on_screen(screen.text())
+        redraw()
+        assert on_screen(screen.text()) == during
     reporter.say("over")
     assert (tmp_path / "run.log").read_text(encoding="utf-8") == LOG
     text = screen.text()
@@ -116,6 +117,7 @@ def test_lines_stand_below_all_that_jobs_print(
         assert text == ("" if quiet else LOG.rpartition("outputs")[0] + "over\n")
         return
     assert {*asked} == {117}
+    assert text.count("\x1b[?25l") == 1, "there is one display, and so one that moves the cursor"
     assert during[-2:] == ["sweep  1/2 done", "best   花 \\x1b[2J [bold]"]
     assert during.count("sweep  1/2 done") == 1 and not any("step" in line for line in during)
     with_bar = on_screen(text[: text.index("step 2/3") + 8])

@@ -18,6 +18,7 @@ _NAMED_UP_TO = 12
 _NAME_CHARACTERS = 44
 LOG_FROM = 8
 """A cost that is so many times larger for one than for another has a logarithmic axis."""
+_FEW_TICKS_FROM = 200
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,13 @@ def _panel(axes: Axes, points: Sequence[Weighed], x: int, y: int, *, is_whole: b
 
 
 def _axis(axes: Axes, which: str, name: str, values: Sequence[float]) -> None:
-    from matplotlib.ticker import EngFormatter, PercentFormatter, StrMethodFormatter
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
     axis = axes.xaxis if which == "x" else axes.yaxis
     if name in COSTS and min(values) > 0 and max(values) / min(values) >= LOG_FROM:
         axes.set(**{f"{which}scale": "log"})
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) / min(values) < _FEW_TICKS_FROM else (1,)))
+        axis.set_minor_formatter(NullFormatter())
     if name == "train_seconds":
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     elif name in COSTS:
