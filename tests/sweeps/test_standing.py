@@ -133,6 +133,21 @@ def test_a_narrow_terminal_gets_what_matters(tmp_path: Path, width: int, first: 
     assert lines == [first, second] and all(len(line) <= width for line in lines)
 
 
+def test_a_folder_that_cannot_be_read_for_a_moment_ends_nothing(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger(tmp_path, 2)
+    shown = Standing(tmp_path, SWEPT)
+    before = shown.lines(100)
+
+    def away(directory: Path) -> str:
+        raise OSError("stale file handle")
+
+    monkeypatch.setattr(standing, "status", away)
+    clock.now += 1
+    assert shown.lines(100) == before
+
+
 @pytest.mark.parametrize("wrong", ["", "[]", '{"jobs": 3}', '{"jobs": [{"name": "../x", "overrides": []}]}'])
 def test_a_ledger_that_is_gone_or_damaged_is_none(tmp_path: Path, wrong: str) -> None:
     shown = Standing(tmp_path, SWEPT)

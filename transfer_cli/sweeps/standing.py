@@ -6,7 +6,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -60,7 +60,9 @@ class Standing:
         """How many jobs are done, running, waiting and failed, the time left; and the best, in so many columns."""
         now = monotonic()
         if now >= self._next_look:
-            self._look()
+            # No training ends since a disk was away for a moment.
+            with suppress(OSError):
+                self._look()
             took = monotonic() - now
             self._next_look = now + max(_LOOK_SECONDS, took / _SHARE_OF_TIME)
         first = fit(self._parts(now), width)

@@ -121,7 +121,7 @@ def shown_objective(value: float | None, name: str) -> str:
     if name == "model_bytes":
         return in_words(round(value))
     if name == "train_seconds":
-        return f"{value:.1f}"
+        return f"{value:.2f}"
     return f"{value:,.0f}" if name in COSTS else shown_score(value, name)
 
 
