@@ -106,7 +106,7 @@ def test_samplers_draw_from_the_space(tmp_path: Path, sampler: str) -> None:
             one.finish(trial, 0.5)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
 def test_several_objectives_end_on_a_front(tmp_path: Path, sampler: str) -> None:
     settings = Sweep(trials=7, sampler=sampler, objectives=("accuracy", "parameters"))  # type: ignore[arg-type]
     space: Space = {"x": IntDistribution(0, 9)}
