@@ -209,6 +209,8 @@ def dispatch(argv: list[str]) -> int:
     for word in overrides.of("sweep"):
         if word.startswith(("sweep.folder=", "sweep.jobs_per_device=")):
             continue
+        if word.startswith("sweep.objectives=") and "mode=report" in overrides.arguments:
+            continue
         raise UserError(f"{word}: only a sweep reads it; add -m.")
     config = compose(source, overrides)
     if args.info or args.cfg in ("hydra", "all"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -39,6 +40,22 @@ def _terminal_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
 
 
+def on_screen(text: str) -> list[str]:
+    """The lines that a terminal shows after these characters."""
+    lines, row = [""], 0
+    for token in re.findall(r"\x1b\[\??[\d;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", text):
+        if token == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif token == "\x1b[1A":
+            row -= 1
+        elif token == "\x1b[2K":
+            lines[row] = ""
+        elif token[0] not in "\x1b\r":
+            lines[row] += token
+    return [line.rstrip() for line in lines[: row + 1]]
+
+
 def everything(reporter: Reporter, log: Path) -> None:
     """Use all a reporter has, with names as bad as they get."""
     reporter.say("dataset é花\x1b[31m [bold]x[/bold] :smile:")
@@ -72,6 +89,40 @@ def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
     screen = Screen(terminal=False)
     everything(Reporter(False, screen), tmp_path / "run.log")
     assert screen.text() == LOG
+
+
+@pytest.mark.parametrize(("terminal", "quiet"), [(True, False), (True, True), (False, False)])
+def test_lines_stand_below_all_that_jobs_print(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool, quiet: bool
+) -> None:
+    """A job's bar is below them, and its log is what it always was; nothing of it where no cursor can move."""
+    monkeypatch.setattr(progress, "BAR_SECONDS", 0.0)
+    screen, asked = Screen(terminal), []
+    reporter = Reporter(quiet, screen)
+
+    def lines(width: int) -> list[str]:
+        asked.append(width)
+        return ["sweep  1/2 done", "best   花 \x1b[2J [bold]"]
+
+    with reporter.standing(lines) as redraw:
+        everything(reporter.of_job(), tmp_path / "run.log")
+        during = on_screen(screen.text())
+        redraw()
+        assert on_screen(screen.text()) == during
+    reporter.say("over")
+    assert (tmp_path / "run.log").read_text(encoding="utf-8") == LOG
+    text = screen.text()
+    if quiet or not terminal:
+        assert not asked and "sweep" not in text
+        assert text == ("" if quiet else LOG.rpartition("outputs")[0] + "over\n")
+        return
+    assert {*asked} == {117}
+    assert text.count("\x1b[?25l") == 1, "there is one display, and so one that moves the cursor"
+    assert during[-2:] == ["sweep  1/2 done", "best   花 \\x1b[2J [bold]"]
+    assert during.count("sweep  1/2 done") == 1 and not any("step" in line for line in during)
+    with_bar = on_screen(text[: text.index("step 2/3") + 8])
+    assert with_bar[-3:-1] == during[-2:] and with_bar[-1].endswith("epoch 1/2  step 2/3")
+    assert on_screen(text) == [*during[:-2], "over", ""]
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -116,6 +116,8 @@ class Sweep:
     trials: Count = 30
     sampler: Literal["tpe", "random", "grid", "cma"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
+    objectives: tuple[str, ...] = ()
+    """Of config/objectives.py; none: `trainer.metric` alone."""
 
     @property
     def most_failures(self) -> int | None:

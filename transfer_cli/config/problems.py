@@ -12,6 +12,7 @@ from transfer_cli.config.durations import EXPECTED, EXPECTED_INTERVAL, interval_
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.finetune import Finetune, finetune_problems
 from transfer_cli.config.mode_problems import mode_key_problems, mode_problems, said
+from transfer_cli.config.objectives import objective_problems
 from transfer_cli.config.optimizers import Adafactor, Muon, Sgd, step_problems
 from transfer_cli.config.schema import Augment, Experiment
 
@@ -22,6 +23,7 @@ def combination_problems(experiment: Experiment) -> list[str]:
     checks = [
         *mode_problems(e),
         *mode_key_problems(e),
+        *objective_problems(e),
         *_run_problems(e),
         *_checkpoint_problems(e),
         *dataset_problems(e),

@@ -34,6 +34,11 @@ def report_problems(experiment: Experiment) -> list[tuple[bool, str]]:
     said = [f"{key}={value}" for key, value in lists.items() if value is not None]
     said += [f"format={e.format}"] if e.format != AUTO else []
     return [
+        (
+            bool(e.sweep.objectives) and e.sweep.folder is None,
+            f"sweep.objectives=[{','.join(e.sweep.objectives)}]: mode=report draws the front of a sweep; name its "
+            "folder with sweep=<folder>.",
+        ),
         (len(named) == 2, "run, sweep: one page at a time; name the run directory or the folder of the sweep."),
         (
             bool(named and said),

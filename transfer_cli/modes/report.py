@@ -56,6 +56,7 @@ def _runs(e: Experiment) -> None:
 def _folder(e: Experiment, folder: Path) -> None:
     """The page of a folder of runs, and of those of its runs that have none yet."""
     from transfer_cli.data.sources import load as sources
+    from transfer_cli.runs.reports.front_report import weigh
     from transfer_cli.runs.reports.group_report import problem, write_group_report
     from transfer_cli.runs.reports.run_report import images_of, leave_report
 
@@ -69,6 +70,8 @@ def _folder(e: Experiment, folder: Path) -> None:
         if not (run / PAGE).is_file():
             leave_report(run, functools.partial(images_of, run, load), reporter.warn)
     with _written(folder / PAGE):
+        if e.sweep.objectives:
+            weigh(folder, e.sweep.objectives, reporter)
         write_group_report(folder)
     reporter.result(folder / PAGE)
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 COLOURS = {"train": "#0072B2", "val": "#D55E00"}
 MARKERS = {"train": "o", "val": "s"}
 # The other colours of the same palette, without yellow, which is faint on white.
-_SEVERAL = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_SHAPES = "osD^vP"
+SEVERAL = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SHAPES = "osD^vP"
 _NUMBERS_UP_TO = 20
 _LABELS_UP_TO = 60
 _LABEL_CHARACTERS = 24
@@ -41,7 +41,7 @@ def curves(events: Sequence[Event], best_epoch: int, path: Path) -> None:
     figure.subplots_adjust(left=0.065, right=0.99, bottom=0.12, top=0.92, wspace=0.16)
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         _curve(axes, name, series, best_epoch if series["val"] else None)
-    _save(figure, path)
+    save(figure, path)
 
 
 def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
@@ -62,7 +62,7 @@ def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], path: Pa
     _label_classes(axes, classes)
     if count <= _NUMBERS_UP_TO:
         _write_numbers(axes, matrix, shares)
-    _save(figure, path)
+    save(figure, path)
 
 
 def grid(accuracies: NDArray[np.float64], rates: Sequence[float], decays: Sequence[float], path: Path) -> None:
@@ -84,7 +84,7 @@ def grid(accuracies: NDArray[np.float64], rates: Sequence[float], decays: Sequen
             ("-", "black") if np.isnan(value) else (f"{100 * value:.1f}", "white" if value > middle else "black")
         )
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def ranking(models: Sequence[str], measures: Mapping[str, Sequence[float]], path: Path) -> None:
@@ -99,14 +99,14 @@ def ranking(models: Sequence[str], measures: Mapping[str, Sequence[float]], path
     ):
         axes.barh(rows, values, color=COLOURS["train"])
         axes.set_title(name)
-        axes.set_yticks(rows, [_short(model) for model in models] if index == 0 else [""] * len(models))
+        axes.set_yticks(rows, [short(model) for model in models] if index == 0 else [""] * len(models))
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
         low, high = min(*values, 0.0), max(*values, 0.0)
         axes.set_xlim(low, high + 0.3 * (high - low or 1))
         for row, value in zip(rows, values, strict=True):
             axes.text(max(value, 0), row, f" {value:.3f}", va="center", fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def rates(
@@ -130,7 +130,7 @@ def rates(
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def corruptions(accuracies: Mapping[str, Sequence[float]], clean: float, path: Path) -> None:
@@ -141,7 +141,7 @@ def corruptions(accuracies: Mapping[str, Sequence[float]], clean: float, path: P
     figure = Figure(figsize=(8, 4.4), layout="constrained")
     axes = figure.subplots()
     for number, (name, values) in enumerate(accuracies.items()):
-        colour, marker = _SEVERAL[number % len(_SEVERAL)], _SHAPES[number % len(_SHAPES)]
+        colour, marker = SEVERAL[number % len(SEVERAL)], SHAPES[number % len(SHAPES)]
         axes.plot(range(len(values) + 1), [clean, *values], color=colour, marker=marker, label=name.replace("_", " "))
     axes.set(xlabel="severity (0: as they are)", ylabel="accuracy", title="Corrupted pictures")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -150,7 +150,7 @@ def corruptions(accuracies: Mapping[str, Sequence[float]], clean: float, path: P
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 @dataclass(frozen=True)
@@ -177,16 +177,16 @@ def comparison(points: Sequence[Point], metric: str, path: Path) -> None:
     best = points[0]
     if best.deviation:
         low, high = best.val - best.deviation, best.val + best.deviation
-        axes.axhspan(low, high, color="0.93", label=f"within one deviation of {_short(best.name)}")
+        axes.axhspan(low, high, color="0.93", label=f"within one deviation of {short(best.name)}")
     for number, point in enumerate(points):
-        colour, marker = _SEVERAL[number % len(_SEVERAL)], _SHAPES[number % len(_SHAPES)]
+        colour, marker = SEVERAL[number % len(SEVERAL)], SHAPES[number % len(SHAPES)]
         axes.errorbar(
             *(point.seconds, point.val, point.deviation),
             color=colour,
             fmt=marker,
             capsize=4,
             markersize=7,
-            label=_short(point.name),
+            label=short(point.name),
         )
         if point.test is not None:
             axes.plot(point.seconds, point.test, marker, color=colour, markersize=7, fillstyle="none")
@@ -200,7 +200,7 @@ def comparison(points: Sequence[Point], metric: str, path: Path) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _curve(axes: Axes, name: str, series: dict[str, list[Event]], best_epoch: int | None) -> None:
@@ -243,7 +243,7 @@ def _square(side: float, names: float) -> tuple[Figure, Axes]:
 def _room_of(classes: Sequence[str]) -> float:
     """Inches that the longest name takes."""
     size, wide = _text_size(len(classes)) / 72, 0.62
-    return 0.15 + max(len(_short(name)) for name in classes) * size * wide
+    return 0.15 + max(len(short(name)) for name in classes) * size * wide
 
 
 def _text_size(classes: int) -> int:
@@ -254,16 +254,17 @@ def _label_classes(axes: Axes, classes: Sequence[str]) -> None:
     """Name every class, or every n-th where names would overlap."""
     every = -(-len(classes) // _LABELS_UP_TO)
     positions = range(0, len(classes), every)
-    names = [_short(classes[position]) for position in positions]
+    names = [short(classes[position]) for position in positions]
     size = _text_size(len(classes))
     # A dollar sign in a class name is no formula.
     axes.set_xticks(positions, names, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(positions, names, fontsize=size, parse_math=False)
 
 
-def _short(name: str) -> str:
+def short(name: str, most: int = _LABEL_CHARACTERS) -> str:
+    """A name as a label in a picture, of `most` characters."""
     name = printable(name.replace("\n", " "))
-    return name if len(name) <= _LABEL_CHARACTERS else f"{name[: _LABEL_CHARACTERS - 3]}..."
+    return name if len(name) <= most else f"{name[: most - 3]}..."
 
 
 def _write_numbers(axes: Axes, matrix: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
@@ -272,7 +273,8 @@ def _write_numbers(axes: Axes, matrix: NDArray[np.int64], shares: NDArray[np.flo
         axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour, fontsize=8)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all. Raises OSError."""
     picture = io.BytesIO()
     with warnings.catch_warnings():
         # A class name may hold characters that matplotlib's font lacks; the picture shows boxes for them.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from transfer_cli.records.text import duration, fit, percent
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 BAR_SECONDS = 0.25
@@ -137,27 +137,77 @@ class Count:
         ]
 
 
-class Bar:
-    """One line at the bottom of a terminal, redrawn in place; what else is printed appears above it."""
+class Foot:
+    """What stands at the bottom of a terminal, redrawn in place: lines that stay, and below them the bar of the moment.
 
-    def __init__(self, console: Console) -> None:
+    What else is printed appears above it. `standing` gives the lines that fit into so many columns, each with a word at
+    its beginning that says what it is.
+    """
+
+    def __init__(self, console: Console, standing: Callable[[int], Sequence[str]] = lambda width: ()) -> None:
         from rich.live import Live
 
-        # No refresh thread: loader workers are forked while the bar is up. Warnings on the same terminal go above the
-        # bar; where stderr is a file, they go to that file.
-        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stderr=sys.stderr.isatty())
+        self._console, self._standing = console, standing
+        self._bar: Table | None = None
+        # No refresh thread: loader workers are forked while it is up. Warnings on the same terminal go above it; where
+        # stderr is a file, they go to that file.
+        self._live = Live(
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stderr=sys.stderr.isatty(),
+            get_renderable=self._drawn,
+        )
+
+    @property
+    def width(self) -> int:
+        """Columns that a line may take."""
+        return self._console.width - _ECHO_COLUMNS
+
+    def start(self) -> None:
+        """Show it, without a bar."""
+        self._live.start(refresh=True)
+
+    def stop(self) -> None:
+        """Take it away."""
+        self._live.stop()
+
+    def show(self, bar: Table | None = None) -> None:
+        """Draw it anew, with this bar or none."""
+        self._bar = bar
+        self._live.refresh()
+
+    def _drawn(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        lines = [Text(line, no_wrap=True, overflow="crop") for line in self._standing(self.width)]
+        for line in lines:
+            line.stylize("bold", 0, line.plain.find(" "))
+        return Group(*lines, *([] if self._bar is None else [self._bar])) if lines else self._bar or ""
+
+
+class Bar:
+    """One line at the bottom of a terminal: alone, or below what stands there already."""
+
+    def __init__(self, console: Console, foot: Foot | None = None) -> None:
+        self._foot, self._is_alone = foot or Foot(console), foot is None
 
     def start(self) -> None:
         """Show the line, empty."""
-        self._live.start()
+        if self._is_alone:
+            self._foot.start()
 
     def stop(self) -> None:
         """Take the line away."""
-        self._live.stop()
+        if self._is_alone:
+            self._foot.stop()
+        else:
+            self._foot.show(None)
 
     def draw(self, parts: Parts, fraction: float) -> None:
         """Show a bar as far as there is room, and those of `parts` that fit."""
-        self._live.update(_line(parts, fraction, self._live.console.width - _ECHO_COLUMNS), refresh=True)
+        self._foot.show(_line(parts, fraction, self._foot.width))
 
 
 def _line(parts: Parts, fraction: float, width: int) -> Table:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from transfer_cli.records.outlet import Outlet, write_error
-from transfer_cli.records.progress import Bar, Count, Progress
+from transfer_cli.records.progress import Bar, Count, Foot, Progress
 from transfer_cli.records.text import fit, is_numeric, percent, plain_table, printable, stacked_table, table_width
 
 if TYPE_CHECKING:
@@ -26,12 +27,37 @@ class Reporter:
     """
 
     def __init__(self, quiet: bool, stream: TextIO | None = None, *, prints_result: bool = True) -> None:
-        self._stream: TextIO = cast(TextIO, Outlet(stream if stream is not None else sys.stdout, self._lost))
+        self._given = stream if stream is not None else sys.stdout
+        self._stream: TextIO = cast(TextIO, Outlet(self._given, self._lost))
         self._quiet, self._prints_result = quiet, prints_result
         self._encoding = self._stream.encoding or "utf-8"
         self._console = None if quiet else _console(self._stream)
+        self._foot: Foot | None = None
         self._log: Path | None = None
         self._waiting: list[str] = []
+
+    def of_job(self) -> Reporter:
+        """A reporter for one of several jobs: with a log of its own, on the same terminal, above what stands there."""
+        job = Reporter(self._quiet, self._given, prints_result=False)
+        job._console, job._foot = self._console, self._foot
+        return job
+
+    @contextmanager
+    def standing(self, lines: Callable[[int], Sequence[str]]) -> Iterator[Callable[[], None]]:
+        """On a terminal, keep the lines that fit into so many columns below all that is printed until the block ends.
+
+        Gives what draws them anew, as every bar of a job does; elsewhere that does nothing.
+        """
+        if self._console is None:
+            yield lambda: None
+            return
+        self._foot = Foot(self._console, lambda width: [printable(line, self._encoding) for line in lines(width)])
+        self._foot.start()
+        try:
+            yield self._foot.show
+        finally:
+            self._foot.stop()
+            self._foot = None
 
     def open_log(self, path: Path) -> None:
         """Write all lines so far, and all that follow, to the end of `path`."""
@@ -67,13 +93,13 @@ class Reporter:
 
     def progress(self, epochs: int, steps_per_epoch: int) -> Progress:
         """A context whose `step` keeps a bar on a terminal, and says a line every 10 s elsewhere."""
-        bar = Bar(self._console) if self._console is not None else None
+        bar = self._bar()
         # A terminal has its bar; the log gets the lines all the same.
         return Progress(epochs, steps_per_epoch, self._record if bar is not None else self.say, bar)
 
     def count(self, doing: str, total: int, things: str) -> Count:
         """A context whose `step` shows how far something is that takes long before training begins."""
-        bar = Bar(self._console) if self._console is not None else None
+        bar = self._bar()
         return Count(doing, total, things, self._record if bar is not None else self.say, bar)
 
     def epoch_line(
@@ -89,6 +115,9 @@ class Reporter:
         shown = text if self._console is None else _narrowed(parts, train, val, self._console.width)
         self._print(shown, style="bold" if best else "")
         self._record(text)
+
+    def _bar(self) -> Bar | None:
+        return None if self._console is None else Bar(self._console, self._foot)
 
     def _print(self, text: str, *, heading: str = "", style: str = "") -> None:
         text = printable(text, self._encoding)

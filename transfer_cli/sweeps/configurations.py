@@ -11,9 +11,13 @@ from transfer_cli.command.overrides import without_repeats, words_in
 from transfer_cli.files import atomic_write_text
 from transfer_cli.methods.comparison import Spread, place, shown, spread
 from transfer_cli.records.text import printable
+from transfer_cli.runs.reports.pareto import Front
 
 NAME = "leaderboard.md"
 COLUMNS = ("overrides", "n", "val", "test", "seconds", "best job")
+NO_WORDS = "(none)"
+_SCORED = 4
+"""Columns up to the scores."""
 
 Row = dict[str, Any]
 
@@ -37,11 +41,12 @@ class Configuration:
         """Completed jobs, of how many where some are not."""
         return str(self.jobs) if self.completed == self.jobs else f"{self.completed} of {self.jobs}"
 
-    def cells(self) -> list[str]:
-        """For a table with `COLUMNS`."""
+    def cells(self, front: Front | None = None) -> list[str]:
+        """For a table with `columns(metric, front)`."""
         scores = ["" if one is None else shown(one, self.metric) for one in (self.val, self.test)]
         seconds = "" if self.seconds is None else f"{self.seconds.mean:.1f}"
-        return [self.overrides or "(none)", self.n, *scores, seconds, self.best]
+        weighed = front.cells(self.overrides, self.metric) if front else []
+        return [self.overrides or NO_WORDS, self.n, *scores, *weighed, seconds, self.best]
 
 
 def configurations(rows: Sequence[Row]) -> list[Configuration]:
@@ -53,17 +58,29 @@ def configurations(rows: Sequence[Row]) -> list[Configuration]:
     return sorted(found, key=lambda one: place(None if one.val is None else one.val.mean, one.metric))
 
 
-def write(folder: Path, found: Sequence[Configuration]) -> None:
+def columns(metric: str, front: Front | None = None) -> list[str]:
+    """The headings of a table of configurations: `COLUMNS`, and those of a front in their middle."""
+    weighed = front.headings(metric) if front else []
+    return [*COLUMNS[:_SCORED], *weighed, *COLUMNS[_SCORED:]]
+
+
+def write(folder: Path, found: Sequence[Configuration], front: Front | None = None) -> None:
     """Write `leaderboard.md` of a sweep folder. Raises OSError."""
     metric = found[0].metric if found else "accuracy"
+    names = columns(metric, front)
     lines = [
         f"# {printable(folder.name)}",
         "",
         f"{metric}, mean ± standard deviation over seeds and folds, best on validation first.",
         "",
-        f"| {' | '.join(COLUMNS)} |",
-        f"| {' | '.join('---' for _ in COLUMNS)} |",
-        *(f"| {' | '.join(map(_cell, one.cells()))} |" for one in found),
+        *(
+            [f"front: no other is as good in each of {', '.join(front.objectives)} and better in one.", ""]
+            if front
+            else []
+        ),
+        f"| {' | '.join(names)} |",
+        f"| {' | '.join('---' for _ in names)} |",
+        *(f"| {' | '.join(map(_cell, one.cells(front)))} |" for one in found),
     ]
     atomic_write_text(folder / NAME, "\n".join(lines) + "\n")
 

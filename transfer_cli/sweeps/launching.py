@@ -15,6 +15,7 @@ from transfer_cli.sweeps.jobs import Job
 from transfer_cli.sweeps.ledger import COMPLETED, FAILED, Ledger, status
 from transfer_cli.sweeps.one_job import run_for_hydra, run_job
 from transfer_cli.sweeps.presets import preset_words
+from transfer_cli.sweeps.standing import Standing
 
 if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
@@ -38,9 +39,7 @@ def launch(
     """Run these jobs of a sweep. Their failures are in their directories; Stopped ends all of it."""
     launcher = launcher_of(source, overrides)
     if launcher == IN_THIS_PROCESS:
-        for number, job in enumerate(jobs, 1):
-            reporter.say(f"job {number} of {len(jobs)}: {job.name}")
-            run_job(folder, ledger, job, Reporter(quiet=job.experiment.quiet, prints_result=False))
+        _one_by_one(overrides, folder, ledger, jobs, reporter)
         return
     if not jobs:
         return
@@ -55,6 +54,16 @@ def launch(
             return
         reason = first_line(error)
     raise RunError(f"hydra/launcher={launcher}: {reason}; {counted(len(left), 'job')} did not end.")
+
+
+def _one_by_one(overrides: Overrides, folder: Path, ledger: Ledger, jobs: Sequence[Job], reporter: Reporter) -> None:
+    standing = Standing(folder, {one.key_or_group for one in overrides.swept})
+    with standing.shown(reporter, [job.experiment for job in jobs]) as redraw:
+        for number, job in enumerate(jobs, 1):
+            standing.begins(job.name)
+            reporter.say(f"job {number} of {len(jobs)}: {job.name}")
+            redraw()
+            run_job(folder, ledger, job, reporter.of_job())
 
 
 def _by_hydra(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,10 @@ from transfer_cli.files import write_csv
 from transfer_cli.methods.comparison import shown_score
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import SUMMARY, read_json
+from transfer_cli.runs.reports.pareto import Front, front_of
+from transfer_cli.runs.reports.reading import number_in
 from transfer_cli.sweeps import configurations
+from transfer_cli.sweeps.configurations import NO_WORDS
 from transfer_cli.sweeps.jobs import of_one
 from transfer_cli.sweeps.ledger import ENDED, ended_words, status, words_by_name
 from transfer_cli.sweeps.sharing import writing
@@ -25,13 +26,19 @@ AFTER_SCORES = ["seconds", "run_directory", "error"]
 Row = dict[str, Any]
 
 
-def write(folder: Path) -> list[Row]:
-    """Write `leaderboard.csv` and `leaderboard.md` of a sweep folder; returns the rows of its jobs."""
+def write(folder: Path, objectives: Sequence[str] = ()) -> list[Row]:
+    """Write `leaderboard.csv` and `leaderboard.md` of a sweep folder; returns the rows of its jobs.
+
+    And where several objectives are given, or were before, `pareto.json`.
+    """
     with writing(folder):
         rows = _rows(folder)
+        front = front_of(folder, rows, objectives)
         columns = [*BEFORE_SCORES, *_scores(rows), *AFTER_SCORES]
         write_csv(folder / "leaderboard.csv", columns, [[row.get(column) for column in columns] for row in rows])
-        configurations.write(folder, configurations.configurations(rows))
+        configurations.write(folder, configurations.configurations(rows), front)
+        if front:
+            front.write(folder)
     return rows
 
 
@@ -41,60 +48,58 @@ def _rows(folder: Path) -> list[Row]:
     for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)):
         if path.is_dir() and (path.name.isdigit() or (path / ENDED).is_file()):
             jobs.setdefault(path.name, ended_words(path))
-    return sorted((_row(folder / name, words) for name, words in jobs.items()), key=_rank)
+    return sorted((row(folder / name, words) for name, words in jobs.items()), key=rank_of)
 
 
-def show(rows: list[Row], reporter: Reporter) -> None:
-    """As a table each job, its status, metric and seconds; over several seeds the overrides that differ, and means."""
+def show(rows: list[Row], reporter: Reporter, front: Front | None = None) -> None:
+    """As a table each job, its status, metric and seconds; over several seeds the overrides that differ, and means.
+
+    With a front its objectives stand beside, and which are on it.
+    """
     shared = set.intersection(*(set(words_in(row["overrides"])) for row in rows)) if len(rows) > 1 else set()
     found = configurations.configurations(rows)
     if len(found) < len(rows):
-        several = [replace(one, overrides=_differing(one.overrides, shared)) for one in found]
-        reporter.table("leaderboard over seeds and folds", configurations.COLUMNS, [one.cells() for one in several])
+        several = [[_differing(one.overrides, shared) or NO_WORDS, *one.cells(front)[1:]] for one in found]
+        reporter.table("leaderboard over seeds and folds", configurations.columns(found[0].metric, front), several)
         return
     cells = [
         [
             Path(row["run_directory"]).name,
             row["status"],
             *(shown_score(row.get(f"{split}_{row['metric']}"), row["metric"]) for split in SPLITS),
+            *(front.cells(row["overrides"], row["metric"]) if front else []),
             f"{row['seconds']:.1f}" if row["seconds"] is not None else "",
         ]
         for row in rows
     ]
-    reporter.table("leaderboard", ["job", "status", "val", "test", "seconds"], cells)
+    weighed = front.headings(rows[0]["metric"]) if front and rows else []
+    reporter.table("leaderboard", ["job", "status", "val", "test", *weighed, "seconds"], cells)
 
 
 def _differing(overrides: str, shared: set[str]) -> str:
     return " ".join(word for word in words_in(overrides) if word not in shared)
 
 
-def _row(job: Path, words: Sequence[str]) -> Row:
+def row(job: Path, words: Sequence[str]) -> Row:
+    """Of a job: its words, how it stands, and the scores of its summary."""
     ended, summary = read_json(job / ENDED), read_json(job / SUMMARY)
-    seconds, metric = ended.get("seconds"), summary.get("metric")
-    row: Row = {
+    metric = summary.get("metric")
+    found: Row = {
         "overrides": " ".join(of_one(words)),
         "status": status(job),
         "metric": metric if isinstance(metric, str) and metric else "accuracy",
-        "seconds": seconds if isinstance(seconds, int | float) else None,
+        "seconds": number_in(ended, "seconds"),
         "run_directory": str(job),
         "error": _text(ended.get("error")) or _text(summary.get("error")),
     }
     for split in SPLITS:
         scores = summary.get(split)
-        row |= {
-            f"{split}_{name}": _known(value) for name, value in (scores if isinstance(scores, dict) else {}).items()
-        }
-    return row
+        found |= {f"{split}_{name}": number_in(scores, name) for name in (scores if isinstance(scores, dict) else {})}
+    return found
 
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _known(value: Any) -> Any:
-    """The value, or none where it is no number, which has no place in an order."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
-    return value if is_number else None
 
 
 def _scores(rows: list[Row]) -> list[str]:
@@ -103,7 +108,7 @@ def _scores(rows: list[Row]) -> list[str]:
     return [name for split in SPLITS for name in names if name.startswith(f"{split}_")]
 
 
-def _rank(row: Row) -> tuple[bool, float, float]:
+def rank_of(row: Row) -> tuple[bool, float, float]:
     """The order of the rows: completed jobs first, then by the metric of each on validation, then by its loss."""
     from transfer_cli.methods.scores import WORST, rank
 

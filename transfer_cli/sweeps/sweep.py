@@ -14,6 +14,7 @@ from transfer_cli.errors import EXIT_FAILED, EXIT_OK, counted
 from transfer_cli.preflight import preflight
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.reports.group_report import leave_group_report
+from transfer_cli.runs.reports.pareto import front_of
 from transfer_cli.runs.reports.run_report import leave_whole
 from transfer_cli.sweeps import leaderboard
 from transfer_cli.sweeps.folder import check_images, planned
@@ -49,8 +50,8 @@ def run_sweep(source: ConfigSource, overrides: Overrides, jobs: Sequence[Job]) -
             launch(source, overrides, found.folder, found.ledger, found.missing, reporter)
         finally:
             # Also when a signal ends the sweep in the middle: what is done is ranked.
-            rows = leaderboard.write(found.folder)
-    leaderboard.show(rows, reporter)
+            rows = leaderboard.write(found.folder, first.sweep.objectives)
+    leaderboard.show(rows, reporter, front_of(found.folder, rows, first.sweep.objectives))
     leave_group_report(found.folder, reporter.warn)
     return _close(folder, found, reporter)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -78,12 +79,32 @@ def test_what_is_pruned_is_a_run(command: Command, monkeypatch: pytest.MonkeyPat
     assert summary(row["run_directory"])["status"] == "pruned"
 
 
+def test_several_objectives_have_a_front(command: Command) -> None:
+    """Of two networks the smaller is on it; the same command with another goal is refused."""
+    words = [word for word in WORDS if not word.startswith(("model.name", "trainer.epochs", "sweep.trials"))]
+    words += ["trainer.epochs=1", "model.name=test_resnet,test_vit", "sweep.sampler=grid", "sweep.trials=2"]
+    ended = command(*words, "sweep.objectives=[accuracy,parameters]")
+    assert ended.code == 0, ended.err
+    assert "with several objectives nothing is pruned" in ended.out and "2 of 2 trials complete" in ended.out
+    content = json.loads((FOLDER / "pareto.json").read_text())
+    best = [one for one in content["configurations"] if one["front"]]
+    assert {one["parameters"] for one in best} >= {min(one["parameters"] for one in content["configurations"])}
+    assert ended.out.count("front     model.name=") == len(best)
+    assert (FOLDER / "pareto.png").is_file() and "| front |" in (FOLDER / "leaderboard.md").read_text()
+    ended = command(*words)
+    assert ended.code == 2 and "sweep.objectives=[] (there [accuracy,parameters])" in ended.err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["hydra/launcher=basic"], "hydra/launcher=basic: trials run in the process that searches"),
         (["sweep.sampler=grid"], "sweep.sampler=grid: optimizer.lr has endlessly many values"),
         (["sweep.trials=0"], "sweep.trials=0"),
+        (["sweep.objectives=[accuracy]"], "leave it out and say trainer.metric=accuracy"),
+        (["sweep.objectives=[loss,parameters]", "sweep.sampler=cma"], "CMA-ES follows one objective"),
+        (["sweep.objectives=[loss,parameters]", "sweep.pruner=median"], "no trial ends early"),
+        (["sweep.objectives=[loss,parameters]", "sweep.pruner=hyperband"], "no trial ends early"),
         (["sweep.retry_failed=true"], "sweep.retry_failed=true: a search proposes other settings"),
         (["augment=light,lite"], "augment=lite: no such option. Did you mean light"),
         (["hydra/sweeper=serch"], "hydra/sweeper=serch: no such choice. Did you mean search?"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from transfer_cli.config.commands import Sweep
+from transfer_cli.config.objectives import Direction, direction
 from transfer_cli.errors import Pruned, UserError
+from transfer_cli.methods.pareto import front
 from transfer_cli.records.events import EpochEnd
 from transfer_cli.sweeps.search.space import Space
 from transfer_cli.sweeps.search.study import Study, check_settings
@@ -20,8 +22,12 @@ SPACE: Space = {"x": FloatDistribution(0, 1)}
 FOUR = Sweep(trials=4)
 
 
+def directions_of(settings: Sweep) -> tuple[Direction, ...]:
+    return tuple(map(direction, settings.objectives)) or ("maximize",)
+
+
 def study(folder: Path, settings: Sweep = FOUR, space: Space = SPACE) -> Study:
-    return Study(folder, space, settings, seed=0, lower_is_better=False, epochs=16)
+    return Study(folder, space, settings, seed=0, directions=directions_of(settings), epochs=16)
 
 
 def test_processes_share_the_trials(tmp_path: Path) -> None:
@@ -29,13 +35,13 @@ def test_processes_share_the_trials(tmp_path: Path) -> None:
     with study(tmp_path).next_trial() as one, study(tmp_path).next_trial() as two:
         assert one is not None and two is not None
         seen += [one.number, two.number]
-        study(tmp_path).finish(one, 0.5)
+        study(tmp_path).finish(one, [0.5])
     # The second process is gone: its trial is the first that another takes.
     for _ in range(3):
         with study(tmp_path).next_trial() as trial:
             assert trial is not None
             seen.append(trial.number)
-            study(tmp_path).finish(trial, None if trial.number == 2 else 0.1)
+            study(tmp_path).finish(trial, None if trial.number == 2 else [0.1])
     with study(tmp_path).next_trial() as none:
         assert none is None
     assert seen == [0, 1, 1, 2, 3]
@@ -76,7 +82,7 @@ def test_a_killed_search_proposes_what_it_would_have(tmp_path: Path) -> None:
             with study(folder).next_trial() as trial:
                 assert trial is not None
                 found.append(trial.params["x"])
-                study(folder).finish(trial, number / 10)
+                study(folder).finish(trial, [number / 10])
         return found
 
     assert proposals(tmp_path / "a", kills=False) == proposals(tmp_path / "b", kills=True)
@@ -100,6 +106,33 @@ def test_samplers_draw_from_the_space(tmp_path: Path, sampler: str) -> None:
             one.finish(trial, 0.5)
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_several_objectives_end_on_a_front(tmp_path: Path, sampler: str) -> None:
+    settings = Sweep(trials=7, sampler=sampler, objectives=("accuracy", "parameters"))  # type: ignore[arg-type]
+    space: Space = {"x": IntDistribution(0, 9)}
+    seen = []
+    for number in range(7):
+        # Each time as a process that comes anew; one trial was left, and one failed.
+        one = study(tmp_path, settings, space)
+        if number == 3:
+            with one.next_trial():
+                pass
+        with study(tmp_path, settings, space).next_trial() as trial:
+            assert trial is not None and trial.number == number
+            x = trial.params["x"]
+            one.finish(trial, None if number == 1 else [x / 10, abs(x - 5.0)])
+            seen += [x] if number != 1 else []
+    assert study(tmp_path, settings, space).counts()["complete"] == 6
+    best = sorted(found["x"] for found in study(tmp_path, settings, space).best())
+    marks = front([(x / 10, abs(x - 5)) for x in seen], ("maximize", "minimize"))
+    assert best == sorted({x for x, mark in zip(seen, marks, strict=True) if mark})
+
+
+def test_cma_follows_one_objective() -> None:
+    with pytest.raises(UserError, match=r"sweep\.sampler=cma: CMA-ES follows one objective, and .* names 2"):
+        check_settings(Sweep(sampler="cma", objectives=("accuracy", "parameters")), SPACE)
+
+
 def test_a_grid_needs_values_that_end() -> None:
     with pytest.raises(UserError, match=r"sweep\.sampler=grid: x has endlessly many values"):
         check_settings(Sweep(sampler="grid"), SPACE)
@@ -119,7 +152,7 @@ def test_a_trial_that_falls_behind_ends_early(tmp_path: Path, pruner: str, prune
             watcher = TrialWatcher(trial, "accuracy")
             for epoch in range(5):
                 watcher.epoch_ends(end(epoch, 0.8 + number / 100))
-            study(tmp_path, settings).finish(trial, 0.8)
+            study(tmp_path, settings).finish(trial, [0.8])
     with study(tmp_path, settings).next_trial() as trial:
         assert trial is not None
         watcher = TrialWatcher(trial, "accuracy")

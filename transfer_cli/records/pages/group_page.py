@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from transfer_cli.records.pages import charts
+from transfer_cli.records.pages.front_section import FrontFacts
 from transfer_cli.records.pages.render import number, percent, render, score, seconds
 from transfer_cli.records.pages.run_tables import NAMES, tile
 
@@ -52,6 +53,8 @@ class GroupFacts:
     """What all have in common, or what was decided."""
     recommendation: str | None = None
     over_seeds: Sequence[Entry] = ()
+    front: FrontFacts | None = None
+    """Of several objectives, where they were named."""
 
 
 def group_page(facts: GroupFacts) -> str:
@@ -73,6 +76,7 @@ def group_page(facts: GroupFacts) -> str:
         "failed": [entry for entry in facts.entries if entry.error],
         "facts": facts.facts,
         "tested": tested,
+        "front": facts.front,
     }
     return render("group.html", **values, sections=_sections(values))
 
@@ -81,6 +85,7 @@ def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The anchors and names of those sections that the page has."""
     names = {
         "seeds": ("seeds", "Over seeds and folds"),
+        "front": ("front", "Pareto front"),
         "charts": ("costs", values["costs"]),
         "failed": ("failures", "Failures"),
         "facts": ("common", "Settings"),

@@ -125,5 +125,5 @@ def _trained(train: Train, e: Experiment, role: str, reporter: Reporter) -> Path
     with FileLock(path.parent / f".{name}.lock"):
         # On one device, whatever the student trains on.
         alone = replace(e, name=name, resume="auto", trainer=replace(e.trainer, sharding="none"))
-        train(alone, path, Reporter(quiet=e.quiet, prints_result=False))
+        train(alone, path, reporter.of_job())
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +9,16 @@ from typing import Any
 
 from transfer_cli.command.overrides import without_repeats, words_in
 from transfer_cli.errors import UserError, counted, first_line
-from transfer_cli.files import atomic_write_text, csv_text
+from transfer_cli.files import atomic_write_text
 from transfer_cli.methods.comparison import place, spread
 from transfer_cli.records.pages.group_page import Entry, GroupFacts, Mean, group_page
 from transfer_cli.records.pages.render import number
 from transfer_cli.rundir import SUMMARY, read_json
+from transfer_cli.runs.reports.front_report import LEADERBOARD, draw_front, front_facts, leaderboard_rows
+from transfer_cli.runs.reports.pareto import front_of
 from transfer_cli.runs.reports.reading import PAGE, Values
 
-LEADERBOARD, COMPARISON, JOURNAL = "leaderboard.csv", "compare.json", "auto.json"
+COMPARISON, JOURNAL = "compare.json", "auto.json"
 
 
 def leave_group_report(folder: Path, warn: Callable[[str], None]) -> None:
@@ -32,7 +33,10 @@ def leave_group_report(folder: Path, warn: Callable[[str], None]) -> None:
 
 
 def write_group_report(folder: Path) -> None:
-    """Write `report.html`. Raises OSError, UserError for a folder that holds none of these."""
+    """Write `report.html`, and of a sweep with several objectives a picture of its front.
+
+    Raises OSError, UserError for a folder that holds none of these.
+    """
     kinds = {LEADERBOARD: _sweep, COMPARISON: _comparison, JOURNAL: _search}
     for name, facts in kinds.items():
         if (folder / name).is_file():
@@ -54,9 +58,8 @@ def problem(folder: Path) -> str | None:
 
 
 def _sweep(folder: Path) -> GroupFacts:
-    with (folder / LEADERBOARD).open(encoding="utf-8", newline="") as file:
-        lines = [*csv.DictReader(file)]
-    words = [words_in(csv_text(line["overrides"])) for line in lines]
+    lines = leaderboard_rows(folder)
+    words = [words_in(line["overrides"]) for line in lines]
     shared = [word for word in words[0] if all(word in other for other in words)] if len(lines) > 1 else []
     differing = [[word for word in own if word not in shared] for own in words]
     jobs = [Path(line["run_directory"]).name for line in lines]
@@ -66,6 +69,9 @@ def _sweep(folder: Path) -> GroupFacts:
         _job(line, _entry(folder, job, " ".join(own) or f"job {job}", summary))
         for line, job, own, summary in zip(lines, jobs, differing, summaries, strict=True)
     ]
+    front = front_of(folder, lines)
+    if front:
+        draw_front(folder, front)
     return GroupFacts(
         title=folder.name,
         kind="Sweep",
@@ -74,6 +80,7 @@ def _sweep(folder: Path) -> GroupFacts:
         entries=entries,
         facts=[_setting(word) for word in shared],
         over_seeds=_over_seeds(entries, differing, metric),
+        front=front_facts(folder, front) if front else None,
     )
 
 

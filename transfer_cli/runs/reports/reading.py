@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,13 @@ def read_rows(path: Path) -> list[list[str]]:
             return [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error):
         return []
+
+
+def number_in(values: Any, name: str) -> float | None:
+    """A finite number of a mapping; None where it is no mapping, or holds something else by that name."""
+    value = values.get(name) if isinstance(values, dict) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    return value if is_number else None
 
 
 def place(directory: Path, environment: Values) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +13,16 @@ from transfer_cli.command.compose import compose, to_plain
 from transfer_cli.command.grid import composed
 from transfer_cli.command.overrides import Overrides, parse_overrides
 from transfer_cli.command.source import ConfigSource
+from transfer_cli.config.commands import Sweep
+from transfer_cli.config.objectives import direction
 from transfer_cli.config.parse import differences, parse, to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, UserError, counted
 from transfer_cli.extras import need
 from transfer_cli.preflight import preflight
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.rundir import read_json
 from transfer_cli.runs.reports.group_report import leave_group_report
+from transfer_cli.runs.reports.pareto import front_of, objectives_of
 from transfer_cli.sweeps import leaderboard
 from transfer_cli.sweeps.folder import check_images, planned
 from transfer_cli.sweeps.jobs import Job, jobs_of
@@ -29,6 +32,7 @@ from transfer_cli.sweeps.search.space import Space, corners, searched, space_of,
 from transfer_cli.sweeps.search.study import Study, check_settings
 from transfer_cli.sweeps.search.watching import TrialWatcher
 from transfer_cli.sweeps.sharing import writing
+from transfer_cli.sweeps.standing import Standing
 
 if TYPE_CHECKING:
     import optuna
@@ -44,6 +48,7 @@ class Search:
 
     source: ConfigSource
     overrides: Overrides
+    base: Experiment
     folder: Path
     study: Study
     launch: str
@@ -78,22 +83,25 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
     reporter = Reporter(quiet=base.quiet)
     time_limit.start(base.trainer.time_limit)
     rundir.make(folder, named=base.name is not None, may_exist=base.resume == "auto")
-    study = Study(
-        folder.resolve(), space, base.sweep, base.seed, base.trainer.metric == "loss", max(epochs, default=None)
-    )
+    directions = tuple(direction(name) for name in objectives_in(base))
+    study = Study(folder.resolve(), space, base.sweep, base.seed, directions, max(epochs, default=None))
     if study.is_of_another_space():
         raise UserError(f"resume=auto: the trials of {folder} were drawn from other ranges. Choose another name.")
     _check_settings(folder, base, parse(study.begun_with(to_dict(base))))
-    search = Search(source, overrides, study.folder, study, uuid.uuid4().hex[:8])
+    search = Search(source, overrides, base, study.folder, study, uuid.uuid4().hex[:8])
     check_images(search.folder, search.ledger())
     reporter.say(f"search with {counted(base.sweep.trials, 'trial')} in {folder}, over")
     for one in overrides.swept:
         reporter.say(f"  {one.input_line}")
+    if base.sweep.objectives:
+        reporter.say(
+            f"for the front of {' and '.join(base.sweep.objectives)}: with several objectives nothing is pruned"
+        )
     try:
-        _run_trials(search, reporter)
+        _run_trials(search, begins.corners, reporter)
     finally:
-        rows = leaderboard.write(search.folder)
-    leaderboard.show(rows, reporter)
+        rows = leaderboard.write(search.folder, base.sweep.objectives)
+    leaderboard.show(rows, reporter, front_of(search.folder, rows, base.sweep.objectives))
     leave_group_report(search.folder, reporter.warn)
     return _close(search, folder, reporter)
 
@@ -117,6 +125,7 @@ def planned_search(source: ConfigSource, overrides: Overrides) -> PlannedSearch:
         raise UserError(f"{word}: a search proposes other settings in place of those that failed; leave it out.")
     need("optuna", "search", "hydra/sweeper=search")
     base = parse(to_plain(compose(source, parse_overrides(overrides.shared_words))))
+    _check_pruner(overrides, base.sweep)
     overrides = searched(overrides, base.strategy.name, base.optimizer.name)
     space = space_of(overrides, base)
     check_settings(base.sweep, space)
@@ -124,9 +133,26 @@ def planned_search(source: ConfigSource, overrides: Overrides) -> PlannedSearch:
     return PlannedSearch(base, overrides, space, several)
 
 
+def objectives_in(base: Experiment) -> tuple[str, ...]:
+    """What its trials are for: several objectives, or the metric of the training."""
+    return base.sweep.objectives or (base.trainer.metric,)
+
+
+def _check_pruner(overrides: Overrides, settings: Sweep) -> None:
+    """Raises UserError where trials were to be pruned that have several objectives; Optuna cannot."""
+    asked = settings.pruner != Sweep().pruner or bool(overrides.of("sweep.pruner"))
+    if settings.objectives and asked and settings.pruner != "none":
+        raise UserError(
+            f"sweep.pruner={settings.pruner}: with several objectives (sweep.objectives) no trial ends early, since "
+            "none falls behind in all of them for certain; leave it out."
+        )
+
+
 def _check_settings(folder: Path, ours: Experiment, begun: Experiment) -> None:
     """Raises UserError where trials would train otherwise than those that they are compared with."""
     refused = differences(ours, begun, but=_MAY_DIFFER)
+    new, old = (f"sweep.objectives=[{','.join(one.sweep.objectives)}]" for one in (ours, begun))
+    refused += [f"{new} (there {old.partition('=')[2]})"] if new != old else []
     if refused:
         raise UserError(
             f"resume=auto: the trials of {folder} were made with other settings: {'; '.join(refused[:_MOST_NAMED])}. "
@@ -142,39 +168,48 @@ def _check(e: Experiment) -> None:
     check_options(e)
 
 
-def _run_trials(search: Search, reporter: Reporter) -> None:
+def _run_trials(search: Search, several: Sequence[Experiment], reporter: Reporter) -> None:
+    trials = search.study.settings.trials
+    standing = Standing(search.folder, {one.key_or_group for one in search.overrides.swept}, trials)
+    with standing.shown(reporter, several) as redraw:
+        _run_each(search, reporter, standing, redraw)
+
+
+def _run_each(search: Search, reporter: Reporter, standing: Standing, redraw: Callable[[], None]) -> None:
     most = search.study.settings.most_failures
     while most is None or failures(search.folder, search.ledger()) < most:
         with search.study.next_trial() as trial:
             if trial is None:
                 return
             ledger, job = search.entered(trial)
+            standing.begins(job.name, trial.number + 1)
             number = f"{trial.number + 1} of {search.study.settings.trials}"
             reporter.say(f"trial {number}: {' '.join(words_of(trial.params))}")
-            _run_trial(search, trial, ledger, job)
+            redraw()
+            _run_trial(search, trial, ledger, job, reporter.of_job())
 
 
-def _run_trial(search: Search, trial: optuna.Trial, ledger: Ledger, job: Job) -> None:
+def _run_trial(search: Search, trial: optuna.Trial, ledger: Ledger, job: Job, reporter: Reporter) -> None:
     directory = search.folder / job.name
     if status(directory) in (COMPLETED, PRUNED):
         # Whoever ran it was killed before saying so.
         rundir.clear_unfinished(directory)
     else:
-        reporter = Reporter(quiet=job.experiment.quiet, prints_result=False)
-        watcher = TrialWatcher(trial, job.experiment.trainer.metric)
-        run_job(search.folder, ledger, job, reporter, [watcher])
+        # Optuna prunes by one value.
+        alone = not job.experiment.sweep.objectives
+        watchers = [TrialWatcher(trial, job.experiment.trainer.metric)] if alone else []
+        run_job(search.folder, ledger, job, reporter, watchers)
     ended = status(directory)
-    scores = read_json(directory / rundir.SUMMARY).get("val") or {}
-    value = scores.get(job.experiment.trainer.metric) if ended == COMPLETED else None
-    search.study.finish(trial, value, pruned=ended == PRUNED)
+    found = objectives_of(directory, objectives_in(search.base)) if ended == COMPLETED else [None]
+    values = [value for value in found if value is not None]
+    search.study.finish(trial, values if len(values) == len(found) else None, pruned=ended == PRUNED)
 
 
 def _close(search: Search, folder: Path, reporter: Reporter) -> int:
     counts = search.study.counts()
     others = [f"{number} {state}" for state, number in counts.items() if number and state != "complete"]
-    best = search.study.best()
-    if best:
-        reporter.say(f"best      {' '.join(words_of(best))}")
+    for one in search.study.best():
+        reporter.say(f"{'front' if search.base.sweep.objectives else 'best':10}{' '.join(words_of(one))}")
     reporter.say(", ".join([f"{counts['complete']} of {sum(counts.values())} trials complete", *others]))
     reporter.result(folder)
     return EXIT_OK if counts["complete"] and sum(counts.values()) >= search.study.settings.trials else EXIT_FAILED

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transfer_cli.config.commands import Sweep
+from transfer_cli.config.objectives import Direction
 from transfer_cli.errors import UserError, first_line
 from transfer_cli.extras import need
 from transfer_cli.locks import FOREVER, locked
@@ -38,7 +39,8 @@ class Study:
     space: Space
     settings: Sweep
     seed: int
-    lower_is_better: bool
+    directions: tuple[Direction, ...]
+    """Of each objective; of one that stands alone its trials may be pruned."""
     epochs: int | None
     """The most that a trial may train, where it is known."""
 
@@ -63,25 +65,33 @@ class Study:
                 study.set_user_attr(_SETTINGS, values)
             return dict(study.user_attrs[_SETTINGS])
 
-    def finish(self, trial: optuna.Trial, value: float | None, *, pruned: bool = False) -> None:
-        """Tell how a trial ended; `value` None: it failed."""
+    def finish(self, trial: optuna.Trial, values: Sequence[float] | None, *, pruned: bool = False) -> None:
+        """Tell how a trial ended, with a value an objective; `values` None: it failed."""
         from optuna.trial import TrialState
 
         if pruned:
             self._opened().tell(trial.number, state=TrialState.PRUNED)
-        elif value is None:
+        elif values is None:
             self._opened().tell(trial.number, state=TrialState.FAIL)
         else:
-            self._opened().tell(trial.number, value)
+            self._opened().tell(trial.number, values)
 
     def counts(self) -> dict[str, int]:
         """How many trials are complete, pruned, failed and running."""
         states = [trial.state.name.lower() for trial in self._opened().get_trials(deepcopy=False)]
         return {state: states.count(state) for state in ("complete", "pruned", "fail", "running")}
 
-    def best(self) -> dict[str, Any]:
-        """What the best complete trial proposed; empty where none is complete."""
-        return dict(self._opened().best_trial.params) if self.counts()["complete"] else {}
+    def best(self) -> list[dict[str, Any]]:
+        """What the best complete trial proposed, or with several objectives those on the front; none: none is complete.
+
+        Of trials that proposed the same one counts.
+        """
+        if not self.counts()["complete"]:
+            return []
+        study = self._opened()
+        trials = study.best_trials if len(self.directions) > 1 else [study.best_trial]
+        found = [dict(trial.params) for trial in trials]
+        return [one for place, one in enumerate(found) if one not in found[:place]]
 
     def _locks(self) -> Path:
         path = self.folder / _LOCKS
@@ -134,7 +144,7 @@ class Study:
                     study_name=_NAME,
                     storage=storage,
                     load_if_exists=True,
-                    direction="minimize" if self.lower_is_better else "maximize",
+                    directions=self.directions,
                     pruner=self._pruner(),
                 )
         except _OF_DAMAGE as error:
@@ -178,9 +188,14 @@ def _no_warnings() -> Iterator[None]:
 
 
 def check_settings(settings: Sweep, space: Space) -> None:
-    """Raises UserError for a sampler that cannot draw from the space."""
+    """Raises UserError for a sampler that cannot draw from the space, or for several objectives."""
     from optuna.distributions import FloatDistribution
 
+    if settings.objectives and settings.sampler == "cma":
+        raise UserError(
+            f"sweep.sampler=cma: CMA-ES follows one objective, and sweep.objectives names {len(settings.objectives)}; "
+            "leave it out (tpe), or take random or grid."
+        )
     endless = [key for key, one in space.items() if isinstance(one, FloatDistribution) and one.step is None]
     if settings.sampler == "grid" and endless:
         raise UserError(f"sweep.sampler=grid: {endless[0]} has endlessly many values; name them, as in choice(a,b).")
