@@ -115,7 +115,7 @@ def _key_problem(source: ConfigSource, override: Override, groups: dict[str, lis
 
 
 def _mapping_problem(override: Override, groups: dict[str, list[str]], keys: list[str]) -> str | None:
-    """What is wrong with {key: value, ...} in place of a value: it may set keys that are there, below a key or group."""
+    """What is wrong with {key: value, ...} in place of a value: it may set keys that are there below it."""
     key, below = override.key_or_group, [*map(str, override.value())]  # type: ignore[arg-type]
     known = [one.removeprefix(f"{key}.") for one in keys if one.startswith(f"{key}.")]
     if not known:
