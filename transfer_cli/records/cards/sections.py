@@ -59,6 +59,7 @@ def about(facts: CardFacts) -> str:
         ("SHA-256 of their file", code(s["weights_sha256"]) if s.get("weights_sha256") else None),
         ("Teacher", _teacher(facts)),
         ("Soup", text(facts.averaged)),
+        ("Mixed", text(words.mixture(s) or "")),
         *_input(facts.model),
     ]
     return table(("", ""), [(name, value) for name, value in rows if value])
@@ -183,6 +184,7 @@ def results(facts: CardFacts) -> str:
         rows.append([*cells, *([_interval(facts, name)] if facts.intervals else [])])
     epoch = s.get("best_epoch")
     of = text(s["soup"]) if s.get("soup") else f"epoch {epoch}" if epoch and facts.learns else "the model"
+    of = "the mixture" if words.mixture(s) else of
     note = f"{of[0].upper()}{of[1:]} was chosen by its {text(s.get('metric') or 'accuracy')} on validation."
     note = note if s.get("val") else ""
     shown = {
