@@ -21,7 +21,7 @@ from transfer_cli.sweeps.ledger import Ledger
 
 def words(launcher: str, *said: str) -> set[str]:
     overrides = parse_overrides([*TINY, *said])
-    return {*presets.preset_words(launcher, experiment(*overrides.without_hydra()), overrides)}
+    return {*presets.preset_words(launcher, [experiment(*overrides.without_hydra())], overrides)}
 
 
 def test_slurm_is_told_what_a_job_needs() -> None:
@@ -33,6 +33,17 @@ def test_slurm_is_told_what_a_job_needs() -> None:
     }
     assert words("submitit_slurm") == {"hydra.launcher.cpus_per_task=8", times}, "trainer.device=cpu, no limit said"
     assert times not in words("submitit_slurm", "hydra.launcher.max_num_timeout=3"), "the command's word counts"
+
+
+def test_what_a_launcher_is_told_is_enough_for_each_job() -> None:
+    def told(*each: str) -> set[str]:
+        several = [experiment(*TINY, "trainer.device=cpu", *one.split()) for one in each]
+        return {*presets.preset_words("submitit_slurm", several, parse_overrides([]))}
+
+    assert "hydra.launcher.timeout_min=240" in told("trainer.time_limit=1h", "trainer.time_limit=3h50m")
+    assert not [word for word in told("trainer.time_limit=1h", "") if "timeout_min" in word], "one has no limit"
+    found = told("trainer.devices=2", "trainer.device=cuda")
+    assert {"hydra.launcher.gpus_per_node=2", "hydra.launcher.cpus_per_task=16"} <= found
 
 
 def test_no_job_is_killed_after_an_hour() -> None:

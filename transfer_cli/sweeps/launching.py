@@ -44,7 +44,7 @@ def launch(
     if not jobs:
         return
     left, reason = [*jobs], ""
-    presets = preset_words(launcher, jobs[0].experiment, overrides)
+    presets = preset_words(launcher, [job.experiment for job in jobs], overrides)
     for _ in range(_MOST_LAUNCHES):
         if reason:
             reporter.warn(f"{launcher}: a process is gone ({reason}); {counted(len(left), 'job')} start again")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transfer_cli.command.batch_script import CORES_BESIDE_A_GPU
@@ -18,36 +18,41 @@ _MOST_REQUEUES = 1000
 _CORES_OF_A_JOB = 4
 
 
-def preset_words(launcher: str, first: Experiment, overrides: Overrides) -> list[str]:
-    """Overrides for a launcher, of keys that the command does not say."""
+def preset_words(launcher: str, several: Sequence[Experiment], overrides: Overrides) -> list[str]:
+    """Overrides for a launcher, of keys that the command does not say: enough for each of several experiments."""
     return [
         f"hydra.launcher.{key}={value}"
-        for key, value in _presets(launcher, first).items()
+        for key, value in _presets(launcher, several).items()
         if not overrides.names(f"hydra.launcher.{key}")
     ]
 
 
-def _presets(launcher: str, first: Experiment) -> Mapping[str, Any]:
-    limit = first.trainer.time_limit
+def _presets(launcher: str, several: Sequence[Experiment]) -> Mapping[str, Any]:
     if launcher == "joblib":
-        return {"n_jobs": at_once(first)}
+        return {"n_jobs": at_once(several)}
+    limits = [e.trainer.time_limit for e in several]
+    minutes = None if None in limits else max(wall_minutes(limit) for limit in limits if limit is not None)
     if launcher == "submitit_local":
         # An hour by default, after which a job is killed.
-        return {"timeout_min": _WEEK_MINUTES if limit is None else wall_minutes(limit)}
+        return {"timeout_min": _WEEK_MINUTES if minutes is None else minutes}
     if launcher == "submitit_slurm":
-        devices = first.trainer.known_devices
-        on_gpus = {} if first.trainer.device == "cpu" else {"gpus_per_node": devices}
-        time = {} if limit is None else {"timeout_min": wall_minutes(limit)}
+        devices = max(e.trainer.known_devices for e in several)
+        on_gpus = {"gpus_per_node": devices} if _want_gpus(several) else {}
+        time = {} if minutes is None else {"timeout_min": minutes}
         # A job whose time is over saves itself and is queued again.
         again = {"max_num_timeout": _MOST_REQUEUES}
         return {"cpus_per_task": CORES_BESIDE_A_GPU * devices, **on_gpus, **time, **again}
     return {}
 
 
-def at_once(first: Experiment) -> int:
+def at_once(several: Sequence[Experiment]) -> int:
     """Jobs that train side by side here: as many as may claim a GPU, or one for each four cores and two at least."""
-    gpus = [] if first.trainer.device == "cpu" else offered(installed(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    gpus = offered(installed(), os.environ.get("CUDA_VISIBLE_DEVICES")) if _want_gpus(several) else []
     if gpus:
-        devices = first.trainer.devices if isinstance(first.trainer.devices, int) else len(gpus)
-        return max(len(gpus) * first.sweep.jobs_per_device // devices, 1)
+        devices = max(e.trainer.devices if isinstance(e.trainer.devices, int) else len(gpus) for e in several)
+        return max(len(gpus) * several[0].sweep.jobs_per_device // devices, 1)
     return max(cpus() // _CORES_OF_A_JOB, 2)
+
+
+def _want_gpus(several: Sequence[Experiment]) -> bool:
+    return any(e.trainer.device != "cpu" for e in several)
