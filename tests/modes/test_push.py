@@ -134,6 +134,11 @@ def test_an_export_goes_with_the_card_that_speaks_of_it(hub: HubServer, command:
     assert command(*PUSH).code == 0
     assert {name for name in hub.files if "export" in name} == {"export/onnx/model.onnx", "export/onnx/example.py"}
     assert b"python export/onnx/example.py photo.jpg" in hub.files["README.md"]
+    for trace in (b'\0File "/srv/x/layer.py", line 3, in forward', b'{"t": "File \\"/srv/x/layer.py\\", line 3"}'):
+        (folder / "model.onnx").write_bytes(trace)
+        ended = command(*PUSH)
+        assert ended.code == 2 and "export/onnx/model.onnx: names Python files of the machine" in ended.err
+        assert command(*PUSH, "push.paths=true").code == 0
 
 
 def test_what_looks_like_a_secret_is_not_sent(hub: HubServer, command: Command) -> None:
