@@ -15,7 +15,7 @@ from transfer_cli.files import file_sha256
 from transfer_cli.records.cards.facts import CardFacts
 from transfer_cli.records.cards.front_matter import card_metadata
 from transfer_cli.rundir import CONFIG, completed_summary, is_held, read_json, saved_experiment
-from transfer_cli.runs.pushing.private import local_paths, secrets_in, without_paths, without_places
+from transfer_cli.runs.pushing.private import command_without, local_paths, secrets_in, without_paths, without_places
 from transfer_cli.runs.reports.reading import read_yaml
 from transfer_cli.runs.reports.run_card import CARD, REPORT, card_of, gather, is_edited
 from transfer_cli.runs.saved_model import DESCRIPTION, WEIGHTS, describe
@@ -110,8 +110,10 @@ def _card(run: Path, hidden: list[str]) -> str:
 
 
 def _without(facts: CardFacts, paths: list[str]) -> CardFacts:
-    parts = ("summary", "config", "environment")
-    return replace(facts, **{name: without_paths(getattr(facts, name), paths) for name in parts})
+    command = command_without(facts.environment.get("command"), paths)
+    environment = {**without_paths(facts.environment, paths), "command": command}
+    summary, config = without_paths(facts.summary, paths), without_paths(facts.config, paths)
+    return replace(facts, summary=summary, config=config, environment=environment)
 
 
 def _pictures(run: Path, card: str) -> list[Sent]:
