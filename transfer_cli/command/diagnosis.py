@@ -59,7 +59,8 @@ def diagnose(source: ConfigSource, overrides: Overrides) -> list[str]:
     problems = [problem for override in parsed if (problem := _group_problem(source, override, groups))]
     if problems:
         return problems
-    choices = [override.input_line or "" for override in parsed if override.key_or_group in groups]
+    named = [one for one in parsed if one.key_or_group in groups and not isinstance(one.value(), dict)]
+    choices = [override.input_line or "" for override in named]
     keys = _keys(source, choices)
     if keys is None:
         return []
@@ -95,7 +96,9 @@ def _launcher_problem(name: str, installed: list[str]) -> str | None:
 
 
 def _key_problem(source: ConfigSource, override: Override, groups: dict[str, list[str]], keys: list[str]) -> str | None:
-    key = override.key_or_group
+    key, value = override.key_or_group, override.value()
+    if isinstance(value, dict) and (key in keys or key in groups):
+        return _mapping_problem(override, groups, keys)
     if key in groups or key.startswith("hydra"):
         return None
     if key in keys:
@@ -109,6 +112,19 @@ def _key_problem(source: ConfigSource, override: Override, groups: dict[str, lis
     else:
         hint = " `transfer-run --help` lists the groups, `--cfg job` all keys."
     return f"{key}: no such key.{hint}"
+
+
+def _mapping_problem(override: Override, groups: dict[str, list[str]], keys: list[str]) -> str | None:
+    """What is wrong with {key: value, ...} in place of a value: it may set keys that are there below it."""
+    key, below = override.key_or_group, [*map(str, override.value())]  # type: ignore[arg-type]
+    known = [one.removeprefix(f"{key}.") for one in keys if one.startswith(f"{key}.")]
+    if not known:
+        return f"{override.input_line}: {key} is no group of keys; expected a value, or a list as in {key}=[a,b]."
+    unknown = [one for one in below if one not in known]
+    if not unknown:
+        return None
+    hint = did_you_mean(unknown[0], known) or (f" Its options are {', '.join(groups[key])}." if key in groups else "")
+    return f"{override.input_line}: {key} has no key {unknown[0]}.{hint}"
 
 
 def _near_keys(key: str, valid: list[str]) -> list[str]:

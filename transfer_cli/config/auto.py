@@ -10,7 +10,7 @@ CHOSEN = (
     *("image_size", "image_fit", "trainer.epochs", "trainer.evaluate_every", "trainer.batch_size", "optimizer.lr"),
     "trainer.patience",
     *("strategy.solver", "strategy.keep_probe", "strategy.head_init", "strategy.batch_norm", "strategy.layer_decay"),
-    "strategy.ema",
+    *("strategy.ema", "strategy.wise_ft"),
     *("strategy.use_teacher", "strategy.teacher.run"),
 )
 """Keys of single values that are chosen by the run; config.yaml has what was chosen."""

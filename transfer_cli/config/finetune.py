@@ -57,6 +57,8 @@ class Finetune:
     """
     keep_probe: Literal["auto"] | bool = False
     """Whether the frozen network with a head fitted to its features is a candidate for the best epoch, number 0."""
+    wise_ft: Literal["auto"] | bool = False
+    """Whether the mean of that network's weights and the trained ones is a candidate as well, in several shares."""
 
 
 HEAD_FIRST_EPOCHS = 20

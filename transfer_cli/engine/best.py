@@ -20,13 +20,16 @@ class Best(Generic[Kept]):
     epoch: int = 0
     val: Scores | None = None
     kept: Kept | None = None
-    margin: float = 0.0
-    """By how much the metric of epoch 0, a network that was not trained yet, must be beaten: by more than chance."""
+    margin: float | None = 0.0
+    """By how much the metric of epoch 0, a network that was not trained yet, must be beaten: by more than chance.
+
+    None: whatever is trained takes its place, since what to keep of the two is decided later.
+    """
 
     def offer(self, epoch: int, val: Scores | None, task: Task, keep: Callable[[], Kept]) -> bool:
         """Take an epoch if it is better than the best so far; `keep` gives what brings its weights back."""
         margin = self.margin if self.epoch == 0 else 0.0
-        if self.kept is not None and not _beats(val, self.val, task, margin):
+        if self.kept is not None and margin is not None and not _beats(val, self.val, task, margin):
             return False
         self.epoch, self.val, self.kept = epoch, val, keep()
         return True

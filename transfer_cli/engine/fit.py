@@ -116,10 +116,10 @@ class Fit:
         """Whether an epoch (from 1) is evaluated."""
         return epoch % self.evaluate_every == 0 or epoch == self.epochs
 
-    def offer_start(self, val: Scores, margin: float) -> None:
+    def offer_start(self, val: Scores, margin: float | None) -> None:
         """Save the network as it is before the first step: a candidate for the best, logged as epoch 0.
 
-        An epoch is kept in its place that is better by more than `margin`, which is what chance explains.
+        An epoch is kept in its place that is better by more than `margin`, which is what chance explains; None: any.
         It does not join the history: epochs that start elsewhere need time to come as far.
         """
         progress, name = self.progress, self.checkpoints.next_name()
@@ -139,7 +139,8 @@ class Fit:
         if not progress.guessing or 2 * cursor.epoch < self.epochs or cursor.step < STOP_AFTER:
             return False
         found = f"after {cursor.step} steps the network is no better than guessing"
-        if progress.best.epoch == 0 and progress.best.kept is not None:
+        mixes = progress.best.margin is None
+        if mixes or (progress.best.epoch == 0 and progress.best.kept is not None):
             self.reporter.warn(f"stopping: {found}. {CAUSES}.")
             return True
         raise RunError(f"{found}; training on would not help. {CAUSES}. States saved so far are kept.")

@@ -37,7 +37,6 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.engine.totals import Totals
 from transfer_cli.methods.averaging import Average
-from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
 from transfer_cli.models.tensors import load_into
@@ -53,21 +52,16 @@ from transfer_cli.runs.materials import Materials
 from transfer_cli.runs.pretrained import parameter_counts, trainable_parameters
 from transfer_cli.runs.profiling import watch
 from transfer_cli.runs.saved_model import save_trained
+from transfer_cli.runs.start import Start
 from transfer_cli.runs.states import divergence
 from transfer_cli.runs.states.continuation import micro_batch_of, rate_of, replace_lost_best, say_new_rate
 from transfer_cli.runs.states.parts import AVERAGE, NETWORK, load_best, owners
 from transfer_cli.strategies.groups import rows
 
-
-@dataclass(frozen=True)
-class Start:
-    """A strategy before its first step."""
-
-    strategy: Strategy
-    val: Scores | None = None
-    """On validation, with a head that was fitted first: epoch 0, a candidate for the best."""
-    first_head: dict[str, Tensor] | None = None
-    """The head that the first step starts from, by names in the module, where it is not that fitted one."""
+_FROZEN_WON = (
+    "no epoch was better on validation, by more than chance explains, than the frozen network with the head that was "
+    "fitted first: that model is kept. See trainer.epochs, optimizer.lr, strategy.keep_probe."
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +90,8 @@ class LoopJob:
     """Whether to end before the last epoch, with the best so far; None: never."""
     more: Callable[[World], dict[str, Any]] = lambda world: {}
     """Entries of the summary that only this strategy has; all ranks ask."""
+    mixing: Callable[[LoopJob, Reporter, Stop], dict[str, Any]] | None = None
+    """Mixes the best epoch's weights with earlier ones; what the summary says of it, and the scores on `val`."""
     world: World = ALONE
     """The ranks that train together."""
     sharded: Sharded | None = None
@@ -119,29 +115,30 @@ class LoopJob:
         except DivergenceError as error:
             raise divergence.record(directory, error, self.materials, self.world) from error
         progress = fit.progress
-        ranks = {"ranks": self.world.size} if self.world.size > 1 else {}
         assert progress.best.kept is not None
         if progress.best.epoch == 0:
-            reporter.warn(
-                "no epoch was better on validation, by more than chance explains, than the frozen network with the "
-                "head that was fitted first: that model is kept. See trainer.epochs, optimizer.lr, strategy.keep_probe."
-            )
+            reporter.warn(_FROZEN_WON)
         part = AVERAGE if self.average_decay else NETWORK
         load_best(self.network, fit.checkpoints.folder / progress.best.kept, part)
         # It has waited on the host where its parameters were shared out.
         self.network.to(self.compute.device)
+        ranks = {"ranks": self.world.size} if self.world.size > 1 else {}
+        val, more = progress.best.val, {"epochs": progress.cursor.epoch, **ranks, **self.more(self.world)}
+        if self.mixing is not None and progress.best.epoch > 0 and val is not None:
+            more["wise_ft"] = self.mixing(self, reporter, stop)
+            val = more["wise_ft"].pop("val")
         return Outcome(
             best_epoch=progress.best.epoch,
-            val=progress.best.val,
+            val=val,
             step=progress.cursor.step,
             precision=self.precision,
             save_model=self._save,
-            test_outputs=lambda: self._test_outputs(stop),
+            test_outputs=lambda: self.outputs("test", stop),
             parameters=counts,
             weights=(self.loaded.label, self.loaded.sha256),
             train_seconds=progress.train_seconds,
             images=progress.images,
-            more={"epochs": progress.cursor.epoch, **ranks, **self.more(self.world)},
+            more=more,
         )
 
     def run_part(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop, until: int) -> float:
@@ -156,9 +153,9 @@ class LoopJob:
     def seconds_per_epoch(self, directory: Path, reporter: Reporter, stop: Stop) -> float:
         """Of training and evaluating, from a first epoch; from a part of it where time is up before its end."""
         fit = self.started(directory, Recorders([]), reporter, stop)
-        started = time.perf_counter()
+        started, cursor = time.perf_counter(), fit.progress.cursor
         fit.run(until=1)
-        seconds, cursor = time.perf_counter() - started, fit.progress.cursor
+        seconds = time.perf_counter() - started
         return seconds / min(max(cursor.step, 1) / fit.batches.steps_per_epoch, 1.0)
 
     def started(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Fit:
@@ -185,7 +182,8 @@ class LoopJob:
         if start.val is not None:
             labels = self.materials.images.labels[self.materials.images.splits["val"]]
             metric = self.materials.task.metric
-            fit.offer_start(start.val, standard_error(metric, float(start.val[metric]), int((labels >= 0).sum())))
+            chance = standard_error(metric, float(start.val[metric]), int((labels >= 0).sum()))
+            fit.offer_start(start.val, chance if self.mixing is None else None)
         if start.first_head is not None and cursor.step == 0:
             job._put_first_head(start.first_head, average)
         return fit
@@ -286,11 +284,12 @@ class LoopJob:
     def _save(self, directory: Path) -> None:
         save_trained(directory, self.materials, self.network.module.state_dict(), self.head, self.precision)
 
-    def _test_outputs(self, stop: Stop) -> Outputs | None:
-        images, size = len(self.materials.images.splits["test"]), BATCH_SIZE[self.compute.device.type]
+    def outputs(self, split: str, stop: Stop) -> Outputs | None:
+        """Of the network as it is, on the first rank; None where there are no images. Raises Stopped."""
+        images, size = len(self.materials.images.splits[split]), BATCH_SIZE[self.compute.device.type]
         if images == 0:
             return None
-        batches, stop = self.inputs.ordered("test", size, self.world.shard), agreed(stop, self.world)
+        batches, stop = self.inputs.ordered(split, size, self.world.shard), agreed(stop, self.world)
         turns, place = Turns.of(self.world, images, size), self.inputs.to_device
         if (found := predict(self.network, batches, self.compute, place, stop, turns)) is None:
             stop.check(STOPPED)

@@ -174,6 +174,15 @@ def average(s: Situation) -> Choice[float]:
     return Choice(0.0, "")
 
 
+def wise_ft(s: Situation, *, keeps_probe: bool) -> Choice[bool]:
+    """Whether to mix the trained weights with those of the frozen network and its fitted head."""
+    if keeps_probe and s.few:
+        return Choice(
+            True, f"with {s.images:,} images a mean of frozen and trained weights is often better than either"
+        )
+    return Choice(False, "")
+
+
 def rate(s: Situation, statistics: str = "train") -> Choice[float]:
     """The learning rate at its highest."""
     if s.head_only:

@@ -77,6 +77,11 @@ def with_finetuning(
         if average.value:
             say("strategy.ema", average, reporter)
         config = replace(config, ema=average.value)
+    if config.wise_ft == AUTO:
+        mixes = rules.wise_ft(situation, keeps_probe=config.keep_probe is True)
+        if mixes.value:
+            say("strategy.wise_ft", mixes, reporter)
+        config = replace(config, wise_ft=mixes.value)
     return with_rate(replace(e, strategy=config), situation, reporter, config.batch_norm)
 
 
@@ -94,9 +99,9 @@ def situation_of(e: Experiment, network: Network, loaded: LoadReport, images: Im
     )
 
 
-def say(key: str, found: Choice[int] | Choice[float] | Choice[str], reporter: Reporter) -> None:
+def say(key: str, found: Choice[int] | Choice[float] | Choice[str] | Choice[bool], reporter: Reporter) -> None:
     """One line: what was chosen, and why."""
-    value = f"{found.value:g}" if isinstance(found.value, float) else str(found.value)
+    value = f"{found.value:g}" if isinstance(found.value, float) else str(found.value).lower()
     reporter.say(f"auto      {key}={value}: {found.reason}")
 
 

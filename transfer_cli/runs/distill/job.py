@@ -42,11 +42,12 @@ from transfer_cli.runs.distill.probe_check import probe_accuracy, warn_of_weak
 from transfer_cli.runs.distill.teacher import Teacher, check_knowledge, load_teachers
 from transfer_cli.runs.distill.teacher_outputs import TaughtInputs, TeacherOutputs, choose_stored
 from transfer_cli.runs.inputs import PixelInputs
-from transfer_cli.runs.loop_job import LoopJob, Start
+from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.machine import open_machine
 from transfer_cli.runs.materials import Materials, open_training_pixels, plan_training
 from transfer_cli.runs.options import check_options
 from transfer_cli.runs.pretrained import Pretrained, find_weights
+from transfer_cli.runs.start import Start
 from transfer_cli.runs.views import SplitActivations
 from transfer_cli.strategies.distill import LOSS_GROUP, Distill, distill_groups
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from transfer_cli.config.auto import chosen
-from transfer_cli.config.finetune import Finetune
+from transfer_cli.config.finetune import Finetune, head_first_epochs
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.sources import load as sources
 from transfer_cli.engine.objective import Objective
@@ -20,6 +21,7 @@ from transfer_cli.runs.choices.batch_size import with_batch
 from transfer_cli.runs.choices.image_size import with_size
 from transfer_cli.runs.choices.settings import with_finetuning, with_length
 from transfer_cli.runs.compute import check_batch_of_one, check_validation, choose_training_compute
+from transfer_cli.runs.finetune.mixing import FrozenStart, keep_a_mixture
 from transfer_cli.runs.finetune.start import (
     BeforeTraining,
     first_head,
@@ -65,7 +67,9 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     e = with_augmentation(e, network, machine, pretrained, images, reporter, stop)
     plan = plan_training(e, images, pretrained.preprocessing, reporter)
     # Before adapters go in.
-    source = source_network(network, task.width) if regularizers.compare else None
+    mixes = bool(config.wise_ft) and config.keep_probe is True
+    source = source_network(network, task.width) if regularizers.compare or mixes else None
+    frozen_start = FrozenStart(source, head_first_epochs(config)) if mixes and source is not None else None
     training = make_trainable(network, config, plan.epochs)
     groups = parameter_groups(training, Rates(chosen(config.layer_decay), config.head_lr, config.lr_rules))
     timed = FinetuneStrategy(training, Objective(), regularizers.for_timing(training))
@@ -83,8 +87,9 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
         groups=groups,
         inputs=inputs,
         head=head,
-        start=BeforeTraining(config, training, regularizers, source),
+        start=BeforeTraining(config, training, regularizers, source if regularizers.compare else None, frozen_start),
         state=state,
         rho=config.sam,
         average_decay=chosen(config.ema),
+        mixing=None if frozen_start is None else partial(keep_a_mixture, frozen_start),
     )

@@ -25,8 +25,10 @@ from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.evaluation import Evaluation
 from transfer_cli.runs.finetune.channel_weights import channel_weights
+from transfer_cli.runs.finetune.mixing import FrozenStart
 from transfer_cli.runs.frozen.probe import fit_probe, put_head
-from transfer_cli.runs.loop_job import LoopJob, Start
+from transfer_cli.runs.loop_job import LoopJob
+from transfer_cli.runs.start import Start
 from transfer_cli.strategies.extract import Fitted
 from transfer_cli.strategies.finetune import Finetune as FinetuneStrategy
 from transfer_cli.strategies.regularizers import ChosenRegularizers, Source
@@ -112,6 +114,8 @@ class BeforeTraining:
     regularizers: ChosenRegularizers
     source: Network | None
     """The network as it was pretrained, where a regulariser compares with it."""
+    frozen_start: FrozenStart | None
+    """What hears of the fitted head, where the trained weights are mixed with those before training."""
 
     def __call__(self, job: LoopJob, directory: Path | None, reporter: Reporter, stop: Stop) -> Start:
         """The strategy, complete, and the scores of the fitted head where none is in a state already."""
@@ -121,6 +125,8 @@ class BeforeTraining:
         if (job.state is None and fits) or self.source is not None:
             epochs = head_first_epochs(self.config) if fits else HEAD_FIRST_EPOCHS
             fitted = fit_probe(job.materials, job.network, epochs, job.compute, directory, reporter, stop)
+        if self.frozen_start is not None:
+            self.frozen_start.fitted = fitted
         strategy = self._strategy(job, fitted)
         if fitted is None or job.state is not None or not fits:
             return Start(strategy, first_head=first)
