@@ -14,7 +14,7 @@ CHOSEN = (
     *("strategy.use_teacher", "strategy.teacher.run"),
 )
 """Keys of single values that are chosen by the run; config.yaml has what was chosen."""
-_OF_TEACHER = ("strategy.adapt.ema",)
+_OF_TEACHER = tuple(f"strategy.adapt.{key.removeprefix('strategy.')}" for key in CHOSEN if key.startswith("strategy."))
 """Keys that the run of a teacher chooses: a student's config.yaml says auto, or what was the default before."""
 
 MEASURED: dict[str, Any] = {
