@@ -269,7 +269,7 @@ def citations(facts: CardFacts) -> list[tuple[str, Work]]:
     soup = str(s.get("soup") or "")
     if "soup" in soup:
         found.append(("weights averaged over runs", SOUPS))
-    if soup.startswith("wise_ft"):
+    if soup.startswith("wise_ft") or 0 < facts.share < 1:
         found.append(("weights between the start and the end (WiSE-FT)", WISE_FT))
     if facts.tested:
         found.append(("expected calibration error" + (" and temperature" if s.get("calibration") else ""), CALIBRATION))

@@ -58,6 +58,7 @@ def about(facts: CardFacts) -> str:
         ("Licence of these weights", _license(s)),
         ("SHA-256 of their file", code(s["weights_sha256"]) if s.get("weights_sha256") else None),
         ("Teacher", _teacher(facts)),
+        ("Weights", _mixed(facts)),
         ("Soup", text(facts.averaged)),
         *_input(facts.model),
     ]
@@ -77,6 +78,15 @@ def _how(facts: CardFacts) -> str:
     else:
         what = {"all": "all layers", "head": "the head alone"}.get(str(part), f"the head and {part} stages below it")
     return what if adapter in (None, "none") else f"{what} by {text(adapter)}"
+
+
+def _mixed(facts: CardFacts) -> str | None:
+    """Of which weights those that are kept are the mean, where they are one."""
+    if not 0 < facts.share < 1:
+        return None
+    return (
+        f"{facts.share:g} of the trained ones, the rest those of the frozen network and the head fitted to it"
+    )
 
 
 def _trained(parameters: Facts) -> str:
