@@ -84,9 +84,7 @@ def _mixed(facts: CardFacts) -> str | None:
     """Of which weights those that are kept are the mean, where they are one."""
     if not 0 < facts.share < 1:
         return None
-    return (
-        f"{facts.share:g} of the trained ones, the rest those of the frozen network and the head fitted to it"
-    )
+    return f"{facts.share:g} of the trained ones, the rest those of the frozen network and the head fitted to it"
 
 
 def _trained(parameters: Facts) -> str:

@@ -73,7 +73,7 @@ def without_paths(value: Any, paths: Iterable[str]) -> Any:
     if isinstance(value, str):
         for path in paths:
             for written in {path, text(path), code(path).strip("` ")}:
-                value = re.sub(_pattern(path, written), lambda _, path=path: last_part(path), value)
+                value = last_part(path).join(re.split(_pattern(path, written), value))
         return value
     if isinstance(value, Mapping):
         return {key: without_paths(one, paths) for key, one in value.items()}
