@@ -23,7 +23,7 @@ from rich.text import Text
 FOLDER = Path("outputs/pictures")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 COLUMNS = 104
-PAGE = (1000, 1480)
+PAGE = (1000, 2500)
 # As many colours as a page of few needs.
 COLOURS = 128
 # Fonts that would be fetched from elsewhere; the names of others stand behind them.
@@ -37,13 +37,10 @@ def main() -> None:
         sys.exit(f"make pictures needs one of {', '.join(BROWSERS)}.")
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        run = [sys.executable, "-m", "transfer_cli", f"output_dir={folder}", "name=digits"]
-        printed = subprocess.run(run, check=True, capture_output=True, text=True).stdout
-        (FOLDER / "run.svg").write_text(
-            drawn("$ transfer-run\n" + printed.replace(folder, "outputs")), encoding="utf-8"
-        )
-        page = Path(folder, "runs", "digits", "report.html")
-        photographed(browser, page, FOLDER / "report.png")
+        run = [sys.executable, "-m", "transfer_cli", "name=digits"]
+        printed = subprocess.run(run, check=True, capture_output=True, text=True, cwd=folder).stdout
+        (FOLDER / "run.svg").write_text(drawn("$ transfer-run name=digits\n" + printed), encoding="utf-8")
+        photographed(browser, Path(folder, "outputs", "runs", "digits", "report.html"), FOLDER / "report.png")
 
 
 def drawn(text: str) -> str:

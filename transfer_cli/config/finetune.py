@@ -75,6 +75,10 @@ def finetune_problems(config: Finetune) -> list[tuple[bool, str]]:
     """Options that make no sense together: (whether it is so, what to say)."""
     return [
         (
+            config.wise_ft is True and config.keep_probe is False,
+            "strategy.wise_ft=true: it mixes with the fitted head that strategy.keep_probe=false leaves out.",
+        ),
+        (
             config.gradual > 0 and config.unfreeze == "head",
             f"strategy.gradual={config.gradual}: with strategy.unfreeze=head there is nothing to thaw.",
         ),

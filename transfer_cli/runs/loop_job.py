@@ -124,11 +124,12 @@ class LoopJob:
         self.network.to(self.compute.device)
         ranks = {"ranks": self.world.size} if self.world.size > 1 else {}
         val, more = progress.best.val, {"epochs": progress.cursor.epoch, **ranks, **self.more(self.world)}
-        if self.mixing is not None and progress.best.epoch > 0 and val is not None:
+        epoch = progress.best.epoch
+        if self.mixing is not None and epoch > 0 and val is not None:
             more["wise_ft"] = self.mixing(self, reporter, stop)
-            val = more["wise_ft"].pop("val")
+            val, epoch = more["wise_ft"].pop("val"), epoch if more["wise_ft"]["share"] else 0
         return Outcome(
-            best_epoch=progress.best.epoch,
+            best_epoch=epoch,
             val=val,
             step=progress.cursor.step,
             precision=self.precision,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from transfer_cli.config.dotted import dotted
 from transfer_cli.records.cards.facts import CardFacts
+from transfer_cli.records.pages.words import mixture
 
 
 class Work(NamedTuple):
@@ -269,7 +270,7 @@ def citations(facts: CardFacts) -> list[tuple[str, Work]]:
     soup = str(s.get("soup") or "")
     if "soup" in soup:
         found.append(("weights averaged over runs", SOUPS))
-    if soup.startswith("wise_ft") or 0 < facts.share < 1:
+    if soup.startswith("wise_ft") or mixture(s):
         found.append(("weights between the start and the end (WiSE-FT)", WISE_FT))
     if facts.tested:
         found.append(("expected calibration error" + (" and temperature" if s.get("calibration") else ""), CALIBRATION))

@@ -69,14 +69,7 @@ class CardFacts:
     @property
     def as_it_was(self) -> bool:
         """Whether no epoch of finetuning was better than a head on the network as it was, which is called epoch 0."""
-        is_start = self.summary.get("best_epoch") == 0 or self.share == 0
-        return self.summary.get("strategy") == "finetune" and is_start
-
-    @property
-    def share(self) -> float:
-        """Of the trained weights in those that are kept; the rest is that head and the network as it was."""
-        found = (self.summary.get("wise_ft") or {}).get("share")
-        return 1.0 if found is None else float(found)
+        return self.summary.get("strategy") == "finetune" and self.summary.get("best_epoch") == 0
 
     @property
     def tested(self) -> bool:

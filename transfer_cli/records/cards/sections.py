@@ -58,8 +58,8 @@ def about(facts: CardFacts) -> str:
         ("Licence of these weights", _license(s)),
         ("SHA-256 of their file", code(s["weights_sha256"]) if s.get("weights_sha256") else None),
         ("Teacher", _teacher(facts)),
-        ("Weights", _mixed(facts)),
         ("Soup", text(facts.averaged)),
+        ("Mixed", text(words.mixture(s) or "")),
         *_input(facts.model),
     ]
     return table(("", ""), [(name, value) for name, value in rows if value])
@@ -78,13 +78,6 @@ def _how(facts: CardFacts) -> str:
     else:
         what = {"all": "all layers", "head": "the head alone"}.get(str(part), f"the head and {part} stages below it")
     return what if adapter in (None, "none") else f"{what} by {text(adapter)}"
-
-
-def _mixed(facts: CardFacts) -> str | None:
-    """Of which weights those that are kept are the mean, where they are one."""
-    if not 0 < facts.share < 1:
-        return None
-    return f"{facts.share:g} of the trained ones, the rest those of the frozen network and the head fitted to it"
 
 
 def _trained(parameters: Facts) -> str:
@@ -191,6 +184,7 @@ def results(facts: CardFacts) -> str:
         rows.append([*cells, *([_interval(facts, name)] if facts.intervals else [])])
     epoch = s.get("best_epoch")
     of = text(s["soup"]) if s.get("soup") else f"epoch {epoch}" if epoch and facts.learns else "the model"
+    of = "the mixture" if words.mixture(s) else of
     note = f"{of[0].upper()}{of[1:]} was chosen by its {text(s.get('metric') or 'accuracy')} on validation."
     note = note if s.get("val") else ""
     shown = {

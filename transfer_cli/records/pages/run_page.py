@@ -172,7 +172,11 @@ def _scores(facts: RunFacts) -> Facts:
     names = dict.fromkeys(name for split in splits for name in s[split])
     rows = [(run_tables.NAMES.get(name, name), [score(s[split].get(name), name) for split in splits]) for name in names]
     epoch = s.get("best_epoch")
-    whose = s.get("soup") or ("the trained weights" if epoch is None else f"the weights of epoch {epoch}")
+    whose = (
+        s.get("soup")
+        or words.mixture(s)
+        or ("the trained weights" if epoch is None else f"the weights of epoch {epoch}")
+    )
     note = f"Of {whose}, which {s.get('metric', 'accuracy')} on validation chose."
     return {"scores": rows, "score_splits": splits, "scores_note": note}
 

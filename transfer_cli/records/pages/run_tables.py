@@ -10,6 +10,7 @@ from transfer_cli.records import wilson
 from transfer_cli.records.pages.charts import short_number
 from transfer_cli.records.pages.predicted import Integers, OfClass, Predicted
 from transfer_cli.records.pages.render import count, number, score, seconds
+from transfer_cli.records.pages.words import mixture
 from transfer_cli.records.text import in_words
 
 Facts = Mapping[str, Any]
@@ -87,7 +88,7 @@ def done(s: Facts, config: Facts) -> list[tuple[str, str]]:
         ("data set", s.get("dataset")),
         ("path of the data", (config.get("dataset") or {}).get("path")),
         ("image size", f"{config['image_size']} px" if config.get("image_size") else None),
-        ("averaged weights", s.get("soup")),
+        ("averaged weights", s.get("soup") or mixture(s)),
         ("epochs", s.get("epochs") if learns else None),
         ("batch size", trainer.get("batch_size") if learns else None),
         ("optimizer", _optimizer(optimizer) if learns else None),

@@ -24,6 +24,16 @@ def command(environment: Facts) -> str | None:
     return shlex.join(["transfer-run", *words[1:]])
 
 
+def mixture(summary: Facts) -> str | None:
+    """What is in the model besides the weights of its epoch, where they were mixed (WiSE-FT)."""
+    share, epoch = (summary.get("wise_ft") or {}).get("share"), summary.get("best_epoch")
+    if not isinstance(share, int | float) or not 0 < share < 1:
+        return None
+    return (
+        f"{share:g} of the weights of epoch {epoch}, {1 - share:g} of the frozen network with a fitted head (WiSE-FT)"
+    )
+
+
 def calibration_note(error: float, found: Predicted) -> str:
     """What the expected calibration error on the test split means."""
     confidence = float(found.confidence[found.known].mean())

@@ -68,6 +68,8 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     plan = plan_training(e, images, pretrained.preprocessing, reporter)
     # Before adapters go in.
     mixes = bool(config.wise_ft) and config.keep_probe is True
+    if config.wise_ft and not mixes:
+        reporter.warn("strategy.wise_ft=true: no head is fitted here that could be mixed with; the best epoch is kept")
     source = source_network(network, task.width) if regularizers.compare or mixes else None
     frozen_start = FrozenStart(source, head_first_epochs(config)) if mixes and source is not None else None
     training = make_trainable(network, config, plan.epochs)

@@ -1,0 +1,125 @@
+"""What is kept of few images: trained weights, frozen ones, or a mean of both, as validation prefers it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import TINY, Ended, summary, with_classes
+from transfer_cli.runs.finetune import mixing
+from transfer_cli.runs.finetune.mixing import Tried, likeliest
+
+Command = Callable[..., Ended]
+RUNS = Path("outputs/runs")
+
+
+@pytest.fixture
+def few(command: Command) -> list[str]:
+    """Words that start from a network that was trained on other classes, and keep states."""
+    assert command(*TINY, "name=first", "optimizer.lr=0.01").code == 0
+    with_classes(RUNS / "first", "ant", "bee", "cow")
+    more = ["dataset.num_classes=4", "dataset.samples=160", "trainer.epochs=3", "tune=off", "strategy.ema=0"]
+    return [*TINY, f"model.weights={RUNS}/first", *more]
+
+
+def weights(name: str) -> dict[str, torch.Tensor]:
+    return load_file(RUNS / name / "model.safetensors")
+
+
+@contextmanager
+def only(share: float) -> Iterator[None]:
+    """Within, validation prefers this share, whatever it is."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(mixing, "likeliest", lambda tried, *_: next(one for one in tried if one.share == share))
+        yield
+
+
+def test_the_middle_is_the_mean_of_both_ends(command: Command, few: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for share in (0.0, 0.5, 1.0):
+        with only(share):
+            ended = command(*few, f"name={share}")
+        assert ended.code == 0, ended.err
+        assert f"mixed     {share:g} of the trained weights" in ended.out
+    frozen, half, trained = (weights(name) for name in ("0.0", "0.5", "1.0"))
+    assert any(not torch.equal(frozen[name], trained[name]) for name in trained)
+    for name, tensor in half.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, (frozen[name] + trained[name]) / 2, rtol=1e-5, atol=1e-6)
+    # The end that was not trained is what a run without epochs that learn anything keeps.
+    still = ["optimizer=sgd", "optimizer.lr=1e-12", "optimizer.weight_decay=0", "strategy.wise_ft=false"]
+    assert command(*few, *still, "strategy.head_init=probe", "name=still").code == 0
+    for name, tensor in weights("still").items():
+        torch.testing.assert_close(tensor, frozen[name])
+    assert summary(RUNS / "0.0")["best_epoch"] == 0
+    assert summary(RUNS / "0.0")["val"] == pytest.approx(summary(RUNS / "still")["val"], rel=1e-3)
+
+
+def test_scores_and_words_are_those_of_what_is_kept(command: Command, few: list[str]) -> None:
+    with only(0.75):
+        assert command(*few, "name=run").code == 0
+    found = summary(RUNS / "run")
+    assert found["wise_ft"]["share"] == 0.75
+    assert found["wise_ft"]["metric"].keys() == {"0", "0.25", "0.5", "0.75", "1"}
+    assert found["val"]["accuracy"] == found["wise_ft"]["metric"]["0.75"]
+    assert command("mode=evaluate", f"run={RUNS}/run", "split=val").code == 0
+    evaluated = json.loads((RUNS / "run" / "evaluation.json").read_text())
+    assert json.dumps(evaluated).count(str(found["val"]["accuracy"])) >= 1
+    said = f"0.75 of the weights of epoch {found['best_epoch']}, 0.25 of the frozen network"
+    assert said in (RUNS / "run" / "report.html").read_text()
+    assert said in (RUNS / "run" / "README.md").read_text()
+    assert "2109.01903" in (RUNS / "run" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("looks", [4, 40])
+def test_stopped_anywhere_it_keeps_the_same(
+    command: Command, few: list[str], stop_at: Callable[[int | None], None], looks: int
+) -> None:
+    assert command(*few, "name=whole").code == 0
+    stop_at(looks)
+    assert command(*few, "name=parts", "resume=auto").code == 75
+    stop_at(None)
+    assert command(*few, "name=parts", "resume=auto").code == 0
+    for file in ("model.safetensors", "metrics.jsonl", "predictions.csv"):
+        assert (RUNS / "whole" / file).read_bytes() == (RUNS / "parts" / file).read_bytes()
+    assert summary(RUNS / "whole")["wise_ft"] == summary(RUNS / "parts")["wise_ft"]
+
+
+def test_a_longer_run_goes_on_from_trained_weights(command: Command, few: list[str]) -> None:
+    """And not from what was mixed of them."""
+    constant = ["scheduler=constant", "scheduler.warmup=0"]
+    assert command(*few, *constant, "trainer.epochs=4", "name=whole").code == 0
+    with only(0.25):
+        assert command(*few, *constant, "name=parts").code == 0
+    assert command(*few, *constant, "name=parts", "trainer.epochs=4", "resume=auto").code == 0
+    for name, tensor in weights("whole").items():
+        assert torch.equal(tensor, weights("parts")[name])
+
+
+def test_of_shares_that_the_metric_cannot_tell_apart_the_likeliest_is_kept() -> None:
+    def tried(share: float, rank: float, loss: float) -> Tried:
+        return Tried(share, {"accuracy": rank}, rank, loss)
+
+    # Of 100 images at 0.8: 0.04.
+    several = [tried(0, 0.75, 0.1), tried(0.5, 0.77, 0.5), tried(1, 0.8, 0.6)]
+    assert likeliest(several, "accuracy", 100).share == 0.5
+    assert likeliest(several, "accuracy", 10).share == 0
+    assert likeliest(several, "accuracy", 10_000).share == 1
+    assert likeliest([tried(0, -0.3, 0.1), tried(1, -0.2, 0.2)], "loss", 10).share == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["strategy.wise_ft=true", "strategy.keep_probe=false"], "strategy.wise_ft=true"),
+        (["strategy.wise_ft=half"], "strategy.wise_ft=half"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(command: Command, words: list[str], says: str) -> None:
+    ended = command(*TINY, *words)
+    assert ended.code == 2 and says in ended.err
