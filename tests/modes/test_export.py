@@ -96,6 +96,8 @@ def test_onnx_with_its_preprocessing_inside_and_in_8_bits(command: Command, run:
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"images": pixels.permute(0, 2, 3, 1).numpy()})
     assert alike(found, logits_of(model, pixels))
+    for file in ("model.onnx", "model.int8.onnx"):
+        assert b".py" not in (folder / file).read_bytes(), "where Python lies on this machine concerns nobody"
     report = json.loads((folder / "export.json").read_text())
     assert report["compared"]["real"] and report["compared"]["images"] == 100
     assert {"same_label", "accuracy", "accuracy_of_the_run"} < report["int8"].keys()
@@ -230,8 +232,10 @@ def test_every_format_agrees_with_the_run_on_100_images(command: Command, networ
 
     layout = ["export.preprocessing=true", "export.layout=nchw"]
     assert command(*words, "format=torch_export", *layout).code == 0
-    program = torch.export.load(RUN / "export/torch_export/model.pt2").module()
+    file = RUN / "export/torch_export/model.pt2"
+    program = torch.export.load(file).module()
     assert alike(program(pixels.contiguous()).detach().numpy(), expected)
+    assert b"site-packages" not in file.read_bytes() and b"network.py" not in file.read_bytes()
 
     for form in ("timm", "safetensors"):
         ended = command(*words, f"format={form}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,9 +22,10 @@ from transfer_cli.config.parse import parse
 from transfer_cli.config.using import push_problems
 from transfer_cli.errors import UserError
 from transfer_cli.files import file_sha256
+from transfer_cli.records.cards.markdown import code, text
 from transfer_cli.runs.pushing import hub as module
 from transfer_cli.runs.pushing.package import pack
-from transfer_cli.runs.pushing.private import secrets_in
+from transfer_cli.runs.pushing.private import command_without, local_paths, secrets_in, without_paths
 
 Command = Callable[..., Ended]
 RUN = Path("outputs/runs/one")
@@ -107,6 +109,20 @@ def test_local_paths_stay_here_unless_they_are_asked_for(hub: HubServer, command
     assert yaml.safe_load(hub.files["config.yaml"])["dataset"]["path"] == folder
 
 
+def test_paths_are_known_however_they_are_written() -> None:
+    config = {"dataset": {"path": "/srv/bob's/photos"}, "cache_dir": "/data", "model": {"weights": "../../acme/w.pth"}}
+    command = shlex.join(["/bin/transfer-run", "dataset.path=/srv/bob's/photos", "model.weights=../../acme/w.pth"])
+    paths = local_paths(config, {"command": command})
+    assert {"/srv/bob's/photos", "/data", "../../acme/w.pth"} <= {*paths}
+    assert command_without(command, paths) == "/bin/transfer-run dataset.path=photos model.weights=w.pth"
+    assert command_without("it's no command in /data", paths) == "it's no command in data"
+    assert without_paths("ann/data https://x.org/data/a in /data and [/data/b]", paths) == (
+        "ann/data https://x.org/data/a in data and [data/b]"
+    )
+    odd = "/srv/a|b_c/d"
+    assert without_paths(f"{code(odd)} {text(odd)} {odd}", [odd]) == "`d` d d"
+
+
 def test_a_card_that_somebody_has_edited_is_sent_as_it_is_but_for_paths(hub: HubServer, command: Command) -> None:
     run = run_of("dataset.path=/srv/a_b/photos")
     (run / "README.md").write_text("---\nlicense: mit\n---\nOf /srv/a_b/photos or /srv/a\\_b/photos.\n")
@@ -134,6 +150,11 @@ def test_an_export_goes_with_the_card_that_speaks_of_it(hub: HubServer, command:
     assert command(*PUSH).code == 0
     assert {name for name in hub.files if "export" in name} == {"export/onnx/model.onnx", "export/onnx/example.py"}
     assert b"python export/onnx/example.py photo.jpg" in hub.files["README.md"]
+    for trace in (b'\0File "/srv/x/layer.py", line 3, in forward', b'{"t": "File \\"/srv/x/layer.py\\", line 3"}'):
+        (folder / "model.onnx").write_bytes(trace)
+        ended = command(*PUSH)
+        assert ended.code == 2 and "export/onnx/model.onnx: names Python files of the machine" in ended.err
+        assert command(*PUSH, "push.paths=true").code == 0
 
 
 def test_what_looks_like_a_secret_is_not_sent(hub: HubServer, command: Command) -> None:

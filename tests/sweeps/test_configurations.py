@@ -93,7 +93,7 @@ def test_nothing_completed_is_last_and_no_zero(tmp_path: Path) -> None:
     job(tmp_path, 1, ["a=2", "seed=0"], 0.1)
     found = configurations(leaderboard.write(tmp_path))
     assert [one.overrides for one in found] == ["a=2", "a=1"]
-    assert found[1].cells() == ["a=1", "0 of 1", "", "", "", ""]
+    assert found[1].cells("accuracy") == ["a=1", "0 of 1", "", "", "", ""]
 
 
 def test_a_sweep_over_seeds_shows_configurations(command: Command) -> None:

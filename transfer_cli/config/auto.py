@@ -14,6 +14,8 @@ CHOSEN = (
     *("strategy.use_teacher", "strategy.teacher.run"),
 )
 """Keys of single values that are chosen by the run; config.yaml has what was chosen."""
+_OF_TEACHER = tuple(f"strategy.adapt.{key.removeprefix('strategy.')}" for key in CHOSEN if key.startswith("strategy."))
+"""Keys that the run of a teacher chooses: a student's config.yaml says auto, or what was the default before."""
 
 MEASURED: dict[str, Any] = {
     "crop_scale": None,
@@ -45,7 +47,7 @@ def is_open(values: dict[str, Any]) -> bool:
 def adopted(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     """Our plain values, with what the run that they go on with has chosen in place of auto."""
     result = deepcopy(ours)
-    for key in CHOSEN:
+    for key in (*CHOSEN, *_OF_TEACHER):
         (place, name), (found, _) = _place(result, key), _place(theirs, key)
         if place.get(name) == AUTO and name in found:
             place[name] = found[name]
@@ -54,6 +56,16 @@ def adopted(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
         taken = {key for key, unsaid in MEASURED.items() if own[key] == unsaid}
         own |= {key: value for key, value in measured.items() if key in taken or key == "name"}
     return result
+
+
+def settled(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Keys that our plain values leave open and theirs do not."""
+    found = []
+    for key in (*CHOSEN, *_OF_TEACHER):
+        (own, name), (their, _) = _place(ours, key), _place(theirs, key)
+        if own.get(name) == AUTO and their.get(name, AUTO) != AUTO:
+            found.append(key)
+    return found
 
 
 def place_of(values: dict[str, Any], group: str) -> dict[str, Any]:

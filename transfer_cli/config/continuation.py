@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from transfer_cli.config.auto import is_open, place_of
+from transfer_cli.config.auto import AUTO, is_open, place_of, settled
 from transfer_cli.config.convert import shown
 from transfer_cli.config.parse import Changes, changes, config_hash, parse, to_dict, with_choices_of
 from transfer_cli.config.schema import Experiment
@@ -32,6 +32,7 @@ def continued(ours: Experiment, begun: Experiment, where: str, hint: str) -> tup
 
     Raises UserError as `check` does.
     """
+    ours = _without_patience_of(begun, ours)
     found = changes(ours, begun)
     check(found, begun, where, hint)
     return with_choices_of(ours, begun), found
@@ -60,6 +61,24 @@ def with_values_of(ours: Experiment, theirs: Experiment, keys: Iterable[str]) ->
         group, _, name = key.rpartition(".")
         place_of(found, group)[name] = place_of(own, group)[name]
     return parse(found)
+
+
+def with_what_was_settled(e: Experiment, ours: Experiment, begun: Experiment) -> Experiment:
+    """The settings of a job, with the begun values of what is auto in it and in ours, and was another default then.
+
+    `ours` are what a program makes by now of the words that began. Jobs are not compared with some that other rules
+    have made.
+    """
+    theirs = to_dict(begun)
+    open_in_both = {*settled(to_dict(e), theirs)} & {*settled(to_dict(ours), theirs)}
+    return with_values_of(begun, e, open_in_both) if open_in_both else e
+
+
+def _without_patience_of(begun: Experiment, ours: Experiment) -> Experiment:
+    """Ours, which are for other epochs: a patience that was chosen belongs to the epochs that were chosen with it."""
+    if ours.trainer.patience != AUTO or ours.trainer.epochs in (AUTO, begun.trainer.epochs):
+        return ours
+    return replace(ours, trainer=replace(ours.trainer, patience=None))
 
 
 def is_longer(found: Changes) -> bool:

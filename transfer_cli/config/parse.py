@@ -46,6 +46,7 @@ _NOT_IN_HASH_OF_GROUP = {
 _BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {
     "trainer": {"metric": "accuracy", "evaluate_every": 1, "deterministic": False, "sync_batch_norm": False},
     "strategy": {"keep_probe": False, "wise_ft": False, "use_teacher": True},
+    "strategy.adapt": {"wise_ft": False},
     "strategy.teacher": {"run": None},
     "dataset": {"max_pixels": None, "channels": None, "group": None, "folds": None, "fold": None},
 }

@@ -77,7 +77,9 @@ class Fit:
         while self.progress.cursor.epoch < end:
             if self._is_stale():
                 metric = self.progress.task.metric
-                self.reporter.say(f"stopping: validation {metric} has not improved for {self.patience} epochs")
+                self.reporter.say(
+                    f"stopping: validation {metric} has not improved for {self.patience} epochs (trainer.patience)"
+                )
                 return
             if self._is_hopeless():
                 return

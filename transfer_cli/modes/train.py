@@ -44,8 +44,9 @@ def _saved_with_overrides(experiment: Experiment, overrides: Overrides) -> Exper
     named = {key: pair for key, pair in changes(experiment, saved).items() if recipe or overrides.names(key)}
     check(named, saved, f"resume={path}: that run", "Leave them out to go on with it, or start another run.")
     of_the_machine = [key for key in OF_THE_MACHINE if key in OF_THE_COMMAND or overrides.names(key)]
+    of_its_length = ["trainer.patience"] if "trainer.epochs" in named else []
     return replace(
-        with_values_of(experiment, saved, [*named, *of_the_machine]),
+        with_values_of(experiment, saved, [*named, *of_its_length, *of_the_machine]),
         resume=experiment.resume,
         quiet=experiment.quiet,
         cache_dir=experiment.cache_dir,

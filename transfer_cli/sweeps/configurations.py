@@ -41,11 +41,11 @@ class Configuration:
         """Completed jobs, of how many where some are not."""
         return str(self.jobs) if self.completed == self.jobs else f"{self.completed} of {self.jobs}"
 
-    def cells(self, front: Front | None = None) -> list[str]:
-        """For a table with `columns(metric, front)`."""
+    def cells(self, metric: str, front: Front | None = None) -> list[str]:
+        """For a table with `columns(metric, front)`: one for all, whatever the metric of each."""
         scores = ["" if one is None else shown(one, self.metric) for one in (self.val, self.test)]
         seconds = "" if self.seconds is None else f"{self.seconds.mean:.1f}"
-        weighed = front.cells(self.overrides, self.metric) if front else []
+        weighed = front.cells(self.overrides, metric) if front else []
         return [self.overrides or NO_WORDS, self.n, *scores, *weighed, seconds, self.best]
 
 
@@ -80,7 +80,7 @@ def write(folder: Path, found: Sequence[Configuration], front: Front | None = No
         ),
         f"| {' | '.join(names)} |",
         f"| {' | '.join('---' for _ in names)} |",
-        *(f"| {' | '.join(map(_cell, one.cells(front)))} |" for one in found),
+        *(f"| {' | '.join(map(_cell, one.cells(metric, front)))} |" for one in found),
     ]
     atomic_write_text(folder / NAME, "\n".join(lines) + "\n")
 

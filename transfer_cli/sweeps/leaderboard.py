@@ -58,21 +58,22 @@ def show(rows: list[Row], reporter: Reporter, front: Front | None = None) -> Non
     """
     shared = set.intersection(*(set(words_in(row["overrides"])) for row in rows)) if len(rows) > 1 else set()
     found = configurations.configurations(rows)
+    metric = found[0].metric if found else ""
     if len(found) < len(rows):
-        several = [[_differing(one.overrides, shared) or NO_WORDS, *one.cells(front)[1:]] for one in found]
-        reporter.table("leaderboard over seeds and folds", configurations.columns(found[0].metric, front), several)
+        several = [[_differing(one.overrides, shared) or NO_WORDS, *one.cells(metric, front)[1:]] for one in found]
+        reporter.table("leaderboard over seeds and folds", configurations.columns(metric, front), several)
         return
     cells = [
         [
             Path(row["run_directory"]).name,
             row["status"],
             *(shown_score(row.get(f"{split}_{row['metric']}"), row["metric"]) for split in SPLITS),
-            *(front.cells(row["overrides"], row["metric"]) if front else []),
+            *(front.cells(row["overrides"], metric) if front else []),
             f"{row['seconds']:.1f}" if row["seconds"] is not None else "",
         ]
         for row in rows
     ]
-    weighed = front.headings(rows[0]["metric"]) if front and rows else []
+    weighed = front.headings(metric) if front else []
     reporter.table("leaderboard", ["job", "status", "val", "test", *weighed, "seconds"], cells)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from transfer_cli import rundir
+from transfer_cli.config.continuation import with_what_was_settled
 from transfer_cli.config.parse import differences, parse, to_dict
 from transfer_cli.errors import EXIT_OK, UserError
 from transfer_cli.files import parsed_json, write_json
@@ -81,17 +82,21 @@ def joined(folder: Path, before: Ledger, jobs: Sequence[Job], launch: str) -> Le
     """
     known, said = _by_identity(before), {job.said: job for job in before.jobs.values()}
     numbered = {_said(path): path.name for path in folder.glob("[0-9]*") if (path / ENDED).is_file()}
+    there = {job.identity: known[job.identity] for job in jobs if job.identity in known}
+    for job in jobs:
+        if job.identity not in there and job.said in said:
+            # The same, where what is swept over now was not then, and changes no result.
+            there[job.identity] = _unchanged(folder, job, said[job.said])
+    # Where a default is auto by now, all jobs are as the first were: they are compared.
+    first = next(((job.experiment, there[job.identity].experiment) for job in jobs if job.identity in there), None)
     found = dict(before.jobs)
     for job in jobs:
-        if job.identity in known:
-            name = known[job.identity].name
-        elif job.said in said:
-            # The same, where what is swept over now was not then, and changes no result.
-            name = _unchanged(folder, job, said[job.said]).name
-        else:
-            # Those of a sweep of an earlier version are numbered.
-            name = numbered.get(job.said, job.name)
-        found[name] = replace(job, name=name)
+        was = there.get(job.identity)
+        # Those of a sweep of an earlier version are numbered.
+        name = was.name if was else numbered.get(job.said, job.name)
+        begun = (job.experiment, was.experiment) if was else first
+        experiment = with_what_was_settled(job.experiment, *begun) if begun else job.experiment
+        found[name] = replace(job, name=name, experiment=experiment)
     return Ledger(found, launch)
 
 

@@ -88,6 +88,18 @@ def test_tables_mark_it_and_name_what_they_do_not_show_already(capsys: pytest.Ca
     assert "yes" in shown[3] and "yes" in shown[4] and "yes" not in "".join(shown[5:])
 
 
+def test_tables_are_whole_where_a_job_failed_before_it_had_a_metric(capsys: pytest.CaptureFixture[str]) -> None:
+    job(0, "model=a", 0.9, 2000, metric="macro_f1")
+    job(1, "model=b", None, 1, metric=None, status="failed")
+    rows = leaderboard.write(FOLDER, ("macro_f1", "parameters"))
+    table = (FOLDER / "leaderboard.md").read_text().splitlines()[6:]
+    assert [line.count("|") for line in table] == [table[0].count("|")] * 4
+    leaderboard.show(rows, Reporter(quiet=False), front_of(FOLDER, rows))
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert shown[1] == ["job", "status", "val", "test", "parameters", "front", "seconds"]
+    assert shown[-1] == ["1", "failed", "87.50", "%", "1.0"]
+
+
 @pytest.mark.usefixtures("sweep")
 def test_a_sweep_keeps_the_front_that_it_was_given_once() -> None:
     leaderboard.write(FOLDER)

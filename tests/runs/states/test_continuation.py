@@ -110,7 +110,7 @@ def test_a_complete_run_trains_longer(command: Command) -> None:
 
 
 def test_the_schedule_of_a_longer_run_is_said(command: Command, stop_at: StopAt) -> None:
-    assert command(*WORDS, "name=run", "trainer.epochs=2").code == 0
+    assert command(*WORDS, "name=run", "trainer.epochs=2", "trainer.patience=1").code == 0
     words = ["trainer.epochs=4", f"resume={RUN}", "trainer.keep=5", "trainer.workers=1"]
     # Stopped before its first step, with a config.yaml of four epochs and states of two.
     stop_at(1)
@@ -118,6 +118,7 @@ def test_the_schedule_of_a_longer_run_is_said(command: Command, stop_at: StopAt)
     stop_at(None)
     begun = yaml.safe_load((RUN / "config.yaml").read_text())["trainer"]
     assert (begun["epochs"], begun["keep"], begun["workers"]) == (4, 5, 1)
+    assert begun["patience"] is None, "it may have run out before the epochs that are asked for"
     ended = command(*WORDS, "name=run", "resume=auto", "trainer.epochs=4")
     assert ended.code == 0, ended.err
     assert "resuming at epoch 3, step 6" in ended.out

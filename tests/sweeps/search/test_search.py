@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import yaml
 
 from tests.conftest import TINY, Ended, summary
 from transfer_cli.errors import Pruned
@@ -49,13 +50,15 @@ def test_a_search_that_is_stopped_goes_on(command: Command, stop_at: StopAt) -> 
 
 def test_trials_of_other_settings_are_not_compared(command: Command) -> None:
     """Least of all by another score, of which the study would take the worst for the best."""
-    assert command(*WORDS[:-1], "sweep.trials=1", LR).code == 0
+    assert command(*WORDS[:-1], "sweep.trials=1", LR, "strategy.ema=0.5").code == 0
     before = sorted(map(str, FOLDER.rglob("*")))
     ended = command(*WORDS, LR, "trainer.metric=loss")
     assert ended.code == 2 and "other settings: trainer.metric=loss (there accuracy)" in ended.err
     assert sorted(map(str, FOLDER.rglob("*"))) == before
     ended = command(*WORDS[:-1], "sweep.trials=2", LR, "seed=7", "sweep.sampler=random")
     assert ended.code == 0 and "2 of 2 trials complete" in ended.out
+    configs = [yaml.safe_load(path.read_text()) for path in FOLDER.glob("*/config.yaml")]
+    assert [one["strategy"]["ema"] for one in configs] == [0.5, 0.5], "what is auto is as the search began"
 
 
 def test_a_package_that_is_missing_is_named(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,13 @@ def _traced(subject: Subject) -> torch.export.ExportedProgram:
         subject.inputs(torch.zeros(2, p.channels, p.crop_pixels, p.crop_pixels, dtype=torch.uint8))
     )
     with torch.no_grad():
-        return torch.export.export(subject.module, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+        batch = torch.export.Dim("batch", min=1)
+        program = torch.export.export(subject.module, (example,), dynamic_shapes=({0: batch},))
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else []:
+            # The lines of Python that it comes from: hundreds of paths of this machine, which both formats would keep.
+            node.meta.pop("stack_trace", None)
+    return program
 
 
 def _not_exported(subject: Subject, error: Exception) -> RunError:

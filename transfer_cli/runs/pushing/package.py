@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from transfer_cli.files import file_sha256
 from transfer_cli.records.cards.facts import CardFacts
 from transfer_cli.records.cards.front_matter import card_metadata
 from transfer_cli.rundir import CONFIG, completed_summary, is_held, read_json, saved_experiment
-from transfer_cli.runs.pushing.private import local_paths, secrets_in, without_paths, without_places
+from transfer_cli.runs.pushing.private import command_without, local_paths, secrets_in, without_paths, without_places
 from transfer_cli.runs.reports.reading import read_yaml
 from transfer_cli.runs.reports.run_card import CARD, REPORT, card_of, gather, is_edited
 from transfer_cli.runs.saved_model import DESCRIPTION, WEIGHTS, describe
 
 _PICTURE = re.compile(r"\]\((plots/[\w.-]+\.png)\)", re.ASCII)
+_TRACE = re.compile(rb'File \\?"[^"\n]{1,4096}\.py\\?", line \d')
+"""Where a line of Python lies, as torch's exporters write it beside what they trace; in JSON with backslashes."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,18 @@ def pack(run: Path, *, with_paths: bool) -> Package:
     paths = local_paths(config, read_json(run / "environment.json"))
     hidden = [] if with_paths else paths
     card = _card(run, hidden)
-    settings = without_places(config, hidden)
+    settings, exports = without_places(config, hidden), _exports(run)
     files = [
         Sent(CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).encode("utf-8", "backslashreplace")),
         Sent(CARD, card.encode("utf-8", "backslashreplace")),
         Sent(DESCRIPTION, (run / DESCRIPTION).read_bytes()),
         Sent(WEIGHTS, run / WEIGHTS),
         *_pictures(run, card),
-        *_exports(run),
+        *exports,
     ]
     _check_secrets(run, files, settings)
+    if not with_paths:
+        _check_traces(exports)
     said = [one for one in paths if one in f"{yaml.safe_dump(config, allow_unicode=True, width=10**6)}{_card(run, [])}"]
     return Package(files, said, file_sha256(run / WEIGHTS))
 
@@ -105,8 +110,10 @@ def _card(run: Path, hidden: list[str]) -> str:
 
 
 def _without(facts: CardFacts, paths: list[str]) -> CardFacts:
-    parts = ("summary", "config", "environment")
-    return replace(facts, **{name: without_paths(getattr(facts, name), paths) for name in parts})
+    command = command_without(facts.environment.get("command"), paths)
+    environment = {**without_paths(facts.environment, paths), "command": command}
+    summary, config = without_paths(facts.summary, paths), without_paths(facts.config, paths)
+    return replace(facts, summary=summary, config=config, environment=environment)
 
 
 def _pictures(run: Path, card: str) -> list[Sent]:
@@ -130,6 +137,18 @@ def _exports(run: Path) -> list[Sent]:
             if name != REPORT and (folder / name).is_file()
         ]
     return found
+
+
+def _check_traces(exports: list[Sent]) -> None:
+    """Raises UserError for a model that says where the Python files lay that it was exported from."""
+    for one in exports:
+        assert isinstance(one.content, Path)
+        with one.content.open("rb") as file:
+            if one.size_bytes and _TRACE.search(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)):
+                raise UserError(
+                    f"{one.content}: names Python files of the machine that exported it, as earlier versions had it. "
+                    "Export it again (mode=export), or say push.paths=true; nothing was sent."
+                )
 
 
 def _check_secrets(run: Path, files: list[Sent], settings: dict[str, Any]) -> None:

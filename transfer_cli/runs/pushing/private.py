@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from transfer_cli.config.dotted import dotted
-from transfer_cli.records.cards.markdown import text
+from transfer_cli.records.cards.markdown import code, text
 
 Values = Mapping[str, Any]
 _SECRET_KEY = re.compile(r"(^|[._-])(password|passwd|secret|token|api[_-]?key|credentials?)$", re.IGNORECASE)
@@ -36,14 +36,9 @@ _ELSEWHERE: dict[str, Any] = {
 
 
 def local_paths(config: Values, environment: Values) -> list[str]:
-    """Absolute paths in the settings and in the command, the longest first."""
+    """Absolute paths in the settings and in the command, and those that lead out of its folder, the longest first."""
     found = {one for value in dotted(config).values() for one in _strings(value)}
-    command = environment.get("command")
-    try:
-        words = shlex.split(command)[1:] if isinstance(command, str) else []
-    except ValueError:
-        words = []
-    for word in words:
+    for word in _words(environment.get("command"))[1:]:
         value = word.partition("=")[2] or word
         found |= {value, *(part.strip(" '\"") for part in value.strip("[]").split(","))}
     home = str(Path.home())
@@ -51,9 +46,18 @@ def local_paths(config: Values, environment: Values) -> list[str]:
     return sorted(places, key=lambda path: (-len(path), path))
 
 
+def _words(command: Any) -> list[str]:
+    """Those of a command; none of what is no command."""
+    try:
+        return shlex.split(command) if isinstance(command, str) else []
+    except ValueError:
+        return []
+
+
 def _is_local(value: str) -> bool:
+    leads_out = os.path.isabs(value) or value.startswith(("~/", "../"))
     # A root alone is in every address.
-    return (os.path.isabs(value) or value.startswith("~/")) and len(value.rstrip("/")) > 1 and "\n" not in value
+    return leads_out and value.strip("./~") != "" and "\n" not in value
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -68,14 +72,25 @@ def without_paths(value: Any, paths: Iterable[str]) -> Any:
     """A value with each of these paths, wherever it stands in a text, as its last part alone."""
     if isinstance(value, str):
         for path in paths:
-            for written in (path, text(path)):
-                value = value.replace(written, last_part(path))
+            for written in {path, text(path), code(path).strip("` ")}:
+                value = last_part(path).join(re.split(_pattern(path, written), value))
         return value
     if isinstance(value, Mapping):
         return {key: without_paths(one, paths) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [without_paths(one, paths) for one in value]
     return value
+
+
+def _pattern(path: str, written: str) -> str:
+    """What finds a path as it is written; one of a single part, as `/data`, not in a longer one or an address."""
+    return (r"(?<![\w.-])" if path.rstrip("/").count("/") == 1 else "") + re.escape(written)
+
+
+def command_without(command: Any, paths: Iterable[str]) -> Any:
+    """A command without these paths: word by word, since a shell's quotes may stand within a path."""
+    words = _words(command)
+    return shlex.join(without_paths(words, paths)) if words else without_paths(command, paths)
 
 
 def last_part(path: str) -> str:

@@ -28,7 +28,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Choice:
-    """A configuration: the mean of each objective over those of its jobs that completed, None where one is missing."""
+    """A configuration: the mean of each objective over those of its jobs that completed, None where none has it."""
 
     overrides: str
     jobs: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from transfer_cli.command.grid import composed
 from transfer_cli.command.overrides import Overrides, parse_overrides
 from transfer_cli.command.source import ConfigSource
 from transfer_cli.config.commands import Sweep
+from transfer_cli.config.continuation import with_what_was_settled
 from transfer_cli.config.objectives import direction
 from transfer_cli.config.parse import differences, parse, to_dict
 from transfer_cli.config.schema import Experiment
@@ -49,6 +50,8 @@ class Search:
     source: ConfigSource
     overrides: Overrides
     base: Experiment
+    begun: Experiment
+    """The same, as the first process had it."""
     folder: Path
     study: Study
     launch: str
@@ -57,6 +60,7 @@ class Search:
         """The ledger with the job of a trial, which is in it now, and that job."""
         found = composed(self.source, [[*self.overrides.shared_words, *words_of(trial.params)]], {*self.study.space})
         (job,) = jobs_of(found)
+        job = replace(job, experiment=with_what_was_settled(job.experiment, self.base, self.begun))
         with writing(self.folder):
             ledger = joined(self.folder, read_ledger(self.folder), [job], self.launch)
             ledger.write(self.folder)
@@ -87,8 +91,9 @@ def run_search(source: ConfigSource, overrides: Overrides) -> int:
     study = Study(folder.resolve(), space, base.sweep, base.seed, directions, max(epochs, default=None))
     if study.is_of_another_space():
         raise UserError(f"resume=auto: the trials of {folder} were drawn from other ranges. Choose another name.")
-    _check_settings(folder, base, parse(study.begun_with(to_dict(base))))
-    search = Search(source, overrides, base, study.folder, study, uuid.uuid4().hex[:8])
+    begun = parse(study.begun_with(to_dict(base)))
+    _check_settings(folder, base, begun)
+    search = Search(source, overrides, base, begun, study.folder, study, uuid.uuid4().hex[:8])
     check_images(search.folder, search.ledger())
     reporter.say(f"search with {counted(base.sweep.trials, 'trial')} in {folder}, over")
     for one in overrides.swept:
