@@ -30,11 +30,16 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
             raise UserError(f"run={directory}: it has no images of validation to fit a temperature on.")
         if not found.changed:
             reporter.say(f"nothing was changed: calibration error on validation is {found.before:.4f} as it is")
-        else:
+        # A process that was killed may have changed the weights and not have said so.
+        if found.changed or (found.temperature != 1 and not _is_recorded(directory)):
             _record(directory, found)
             leave_report(directory, lambda: images_of(directory), reporter.warn)
     reporter.result(directory)
     return EXIT_OK
+
+
+def _is_recorded(directory: Path) -> bool:
+    return bool(rundir.read_json(directory / rundir.SUMMARY).get("calibration"))
 
 
 def _record(directory: Path, found: Calibrated) -> None:

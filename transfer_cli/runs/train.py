@@ -134,7 +134,7 @@ def train(
             return done
         for key, (new, old) in changed.items():
             reporter.say(f"changed   {key}={shown(new)}, {shown(old)} before")
-        if done is not None and done.get("calibration"):
+        if done is not None and (done.get("calibration") or {}).get("temperature", 1) != 1:
             reporter.warn(f"the model was calibrated, what it becomes is not: transfer-run mode=calibrate run={path}")
     stop = first_stop(world) if stop is None else stop
     # While a search has not ended, its candidates have states and the run has none.
