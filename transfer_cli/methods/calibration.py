@@ -16,24 +16,11 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
 
     T is between 0.05 and 20: a network that is right every time would be sharpened without end.
     """
-    return _fitted(logits, labels)[0]
-
-
-def fitted_loss(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """The cross-entropy of logits [N, K] with labels [N] at the temperature that suits it; 0 where no label is there.
-
-    Of two networks it tells which knows more, however sure of it they are.
-    """
-    return _fitted(logits, labels)[1]
-
-
-def _fitted(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
-    """The best temperature, and the cross-entropy there."""
     from scipy.optimize import minimize_scalar
 
     known = labels >= 0
     if not known.any():
-        return 1.0, 0.0
+        return 1.0
     rows, truth = logits[known].astype(np.float64), labels[known]
 
     def loss(log_temperature: float) -> float:
@@ -43,4 +30,4 @@ def _fitted(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[flo
         return float((normaliser - scaled[np.arange(len(truth)), truth]).mean())
 
     found: Any = minimize_scalar(loss, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded")
-    return math.exp(float(found.x)), float(found.fun)
+    return math.exp(float(found.x))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import TINY, Ended, summary, with_classes
 from transfer_cli.runs.finetune import mixing
-from transfer_cli.runs.finetune.mixing import Tried, likeliest
+from transfer_cli.runs.finetune.mixing import kept
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
@@ -36,7 +36,7 @@ def weights(name: str) -> dict[str, torch.Tensor]:
 def only(share: float) -> Iterator[None]:
     """Within, validation prefers this share, whatever it is."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(mixing, "likeliest", lambda tried, *_: next(one for one in tried if one.share == share))
+        patched.setattr(mixing, "kept", lambda *_: share)
         yield
 
 
@@ -101,16 +101,23 @@ def test_a_longer_run_goes_on_from_trained_weights(command: Command, few: list[s
         assert torch.equal(tensor, weights("parts")[name])
 
 
-def test_of_shares_that_the_metric_cannot_tell_apart_the_likeliest_is_kept() -> None:
-    def tried(share: float, rank: float, loss: float) -> Tried:
-        return Tried(share, {"accuracy": rank}, rank, loss)
-
-    # Of 100 images at 0.8: 0.04.
-    several = [tried(0, 0.75, 0.1), tried(0.5, 0.77, 0.5), tried(1, 0.8, 0.6)]
-    assert likeliest(several, "accuracy", 100).share == 0.5
-    assert likeliest(several, "accuracy", 10).share == 0
-    assert likeliest(several, "accuracy", 10_000).share == 1
-    assert likeliest([tried(0, -0.3, 0.1), tried(1, -0.2, 0.2)], "loss", 10).share == 1
+@pytest.mark.parametrize(
+    ("scores", "images", "expected"),
+    [
+        # Of 100 images at 0.8: 0.04.
+        ({0.0: 0.7, 0.75: 0.77, 1.0: 0.8}, 100, 0.75),
+        ({0.0: 0.7, 0.75: 0.75, 1.0: 0.8}, 100, 1.0),
+        ({0.0: 0.8, 0.75: 0.6, 1.0: 0.5}, 100, 0.0),
+        ({0.0: 0.7, 0.75: 0.77, 1.0: 0.8}, 10_000, 1.0),
+    ],
+)
+def test_the_usual_share_gives_way_to_what_is_better_by_a_standard_error(
+    scores: dict[float, float], images: int, expected: float
+) -> None:
+    ranks = {share: (score, 0.0) for share, score in scores.items()}
+    assert kept(ranks, "accuracy", images) == expected
+    losses = {share: (-score, 0.0) for share, score in scores.items()}
+    assert kept(losses, "loss", images) == min(scores, key=lambda share: scores[share])
 
 
 @pytest.mark.parametrize(
