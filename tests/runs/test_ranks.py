@@ -152,18 +152,33 @@ TAUGHT += ["strategy.teacher.allow_chance=true", "augment.mixup=0", "augment.cut
         [*VIT, "strategy.unfreeze=head"],
         [*TINY, "trainer.sync_batch_norm=true", "optimizer=sgd", "optimizer.lr=0.01", "tune=off"],
         [*VIT, "model.weights=outputs/runs/teacher", "strategy.delta.weight=0.01", "strategy.head_init=probe"],
+        [*VIT, "model.weights=outputs/runs/teacher", "dataset.num_classes=4", "strategy.wise_ft=true", "tune=off"],
         TAUGHT,
         [*TAUGHT, "strategy.loss.hint=1"],
         [*TAUGHT, "strategy.loss.crd=0.5", "augment.views=2"],
         [*TAUGHT, "strategy.generations=2"],
     ],
-    ids=["lora", "gradual", "cached", "l2sp", "head", "batch_norm", "delta", "taught", "hint", "crd", "generations"],
+    ids=[
+        "lora",
+        "gradual",
+        "cached",
+        "l2sp",
+        "head",
+        "batch_norm",
+        "delta",
+        "mixed",
+        "taught",
+        "hint",
+        "crd",
+        "generations",
+    ],
 )
 def test_whatever_trains_ranks_with_parts_make_the_run_of_ranks_that_have_all(words: list[str], tmp_path: Path) -> None:
     on_ranks(1, run, str(tmp_path), [*VIT, "trainer.epochs=1", "name=teacher"])
     for name, more in (("all", []), ("parts", [PARTS])):
         assert on_ranks(2, run, str(tmp_path), [*words, *more, f"name={name}"])[0] == "completed"
     assert furthest("all", "parts") < 1e-5
+    assert ("mixed     " in Path("outputs/runs/parts/run.log").read_text()) == ("strategy.wise_ft=true" in words)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transfer_cli.engine.best import standard_error
-from transfer_cli.engine.ranks.agreement import agreed
+from transfer_cli.engine.ranks.agreement import Following, agreed
 from transfer_cli.engine.stop import Stop
 from transfer_cli.methods.scores import Rank, Scores
 from transfer_cli.methods.soups import Weights, interpolated
@@ -42,10 +42,12 @@ class FrozenStart:
 
     def weights(self, job: LoopJob, stop: Stop) -> Weights:
         """Its tensors by name. The head is fitted again where an earlier process did that; features are cached."""
+        world, quiet = job.world, Reporter(quiet=True)
         if self.fitted is None:
-            quiet = Reporter(quiet=True)
+            stop = stop if world.is_first else Following(stop, world)
             self.fitted = fit_probe(job.materials, self.network, self.epochs, job.compute, None, quiet, stop)
         put_head(self.network, self.fitted)
+        world.copy_first(self.network)
         return self.network.module.state_dict()
 
 
