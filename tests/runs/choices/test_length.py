@@ -39,7 +39,13 @@ def test_a_long_run_ends_on_a_plateau(command: Command) -> None:
     assert max(found) == max(found, key=lambda epoch: (found[epoch], -epoch)) + 24 < 94
 
 
-@pytest.mark.parametrize("words", [["trainer.epochs=30"], ["trainer.steps=90"], ["scheduler=plateau"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trainer.epochs=30"],
+        *(pytest.param([word], marks=pytest.mark.slow) for word in ("trainer.steps=90", "scheduler=plateau")),
+    ],
+)
 def test_a_length_that_was_asked_for_is_trained(command: Command, words: list[str]) -> None:
     ended = command(*OPEN, *WORDS, *words)
     assert ended.code == 0, ended.err

@@ -76,7 +76,7 @@ def test_scores_and_words_are_those_of_what_is_kept(command: Command, few: list[
     assert "2109.01903" in (RUNS / "run" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("looks", [4, 40])
+@pytest.mark.parametrize("looks", [pytest.param(4, marks=pytest.mark.slow), 40])
 def test_stopped_anywhere_it_keeps_the_same(
     command: Command, few: list[str], stop_at: Callable[[int | None], None], looks: int
 ) -> None:
@@ -90,6 +90,7 @@ def test_stopped_anywhere_it_keeps_the_same(
     assert summary(RUNS / "whole")["wise_ft"] == summary(RUNS / "parts")["wise_ft"]
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_trained_weights(command: Command, few: list[str]) -> None:
     """And not from what was mixed of them."""
     constant = ["scheduler=constant", "scheduler.warmup=0"]
