@@ -25,12 +25,12 @@ def test_a_full_disk_while_running_keeps_the_last_state(
 ) -> None:
     real, calls = tensors.save_file, []
 
-    def filling(contents: object, path: Path) -> None:
+    def filling(contents: object, path: Path, *more: object) -> None:
         calls.append(path)
         if len(calls) > 4:  # three files a state: the second state does not fit
             # What safetensors raises then; it is no OSError.
             raise SafetensorError("I/O error: No space left on device (os error 28)")
-        real(contents, path)  # type: ignore[arg-type]
+        real(contents, path, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tensors, "save_file", filling)
     ended = command(*TINY, "name=full")

@@ -85,7 +85,7 @@ def pretrained(command: Command) -> list[str]:
 
 @pytest.mark.parametrize("start", STARTS, ids=lambda start: "-".join(start))
 def test_the_fitted_head_is_a_candidate_for_the_best(command: Command, pretrained: list[str], start: list[str]) -> None:
-    ended = command(*TINY, *pretrained, *STILL, *start, "name=second")
+    ended = command(*TINY, *pretrained, *STILL, *start, "strategy.wise_ft=false", "name=second")
     assert ended.code == 0, ended.err
     assert "head      fitted to the frozen features by L-BFGS" in ended.out
     assert "no epoch was better on validation, by more than chance explains, than the frozen network" in ended.out
