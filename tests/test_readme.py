@@ -79,7 +79,7 @@ def test_every_command_composes(line: str) -> None:
 def test_commands_that_are_marked_run_as_they_stand() -> None:
     """One after the other in one folder, as somebody would who reads on; in it are a few photos."""
     make_photos(Path("photos"), 12)
-    make_photos(Path("photos/new"), 1, classes=1)
+    make_photos(Path("new"), 1, classes=1)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for marked, lines in blocks():
         for line in lines if marked else []:
