@@ -132,3 +132,11 @@ def with_classes(run: Path, *names: str) -> None:
     """Let the trained model of a run directory have learnt classes of these names."""
     about = json.loads((run / "model.json").read_text())
     (run / "model.json").write_text(json.dumps({**about, "classes": list(names)}))
+
+
+def trained_on_others(command: Callable[..., Ended], *words: str) -> list[str]:
+    """Words that start from a run of TINY with these words, as one that was trained on other classes."""
+    run = Path("outputs/runs/first")
+    assert command(*TINY, "name=first", "optimizer.lr=0.01", *words).code == 0
+    with_classes(run, "ant", "bee", "cow")
+    return [f"model.weights={run}", "dataset.num_classes=4"]

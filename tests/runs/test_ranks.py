@@ -28,6 +28,7 @@ from transfer_cli.errors import FirstRankEnded, RunError, Stopped
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs import evaluation, loop_job
 from transfer_cli.runs.distill import teacher
+from transfer_cli.runs.finetune import mixing
 from transfer_cli.runs.frozen import activation_caching, features
 from transfer_cli.runs.ranks.join import follow
 from transfer_cli.runs.states import divergence
@@ -137,6 +138,7 @@ def _shapes(run: str) -> dict[str, dict[str, Any]]:
     return {name: {key: tensor.shape for key, tensor in part.tensors.items()} for name, part in state.parts.items()}
 
 
+MIXED = [*VIT, "model.weights=outputs/runs/teacher", "dataset.num_classes=4", "strategy.wise_ft=true", "tune=off"]
 TAUGHT = [*VIT, "strategy=distill", "strategy.teacher.weights=outputs/runs/teacher", "strategy.use_teacher=true"]
 TAUGHT += ["strategy.teacher.allow_chance=true", "augment.mixup=0", "augment.cutmix=0"]
 
@@ -152,7 +154,7 @@ TAUGHT += ["strategy.teacher.allow_chance=true", "augment.mixup=0", "augment.cut
         [*VIT, "strategy.unfreeze=head"],
         [*TINY, "trainer.sync_batch_norm=true", "optimizer=sgd", "optimizer.lr=0.01", "tune=off"],
         [*VIT, "model.weights=outputs/runs/teacher", "strategy.delta.weight=0.01", "strategy.head_init=probe"],
-        [*VIT, "model.weights=outputs/runs/teacher", "dataset.num_classes=4", "strategy.wise_ft=true", "tune=off"],
+        MIXED,
         TAUGHT,
         [*TAUGHT, "strategy.loss.hint=1"],
         [*TAUGHT, "strategy.loss.crd=0.5", "augment.views=2"],
@@ -179,6 +181,32 @@ def test_whatever_trains_ranks_with_parts_make_the_run_of_ranks_that_have_all(wo
         assert on_ranks(2, run, str(tmp_path), [*words, *more, f"name={name}"])[0] == "completed"
     assert furthest("all", "parts") < 1e-5
     assert ("mixed     " in Path("outputs/runs/parts/run.log").read_text()) == ("strategy.wise_ft=true" in words)
+
+
+def run_stopped_while_mixing(world: World, folder: str, words: list[str], rank: int) -> str | None:
+    """`run`, with a signal to one rank while weights are mixed."""
+    real = mixing.interpolated
+
+    def signalled(*given: Any) -> dict[str, torch.Tensor]:
+        signal.raise_signal(signal.SIGTERM)
+        return real(*given)
+
+    # Its process goes on with other tests.
+    with pytest.MonkeyPatch.context() as patched:
+        if world.rank == rank:
+            patched.setattr(mixing, "interpolated", signalled)
+        return run(world, folder, words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_all_ranks_end_where_a_signal_comes_while_weights_are_mixed(rank: int, tmp_path: Path) -> None:
+    on_ranks(1, run, str(tmp_path), [*VIT, "trainer.epochs=1", "name=teacher"])
+    assert on_ranks(2, run, str(tmp_path), [*MIXED, "name=whole"])[0] == "completed"
+    ended = on_ranks(2, run_stopped_while_mixing, str(tmp_path), [*MIXED, "name=parts"], rank)
+    assert ended[0].startswith("after the last epoch, state saved")
+    assert on_ranks(2, run, str(tmp_path), [*MIXED, "name=parts", "resume=auto"])[0] == "completed"
+    assert furthest("whole", "parts") == 0
 
 
 @pytest.mark.slow

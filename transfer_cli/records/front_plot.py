@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 _NAMED_UP_TO = 12
 _NAME_CHARACTERS = 44
-LOG_FROM = 8
-"""A cost that is so many times larger for one than for another has a logarithmic axis."""
+_LOG_FROM = 8
 _FEW_TICKS_FROM = 200
 
 
@@ -82,7 +81,7 @@ def _axis(axes: Axes, which: str, name: str, values: Sequence[float]) -> None:
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
     axis = axes.xaxis if which == "x" else axes.yaxis
-    if name in COSTS and min(values) > 0 and max(values) / min(values) >= LOG_FROM:
+    if is_logarithmic(name, values):
         axes.set(**{f"{which}scale": "log"})
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) / min(values) < _FEW_TICKS_FROM else (1,)))
         axis.set_minor_formatter(NullFormatter())
@@ -92,5 +91,14 @@ def _axis(axes: Axes, which: str, name: str, values: Sequence[float]) -> None:
         axis.set_major_formatter(EngFormatter(sep=""))
     elif name != "loss":
         axis.set_major_formatter(PercentFormatter(1))
-    better = "low" if direction(name) == "minimize" else "high"
-    axes.set(**{f"{which}label": f"{name.replace('_', ' ')} ({better} is better)"})
+    axes.set(**{f"{which}label": label_of(name)})
+
+
+def is_logarithmic(name: str, values: Sequence[float]) -> bool:
+    """Whether these values of an objective want a logarithmic axis: a cost that is many times larger for some."""
+    return name in COSTS and min(values) > 0 and max(values) / min(values) >= _LOG_FROM
+
+
+def label_of(name: str) -> str:
+    """What an axis of an objective is called."""
+    return f"{name.replace('_', ' ')} ({'low' if direction(name) == 'minimize' else 'high'} is better)"

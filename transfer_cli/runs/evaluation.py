@@ -38,7 +38,7 @@ class Evaluation:
     def scores(self, split: str) -> Scores | None:
         """Of the network as it is; None where no image of the split has a label or a signal asked for an end."""
         images = self.materials.images
-        if not (images.labels[images.splits[split]] >= 0).any():
+        if not images.labelled(split):
             return None
         size = BATCH_SIZE[self.compute.device.type]
         batches = self.inputs.ordered(split, size, self.world.shard)

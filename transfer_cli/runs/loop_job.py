@@ -37,6 +37,7 @@ from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.strategy import ParameterGroup, Strategy
 from transfer_cli.engine.totals import Totals
 from transfer_cli.methods.averaging import Average
+from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.models.network import Network
 from transfer_cli.models.tensors import load_into
@@ -90,8 +91,8 @@ class LoopJob:
     """Whether to end before the last epoch, with the best so far; None: never."""
     more: Callable[[World], dict[str, Any]] = lambda world: {}
     """Entries of the summary that only this strategy has; all ranks ask."""
-    mixing: Callable[[LoopJob, Reporter, Stop], dict[str, Any]] | None = None
-    """Mixes the best epoch's weights with earlier ones; what the summary says of it, and the scores on `val`."""
+    mixing: Callable[[LoopJob, Scores, Reporter, Stop], dict[str, Any]] | None = None
+    """Mixes the best epoch's weights, of these scores, with earlier ones; what the summary says of it, and `val`."""
     world: World = ALONE
     """The ranks that train together."""
     sharded: Sharded | None = None
@@ -126,7 +127,7 @@ class LoopJob:
         val, more = progress.best.val, {"epochs": progress.cursor.epoch, **ranks, **self.more(self.world)}
         epoch = progress.best.epoch
         if self.mixing is not None and epoch > 0 and val is not None:
-            more["wise_ft"] = self.mixing(self, reporter, stop)
+            more["wise_ft"] = self.mixing(self, val, reporter, stop)
             val, epoch = more["wise_ft"].pop("val"), epoch if more["wise_ft"]["share"] else 0
         return Outcome(
             best_epoch=epoch,
@@ -154,9 +155,9 @@ class LoopJob:
     def seconds_per_epoch(self, directory: Path, reporter: Reporter, stop: Stop) -> float:
         """Of training and evaluating, from a first epoch; from a part of it where time is up before its end."""
         fit = self.started(directory, Recorders([]), reporter, stop)
-        started, cursor = time.perf_counter(), fit.progress.cursor
+        started = time.perf_counter()
         fit.run(until=1)
-        seconds = time.perf_counter() - started
+        seconds, cursor = time.perf_counter() - started, fit.progress.cursor
         return seconds / min(max(cursor.step, 1) / fit.batches.steps_per_epoch, 1.0)
 
     def started(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Fit:
@@ -181,9 +182,8 @@ class LoopJob:
         steps = {"epochs": fit.epochs, "steps_per_epoch": fit.batches.steps_per_epoch}
         recorders.run_starts(RunStart(e, directory, **steps, **place))
         if start.val is not None:
-            labels = self.materials.images.labels[self.materials.images.splits["val"]]
-            metric = self.materials.task.metric
-            chance = standard_error(metric, float(start.val[metric]), int((labels >= 0).sum()))
+            metric, images = self.materials.task.metric, self.materials.images.labelled("val")
+            chance = standard_error(metric, float(start.val[metric]), images)
             fit.offer_start(start.val, chance if self.mixing is None else None)
         if start.first_head is not None and cursor.step == 0:
             job._put_first_head(start.first_head, average)

@@ -93,8 +93,8 @@ Compare = Callable[[Experiment, LoopJob], Comparison]
 def as_asked(e: Experiment, job: LoopJob) -> Comparison:
     """What `tune` says."""
     doubts = e.tune == "quick" and isinstance(e.strategy, Finetune)
-    images = len(job.materials.images.splits["val"])
-    return Comparison(candidates(e, job), PLANS.get(e.tune, ()), images if doubts else None)
+    doubted_by = job.materials.images.labelled("val") if doubts else None
+    return Comparison(candidates(e, job), PLANS.get(e.tune, ()), doubted_by)
 
 
 def train(

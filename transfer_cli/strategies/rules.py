@@ -62,7 +62,7 @@ OPTIMIZERS = {
 }
 USUAL_BATCH, LARGEST_SCALE = 32, 8.0
 FEW_IMAGES = 1000
-# About a dozen steps back from each; 0.9 did as well.
+# The average of about thirty steps; 0.9 did as well.
 FEW_IMAGES_EMA = 0.97
 # With more training images than this a fitted head is hardly ever better than training, and takes minutes to fit.
 PROBED_IMAGES = 20_000

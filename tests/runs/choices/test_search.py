@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 import yaml
 
-from tests.conftest import TINY, Ended, experiment, summary, with_classes
+from tests.conftest import TINY, Ended, experiment, summary, trained_on_others
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.terminal import Reporter
@@ -25,9 +25,7 @@ RUNS = Path("outputs/runs")
 @pytest.fixture
 def few(command: Command) -> list[str]:
     """Words that start from a network with BatchNorm that was trained on other classes."""
-    assert command(*TINY, "name=first", "optimizer.lr=0.01").code == 0
-    with_classes(RUNS / "first", "ant", "bee", "cow")
-    return [*TINY, f"model.weights={RUNS}/first", "dataset.num_classes=4", "dataset.samples=80", "trainer.epochs=4"]
+    return [*TINY, *trained_on_others(command), "dataset.samples=80", "trainer.epochs=4"]
 
 
 def settings(run: Path) -> dict[str, object]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import TINY, Ended, experiment, logged, summary, with_classes
+from tests.conftest import TINY, Ended, experiment, logged, summary, trained_on_others, with_classes
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.finetune.job import prepare
@@ -78,9 +78,7 @@ def test_rows_of_a_head_are_kept_by_the_names_of_classes(command: Command) -> No
 @pytest.fixture
 def pretrained(command: Command) -> list[str]:
     """Words that start from a network that was trained on other classes."""
-    assert command(*TINY, "name=first", "trainer.epochs=4", "optimizer.lr=0.01").code == 0
-    with_classes(RUNS / "first", "ant", "bee", "cow")
-    return [f"model.weights={RUNS}/first", "dataset.num_classes=4", "dataset.samples=120", "tune=off"]
+    return [*trained_on_others(command, "trainer.epochs=4"), "dataset.samples=120", "tune=off"]
 
 
 @pytest.mark.parametrize("start", STARTS, ids=lambda start: "-".join(start))

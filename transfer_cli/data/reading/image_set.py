@@ -48,6 +48,10 @@ class ImageSet:
     encoded: EncodedImages | None = None
     """Where each image lies and its bytes, for a set with `files`; what determines an image that is generated."""
 
+    def labelled(self, split: str) -> int:
+        """How many images of a split have a label."""
+        return int((self.labels[self.splits[split]] >= 0).sum())
+
 
 def reader(
     read: Callable[[int], Picture],

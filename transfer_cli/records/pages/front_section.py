@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from transfer_cli.config.objectives import COSTS, direction
-from transfer_cli.records.front_plot import LOG_FROM, pair
+from transfer_cli.config.objectives import COSTS
+from transfer_cli.records.front_plot import is_logarithmic, label_of, pair
 from transfer_cli.records.pages.charts import in_percent, short_number
 from transfer_cli.records.pages.frame import Axis, Frame, linear, logarithmic
 
@@ -67,8 +67,8 @@ def _marks(frame: Frame, number: int, row: FrontRow, x: int, y: int) -> Iterable
 
 
 def _axis(name: str, values: Sequence[float]) -> Axis:
-    label = f"{name.replace('_', ' ')} ({'low' if direction(name) == 'minimize' else 'high'} is better)"
-    if name in COSTS and min(values) > 0 and max(values) / min(values) >= LOG_FROM:
+    label = label_of(name)
+    if is_logarithmic(name, values):
         return logarithmic(values, label, short_number)
     if name in COSTS or name == "loss":
         return linear(values, label, short_number, within=(0.0, math.inf))

@@ -138,7 +138,7 @@ def _obstacle(network: Network, pretrained: Pretrained, images: ImageSet) -> str
         return "random weights see nothing"
     if not network.has_features or network.readout is not None:
         return "this model has no features to read"
-    if not (images.labels[images.splits["val"]] >= 0).any():
+    if not images.labelled("val"):
         return "there are no validation images"
     return None
 

@@ -99,7 +99,7 @@ def situation_of(e: Experiment, network: Network, loaded: LoadReport, images: Im
     )
 
 
-def say(key: str, found: Choice[int] | Choice[float] | Choice[str] | Choice[bool], reporter: Reporter) -> None:
+def say(key: str, found: Choice[object], reporter: Reporter) -> None:
     """One line: what was chosen, and why."""
     value = f"{found.value:g}" if isinstance(found.value, float) else str(found.value).lower()
     reporter.say(f"auto      {key}={value}: {found.reason}")

@@ -51,8 +51,8 @@ class FrozenStart:
         return self.network.module.state_dict()
 
 
-def keep_a_mixture(start: FrozenStart, job: LoopJob, reporter: Reporter, stop: Stop) -> dict[str, Any]:
-    """Load into the network, which has the best epoch's weights, the mixture with the frozen ones that is kept.
+def keep_a_mixture(start: FrozenStart, job: LoopJob, best: Scores, reporter: Reporter, stop: Stop) -> dict[str, Any]:
+    """Load into the network, which has the weights of the best epoch, of these scores, the mixture that is kept.
 
     It is the usual one, unless another share is better on validation by a standard error. Returns what the summary says
     of it. Raises Stopped.
@@ -60,18 +60,19 @@ def keep_a_mixture(start: FrozenStart, job: LoopJob, reporter: Reporter, stop: S
     module, task = job.network.module, job.materials.task
     trained = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
     frozen = start.weights(job, stop)
-    evaluation = Evaluation(
-        job.network, job.inputs, job.materials, job.compute, None, agreed(stop, job.world), job.world
-    )
+    # All ranks end after the same evaluation.
+    stop = agreed(stop, job.world)
+    evaluation = Evaluation(job.network, job.inputs, job.materials, job.compute, None, stop, job.world)
     found: dict[float, Scores] = {}
     for share in SHARES:
         load_into(module, interpolated(frozen, trained, share))
-        val = evaluation.scores("val")
-        stop.check(STOPPED)
+        val = best if share == 1 else evaluation.scores("val")
+        if val is None:
+            stop.check(STOPPED)
         assert val is not None
         found[share] = val
-    images = int((job.materials.images.labels[job.materials.images.splits["val"]] >= 0).sum())
-    share = kept({one: task.rank(val) for one, val in found.items()}, task.metric, images)
+    ranks = {share: task.rank(val) for share, val in found.items()}
+    share = kept(ranks, task.metric, job.materials.images.labelled("val"))
     load_into(module, interpolated(frozen, trained, share))
     by_share = {f"{one:g}": float(val[task.metric]) for one, val in found.items()}
     shown = ", ".join(f"{one}: {score:.4f}" for one, score in by_share.items())

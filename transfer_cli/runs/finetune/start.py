@@ -72,7 +72,7 @@ def probe_obstacle(network: Network, loaded: LoadReport, images: ImageSet) -> st
         return NOT_LINEAR
     if loaded.sha256 is None:
         return "random weights have no features worth fitting to"
-    if not (images.labels[images.splits["val"]] >= 0).any():
+    if not images.labelled("val"):
         return "there are no validation images to choose its penalty by"
     return None
 
