@@ -150,6 +150,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "steps of stored features": (["strategy=extract", "trainer.steps=9"], ["trainer.steps=9", "trainer.epochs"]),
     "mistyped rule": (["trainer.steps=bitt"], ["trainer.steps=bitt", "bit"]),
     "mistyped loss": (["strategy.loss=focel"], ["strategy.loss=focel", "focal"]),
+    "values of a sweep with a blank": (["-m", "optimizer.lr=1e-3", "1e-4"], ["1e-4", "optimizer.lr=1e-3,1e-4"]),
     "mapping for a list": (["logger={csv:1}"], ["logger={csv:1}", "logger=[a,b]"]),
     "mapping for a group": (["optimizer={name:sgd,a:1}"], ["optimizer has no key a", "sgd"]),
     "mapping with a mistyped key": (["trainer={epoch:2}"], ["trainer has no key epoch", "epochs"]),

@@ -19,6 +19,7 @@ _SWEEPER = "hydra/sweeper"
 _REPEATS = ("seed", "dataset.fold")
 _SWEEP_FOLDER = "sweep.folder"
 _KEY = re.compile(r"[+~]{0,2}[\w./@]+", re.ASCII)
+_NUMBERS = re.compile(r"[-+.,eE\d]*\d[-+.,eE\d]*")
 _NEXT = re.compile(rf" (?={_KEY.pattern}=)", re.ASCII)
 """The blank before an override."""
 
@@ -170,6 +171,10 @@ def _in_full(argument: str) -> str:
 
 def _unreadable(argument: str) -> str:
     key, equals, value = argument.partition("=")
+    if not equals and _NUMBERS.fullmatch(argument):
+        return (
+            f"{argument}: expected key=value; several values of a key stand together, as in -m optimizer.lr=1e-3,1e-4."
+        )
     if not equals:
         return f"{argument}: expected key=value, such as strategy=finetune or optimizer.lr=0.01."
     if value.startswith("choice(") and "null" in value:
