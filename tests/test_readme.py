@@ -23,8 +23,8 @@ README = Path(__file__).parents[1] / "README.md"
 RUN = "<!-- A test runs these. -->"
 """Invisible where the README is shown; the next block of commands is run."""
 TIMEOUT_SECONDS = 600
-# What a search alone reads.
-_OF_SEARCH = re.compile(r"hydra/sweeper=|sweep\.trials=|.*\b(interval|choice|tag)\(")
+# What a search alone reads, and what an extra brings.
+_OF_EXTRAS = re.compile(r"hydra[/.](sweeper|launcher)|sweep\.trials=|.*\b(interval|choice|tag)\(")
 
 
 def blocks() -> Iterator[tuple[bool, list[str]]]:
@@ -68,7 +68,7 @@ def test_every_command_composes(line: str) -> None:
     if any(word.startswith(("--help", "--completion", "--config-path")) for word in words):
         return
     source = ConfigSource(conf_dir(), "config", None)
-    words = [word for word in words if word not in ("-m", "--cfg", "job") and not _OF_SEARCH.match(word)]
+    words = [word for word in words if word not in ("-m", "--cfg", "job") and not _OF_EXTRAS.match(word)]
     if "-m" in words_of(line):
         assert [parse(one.values) for one in compose_grid(source, parse_overrides(words))]
     else:
