@@ -76,7 +76,7 @@ class Trainer:
     def __post_init__(self) -> None:
         assert isinstance(self.strategy, nn.Module)
         self.asked = self.micro_batch
-        self.moved = Moved(self.strategy, self.compute.device)
+        self.moved = Moved(self.strategy)
         on_gpu = self.compute.device.type == "cuda" and can_guard(self.optimizer)
         self.guarded = self.guard() if on_gpu else None
 
@@ -119,8 +119,7 @@ def train_epoch(trainer: Trainer, batches: Iterable[Batch], cursor: Cursor, tota
     for batch in trainer.clock.batches(on_device(batches, trainer.to_device, trainer.compute.device)):
         moment = Moment(cursor.step, cursor.epoch + 1, trainer.rate(cursor.step), batch.own)
         set_rate(trainer.optimizer, moment.rate)
-        trainer.forward.begin(cursor.step)
-        result = _gradients(trainer, batch)
+        result = _gradients(trainer, batch, cursor.step)
         sums = None if batch.whole is None else _over_ranks(trainer, result, batch, batch.whole, totals)
         images = len(batch) if sums is None else sums.seen
         with trainer.clock("optimizer"):
@@ -165,7 +164,7 @@ def _may_step(trainer: Trainer, loss: Tensor, moment: Moment) -> bool:
         return clip_and_check(trainer.optimizer, trainer.scaler, trainer.clip_grad, loss, trainer.past, moment)
 
 
-def _gradients(trainer: Trainer, batch: Batch) -> StepResult:
+def _gradients(trainer: Trainer, batch: Batch, step: int) -> StepResult:
     """Gradients of the mean loss of one batch, in micro-batches; halves these when memory runs out.
 
     Each try begins as the first did: no graph of an earlier one lives, and statistics and random numbers are put back.
@@ -173,6 +172,7 @@ def _gradients(trainer: Trainer, batch: Batch) -> StepResult:
     """
     trainer.moved.remember()
     while True:
+        trainer.forward.begin(step)
         result, reason = tried(lambda: _once(trainer, batch))
         if result is not None:
             return result

@@ -10,9 +10,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-
 from tests.chaos.campaign.cases import CASES, NAME
 from tests.chaos.campaign.kills import Commands, environment
 from transfer_cli.files import file_sha256
@@ -61,10 +58,11 @@ def _one_step_later(state: Path) -> None:
     _sign(state)
 
 
-def _another_seed(state: Path) -> None:
-    generator = torch.Generator()
-    generator.manual_seed(12345)
-    save_file({"cpu": generator.get_state()}, state / "random.safetensors")
+def _other_random_numbers(state: Path) -> None:
+    """They follow from the run's seed and the number of the step."""
+    content = json.loads((state / "state.json").read_text())
+    content["parts"]["progress"]["cursor"]["step"] += 1000
+    (state / "state.json").write_text(json.dumps(content))
     _sign(state)
 
 
@@ -102,6 +100,6 @@ def _flipped(commands: Commands) -> str | None:
 
 CONTROLS: dict[str, Callable[[Commands], str | None]] = {
     "a state whose cursor is a step later": _altered(_one_step_later),
-    "a state with another random generator": _altered(_another_seed),
+    "a state whose steps draw other random numbers": _altered(_other_random_numbers),
     "a cache byte that nothing compares": _flipped,
 }

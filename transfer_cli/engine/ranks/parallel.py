@@ -55,11 +55,13 @@ class Parallel:
             self._training = training
 
     def begin(self, step: int) -> None:
-        """Before a step: each rank draws numbers of its own, which follow from the step alone."""
+        """Before each try of a step: the random numbers of each rank follow from the run's seed and the step alone.
+
+        So no state keeps a generator, and a try after one that failed draws the same dropout and stochastic depth.
+        """
         self._step = step
-        if self.world.size > 1:
-            text = f"{self.seed} {step} {self.world.rank}"
-            torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
+        text = f"{self.seed} {step} {self.world.rank}"
+        torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
 
     def __call__(self, batch: Batch) -> StepResult:
         """The loss of this rank's samples, or of some of them."""

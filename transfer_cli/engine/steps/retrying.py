@@ -35,11 +35,10 @@ def give_back(device: torch.device) -> None:
 
 
 class Moved:
-    """What a forward pass in training moves besides gradients: statistics, memories and random numbers."""
+    """What a forward pass in training moves besides gradients: statistics and memories."""
 
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
-        self._module, self._device = module, device
-        self._generators: list[Tensor] = []
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
         self._statistics: list[list[Tensor]] = []
         self._before: list[list[Tensor]] = []
         self._memories = [part for part in module.modules() if isinstance(part, Contrast)]
@@ -56,9 +55,6 @@ class Moved:
 
     def remember(self) -> None:
         """Before the first try."""
-        self._generators = [torch.get_rng_state()]
-        if self._device.type == "cuda":
-            self._generators.append(torch.cuda.get_rng_state(self._device))
         for kept, now in zip(self._before, self._statistics, strict=True):
             torch._foreach_copy_(kept, now)
         self._remembered = [memory.remembered() for memory in self._memories]
@@ -66,9 +62,6 @@ class Moved:
     @torch.no_grad()
     def put_back(self) -> None:
         """After a try that failed."""
-        torch.set_rng_state(self._generators[0])
-        if self._device.type == "cuda":
-            torch.cuda.set_rng_state(self._generators[1], self._device)
         for kept, now in zip(self._before, self._statistics, strict=True):
             torch._foreach_copy_(now, kept)
         for memory, before in zip(self._memories, self._remembered, strict=True):

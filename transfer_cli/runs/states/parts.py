@@ -45,7 +45,6 @@ def owners(
         "optimizer": OptimizerOwner(trainer.optimizer),
         "trainer": trainer,
         "progress": progress,
-        "random": RandomOwner(compute.device),
         COMPUTE: compute,
         RECORDERS: RecordersOwner(recorders),
         **{name: ModuleOwner(module) for name, module in learnt.items()},
@@ -121,26 +120,6 @@ class AverageOwner:
     def restore(self, part: Part) -> None:
         """Bit for bit."""
         self.average.load(part.tensors)
-
-
-@dataclass(frozen=True)
-class RandomOwner:
-    """Torch's generators in a state: dropout and stochastic depth draw from them."""
-
-    device: torch.device
-
-    def state(self) -> Part:
-        """Of the host, and of the device where it is a GPU."""
-        generators = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            generators["cuda"] = torch.cuda.get_rng_state(self.device)
-        return Part(tensors=generators)
-
-    def restore(self, part: Part) -> None:
-        """The next draw is the one that came after the state was saved."""
-        torch.set_rng_state(part.tensors["cpu"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(part.tensors["cuda"], self.device)
 
 
 @dataclass(frozen=True)
