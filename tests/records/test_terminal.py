@@ -61,6 +61,7 @@ def everything(reporter: Reporter, log: Path) -> None:
     reporter.say("dataset é花\x1b[31m [bold]x[/bold] :smile:")
     reporter.open_log(log)
     reporter.warn("duplicate \r files")
+    reporter.panel("train [bold]花\x1b[2J", [("plan", "2 epochs :smile:"), ("results", "a\x1bb [bold]")])
     with reporter.progress(2, 3) as bar:
         for epoch in (1, 2):
             bar.start_epoch(epoch)
@@ -74,6 +75,8 @@ def everything(reporter: Reporter, log: Path) -> None:
 LOG = """\
 dataset é花\\x1b[31m [bold]x[/bold] :smile:
 warning: duplicate \\r files
+plan      2 epochs :smile:
+results   a\\x1bb [bold]
 epoch 1/2  train loss 0.5000 accuracy  90.00 %  val loss 0.7500 accuracy  80.00 %  1,234 images/s  best
 epoch 2/2  train loss 0.5000 accuracy  90.00 %  val loss 0.7500 accuracy  80.00 %  1,234 images/s
 results

@@ -32,6 +32,8 @@ class RunStart:
     """The epoch that comes first, from 1."""
     step_in_epoch: int = 0
     """Steps of this epoch that were done before, by a run that was stopped."""
+    images_per_second: float | None = None
+    """Of the last such training on this machine, evaluation and all; None: there was none."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, Self
 
+from transfer_cli.config.auto import chosen
+from transfer_cli.errors import counted
 from transfer_cli.records.events import EpochEnd, Recorder, RecorderSetup, RunEnd, RunStart, Step
 from transfer_cli.records.progress import Progress
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.records.text import duration
 
 _COLUMNS = {
     "accuracy": ("accuracy", "{:.2%}"),
@@ -35,8 +38,11 @@ class TerminalRecorder(Recorder):
         return cls(setup.reporter)
 
     def run_starts(self, start: RunStart) -> None:
-        """The bar appears."""
+        """What will happen and how long it takes is said, and the bar appears."""
         self._epochs = start.epochs
+        if start.epochs * start.steps_per_epoch > 1:  # a solver has one
+            e = start.experiment
+            self._reporter.panel(f"{e.strategy.name} {e.model.name} on {e.dataset.name}", plan_of(start))
         self._progress = self._open.enter_context(self._reporter.progress(start.epochs, start.steps_per_epoch))
         self._progress.start_epoch(start.epoch, start.step_in_epoch)
 
@@ -61,6 +67,25 @@ class TerminalRecorder(Recorder):
         self._progress = None
         if end.completed:
             _show(end.summary, self._reporter)
+
+
+def plan_of(start: RunStart) -> list[tuple[str, str]]:
+    """What a training is about to do, for how long, and where: names, and what is said of each."""
+    trainer = start.experiment.trainer
+    left = "" if start.epoch == 1 else f", from epoch {start.epoch} on"
+    steps = counted(start.steps_per_epoch, "step")
+    plan = f"{counted(start.epochs, 'epoch')} of {steps} of {counted(trainer.step_images, 'image')}{left}"
+    patience = chosen(trainer.patience)
+    if patience is not None:
+        metric = trainer.metric.replace("_", " ")
+        plan += f"; it ends where validation {metric} has not improved for {counted(patience, 'epoch')}"
+    time = "the first such training here: what is left shows once it trains"
+    if start.images_per_second is not None:
+        steps_left = (start.epochs - start.epoch + 1) * start.steps_per_epoch - start.step_in_epoch
+        seconds = duration(steps_left * trainer.step_images / start.images_per_second)
+        time = f"{'about' if patience is None else 'at most'} {seconds}, as fast as the last such training"
+    where = f"{start.directory}; Ctrl-C saves where it stands, and resume=auto goes on from there"
+    return [("plan", plan), ("time", time), ("results", where)]
 
 
 def _show(summary: Mapping[str, Any], reporter: Reporter) -> None:

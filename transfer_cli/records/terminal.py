@@ -85,6 +85,15 @@ class Reporter:
             self._print(stacked_table(title, columns, rows))
         self._record(plain_table(title, columns, rows))
 
+    def panel(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
+        """What is about to happen, names and what is said of each: framed on a terminal, else a line each."""
+        lines = [f"{name:<10}{text}" for name, text in rows]
+        if self._console is None or not self._prints_result:
+            self._print("\n".join(lines))
+        else:
+            _print_panel(self._console, *(printable(text, self._encoding) for text in (title, "\n".join(lines))))
+        self._record("\n".join(lines))
+
     def result(self, path: Path) -> None:
         """Print a run directory alone on the last line, however quiet."""
         if self._prints_result:
@@ -198,3 +207,15 @@ def _print_table(console: Console, title: str, columns: list[str], rows: list[li
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _print_panel(console: Console, title: str, text: str) -> None:
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    for line in text.splitlines():
+        name, said = line[:10].strip(), line[10:]
+        grid.add_row(Text(name, "bold"), Text(said, overflow="fold"))
+    console.print(Panel(grid, title=Text(title, "bold"), title_align="left", expand=False))

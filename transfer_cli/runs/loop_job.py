@@ -45,6 +45,7 @@ from transfer_cli.models.weights import LoadReport
 from transfer_cli.records.events import Recorders, RunStart
 from transfer_cli.records.parameters import write_parameters
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs import pace
 from transfer_cli.runs.evaluation import Evaluation, evaluate_epoch
 from transfer_cli.runs.finish import STOPPED, Outcome, Outputs
 from transfer_cli.runs.guessing import watch_of
@@ -112,7 +113,8 @@ class LoopJob:
         if self.materials.experiment.trainer.profile and self.world.is_first:
             watch(fit, directory, self.compute, reporter)
         try:
-            fit.run()
+            with pace.remembered(self.materials, fit, self.world):
+                fit.run()
         except DivergenceError as error:
             raise divergence.record(directory, error, self.materials, self.world) from error
         progress = fit.progress
@@ -180,7 +182,8 @@ class LoopJob:
             say_new_rate(fit.progress, e, reporter)
         place = {"epoch": cursor.epoch + 1, "step_in_epoch": cursor.step_in_epoch}
         steps = {"epochs": fit.epochs, "steps_per_epoch": fit.batches.steps_per_epoch}
-        recorders.run_starts(RunStart(e, directory, **steps, **place))
+        speed = pace.known(self.materials, fit, self.world)
+        recorders.run_starts(RunStart(e, directory, **steps, **place, images_per_second=speed))
         if start.val is not None:
             metric, images = self.materials.task.metric, self.materials.images.labelled("val")
             chance = standard_error(metric, float(start.val[metric]), images)

@@ -13,6 +13,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.devices import device as devices
 from transfer_cli.engine.devices import gpus
 from transfer_cli.engine.measured.precision import PrecisionMemory, check_has
+from transfer_cli.engine.measured.speed import SpeedMemory
 from transfer_cli.models.published import SeenWeights
 from transfer_cli.records.terminal import Reporter
 
@@ -25,6 +26,7 @@ class Machine:
     cache: Cache
     seen_weights: SeenWeights
     precisions: PrecisionMemory
+    speeds: SpeedMemory
 
 
 def open_machine(e: Experiment, reporter: Reporter) -> Machine:
@@ -39,7 +41,8 @@ def open_machine(e: Experiment, reporter: Reporter) -> Machine:
         reporter.warn(f"trainer.device=auto: the CPU, though a GPU is there: {hidden}")
     devices.prepare(device, e.seed, deterministic=e.trainer.deterministic)
     cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
-    return Machine(device, cache, SeenWeights(known_folder(cache.root)), PrecisionMemory(cache.root / "precision"))
+    precisions, speeds = PrecisionMemory(cache.root / "precision"), SpeedMemory(cache.root / "speed")
+    return Machine(device, cache, SeenWeights(known_folder(cache.root)), precisions, speeds)
 
 
 def known_folder(root: Path) -> Path:
