@@ -132,7 +132,7 @@ class Samples:
         """Samples in view number `view`: the same bytes alone, in any batch, in any process."""
         recipe = ViewRecipe(self.augment, self.seed, self.preprocessing.crop_pixels, self.preprocessing.interpolation)
         inputs, colour = view_pixels(self.store, indices, recipe, view)
-        return replace(self._batch(inputs, indices), colour=None if colour is None else torch.from_numpy(colour))
+        return replace(self._batch(inputs, indices), colour=colour)
 
     def _batch(self, inputs: Tensor, indices: Indices) -> Batch:
         """Pixels [B, 3, S, S] with the labels of their samples."""

@@ -11,7 +11,7 @@ from transfer_cli.cache.entries import Cache
 from transfer_cli.cache.place import open_cache
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.devices import device as devices
-from transfer_cli.engine.devices import gpus
+from transfer_cli.engine.devices import gpus, kernels
 from transfer_cli.engine.measured.precision import PrecisionMemory, check_has
 from transfer_cli.engine.measured.speed import SpeedMemory
 from transfer_cli.models.published import SeenWeights
@@ -40,6 +40,9 @@ def open_machine(e: Experiment, reporter: Reporter) -> Machine:
     if hidden is not None:
         reporter.warn(f"trainer.device=auto: the CPU, though a GPU is there: {hidden}")
     devices.prepare(device, e.seed, deterministic=e.trainer.deterministic)
+    problem = kernels.why_not(device) if device.type == "cuda" else None
+    if problem is not None:
+        reporter.warn(f"pixels are normalised on the GPU without Triton, which is slower: {problem}")
     cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
     precisions, speeds = PrecisionMemory(cache.root / "precision"), SpeedMemory(cache.root / "speed")
     return Machine(device, cache, SeenWeights(known_folder(cache.root)), precisions, speeds)

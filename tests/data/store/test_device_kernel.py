@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.store.device import DeviceStore, _padded
-from transfer_cli.data.store.device_crops import crop_resize_batch
+from transfer_cli.data.store.device_crops import FILTERS, Cuts, crop_resize_batch
+from transfer_cli.data.views import geometry
+from transfer_cli.models.preprocessing import RESAMPLING
 
 NAME = "transfer_cli.data.store.device_kernel"
 SIZES = [(12, 17), (9, 9), (30, 8), (5, 40), (13, 13)]
 BOXES = [(0, 0, 17, 12), (2, 1, 8, 8), (1, 3, 7, 29), (0.5, 0.25, 39.25, 4.5), (3.7, 4.2, 4.1, 4.9)]
+LIMITS = [(0, 0, 17, 12), (2, 1, 8, 8), (1, 3, 7, 29), (0, 0, 40, 5), (0, 0, 13, 13)]
 FLIPS = [(False, False), (True, False), (False, True), (True, True), (False, False)]
 
 
@@ -40,42 +43,70 @@ def sources(channels: int) -> list[Tensor]:
     return [flat[end - h * w * channels : end].view(h, w, channels) for end, (h, w) in zip(ends, SIZES, strict=True)]
 
 
-def expected(given: list[Tensor], size: int) -> Tensor:
-    across, down = torch.tensor(FLIPS).to(given[0].device).unbind(1)
-    made = crop_resize_batch(_padded(given), torch.tensor(BOXES, device=given[0].device), size, across)
-    return torch.where(down[:, None, None, None], made.flip(2), made)
+def places(given: list[Tensor]) -> Tensor:
+    return torch.tensor([[one.data_ptr(), *one.shape[:2]] for one in given])
 
 
+def cuts() -> Cuts:
+    return Cuts(torch.tensor(BOXES), torch.tensor(LIMITS, dtype=torch.int32), torch.tensor(FLIPS))
+
+
+def expected(given: list[Tensor], size: int, interpolation: str) -> Tensor:
+    return crop_resize_batch(_padded(given), Cuts(*(one.to(given[0].device) for one in cuts())), size, interpolation)
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
 @pytest.mark.parametrize(("channels", "size"), [(3, 7), (1, 16), (4, 5)])
-def test_the_kernel_cuts_what_matrices_cut(channels: int, size: int, kernel: ModuleType) -> None:
+def test_the_kernel_cuts_what_matrices_cut(channels: int, size: int, interpolation: str, kernel: ModuleType) -> None:
     given = sources(channels)
-    made = kernel.cut(given, torch.tensor(BOXES), torch.tensor(FLIPS), size)
+    made = kernel.cut(places(given), cuts(), size, channels, interpolation)
     assert made.shape == (len(SIZES), channels, size, size) and made.dtype == torch.uint8
     assert made.is_contiguous(memory_format=torch.channels_last)
-    gaps = (made.int() - expected(given, size).int()).abs()
+    gaps = (made.int() - expected(given, size, interpolation).int()).abs()
     assert gaps.max() <= 1 and (gaps > 0).float().mean() < 0.03
 
 
-def crops_of_a_store(warn: Callable[[str], None]) -> Tensor:
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize("size", [7, 32])
+def test_the_kernel_cuts_what_the_host_cuts(size: int, interpolation: str, kernel: ModuleType) -> None:
+    """At 32 pixels most boxes are tiny."""
+    given = sources(3)
+    heights, widths = np.array(SIZES).T
+    boxes = np.array(BOXES, float)
+    edges, limits = geometry.edges(boxes, size), geometry.limits(boxes, size, widths, heights)
+    unmirrored = torch.zeros(len(boxes), 2, dtype=torch.bool)
+    where = Cuts(torch.from_numpy(edges).float(), torch.from_numpy(limits).int(), unmirrored)
+    made = kernel.cut(places(given), where, size, 3, interpolation).permute(0, 2, 3, 1)
+    for row, (source, box) in enumerate(zip(given, boxes, strict=True)):
+        theirs = geometry.cut(source.numpy(), box, size, RESAMPLING[interpolation])
+        gaps = np.abs(made[row].numpy().astype(int) - theirs)
+        assert gaps.max() <= 1 and (gaps > 0).mean() < 0.08
+
+
+def crops_of_a_store(warn: Callable[[str], None], interpolation: str = "bicubic") -> Tensor:
     """Those of a store whose device is said to have kernels."""
     pixels: Any = SimpleNamespace(fingerprint=None, evaluation=None, sources=None)
     store = DeviceStore(pixels, [], torch.device("cpu"), warn)
     store._has_kernel = True
+    given = sources(3)
     for _ in range(2):
-        made = store._crops(sources(3), torch.tensor(BOXES), torch.tensor(FLIPS), 7)
+        made = store._crops(given, places(given), cuts(), 7, interpolation)
     return made
 
 
-def test_a_store_cuts_with_the_kernel_and_without_padding(kernel: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = expected(sources(3), 7)
+@pytest.mark.parametrize("interpolation", FILTERS)
+def test_a_store_cuts_with_the_kernel_and_without_padding(
+    interpolation: str, kernel: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = expected(sources(3), 7, interpolation)
     monkeypatch.setattr("transfer_cli.data.store.device._padded", pytest.fail)
-    assert (crops_of_a_store(pytest.fail).int() - wanted.int()).abs().max() <= 1
+    assert (crops_of_a_store(pytest.fail, interpolation).int() - wanted.int()).abs().max() <= 1
 
 
 def test_a_store_without_triton_says_so_once_and_cuts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, NAME, None)
     said: list[str] = []
-    assert crops_of_a_store(said.append).equal(expected(sources(3), 7))
+    assert crops_of_a_store(said.append).equal(expected(sources(3), 7, "bicubic"))
     assert len(said) == 1 and said[0].startswith("views are cut on the GPU without Triton, which is slower: ")
 
 
@@ -89,22 +120,27 @@ def test_a_kernel_without_memory_is_no_missing_kernel(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", [75, 80, 90])
-def test_the_kernel_compiles_for_a_gpu_that_is_not_there(capability: int) -> None:
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize("capability", [75, 80, 90, 100])
+def test_the_kernel_compiles_for_a_gpu_that_is_not_there(capability: int, interpolation: str) -> None:
     pytest.importorskip("triton")
     from triton import compile
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     sys.modules.pop(NAME, None)
-    kinds = {"out": "*u8", "places": "*i64", "boxes": "*fp32", "flips": "*i32", "size": "i32", "channels": "i32"}
-    source = ASTSource(importlib.import_module(NAME)._kernel, {**kinds, "BLOCK": "constexpr"}, {"BLOCK": 512})
+    kinds = {"out": "*u8", "places": "*i64", "boxes": "*fp32", "limits": "*i32", "flips": "*u8"}
+    kinds |= dict.fromkeys(["size", "channels", "blocks"], "i32") | dict.fromkeys(["CUBIC", "BLOCK"], "constexpr")
+    constants = {"CUBIC": interpolation == "bicubic", "BLOCK": 512}
+    source = ASTSource(importlib.import_module(NAME)._kernel, kinds, constants)
     assert compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_the_kernel_cuts_what_matrices_cut() -> None:
+@pytest.mark.parametrize("interpolation", FILTERS)
+def test_on_a_gpu_the_kernel_cuts_what_matrices_cut(interpolation: str) -> None:
     sys.modules.pop(NAME, None)
     given = [source.cuda() for source in sources(3)]
-    made = importlib.import_module(NAME).cut(given, torch.tensor(BOXES), torch.tensor(FLIPS), 64)
-    assert (made.int() - expected(given, 64).int()).abs().max() <= 1
+    there = Cuts(*(one.cuda() for one in cuts()))
+    made = importlib.import_module(NAME).cut(places(given).cuda(), there, 64, 3, interpolation)
+    assert (made.int() - expected(given, 64, interpolation).int()).abs().max() <= 1

@@ -98,6 +98,16 @@ def test_the_map_is_the_product_of_three_formulas() -> None:
     assert image @ maps[:, :3].T + maps[:, 3] == pytest.approx(values, abs=1e-3)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_device_makes_the_maps_that_the_host_makes(device: str) -> None:
+    draw = np.random.default_rng(2)
+    factors, sums = draw.uniform(0, 2, (N, 3)), draw.integers(0, 255 * 224**2, (N, 3))
+    factors[: N // 2, 2] = 0
+    made = colour.maps_there(torch.from_numpy(factors).to(device), torch.from_numpy(sums).to(device), 224**2)
+    assert made.dtype == torch.float32 and made.device.type == device
+    np.testing.assert_array_max_ulp(made.cpu().numpy(), colour.maps(factors, sums, 224**2), maxulp=1)
+
+
 def test_channel_sums_are_exact_where_small_integers_would_overflow() -> None:
     white = np.full((700, 300, 3), 255, np.uint8)
     assert colour.channel_sums(white).tolist() == [700 * 300 * 255] * 3

@@ -139,7 +139,7 @@ def test_the_key_of_what_is_kept_says_how_a_gpu_rounded(monkeypatch: pytest.Monk
     assert set(on_cpu) == {"precision", "torch", "machine"}
     there = {kind: device.Compute(torch.device("cuda", 0), kind).numerics() for kind in ("fp32", "tf32", "bf16")}
     assert [found["float32"] for found in there.values()] == ["ieee", "tf32", "ieee"]
-    assert all({"cudnn", "layout", "deterministic"} <= set(found) for found in there.values())
+    assert all({"cudnn", "layout", "deterministic", "normalised"} <= set(found) for found in there.values())
 
 
 @pytest.mark.gpu

@@ -285,8 +285,8 @@ class Store:
             raise torch.OutOfMemoryError(NO_MEMORY)
         return torch.from_numpy(indices).to(torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2)
 
-    def views(self, indices: np.ndarray, recipe: ViewRecipe, view: int) -> tuple[Tensor, np.ndarray | None]:
-        colour = np.repeat(indices, 12).reshape(-1, 3, 4).astype(np.float32)
+    def views(self, indices: np.ndarray, recipe: ViewRecipe, view: int) -> tuple[Tensor, Tensor | None]:
+        colour = torch.from_numpy(indices).float().repeat_interleave(12).view(-1, 3, 4)
         return self.batch(indices), colour if recipe.augment.brightness else None
 
 
@@ -297,7 +297,7 @@ def test_views_are_made_in_parts(brightness: float) -> None:
     pixels, colour = view_pixels(Store(3), indices, recipe, 0)  # type: ignore[arg-type]
     whole, its = view_pixels(Store(99), indices, recipe, 0)  # type: ignore[arg-type]
     assert pixels.equal(whole) and pixels.equal(evaluation_pixels(Store(3), indices))  # type: ignore[arg-type]
-    assert (colour is None and its is None) or np.array_equal(colour, its)
+    assert (colour is None and its is None) or torch.equal(colour, its)
     with pytest.raises(torch.OutOfMemoryError) as raised:
         view_pixels(Store(0), indices, recipe, 0)  # type: ignore[arg-type]
     assert "Tried to allocate 2.00 GiB" in out_of_memory(raised.value)

@@ -6,66 +6,101 @@ and no float image lies between. Needs Triton, which comes with torch on Linux.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from transfer_cli.data.store.device_crops import Cuts
+
 _BLOCK = 512
 
 
-def cut(sources: Sequence[Tensor], boxes: Tensor, flips: Tensor, size: int) -> Tensor:
-    """The box of each image at `size` pixels, as `crop_resize_batch` makes it: uint8 [B, C, size, size].
+def cut(places: Tensor, cuts: Cuts, size: int, channels: int, interpolation: str) -> Tensor:
+    """The box of each image at `size` pixels, as `crop_resize_batch` makes it: uint8 [B, channels, size, size].
 
-    `sources` are uint8 [h, w, C] on one device, `boxes` float32 [B, 4] (left, top, right, bottom, in pixels, within the
-    image), `flips` bool [B, 2], left to right and upside down; both on the host. To rounding equal: one level.
+    `places` int64 [B, 3]: the address of each image, uint8 [h, w, channels] without gaps on the device, then h and w.
+    To rounding equal: one level.
     """
-    device, channels = sources[0].device, sources[0].shape[2]
-    assert all(source.is_contiguous() for source in sources)
-    places = torch.tensor([[source.data_ptr(), source.shape[1]] for source in sources]).to(device)
-    out = torch.empty(len(sources), size, size, channels, dtype=torch.uint8, device=device)
-    grid = (len(sources), triton.cdiv(size * size * channels, _BLOCK))
-    drawn = boxes.float().to(device), flips.to(torch.int32).to(device)
-    _kernel[grid](out, places, *drawn, size, channels, BLOCK=_BLOCK)
+    out = torch.empty(len(places), size, size, channels, dtype=torch.uint8, device=places.device)
+    blocks = triton.cdiv(size * size * channels, _BLOCK)
+    drawn, cubic = (cuts.boxes, cuts.limits, cuts.flips.view(torch.uint8)), interpolation == "bicubic"
+    _kernel[(len(places) * blocks,)](out, places, *drawn, size, channels, blocks, CUBIC=cubic, BLOCK=_BLOCK)
     return out.permute(0, 3, 1, 2)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _kernel(out, places, boxes, flips, size, channels, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: N803
-    sample, number = tl.program_id(0), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    asked = number < size * size * channels
+def _kernel(  # type: ignore[no-untyped-def]
+    out,
+    places,
+    boxes,
+    limits,
+    flips,
+    size,
+    channels,
+    blocks,
+    CUBIC: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr,  # noqa: N803
+):
+    sample = tl.program_id(0) // blocks
+    thread = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
+    # Threads beyond the last number make that one, so that none divides by nothing.
+    number = tl.minimum(thread, size * size * channels - 1)
     channel, x, y = number % channels, (number // channels) % size, number // (channels * size)
     x = tl.where(tl.load(flips + 2 * sample) != 0, size - 1 - x, x)
     y = tl.where(tl.load(flips + 2 * sample + 1) != 0, size - 1 - y, y)
-    source = tl.load(places + 2 * sample).to(tl.pointer_type(tl.uint8))
-    width = tl.load(places + 2 * sample + 1)
-    left, top = tl.load(boxes + 4 * sample), tl.load(boxes + 4 * sample + 1)
-    right, bottom = tl.load(boxes + 4 * sample + 2), tl.load(boxes + 4 * sample + 3)
-    across, down = (right - left) / size, (bottom - top) / size
-    # The triangle is as wide as two samples or two pixels, whichever is more.
-    reach_x, reach_y = tl.maximum(across, 1.0), tl.maximum(down, 1.0)
-    middle_x, middle_y = left + (x + 0.5) * across, top + (y + 0.5) * down
-    first_x = tl.maximum(tl.floor(middle_x - reach_x), tl.floor(left))
-    first_y = tl.maximum(tl.floor(middle_y - reach_y), tl.floor(top))
+    middle_x, finer_x, first_x, end_x, most_x = _span(boxes + 4 * sample, limits + 4 * sample, x, size, CUBIC)
+    middle_y, finer_y, first_y, end_y, most_y = _span(boxes + 4 * sample + 1, limits + 4 * sample + 1, y, size, CUBIC)
+    source = tl.load(places + 3 * sample).to(tl.pointer_type(tl.uint8))
+    stride = tl.load(places + 3 * sample + 2) * channels
     total = tl.full([BLOCK], 0.0, tl.float32)
-    weights = tl.full([BLOCK], 0.0, tl.float32)
-    for j in range((2 * reach_y).to(tl.int32) + 2):
+    shares = tl.full([BLOCK], 0.0, tl.float32)
+    for j in range(most_y):
         row = first_y + j
-        by_row = tl.maximum(1 - tl.abs(row + 0.5 - middle_y) / reach_y, 0.0)
-        by_row = tl.where(row < tl.ceil(bottom), by_row, 0.0)
-        for i in range((2 * reach_x).to(tl.int32) + 2):
+        share = tl.where(row < end_y, _weight((row + 0.5 - middle_y) * finer_y, CUBIC), 0.0)
+        line = source + row.to(tl.int64) * stride + channel
+        across = tl.full([BLOCK], 0.0, tl.float32)
+        weights = tl.full([BLOCK], 0.0, tl.float32)
+        for i in range(most_x):
             column = first_x + i
-            weight = tl.maximum(1 - tl.abs(column + 0.5 - middle_x) / reach_x, 0.0) * by_row
-            weight = tl.where(column < tl.ceil(right), weight, 0.0)
-            place = (row.to(tl.int64) * width + column.to(tl.int64)) * channels + channel
-            total += weight * tl.load(source + place, mask=asked & (weight > 0), other=0).to(tl.float32)
+            weight = tl.where(column < end_x, _weight((column + 0.5 - middle_x) * finer_x, CUBIC), 0.0)
+            seen = (weight != 0) & (share != 0)
+            across += weight * tl.load(line + column * channels, mask=seen, other=0).to(tl.float32)
             weights += weight
-    value = total / tl.where(asked, weights, 1.0)
-    lower = tl.floor(value)
-    # Halves go to the even level, as in torch.
-    odd = lower - 2 * tl.floor(lower / 2) > 0.5
-    level = lower + tl.where((value - lower > 0.5) | ((value - lower == 0.5) & odd), 1.0, 0.0)
-    level = tl.minimum(tl.maximum(level, 0.0), 255.0)
-    tl.store(out + sample.to(tl.int64) * size * size * channels + number, level.to(tl.uint8), mask=asked)
+        total += share * _level(across / weights)
+        shares += share
+    level = _level(total / shares).to(tl.uint8)
+    place = sample.to(tl.int64) * size * size * channels + thread
+    tl.store(out + place, level, mask=thread < size * size * channels)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _span(box, limit, index, size, CUBIC: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: N803
+    """Which pixels samples along one axis look at.
+
+    Their middles, what distances from there are multiplied by, the first pixels, the end of all, and the most of one.
+    """
+    start, scale = tl.load(box), (tl.load(box + 2) - tl.load(box)) / size
+    unit = tl.maximum(scale, 1.0)
+    reach = 2 * unit if CUBIC else unit
+    middle = start + (index + 0.5) * scale
+    first = tl.ceil(middle - reach - 0.5).to(tl.int32)
+    most = (2 * reach).to(tl.int32) + 1
+    return middle, 1 / unit, tl.maximum(first, tl.load(limit)), tl.load(limit + 2), most
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _weight(distance, CUBIC: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: N803
+    d = tl.abs(distance)
+    if CUBIC:
+        weight = tl.where(d < 1, (1.5 * d - 2.5) * d * d + 1, ((2.5 - 0.5 * d) * d - 4) * d + 2)
+        weight = tl.where(d < 2, weight, 0.0)
+    else:
+        weight = tl.maximum(1 - d, 0.0)
+    return weight
+
+
+@triton.jit
+def _level(value):  # type: ignore[no-untyped-def]
+    """To the nearest of 0..255, halves up."""
+    return tl.floor(tl.minimum(tl.maximum(value, 0.0), 255.0) + 0.5)

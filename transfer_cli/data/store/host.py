@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from transfer_cli.data.reading.listing import Indices
@@ -26,21 +24,19 @@ class HostStore:
         """Evaluation pixels on the host, uint8 [B, C, S, S]."""
         return _channels_first(self._pixels.evaluation(indices))
 
-    def views(self, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, NDArray[np.float32] | None]:
+    def views(self, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, Tensor | None]:
         """Views made on the host, uint8 [B, C, S, S], and their colour maps [B, 3, 4]."""
         return host_views(self._pixels, indices, recipe, view)
 
 
-def host_views(
-    pixels: HostPixels, indices: Indices, recipe: ViewRecipe, view: int
-) -> tuple[Tensor, NDArray[np.float32] | None]:
+def host_views(pixels: HostPixels, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, Tensor | None]:
     """Views made on the host, uint8 [B, C, S, S], and their colour maps [B, 3, 4]; None where the recipe has none."""
     # Without random crops, the pixels of evaluation.
     cropped = recipe.augment.crop_scale is not None
     sources = pixels.sources(indices) if cropped else list(pixels.evaluation(indices))
     resample = RESAMPLING[recipe.interpolation]
     made = make_views(sources, recipe.augment, recipe.seed, view, indices, recipe.crop_pixels, resample)
-    return _channels_first(made.pixels), made.colour
+    return _channels_first(made.pixels), None if made.colour is None else torch.from_numpy(made.colour)
 
 
 def _channels_first(pixels: Pixels) -> Tensor:

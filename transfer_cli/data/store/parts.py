@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from transfer_cli.data.reading.listing import Indices
@@ -21,9 +20,7 @@ def evaluation_pixels(store: Store, indices: Indices) -> Tensor:
     return torch.cat([evaluation_pixels(store, half) for half in np.array_split(indices, 2)])
 
 
-def view_pixels(
-    store: Store, indices: Indices, recipe: ViewRecipe, view: int
-) -> tuple[Tensor, NDArray[np.float32] | None]:
+def view_pixels(store: Store, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, Tensor | None]:
     """What `store.views` gives, likewise."""
     try:
         return store.views(indices, recipe, view)
@@ -31,7 +28,7 @@ def view_pixels(
         _raise_if_last(error, indices)
     halves = [view_pixels(store, half, recipe, view) for half in np.array_split(indices, 2)]
     colours = [colour for _, colour in halves if colour is not None]
-    return torch.cat([pixels for pixels, _ in halves]), np.concatenate(colours) if colours else None
+    return torch.cat([pixels for pixels, _ in halves]), torch.cat(colours) if colours else None
 
 
 def _raise_if_last(error: BaseException, indices: Indices) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from transfer_cli.config.schema import Augment
@@ -58,6 +56,6 @@ class Store(HostPixels, Protocol):
         """Evaluation pixels, uint8 [B, C, S, S], channels last in memory, on the host or where the store is."""
         ...
 
-    def views(self, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, NDArray[np.float32] | None]:
+    def views(self, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, Tensor | None]:
         """View number `view` of samples, as `batch` has them, and the colour maps [B, 3, 4] still to be applied."""
         ...

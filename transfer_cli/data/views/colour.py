@@ -8,8 +8,10 @@ clipped.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.views.geometry import Doubles, Pixels
@@ -62,6 +64,18 @@ def maps(factors: Doubles, sums: NDArray[np.int64], pixels: int) -> NDArray[np.f
     linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * to_grey)
     offset = np.broadcast_to((1 - contrast) * brightness * grey, (len(factors), 3, 1))
     return np.concatenate([linear, offset], axis=2).astype(np.float32)
+
+
+def maps_there(factors: Tensor, sums: Tensor, pixels: int) -> Tensor:
+    """`maps` on a device, which the host does not wait for: `factors` float64 [N, 3], `sums` int64 [N, 3]."""
+    brightness, contrast, saturation = factors.unbind(1)
+    # As numbers, not as an array: that would have to be sent.
+    grey = sum(sums[:, channel].double() * luma for channel, luma in enumerate(_LUMA.tolist())) / (1000 * pixels)
+    both = brightness * contrast
+    kept = (both * saturation)[:, None, None] * torch.eye(3, dtype=factors.dtype, device=factors.device)
+    to_grey = torch.stack([both * (1 - saturation) * (luma / 1000) for luma in _LUMA.tolist()], dim=1)
+    offset = ((1 - contrast) * brightness * grey)[:, None, None].expand(-1, 3, 1)
+    return torch.cat([kept + to_grey[:, None], offset], dim=2).float()
 
 
 def shift_hue(pixels: Pixels, shift: int) -> Pixels:

@@ -89,23 +89,37 @@ def turns(params: Augment, seed: int, view: int, indices: NDArray[np.int64]) -> 
 
 def cut(source: Pixels, box: Doubles, size: int, resample: Image.Resampling) -> Pixels:
     """The `box` (left, top, right, bottom) of a source [h, w, C] at [size, size, C], antialiased."""
-    if resample in _KERNELS and not _is_tiny(box, size):
-        left, top, right, bottom = map(int, edges(box, size))
+    if resample in _KERNELS and not _are_tiny(box, size):
+        left, top, right, bottom = map(int, _whole(box))
         return resized(source[top:bottom, left:right], size, size, resample)
     return changed(source, lambda image: image.resize((size, size), resample, box=tuple(box.tolist())))
 
 
-def edges(box: Doubles, size: int) -> Doubles:
-    """The edges at which the kernels cut a box: whole pixels unless it is tiny, and at least one."""
-    if _is_tiny(box, size):
-        return box
-    low = np.rint(box[:2])
-    return np.concatenate([low, np.maximum(np.rint(box[2:]), low + 1)])
+def edges(boxes: Doubles, size: int) -> Doubles:
+    """The edges at which the kernels cut boxes [N, 4]: whole pixels unless a box is tiny, and at least one."""
+    return np.where(_are_tiny(boxes, size)[:, None], boxes, _whole(boxes))
 
 
-def _is_tiny(box: Doubles, size: int) -> bool:
-    """Whether whole pixels would be too coarse for a box."""
-    return bool((box[2:] - box[:2]).min() * _MOST_ENLARGED < size)
+def limits(boxes: Doubles, size: int, widths: NDArray[Any], heights: NDArray[Any]) -> Doubles:
+    """The whole pixels that a cut of boxes [N, 4] looks at, as a box; [N, 4].
+
+    Filters reach beyond a tiny box, into the rest of an image of that width and height.
+    """
+    nothing = np.zeros_like(widths)
+    images = np.stack([nothing, nothing, widths, heights], axis=1)
+    return np.where(_are_tiny(boxes, size)[:, None], images, _whole(boxes))
+
+
+def _whole(boxes: Doubles) -> Doubles:
+    """Boxes [..., 4] with their edges at whole pixels, at least one wide."""
+    low = np.rint(boxes[..., :2])
+    return np.concatenate([low, np.maximum(np.rint(boxes[..., 2:]), low + 1)], axis=-1)
+
+
+def _are_tiny(boxes: Doubles, size: int) -> NDArray[np.bool_]:
+    """Whether whole pixels would be too coarse for boxes [..., 4]: [...]."""
+    tiny: NDArray[np.bool_] = (boxes[..., 2:] - boxes[..., :2]).min(axis=-1) * _MOST_ENLARGED < size
+    return tiny
 
 
 def resized(pixels: Pixels, width: int, height: int, resample: Image.Resampling) -> Pixels:

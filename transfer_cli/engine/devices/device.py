@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.batches import Batch
-from transfer_cli.engine.devices import gpus, memory
+from transfer_cli.engine.devices import gpus, kernels, memory
 from transfer_cli.engine.state_files import Part
 from transfer_cli.errors import UserError
 from transfer_cli.methods.full_precision import products, set_products
@@ -54,6 +54,7 @@ class Compute:
             kind = "tf32" if self.precision == "tf32" else "ieee"
             found |= {"float32": kind, "cudnn": torch.backends.cudnn.version(), "layout": "channels_last"}
             found["deterministic"] = torch.are_deterministic_algorithms_enabled()
+            found["normalised"] = "torch" if kernels.why_not(self.device) else "kernel"
         return found
 
     def state(self) -> Part:
@@ -220,6 +221,8 @@ class Normalize:
         self._mean, self._std = torch.tensor(mean, device=device), torch.tensor(std, device=device)
         # What black and white become. As numbers: clamping to tensors takes ten times as long.
         self._limits = [(-m / s, (1 - m) / s) for m, s in zip(mean, std, strict=True)]
+        self._has_kernel = device.type == "cuda" and kernels.why_not(device) is None
+        self._lows, self._highs = (torch.tensor(side, device=device) for side in zip(*self._limits, strict=True))
 
     def __call__(self, images: Tensor, colour: Tensor | None = None) -> Tensor:
         """(pixels / 255 - mean) / std, in torchvision's order of operations.
@@ -227,12 +230,14 @@ class Normalize:
         `colour` float32 [B, 3, 4]: a map of each sample's RGB values (of 0..255; the last column is added) to apply
         first. What it takes below 0 or above 255 is clipped.
         """
-        out = torch.empty(images.shape, device=self.device, memory_format=torch.channels_last)
         moved = images.to(self.device, non_blocking=True)
-        if colour is None:
+        maps = None if colour is None else self._folded(colour.to(self.device, non_blocking=True))
+        if self._has_kernel:
+            return self._by_kernel(moved, maps)
+        out = torch.empty(images.shape, device=self.device, memory_format=torch.channels_last)
+        if maps is None:
             self._write_scaled(moved, out)
             return out
-        maps = self._folded(colour.to(self.device, non_blocking=True))
         # On a CPU a few images at a time: what is computed on the way stays in the cache.
         step = _CPU_IMAGES_AT_ONCE if self.device.type == "cpu" else max(1, len(images))
         for part in (slice(first, first + step) for first in range(0, len(images), step)):
@@ -243,6 +248,13 @@ class Normalize:
         """Maps [B, 3, 4] from RGB values to normalised values."""
         offset = (colour[:, :, 3:] / 255 - self._mean[:, None]) / self._std[:, None]
         return torch.cat([colour[:, :, :3] / (255 * self._std[:, None]), offset], dim=2)
+
+    def _by_kernel(self, pixels: Tensor, maps: Tensor | None) -> Tensor:
+        from transfer_cli.engine.devices.normalize_kernel import normalized
+
+        if maps is None:
+            return normalized(pixels, self._mean, self._std)
+        return normalized(pixels, self._lows, self._highs, maps)
 
     def _write_scaled(self, pixels: Tensor, out: Tensor) -> None:
         """Normalise [B, C, H, W] into `out`, as rows of whole pixels: a loop over channels would be slow."""
