@@ -55,7 +55,20 @@ def test_a_deadline_is_a_stop_that_comes_by_itself(tmp_path: Path) -> None:
         assert stop.signalled
 
 
-def test_a_damaged_journal_is_said(tmp_path: Path) -> None:
-    (tmp_path / "auto.json").write_text("{")
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"budget": 60, "seconds_spent": -1e9, "decisions": {}}', '{"decisions": {"probes": 3}}']
+)
+def test_a_damaged_journal_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "auto.json").write_text(text)
     with pytest.raises(UserError, match="Choose another name"):
+        Journal(tmp_path, 60)
+
+
+def test_a_decision_that_someone_has_changed_is_none(tmp_path: Path) -> None:
+    with Journal(tmp_path, 60, Clock()) as journal:
+        journal.decide("backbones", lambda: ["a", "b"])
+    assert Journal(tmp_path, 60).get("backbones") == ["a", "b"]
+    file = tmp_path / "auto.json"
+    file.write_text(file.read_text().replace('"a"', '"c"'))
+    with pytest.raises(UserError, match="has changed since it was written"):
         Journal(tmp_path, 60)

@@ -11,7 +11,7 @@ from typing import Any
 
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_PREEMPTED, UserError
-from transfer_cli.files import parsed_json, write_json
+from transfer_cli.files import read_signed_json, write_signed_json
 
 NAME = "auto.json"
 HEARTBEAT = 2.0
@@ -21,7 +21,7 @@ HEARTBEAT = 2.0
 class Journal:
     """`auto.json`: the decisions by name, in their order, and the seconds spent; entered while work goes on.
 
-    A decision that is there already is not made again.
+    A decision that is there already is not made again, so it must be one that was made: the file has its checksum.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Journal:
 
     def _read(self) -> tuple[dict[str, Any], float]:
         try:
-            found = parsed_json(self.path.read_text(encoding="utf-8"))
+            found = read_signed_json(self.path)
             return dict(found["decisions"]), float(found["seconds_spent"])
         except FileNotFoundError:
             return {}, 0.0
@@ -89,7 +89,8 @@ class Journal:
     def _write(self) -> None:
         with self._lock:
             spent = round(self.spent, 1)
-            write_json(self.path, {"budget": self.budget, "seconds_spent": spent, "decisions": self._decisions})
+            found = {"budget": self.budget, "seconds_spent": spent, "decisions": self._decisions}
+            write_signed_json(self.path, found)
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT):
