@@ -175,6 +175,8 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "hostile.pt": (hostile, "it holds an object of"),
     "whole_model.pt": (lambda path: torch.save(tiny().module, path), "it holds an object of timm.models."),
     "sparse.pt": (lambda path: torch.save({"w": torch.eye(3).to_sparse()}, path), "sparse or quantised"),
+    "meta.pt": (lambda path: torch.save({"w": torch.empty(3, device="meta")}, path), "shapes and no values"),
+    "nested.pt": (lambda path: torch.save({"w": torch.nested.nested_tensor([torch.ones(2)])}, path), "nested tensors"),
     "list.pt": (lambda path: torch.save([1, 2], path), "expected a state_dict"),
     "numbers.pt": (lambda path: torch.save({"a": 1}, path), "expected a state_dict"),
     "pointer.pth": (lambda path: path.write_text(POINTER), "a Git LFS pointer"),

@@ -7,7 +7,7 @@ what trainers keep beside the weights (arguments, paths, numbers of NumPy) is re
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if problem is not None:
         raise UserError(f"model.weights: {path}: {problem}.")
     if path.suffix == ".safetensors" or _is_safetensors(path):
-        return Checkpoint(_read_safetensors(path))
-    return _state_dict(path, _unpickled(path))
+        found = Checkpoint(_read_safetensors(path))
+    else:
+        found = _state_dict(path, _unpickled(path))
+    _check_plain(path, found.tensors)
+    return found
 
 
 def other_kind(path: Path) -> str | None:
@@ -195,12 +198,23 @@ def _state_dict(path: Path, content: Any) -> Checkpoint:
         keys = f", not a dict of {', '.join(map(str, [*content][:SHOWN_NAMES]))}" if isinstance(content, dict) else ""
         raise UserError(f"model.weights: {path}: expected a state_dict of tensors{keys}.")
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    odd = [name for name, t in tensors.items() if t.layout != torch.strided or t.is_quantized]
-    if odd:
-        raise UserError(
-            f"model.weights: {path}: sparse or quantised tensors cannot be loaded ({', '.join(odd[:SHOWN_NAMES])})."
-        )
     return Checkpoint(tensors, taken, left)
+
+
+def _check_plain(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raises UserError for tensors that are no plain arrays."""
+    for kind, is_odd in _ODD.items():
+        odd = [name for name, tensor in tensors.items() if is_odd(tensor)]
+        if odd:
+            shown = f"{', '.join(odd[:SHOWN_NAMES])}{', ...' * (len(odd) > SHOWN_NAMES)}"
+            raise UserError(f"model.weights: {path}: {kind} cannot be loaded ({shown}).")
+
+
+_ODD: dict[str, Callable[[Tensor], bool]] = {
+    "meta tensors, which have shapes and no values,": lambda tensor: tensor.is_meta,
+    "sparse or quantised tensors": lambda tensor: tensor.layout != torch.strided or tensor.is_quantized,
+    "nested tensors": lambda tensor: tensor.is_nested,
+}
 
 
 def _has_tensors(content: Mapping[Any, Any]) -> bool:
