@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from transfer_cli.cache.place import open_cache
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.config.using import STREAM
@@ -17,9 +18,10 @@ from transfer_cli.errors import EXIT_OK, RunError, UserError, counted
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.prediction import inputs
 from transfer_cli.runs.prediction.ensemble import Ensemble, load_ensemble
-from transfer_cli.runs.prediction.inputs import Input
+from transfer_cli.runs.prediction.inputs import Input, Item
 from transfer_cli.runs.prediction.pixels import Part, joined, read_ahead
 from transfer_cli.runs.prediction.rows import UNKNOWN, Row, columns, is_jsonl, row_of, writer
+from transfer_cli.runs.prediction.stored import stored_parts
 from transfer_cli.runs.saved_model import describe, warn_of_unread
 
 SHOWN_ROWS = 10
@@ -106,9 +108,7 @@ def _parts(e: Experiment, found: Input, ensemble: Ensemble, reporter: Reporter) 
             steps = stack.enter_context(reporter.count("predicting", found.total, "images")).step
         for pictures in found.parts:
             waiting: list[Part] = []
-            for part in read_ahead(
-                pictures, ensemble.looks, ensemble.channels, e.dataset.max_pixels, e.trainer.workers
-            ):
+            for part in _decoded(e, pictures, ensemble, reporter, streamed=found.total is None):
                 for file in part.files:
                     if file.problem:
                         reporter.warn(f"left out: {file.problem}")
@@ -122,6 +122,19 @@ def _parts(e: Experiment, found: Input, ensemble: Ensemble, reporter: Reporter) 
                         steps(len(whole.files))
             if waiting:
                 yield joined(waiting)
+
+
+def _decoded(
+    e: Experiment, pictures: list[Item], ensemble: Ensemble, reporter: Reporter, *, streamed: bool
+) -> Iterator[Part]:
+    """The files in their order with their pixels: those that the cache has, where it has all of them."""
+    asked = (ensemble.looks, ensemble.channels, e.dataset.max_pixels)
+    if not streamed and len(pictures) > 1:
+        cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
+        stored = stored_parts(pictures, *asked, cache, ensemble.batch_size)
+        if stored is not None:
+            return stored
+    return read_ahead(pictures, *asked, e.trainer.workers)
 
 
 def _rows(e: Experiment, ensemble: Ensemble, part: Part, top_k: int) -> list[Row]:

@@ -63,6 +63,10 @@ class PackedPixels:
         missing: Indices = self.indices[self._pack[self.indices] == -1]
         return missing
 
+    def is_whole(self) -> bool:
+        """Whether packs hold what became of every sample."""
+        return bool((self._pack[self.indices] >= 0).all())
+
     def stamps(self, indices: Indices) -> Digests:
         """The stamps of some of the samples."""
         chosen: Digests = self._stamps[np.searchsorted(self.indices, indices)]

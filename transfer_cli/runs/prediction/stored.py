@@ -1,0 +1,78 @@
+"""Pixels that earlier runs have decoded and kept: where all images of an input are there, nothing is decoded anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from transfer_cli.cache.entries import Cache
+from transfer_cli.data.batches import Batch, unlabelled
+from transfer_cli.data.reading.decode import DecodeError
+from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.listing import UNLABELLED, ImageFiles, Indices
+from transfer_cli.data.store import formats
+from transfer_cli.data.store.firstpass import FirstPass
+from transfer_cli.data.store.formats import PixelRequest
+from transfer_cli.data.store.packed import PackedPixels
+from transfer_cli.runs.prediction.inputs import Item
+from transfer_cli.runs.prediction.pixels import Look, Part, Read
+
+
+def stored_parts(
+    pictures: Sequence[Item],
+    looks: Sequence[Look],
+    channels: int | None,
+    max_pixels: int | None,
+    cache: Cache,
+    batch_size: int,
+) -> Iterator[Part] | None:
+    """All files in their order, so many at a time; None where an image, or a view of it, is not in the cache."""
+    if any(look.augment is not None for look in looks) or any("\0" in one.file for one in pictures):
+        return None
+    images, indices = _set_of(pictures, channels, max_pixels), np.arange(len(pictures), dtype=np.int64)
+    run = FirstPass(images, cache, step=lambda count: None, say=lambda text: None)
+    packed = []
+    for look in looks:
+        found = run.look_up(PixelRequest(formats.evaluation(look.preprocessing), indices))
+        if not found.is_whole():
+            return None
+        packed.append(found)
+    starts = range(0, len(pictures), batch_size)
+    return (_part(pictures, packed, indices[start : start + batch_size]) for start in starts)
+
+
+def _set_of(pictures: Sequence[Item], channels: int | None, max_pixels: int | None) -> ImageSet:
+    files = ImageFiles("", [picture.file for picture in pictures])
+    return ImageSet(
+        name="input",
+        classes=(),
+        ids=files.keys,
+        labels=np.full(len(pictures), UNLABELLED, np.int64),
+        splits={},
+        read=files.read,
+        notes=(),
+        files=True,
+        max_pixels=max_pixels,
+        channels=channels,
+        encoded=files,
+    )
+
+
+def _part(pictures: Sequence[Item], packed: Sequence[PackedPixels], indices: Indices) -> Part:
+    """Some files, as if they had been decoded now."""
+    bad = packed[0].bad
+    files = [_read(pictures[index], packed[0], int(index)) for index in indices]
+    good = np.array([index for index in indices.tolist() if index not in bad], np.int64)
+    return Part(files, [[_pixels(one, good)] for one in packed] if len(good) else [])
+
+
+def _read(picture: Item, packed: PackedPixels, index: int) -> Read:
+    if index in packed.bad:
+        return Read(picture, problem=str(DecodeError(picture.file, packed.bad[index])))
+    return Read(picture, remark=packed.remarks.get(index, ""))
+
+
+def _pixels(packed: PackedPixels, indices: Indices) -> Batch:
+    return unlabelled(torch.from_numpy(packed.read_equal(indices)).permute(0, 3, 1, 2))
