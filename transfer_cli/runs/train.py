@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -15,7 +15,6 @@ from transfer_cli.config.auto import is_open
 from transfer_cli.config.continuation import continued, is_longer
 from transfer_cli.config.convert import shown
 from transfer_cli.config.distill import Distill
-from transfer_cli.config.finetune import Finetune
 from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import FILE, changed_since, describe
@@ -34,7 +33,8 @@ from transfer_cli.records.loggers.detached import LoggersRecorder
 from transfer_cli.records.summary import environment
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary, saved_experiment
-from transfer_cli.runs.choices.search import PLANS, Candidate, Rung, begin, candidates, forget, is_begun, search
+from transfer_cli.runs.choices.candidates import Compare, Comparison, as_asked
+from transfer_cli.runs.choices.search import begin, forget, is_begun, search
 from transfer_cli.runs.clock import Clock
 from transfer_cli.runs.distill import job as distill
 from transfer_cli.runs.extract import job as extract
@@ -74,27 +74,6 @@ class Job(Protocol):
     def run(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Outcome:
         """Train in the run directory. Raises Stopped where a signal asked for an end, its state saved."""
         ...
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Candidates for what a run leaves open, and how they are halved."""
-
-    candidates: list[Candidate]
-    rungs: Sequence[Rung]
-    doubted_by: int | None = None
-    """How many validation images judge whether the first gives way, where it is a rule's choice."""
-
-
-Compare = Callable[[Experiment, LoopJob], Comparison]
-"""From the experiment as it was asked for, and the job that the rules make of it."""
-
-
-def as_asked(e: Experiment, job: LoopJob) -> Comparison:
-    """What `tune` says."""
-    doubts = e.tune == "quick" and isinstance(e.strategy, Finetune)
-    doubted_by = job.materials.images.labelled("val") if doubts else None
-    return Comparison(candidates(e, job), PLANS.get(e.tune, ()), doubted_by)
 
 
 def train(
@@ -164,6 +143,8 @@ def train(
     if resuming:
         check_decoded(path, job.materials.pixels)
     tries = compare(e, job) if state is None and isinstance(job, LoopJob) else Comparison([], ())
+    if world.size > 1 and tries.doubt is not None and not tries.doubt.few:
+        tries = Comparison([], ())  # the others would wait for half of the training
     may_exist = may_exist or e.resume != "never"
     with rundir.claim(path, named=e.name is not None, may_exist=may_exist) as directory, stop:
         if resuming:
@@ -200,8 +181,7 @@ def _best_of(
         begin(directory)
         _write_config(directory, asked)
         _write_images(directory, job.materials, reporter)
-        doubted_by = tries.doubted_by
-        found = search(tries.candidates, tries.rungs, prepare, directory, reporter, stop, doubted_by=doubted_by)
+        found = search(tries.candidates, tries.rungs, prepare, directory, reporter, stop, doubt=tries.doubt)
         return prepare(found.experiment, reporter, stop, found.state), found.state
 
 

@@ -16,7 +16,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.choices import search
-from transfer_cli.runs.choices.search import Candidate
+from transfer_cli.runs.choices.candidates import PLANS, Candidate, Doubt
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
@@ -69,13 +69,68 @@ def test_a_rule_gives_way_to_what_is_better_by_a_standard_error(
     monkeypatch.setattr(search, "_score", lambda one, prepare, folder, *more: scores[folder.name])
     monkeypatch.setattr(search, "_moved", lambda *_: None)
 
-    def chosen(doubted_by: int | None) -> Experiment:
+    def chosen(doubt: Doubt | None) -> Experiment:
         prepare = cast("search.Prepare", None)
-        rungs, reporter = search.PLANS["quick"], Reporter(quiet=True)
-        return search.search(tries, rungs, prepare, tmp_path, reporter, Stop(), doubted_by=doubted_by).experiment
+        reporter = Reporter(quiet=True)
+        return search.search(tries, PLANS["quick"], prepare, tmp_path, reporter, Stop(), doubt=doubt).experiment
 
-    assert chosen(100) is tries[wins].experiment
+    assert chosen(Doubt(100, few=True)) is tries[wins].experiment
     assert chosen(None) is tries[int(other > 0.6)].experiment
+
+
+@pytest.mark.parametrize(
+    ("metric", "frozen", "first", "asked"),
+    [
+        ("accuracy", 0.60, 0.66, ["0"]),
+        # 0.046 is a standard error of 100 images at 0.7.
+        ("accuracy", 0.70, 0.74, ["0", "1"]),
+        ("loss", 0.9, -0.8, ["0"]),
+        ("loss", 0.9, -0.95, ["0", "1"]),
+    ],
+)
+def test_of_many_images_others_are_tried_where_the_first_is_not_ahead_of_its_fitted_head(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, metric: str, frozen: float, first: float, asked: list[str]
+) -> None:
+    words = ["trainer.epochs=4", "trainer.evaluate_every=1", "optimizer.lr=1e-3", f"trainer.metric={metric}"]
+    tries = [Candidate(experiment(f"strategy.batch_norm={mode}", *words)) for mode in ("train", "frozen")]
+    scores, seen = {"0": first, "1": first + 0.001}, []
+
+    def score(one: Candidate, prepare: search.Prepare, folder: Path, *more: object) -> float:
+        seen.append(folder.name)
+        folder.mkdir(parents=True)
+        event = {"step": 0, "epoch": 0, "split": "val", "loss": frozen, metric: frozen}
+        (folder / "metrics.jsonl").write_text(json.dumps(event) + "\n")
+        return scores[folder.name]
+
+    monkeypatch.setattr(search, "_score", score)
+    monkeypatch.setattr(search, "_moved", lambda *_: None)
+    prepare, reporter = cast("search.Prepare", None), Reporter(quiet=True)
+    doubt = Doubt(100, few=False)
+    found = search.search(tries, PLANS["quick"], prepare, tmp_path, reporter, Stop(), doubt=doubt).experiment
+    assert seen == asked
+    assert found is tries[len(asked) - 1].experiment, "where both are tried the better goes on"
+
+
+def test_with_many_images_what_suits_few_is_a_candidate(
+    command: Command, few: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transfer_cli.strategies.rules.FEW_IMAGES", 10)
+    monkeypatch.setattr(search, "_leads", lambda *_: False)
+    ended = command(*few, "name=doubted")
+    assert ended.code == 0, ended.err
+    assert "1.5 times the training of one, unless the first is ahead of its fitted head" in ended.out
+    first, other = json.loads((RUNS / "doubted" / "search.json").read_text())["tried"]
+    assert "batch_norm=train" in first["settings"] and "wise_ft" not in first["settings"]
+    assert "batch_norm=frozen" in other["settings"] and "wise_ft=true" in other["settings"]
+    monkeypatch.setattr(search, "_leads", lambda *_: True)
+    ended = command(*few, "name=sure")
+    assert ended.code == 0, ended.err
+    assert "goes on, ahead of its fitted head by more than chance" in ended.out
+    assert len(json.loads((RUNS / "sure" / "search.json").read_text())["tried"]) == 1
+    alone = command(*few, "tune=off", "name=alone")
+    assert alone.code == 0, alone.err
+    models = [(RUNS / name / "model.safetensors").read_bytes() for name in ("sure", "alone")]
+    assert models[0] == models[1], "a search that tries nothing else changes nothing"
 
 
 def test_full_tries_rates_as_well(command: Command, few: list[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from transfer_cli.runs.choices.search import Rung
+from transfer_cli.runs.choices.candidates import Rung
 
 Tune = Literal["off", "quick", "full"]
 LONGER = 3

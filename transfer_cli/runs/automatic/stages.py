@@ -19,10 +19,10 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary
 from transfer_cli.runs.automatic.journal import Deadline, Journal
 from transfer_cli.runs.automatic.plan import Plan, choose_plan
-from transfer_cli.runs.choices.search import Candidate, candidates
+from transfer_cli.runs.choices.candidates import Candidate, Comparison, candidates
 from transfer_cli.runs.finetune import job as finetune
 from transfer_cli.runs.loop_job import LoopJob
-from transfer_cli.runs.train import Comparison, train
+from transfer_cli.runs.train import train
 from transfer_cli.runs.views import NO_AUGMENT
 
 PROBE_SHARE = 0.3
