@@ -53,6 +53,7 @@ def test_a_model_in_time(command: Command, words: list[str]) -> None:
         "kept",
         "pilot of test_resnet",
         "plan",
+        "seconds before the search",
         "best",
         "calibration",
     ]

@@ -181,7 +181,7 @@ def _best_of(
         begin(directory)
         _write_config(directory, asked)
         _write_images(directory, job.materials, reporter)
-        found = search(tries.candidates, tries.rungs, prepare, directory, reporter, stop, doubt=tries.doubt)
+        found = search(tries, prepare, directory, reporter, stop)
         return prepare(found.experiment, reporter, stop, found.state), found.state
 
 

@@ -16,7 +16,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.choices import search
-from transfer_cli.runs.choices.candidates import PLANS, Candidate, Doubt
+from transfer_cli.runs.choices.candidates import PLANS, Candidate, Comparison, Doubt, Rung
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
@@ -72,7 +72,7 @@ def test_a_rule_gives_way_to_what_is_better_by_a_standard_error(
     def chosen(doubt: Doubt | None) -> Experiment:
         prepare = cast("search.Prepare", None)
         reporter = Reporter(quiet=True)
-        return search.search(tries, PLANS["quick"], prepare, tmp_path, reporter, Stop(), doubt=doubt).experiment
+        return search.search(Comparison(tries, PLANS["quick"], doubt), prepare, tmp_path, reporter, Stop()).experiment
 
     assert chosen(Doubt(100, few=True)) is tries[wins].experiment
     assert chosen(None) is tries[int(other > 0.6)].experiment
@@ -106,7 +106,7 @@ def test_of_many_images_others_are_tried_where_the_first_is_not_ahead_of_its_fit
     monkeypatch.setattr(search, "_moved", lambda *_: None)
     prepare, reporter = cast("search.Prepare", None), Reporter(quiet=True)
     doubt = Doubt(100, few=False)
-    found = search.search(tries, PLANS["quick"], prepare, tmp_path, reporter, Stop(), doubt=doubt).experiment
+    found = search.search(Comparison(tries, PLANS["quick"], doubt), prepare, tmp_path, reporter, Stop()).experiment
     assert seen == asked
     assert found is tries[len(asked) - 1].experiment, "where both are tried the better goes on"
 
@@ -131,6 +131,32 @@ def test_with_many_images_what_suits_few_is_a_candidate(
     assert alone.code == 0, alone.err
     models = [(RUNS / name / "model.safetensors").read_bytes() for name in ("sure", "alone")]
     assert models[0] == models[1], "a search that tries nothing else changes nothing"
+
+
+def test_where_time_is_short_the_last_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["trainer.epochs=8", "trainer.evaluate_every=1"]
+    tries = [Candidate(experiment(*words, f"optimizer.lr={rate}")) for rate in ("1e-3", "2e-3", "3e-3", "4e-3")]
+    seen, asked = [], []
+
+    def score(one: Candidate, prepare: search.Prepare, folder: Path, until: int, *more: object) -> float:
+        seen.append((folder.name, until))
+        return 0.1 * int(folder.name)
+
+    def hurry(trained: int, needed: int) -> bool:
+        asked.append((trained, needed))
+        return trained >= 6
+
+    monkeypatch.setattr(search, "_score", score)
+    monkeypatch.setattr(search, "_moved", lambda *_: None)
+    comparison = Comparison(tries, (Rung(0.25, 2), Rung(0.5, 1)), hurry=hurry)
+    found = search.search(comparison, cast("search.Prepare", None), tmp_path, Reporter(quiet=False), Stop())
+    # Two epochs of each of three candidates, then two more of the better two, of which one is left out again.
+    assert seen == [("0", 2), ("1", 2), ("2", 2), ("2", 4)]
+    assert asked == [(2, 6), (4, 6), (6, 6), (8, 4)]
+    assert found.experiment is tries[2].experiment
+    assert capsys.readouterr().out.count("1 candidate left out: time is short") == 2
 
 
 def test_full_tries_rates_as_well(command: Command, few: list[str]) -> None:

@@ -33,6 +33,8 @@ FINISH_SECONDS, FINISH_EPOCHS = 6.0, 0.5
 """What scoring, saving and drawing take after the last step: seconds, and a share of an epoch."""
 MARGIN = 0.9
 """Of the time that is left may be planned with: machines are shared."""
+SLACK = 1.15
+"""Times what the winner is reckoned to need is kept for it while candidates train."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,16 @@ class Work:
         e = replace(e, tune=plan.tune, trainer=replace(e.trainer, epochs=plan.epochs))
         others = models[1 : plan.backbones]
 
+        began = self.journal.decide("seconds before the search", lambda: round(self.journal.spent, 1))
+
+        def hurry(trained: int, needed: int) -> bool:
+            pace = (self.journal.spent - began) / trained
+            return bool(self.journal.left < finish_seconds + SLACK * needed * pace)
+
         def compare(asked: Experiment, job: LoopJob) -> Comparison:
             own = candidates(asked, job, whatever_the_size=True) or [Candidate(job.materials.experiment)]
-            return Comparison([*own, *(self._other(name, job) for name in others)], plan.rungs)
+            tries = [*own[:2], *(self._other(name, job) for name in others), *own[2:]]
+            return Comparison(tries, plan.rungs, hurry=hurry)
 
         return train(
             e,

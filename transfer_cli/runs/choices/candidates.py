@@ -14,7 +14,10 @@ from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.strategies import rules
 from transfer_cli.strategies.rules import Situation, Statistics
 
-RATES = (1.0, 3.0, 1 / 3)
+RATES = (1.0, 1 / 3, 3.0)
+
+Hurry = Callable[[int, int], bool]
+"""Whether time is short, by the epochs that candidates have trained so far and those that one still has to."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Comparison:
     rungs: Sequence[Rung]
     doubt: Doubt | None = None
     """Of the first, where it is a rule's choice."""
+    hurry: Hurry | None = None
+    """Whether to try no further candidate; None: never."""
 
 
 Compare = Callable[[Experiment, LoopJob], Comparison]
@@ -93,7 +98,8 @@ def candidates(asked: Experiment, job: LoopJob, *, whatever_the_size: bool = Fal
         other = _with_statistics(e, asked, situation)
         found.append(other if situation.few else _as_for_few(other, asked, situation))
     if full and asked.optimizer.lr == AUTO:
-        found = [_with_rate(one, factor) for one in found for factor in RATES]
+        # The likeliest first: where time is short the last are left out.
+        found = [_with_rate(one, factor) for factor in RATES for one in found]
     return [Candidate(one) for one in found]
 
 

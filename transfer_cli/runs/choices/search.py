@@ -23,11 +23,11 @@ from transfer_cli.engine import state_files
 from transfer_cli.engine.best import standard_error
 from transfer_cli.engine.state_files import State
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import RunError
+from transfer_cli.errors import RunError, counted
 from transfer_cli.files import write_json
 from transfer_cli.records import metrics
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.choices.candidates import Candidate, Doubt, Rung
+from transfer_cli.runs.choices.candidates import Candidate, Comparison, Doubt, Rung
 from transfer_cli.runs.frozen import probe
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.recorders import recorders_of_run
@@ -46,21 +46,12 @@ class Searched:
     state: State | None
 
 
-def search(
-    tries: Sequence[Candidate],
-    plan: Sequence[Rung],
-    prepare: Prepare,
-    directory: Path,
-    reporter: Reporter,
-    stop: Stop,
-    *,
-    doubt: Doubt | None = None,
-) -> Searched:
-    """Train the candidates in `directory`/search, record what decided, and give back the best with its state.
+def search(asked: Comparison, prepare: Prepare, directory: Path, reporter: Reporter, stop: Stop) -> Searched:
+    """Train candidates in `directory`/search, record what decided, and give back the best with its state.
 
-    `doubt`: of the first, a rule's choice; None: the best wins. Goes on where it was stopped. Raises Stopped where a
-    signal asks for an end, states saved.
+    Goes on where it was stopped. Raises Stopped where a signal asks for an end, states saved.
     """
+    tries, plan, doubt, hurry = asked.candidates, asked.rungs, asked.doubt, asked.hurry
     e = tries[0].experiment
     folder, epochs, every = directory / FOLDER, chosen(e.trainer.epochs), chosen(e.trainer.evaluate_every)
     work = _cost(len(tries), plan)
@@ -70,11 +61,16 @@ def search(
     left = list(range(len(tries)))
     table: list[dict[str, Any]] = []
     scores: dict[int, float] = {}
+    before = trained = 0
     for rung in plan:
         until = min(every * max(math.ceil(rung.share * epochs / every), 1), epochs)
         scores = {}
         for n in left:
+            if scores and hurry is not None and hurry(trained, epochs - until):
+                reporter.say(f"search    {counted(len(left) - len(scores), 'candidate')} left out: time is short")
+                break
             scores[n] = _score(tries[n], prepare, folder / str(n), until, reporter, stop)
+            trained += until - before
             if n == 0 and spares and doubt is not None and _leads(folder / "0", scores[0], doubt, e.trainer.metric):
                 break
         for n in scores:
@@ -84,6 +80,7 @@ def search(
             table.append({"candidate": n, "settings": tries[n].label, "epochs": until, "score": score})
         ahead = 0.0 if doubt is None or spares else standard_error(e.trainer.metric, scores[0], doubt.images)
         left = sorted(scores, key=lambda n: (-scores[n] - (ahead if n == 0 else 0), n))[: rung.stay]
+        before = until
     best = tries[left[0]]
     why = "the best on validation goes on"
     if len(scores) == 1 < len(tries) and spares:
