@@ -16,7 +16,7 @@ PLAIN = ("trainer.batch_size=8", "trainer.accumulate=2", "trainer.epochs=10", "t
 
 def plan(*words: str, **more: float) -> dict[str, str]:
     start = RunStart(experiment(*PLAIN, *words), Path("outputs/runs/x"), epochs=10, steps_per_epoch=5)
-    return dict(plan_of(RunStart(**{**vars(start), **more})))  # type: ignore[arg-type]
+    return dict(plan_of(RunStart(**{**vars(start), **more}), start.directory))  # type: ignore[arg-type]
 
 
 def test_the_plan_says_what_how_long_and_where() -> None:

@@ -6,7 +6,8 @@ A logger, a plot, a pruner is a class of its own; `runs.recorders` lists those o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -113,6 +114,8 @@ class RecorderSetup:
     reporter: Reporter
     saved: Mapping[str, Any]
     """What its `state` gave when the state was saved that this run resumes; empty for a new run."""
+    home: Path | None = None
+    """The directory of the run, where a candidate for its settings trains in one of its own."""
 
 
 class Recorder:
@@ -131,6 +134,9 @@ class Recorder:
 
     def epoch_ends(self, end: EpochEnd) -> None:
         """An epoch is over."""
+
+    def pauses(self) -> None:
+        """A part of the training is over; whether it goes on is decided now."""
 
     def run_ends(self, end: RunEnd) -> None:
         """The run is over, completed or not."""
@@ -160,6 +166,15 @@ class Recorders(Recorder):
         """Tell each."""
         for recorder in self._recorders:
             recorder.epoch_ends(end)
+
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """Within, a part of a training that may not go on; each is told when it is over."""
+        try:
+            yield
+        finally:
+            for recorder in self._recorders:
+                recorder.pauses()
 
     def run_ends(self, end: RunEnd) -> None:
         """Tell each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Self
 
 from transfer_cli.config.auto import chosen
@@ -26,8 +27,9 @@ _COLUMNS = {
 class TerminalRecorder(Recorder):
     """Shows a run through a Reporter, so on the terminal and in `run.log`."""
 
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
+    def __init__(self, reporter: Reporter, home: Path | None = None) -> None:
+        """`home`: the directory of the run, where it trains in another for now."""
+        self._reporter, self._home = reporter, home
         self._open = ExitStack()
         self._progress: Progress | None = None
         self._epochs = 0
@@ -35,14 +37,15 @@ class TerminalRecorder(Recorder):
     @classmethod
     def of_run(cls, setup: RecorderSetup) -> Self:
         """Through the reporter of the run."""
-        return cls(setup.reporter)
+        return cls(setup.reporter, setup.home)
 
     def run_starts(self, start: RunStart) -> None:
         """What will happen and how long it takes is said, and the bar appears."""
         self._epochs = start.epochs
         if start.epochs * start.steps_per_epoch > 1:  # a solver has one
             e = start.experiment
-            self._reporter.panel(f"{e.strategy.name} {e.model.name} on {e.dataset.name}", plan_of(start))
+            title = f"{e.strategy.name} {e.model.name} on {e.dataset.name}"
+            self._reporter.panel(title, plan_of(start, self._home or start.directory))
         self._progress = self._open.enter_context(self._reporter.progress(start.epochs, start.steps_per_epoch))
         self._progress.start_epoch(start.epoch, start.step_in_epoch)
 
@@ -61,15 +64,19 @@ class TerminalRecorder(Recorder):
         if self._progress is not None and end.epoch > 0:
             self._progress.start_epoch(end.epoch + 1)
 
-    def run_ends(self, end: RunEnd) -> None:
-        """The bar goes, and where the run is complete the table of its scores comes."""
+    def pauses(self) -> None:
+        """The bar goes."""
         self._open.close()
         self._progress = None
+
+    def run_ends(self, end: RunEnd) -> None:
+        """The bar goes, and where the run is complete the table of its scores comes."""
+        self.pauses()
         if end.completed:
             _show(end.summary, self._reporter)
 
 
-def plan_of(start: RunStart) -> list[tuple[str, str]]:
+def plan_of(start: RunStart, directory: Path) -> list[tuple[str, str]]:
     """What a training is about to do, for how long, and where: names, and what is said of each."""
     trainer = start.experiment.trainer
     left = "" if start.epoch == 1 else f", from epoch {start.epoch} on"
@@ -84,7 +91,7 @@ def plan_of(start: RunStart) -> list[tuple[str, str]]:
         steps_left = (start.epochs - start.epoch + 1) * start.steps_per_epoch - start.step_in_epoch
         seconds = duration(steps_left * trainer.step_images / start.images_per_second)
         time = f"{'about' if patience is None else 'at most'} {seconds}, as fast as the last such training"
-    where = f"{start.directory}; Ctrl-C saves where it stands, and resume=auto goes on from there"
+    where = f"{directory}; Ctrl-C saves where it stands, and resume=auto goes on from there"
     return [("plan", plan), ("time", time), ("results", where)]
 
 

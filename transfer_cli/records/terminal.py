@@ -35,6 +35,7 @@ class Reporter:
         self._foot: Foot | None = None
         self._log: Path | None = None
         self._waiting: list[str] = []
+        self._announced: set[tuple[str, tuple[str, str]]] = set()
 
     def of_job(self) -> Reporter:
         """A reporter for one of several jobs: with a log of its own, on the same terminal, above what stands there."""
@@ -86,7 +87,13 @@ class Reporter:
         self._record(plain_table(title, columns, rows))
 
     def panel(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
-        """What is about to happen, names and what is said of each: framed on a terminal, else a line each."""
+        """What is about to happen, names and what is said of each: framed on a terminal, else a line each.
+
+        Once for a title and its last row: what goes on was announced as it began.
+        """
+        if (title, rows[-1]) in self._announced:
+            return
+        self._announced.add((title, rows[-1]))
         lines = [f"{name:<10}{text}" for name, text in rows]
         if self._console is None or not self._prints_result:
             self._print("\n".join(lines))

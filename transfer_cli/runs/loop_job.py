@@ -126,8 +126,8 @@ class LoopJob:
         # It has waited on the host where its parameters were shared out.
         self.network.to(self.compute.device)
         ranks = {"ranks": self.world.size} if self.world.size > 1 else {}
-        val, more = progress.best.val, {"epochs": progress.cursor.epoch, **ranks, **self.more(self.world)}
-        epoch = progress.best.epoch
+        more = {"epochs": progress.cursor.epoch, **ranks, **self.more(self.world)}
+        val, epoch = progress.best.val, progress.best.epoch
         if self.mixing is not None and epoch > 0 and val is not None:
             more["wise_ft"] = self.mixing(self, val, reporter, stop)
             val, epoch = more["wise_ft"].pop("val"), epoch if more["wise_ft"]["share"] else 0
@@ -146,20 +146,18 @@ class LoopJob:
         )
 
     def run_part(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop, until: int) -> float:
-        """Train up to an epoch under the schedule of the whole run; the best rank of its epochs on validation.
-
-        `until` is one that is evaluated.
-        """
+        """Train `until` an epoch that is evaluated, under the whole run's schedule; the best rank on validation."""
         fit = self.started(directory, recorders, reporter, stop)
-        fit.run(until)
+        with recorders.part():
+            fit.run(until)
         return max(fit.progress.history[: -(-until // fit.evaluate_every)], default=-math.inf)
 
     def seconds_per_epoch(self, directory: Path, reporter: Reporter, stop: Stop) -> float:
         """Of training and evaluating, from a first epoch; from a part of it where time is up before its end."""
         fit = self.started(directory, Recorders([]), reporter, stop)
-        started = time.perf_counter()
+        started, cursor = time.perf_counter(), fit.progress.cursor
         fit.run(until=1)
-        seconds, cursor = time.perf_counter() - started, fit.progress.cursor
+        seconds = time.perf_counter() - started
         return seconds / min(max(cursor.step, 1) / fit.batches.steps_per_epoch, 1.0)
 
     def started(self, directory: Path, recorders: Recorders, reporter: Reporter, stop: Stop) -> Fit:
@@ -180,8 +178,8 @@ class LoopJob:
             replace_lost_best(fit, self.state, self.materials.task, reporter)
             reporter.say(f"resuming at epoch {cursor.epoch + 1}, step {cursor.step}")
             say_new_rate(fit.progress, e, reporter)
-        place = {"epoch": cursor.epoch + 1, "step_in_epoch": cursor.step_in_epoch}
         steps = {"epochs": fit.epochs, "steps_per_epoch": fit.batches.steps_per_epoch}
+        place = {"epoch": cursor.epoch + 1, "step_in_epoch": cursor.step_in_epoch}
         speed = pace.known(self.materials, fit, self.world)
         recorders.run_starts(RunStart(e, directory, **steps, **place, images_per_second=speed))
         if start.val is not None:

@@ -21,10 +21,13 @@ RECORDERS = (
 
 
 def recorders_of_run(
-    directory: Path, reporter: Reporter, state: State | None, more: Sequence[Recorder] = ()
+    directory: Path, reporter: Reporter, state: State | None, more: Sequence[Recorder] = (), home: Path | None = None
 ) -> Recorders:
-    """All recorders of a run, going on where `state` was saved, and `more` after them. Raises OSError."""
+    """All recorders of a run, going on where `state` was saved, and `more` after them. Raises OSError.
+
+    `home`: its directory, where it trains in another for now.
+    """
     saved = saved_recorders(state)
     kinds: list[type[Recorder]] = [named(path) for path in RECORDERS]
-    own = [kind.of_run(RecorderSetup(directory, reporter, saved.get(kind.__name__, {}))) for kind in kinds]
+    own = [kind.of_run(RecorderSetup(directory, reporter, saved.get(kind.__name__, {}), home)) for kind in kinds]
     return Recorders([*own, *more])

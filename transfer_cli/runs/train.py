@@ -182,7 +182,9 @@ def _best_of(
         _write_config(directory, asked)
         _write_images(directory, job.materials, reporter)
         found = search(tries, prepare, directory, reporter, stop)
-        return prepare(found.experiment, reporter, stop, found.state), found.state
+        # What there is to say of the first has been said.
+        told = Reporter(quiet=True) if found.experiment == tries.candidates[0].experiment else reporter
+        return prepare(found.experiment, told, stop, found.state), found.state
 
 
 def _train_in(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,11 @@ def search(asked: Comparison, prepare: Prepare, directory: Path, reporter: Repor
     Goes on where it was stopped. Raises Stopped where a signal asks for an end, states saved.
     """
     tries, plan, doubt, hurry = asked.candidates, asked.rungs, asked.doubt, asked.hurry
-    e = tries[0].experiment
-    folder, epochs, every = directory / FOLDER, chosen(e.trainer.epochs), chosen(e.trainer.evaluate_every)
-    work = _cost(len(tries), plan)
+    e, folder, metric = tries[0].experiment, directory / FOLDER, tries[0].experiment.trainer.metric
+    epochs, every = chosen(e.trainer.epochs), chosen(e.trainer.evaluate_every)
     spares = doubt is not None and not doubt.few
     unless = ", unless the first is ahead of its fitted head" if spares else ""
-    reporter.say(f"search    {len(tries)} candidates, {work:.1f} times the training of one{unless}")
+    reporter.say(f"search    {len(tries)} candidates, {_cost(len(tries), plan):.1f} times the training of one{unless}")
     left = list(range(len(tries)))
     table: list[dict[str, Any]] = []
     scores: dict[int, float] = {}
@@ -69,27 +68,32 @@ def search(asked: Comparison, prepare: Prepare, directory: Path, reporter: Repor
             if scores and hurry is not None and hurry(trained, epochs - until):
                 reporter.say(f"search    {counted(len(left) - len(scores), 'candidate')} left out: time is short")
                 break
-            scores[n] = _score(tries[n], prepare, folder / str(n), until, reporter, stop)
+            # One that mostly is the only one is shown as any training.
+            home = directory if n == 0 and spares else None
+            scores[n] = _score(tries[n], prepare, folder / str(n), until, reporter, stop, home)
             trained += until - before
-            if n == 0 and spares and doubt is not None and _leads(folder / "0", scores[0], doubt, e.trainer.metric):
-                break
-        for n in scores:
             # Ranks are the larger the better; a loss is told as it is.
-            score = -scores[n] if e.trainer.metric == "loss" else scores[n]
-            reporter.say(f"search    {until} epochs, {tries[n].label}: {e.trainer.metric} {score:.4f} on validation")
+            score = -scores[n] if metric == "loss" else scores[n]
+            reporter.say(f"search    {until} epochs, {tries[n].label}: {metric} {score:.4f} on validation")
             table.append({"candidate": n, "settings": tries[n].label, "epochs": until, "score": score})
-        ahead = 0.0 if doubt is None or spares else standard_error(e.trainer.metric, scores[0], doubt.images)
+            if n == 0 and spares and doubt is not None and _leads(folder / "0", scores[0], doubt, metric):
+                break
+        ahead = 0.0 if doubt is None or spares else standard_error(metric, scores[0], doubt.images)
         left = sorted(scores, key=lambda n: (-scores[n] - (ahead if n == 0 else 0), n))[: rung.stay]
         before = until
     best = tries[left[0]]
-    why = "the best on validation goes on"
-    if len(scores) == 1 < len(tries) and spares:
-        why = "goes on, ahead of its fitted head by more than chance"
-    elif scores[left[0]] < max(scores.values()):
-        why = "goes on, since no other is better on validation by a standard error"
-    reporter.say(f"auto      {best.label}: {why}")
-    write_json(directory / DECISION, {"metric": e.trainer.metric, "tried": table, "chosen": left[0]})
+    reporter.say(f"auto      {best.label}: {_reason(scores, left[0], alone=spares and len(scores) == 1)}")
+    write_json(directory / DECISION, {"metric": metric, "tried": table, "chosen": left[0]})
     return Searched(best.experiment, _moved(folder, left[0], directory, best.experiment))
+
+
+def _reason(scores: Mapping[int, float], best: int, *, alone: bool) -> str:
+    """Why a candidate goes on."""
+    if alone:
+        return "goes on, ahead of its fitted head by more than chance"
+    if scores[best] < max(scores.values()):
+        return "goes on, since no other is better on validation by a standard error"
+    return "the best on validation goes on"
 
 
 def _leads(folder: Path, score: float, doubt: Doubt, metric: str) -> bool:
@@ -102,14 +106,26 @@ def _leads(folder: Path, score: float, doubt: Doubt, metric: str) -> bool:
     return bool(score > start + standard_error(metric, start, doubt.images))
 
 
-def _score(one: Candidate, prepare: Prepare, folder: Path, until: int, reporter: Reporter, stop: Stop) -> float:
-    """The best score on validation up to an epoch, the larger the better; diverging is worst."""
+def _score(
+    one: Candidate,
+    prepare: Prepare,
+    folder: Path,
+    until: int,
+    reporter: Reporter,
+    stop: Stop,
+    home: Path | None,
+) -> float:
+    """The best score on validation up to an epoch, the larger the better; diverging is worst.
+
+    `home`: the directory of the run that it is shown as; None: it trains quietly.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     state, _ = state_files.newest_valid(folder / state_files.FOLDER, {state_hash(one.experiment)})
     quiet = Reporter(quiet=True)
+    shown = quiet if home is None else reporter
     job = prepare(one.experiment, quiet, stop, state)
     try:
-        return job.run_part(folder, recorders_of_run(folder, quiet, state), quiet, stop, until)
+        return job.run_part(folder, recorders_of_run(folder, shown, state, home=home), shown, stop, until)
     except RunError as error:
         reporter.say(f"search    {one.label}: {error}")
         return -math.inf
