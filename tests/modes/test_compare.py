@@ -99,6 +99,15 @@ def test_the_same_command_trains_only_what_is_missing(command: Command) -> None:
 
 
 @pytest.mark.slow
+def test_a_kill_while_a_page_was_written_leaves_nothing(command: Command) -> None:
+    words = [*SHORT, "compare.rows=[probe,lora]", "compare.seeds=1"]
+    assert command(*words).code == 0
+    run = FOLDER / "lora-seed0"
+    (run / "report.html").rename(run / ".report.html.0a1b2c3d.writing")
+    assert command(*words, "resume=auto").code == 0
+    assert (run / "report.html").is_file() and not list(run.glob(".*writing"))
+
+
 def test_killed_in_the_second_run_and_resumed(command: Command) -> None:
     process = start(*STOPPED)
     log = FOLDER / "full-seed0" / "metrics.jsonl"

@@ -28,6 +28,7 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words
 from transfer_cli.runs.options import check_options
 from transfer_cli.runs.reports.group_report import leave_group_report
+from transfer_cli.runs.reports.run_report import leave_whole
 from transfer_cli.runs.several.attempt import attempt
 from transfer_cli.runs.several.comparison import COLUMNS, Ledger, Row, Run, by_validation, measure_speeds, row_of
 from transfer_cli.runs.several.shared_input import check_shared_input
@@ -153,6 +154,7 @@ def _train(one: Planned, folder: Path, ledger: Ledger, reporter: Reporter) -> No
         if done:
             code = EXIT_OK
             reporter.say("complete already")
+            leave_whole(path, reporter.warn)
         else:
             own = Reporter(quiet=e.quiet, prints_result=False)
             code, error = attempt(lambda: train(e, path, own, may_exist=True))
