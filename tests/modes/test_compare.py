@@ -98,7 +98,6 @@ def test_the_same_command_trains_only_what_is_missing(command: Command) -> None:
     assert "optimizer.weight_decay=0.5" in ended.err
 
 
-@pytest.mark.slow
 def test_a_kill_while_a_page_was_written_leaves_nothing(command: Command) -> None:
     words = [*SHORT, "compare.rows=[probe,lora]", "compare.seeds=1"]
     assert command(*words).code == 0
@@ -108,6 +107,7 @@ def test_a_kill_while_a_page_was_written_leaves_nothing(command: Command) -> Non
     assert (run / "report.html").is_file() and not list(run.glob(".*writing"))
 
 
+@pytest.mark.slow
 def test_killed_in_the_second_run_and_resumed(command: Command) -> None:
     process = start(*STOPPED)
     log = FOLDER / "full-seed0" / "metrics.jsonl"
