@@ -94,7 +94,14 @@ def clip_and_check(
     Raises DivergenceError, naming the images of the step, before the weights move.
     """
     scaler.unscale_(optimizer)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = whole(nn.utils.clip_grad_norm_(parameters, clip_grad or math.inf))
+    norm = whole(_norm(optimizer, clip_grad))
     value, norm_value = torch.stack([loss.float(), norm.float()]).tolist()
     return past.judge(value, norm_value, moment, scaled=scaler.is_enabled())
+
+
+def _norm(optimizer: torch.optim.Optimizer, clip_grad: float | None) -> Tensor:
+    """Of all gradients together, which are clipped; without a limit torch would still multiply each of them by 1."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if clip_grad is not None:
+        return nn.utils.clip_grad_norm_(parameters, clip_grad)
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
