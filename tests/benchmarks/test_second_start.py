@@ -27,12 +27,12 @@ from transfer_cli.runs import loop_job as looped
 from transfer_cli.modes import train
 from transfer_cli.sweeps import sweep
 
-real, clock = loop._forward_backward, {}
+real, clock = loop._once, {}
 def first(*arguments):
     clock.setdefault("wall", time.perf_counter() - started)
     clock.setdefault("processor", time.process_time() - used)
     return real(*arguments)
-loop._forward_backward = first
+loop._once = first
 started, used = time.perf_counter(), time.process_time()
 assert main(sys.argv[1:]) == 0
 print(json.dumps(clock))
