@@ -144,8 +144,8 @@ def test_where_time_is_short_the_last_are_left_out(
         seen.append((folder.name, until))
         return 0.1 * int(folder.name)
 
-    def hurry(trained: int, needed: int) -> bool:
-        asked.append((trained, needed))
+    def hurry(trained: int, coming: int, needed: int) -> bool:
+        asked.append((trained, coming, needed))
         return trained >= 6
 
     monkeypatch.setattr(search, "_score", score)
@@ -154,7 +154,7 @@ def test_where_time_is_short_the_last_are_left_out(
     found = search.search(comparison, cast("search.Prepare", None), tmp_path, Reporter(quiet=False), Stop())
     # Two epochs of each of three candidates, then two more of the better two, of which one is left out again.
     assert seen == [("0", 2), ("1", 2), ("2", 2), ("2", 4)]
-    assert asked == [(2, 6), (4, 6), (6, 6), (8, 4)]
+    assert asked == [(2, 2, 6), (4, 2, 6), (6, 2, 6), (8, 2, 4)]
     assert found.experiment is tries[2].experiment
     assert capsys.readouterr().out.count("1 candidate left out: time is short") == 2
 

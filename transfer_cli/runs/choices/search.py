@@ -66,7 +66,7 @@ def search(asked: Comparison, prepare: Prepare, directory: Path, reporter: Repor
         until = min(every * max(math.ceil(rung.share * epochs / every), 1), epochs)
         scores = {}
         for n in left:
-            if scores and hurry is not None and hurry(trained, epochs - until):
+            if scores and hurry is not None and hurry(trained, until - before, epochs - until):
                 reporter.say(f"search    {counted(len(left) - len(scores), 'candidate')} left out: time is short")
                 break
             scores[n] = _score(tries[n], prepare, folder / str(n), until, reporter, stop)
