@@ -86,10 +86,12 @@ def test_a_rule_gives_way_to_what_is_better_by_a_standard_error(
         ("accuracy", 0.70, 0.74, ["0", "1"]),
         ("loss", 0.9, -0.8, ["0"]),
         ("loss", 0.9, -0.95, ["0", "1"]),
+        # As the log has it, where all images to validate on are of one class.
+        ("auroc", None, math.nan, ["0"]),
     ],
 )
 def test_of_many_images_others_are_tried_where_the_first_is_not_ahead_of_its_fitted_head(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, metric: str, frozen: float, first: float, asked: list[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, metric: str, frozen: float | None, first: float, asked: list[str]
 ) -> None:
     words = ["trainer.epochs=4", "trainer.evaluate_every=1", "optimizer.lr=1e-3", f"trainer.metric={metric}"]
     tries = [Candidate(experiment(f"strategy.batch_norm={mode}", *words)) for mode in ("train", "frozen")]
@@ -98,7 +100,7 @@ def test_of_many_images_others_are_tried_where_the_first_is_not_ahead_of_its_fit
     def score(one: Candidate, prepare: search.Prepare, folder: Path, *more: object) -> float:
         seen.append(folder.name)
         folder.mkdir(parents=True)
-        event = {"step": 0, "epoch": 0, "split": "val", "loss": frozen, metric: frozen}
+        event = {"step": 0, "epoch": 0, "split": "val", "loss": 0.5, metric: frozen}
         (folder / "metrics.jsonl").write_text(json.dumps(event) + "\n")
         return scores[folder.name]
 

@@ -33,7 +33,6 @@ from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.recorders import recorders_of_run
 
 FOLDER, DECISION = "search", "search.json"
-RATES = (1.0, 3.0, 1 / 3)
 
 Prepare = Callable[[Experiment, Reporter, Stop, State | None], LoopJob]
 
@@ -96,8 +95,8 @@ def _leads(folder: Path, score: float, doubt: Doubt, metric: str) -> bool:
     """Whether a candidate is ahead of its epoch 0, the frozen network with a fitted head, by more than chance."""
     events, _ = metrics.read(folder / metrics.NAME)
     frozen = [event[metric] for event in events if event.get("epoch") == 0 and event.get("split") == "val"]
-    if not frozen:
-        return True
+    if not frozen or frozen[0] is None:
+        return True  # no head was fitted, or its score is none: AUROC where all images are of one class
     start = -frozen[0] if metric == "loss" else frozen[0]
     return bool(score > start + standard_error(metric, start, doubt.images))
 
