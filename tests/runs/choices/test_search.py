@@ -13,10 +13,13 @@ import yaml
 
 from tests.conftest import TINY, Ended, experiment, summary, trained_on_others
 from transfer_cli.config.schema import Experiment
+from transfer_cli.engine.ranks.world import World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs import train as train_module
 from transfer_cli.runs.choices import search
 from transfer_cli.runs.choices.candidates import PLANS, Candidate, Comparison, Doubt, Rung
+from transfer_cli.runs.train import train
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
@@ -199,6 +202,31 @@ def test_stopped_anywhere_it_ends_as_if_it_had_not_been(
     assert settings(RUNS / "whole") == settings(RUNS / "parts")
     for file in ("model.safetensors", "metrics.jsonl", "search.json"):
         assert (RUNS / "whole" / file).read_bytes() == (RUNS / "parts" / file).read_bytes()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_several_ranks_go_on_with_a_search_that_one_device_has_begun(
+    command: Command,
+    few: list[str],
+    stop_at: Callable[[int | None], None],
+    monkeypatch: pytest.MonkeyPatch,
+    begun: bool,
+) -> None:
+    monkeypatch.setattr("transfer_cli.strategies.rules.FEW_IMAGES", 10)
+    if begun:
+        stop_at(10)
+        assert command(*few, "name=parts").code == 75
+        assert (RUNS / "parts" / "search" / "0" / "checkpoints").is_dir()
+
+    def ends(*_: object) -> None:
+        raise LookupError("here")
+
+    # What comes next, with a search or without.
+    went_on = "_best_of" if begun else "_train_in"
+    monkeypatch.setattr(train_module, went_on, ends)
+    two = World(size=2)
+    with pytest.raises(LookupError, match="here"):
+        train(experiment(*few, "name=parts", "resume=auto"), RUNS / "parts", Reporter(True), world=two, stop=Stop())
 
 
 def test_a_run_of_a_version_that_chose_otherwise_is_refused(command: Command) -> None:
