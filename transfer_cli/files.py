@@ -138,6 +138,12 @@ def read_signed_json(path: Path) -> dict[str, Any]:
     return found
 
 
+def has_signature(path: Path) -> bool:
+    """Whether JSON has a checksum, be it the right one. Raises ValueError for what is no JSON, OSError."""
+    values = parsed_json(path.read_text(encoding="utf-8"))
+    return isinstance(values, dict) and _SIGNATURE in values
+
+
 def _signature(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain(values), sort_keys=True).encode()).hexdigest()
 

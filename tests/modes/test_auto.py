@@ -57,7 +57,7 @@ def test_a_model_in_time(command: Command, words: list[str]) -> None:
         "best",
         "calibration",
     ]
-    assert list(decisions) == names
+    assert [name for name in decisions if not name.startswith("time is short")] == names
     assert summary(FOLDER / "best")["status"] == "completed"
     pages = [(folder / "report.html").read_text() for folder in (FOLDER, FOLDER / "best")]
     assert "probe of test_resnet" in pages[0] and "by a temperature of" in pages[1]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from tests.conftest import TINY, Ended
+from transfer_cli.cache.entries import Cache
 from transfer_cli.modes import predict
+from transfer_cli.runs.prediction import pixels, stored
+from transfer_cli.runs.prediction.ensemble import Ensemble
+from transfer_cli.runs.prediction.pixels import Part
 
 Command = Callable[..., Ended]
 
@@ -42,6 +49,43 @@ def test_what_is_kept_gives_the_same_rows_and_the_same_words(
     assert Path("kept.csv").read_bytes() == Path("anew.csv").read_bytes()
     assert kept.out == anew.out.replace("anew.csv", "kept.csv") and kept.err == anew.err
     assert "left out: set/test/a/3.png: " in kept.out + kept.err and "16-bit greys" in kept.out + kept.err
+
+
+def test_networks_have_the_same_batches_either_way(
+    command: Command, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of four and of two round otherwise."""
+    seen: list[list[int]] = []
+
+    def probabilities(self: Ensemble, part: Part) -> NDArray[np.float64]:
+        seen[-1].append(len(part.images))
+        return np.full((len(part.images), 2), 0.5)
+
+    monkeypatch.setattr(Ensemble, "probabilities", probabilities)
+    monkeypatch.setattr(Ensemble, "batch_size", 4)
+    monkeypatch.setattr(pixels, "IMAGES_A_JOB", 3)
+    monkeypatch.setattr(stored, "IMAGES_A_JOB", 3)
+    for more in NAMES.values():
+        seen.append([])
+        assert command(*words, "output=rows.csv", *more).code == 0
+    # Of 13 files one is broken.
+    assert seen[0] == seen[1] == [5, 6, 1]
+
+
+def test_without_a_cache_that_can_be_read_all_is_decoded(
+    command: Command, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = command(*words, "output=kept.csv")
+
+    def refuses(self: Cache) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.root))
+
+    # As the folder of another user does, but not to root.
+    monkeypatch.setattr(Cache, "_folders", refuses)
+    anew = command(*words, "output=anew.csv")
+    assert (kept.code, anew.code) == (0, 0), anew.err
+    assert "/cache: Permission denied; all images are decoded" in anew.out + anew.err
+    assert Path("kept.csv").read_bytes() == Path("anew.csv").read_bytes()
 
 
 @pytest.mark.parametrize("change", ["another image", "a file is gone", "views"])

@@ -8,13 +8,14 @@ import pytest
 
 from tests.conftest import experiment
 from transfer_cli.engine.measured.speed import SpeedMemory
-from transfer_cli.records.events import RunStart
-from transfer_cli.records.show import plan_of
+from transfer_cli.records.events import RunEnd, RunStart
+from transfer_cli.records.show import TerminalRecorder, plan_of
+from transfer_cli.records.terminal import Reporter
 
 PLAIN = ("trainer.batch_size=8", "trainer.accumulate=2", "trainer.epochs=10", "trainer.patience=null")
 
 
-def plan(*words: str, **more: float) -> dict[str, str]:
+def plan(*words: str, **more: float | bool) -> dict[str, str]:
     start = RunStart(experiment(*PLAIN, *words), Path("outputs/runs/x"), epochs=10, steps_per_epoch=5)
     return dict(plan_of(RunStart(**{**vars(start), **more}), start.directory))  # type: ignore[arg-type]
 
@@ -40,6 +41,19 @@ def test_one_that_may_end_early_takes_at_most_so_long() -> None:
 
 def test_nobody_knows_how_long_the_first_takes() -> None:
     assert plan()["time"] == "the first such training here: what is left shows once it trains"
+
+
+def test_what_is_fitted_in_one_go_promises_nothing() -> None:
+    said = plan(saves_states=False)
+    assert said == {"plan": "10 epochs of 5 steps of 16 images", "results": "outputs/runs/x"}
+
+
+def test_where_no_step_is_left_nothing_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    for epoch, lines in ((10, 3), (11, 0)):
+        recorder = TerminalRecorder(Reporter(quiet=False))
+        recorder.run_starts(RunStart(experiment(*PLAIN), Path("x"), epochs=10, steps_per_epoch=5, epoch=epoch))
+        recorder.run_ends(RunEnd(Path("x"), {"status": "failed"}))
+        assert len(capsys.readouterr().out.splitlines()) == lines
 
 
 def test_speeds_are_remembered_by_their_work(tmp_path: Path) -> None:

@@ -130,8 +130,11 @@ def _decoded(
     """The files in their order with their pixels: those that the cache has, where it has all of them."""
     asked = (ensemble.looks, ensemble.channels, e.dataset.max_pixels)
     if not streamed and len(pictures) > 1:
-        cache = open_cache(e.cache_dir, e.cache_size, reporter.warn)
-        stored = stored_parts(pictures, *asked, cache, ensemble.batch_size)
+        try:
+            stored = stored_parts(pictures, *asked, open_cache(e.cache_dir, e.cache_size, reporter.warn))
+        except OSError as error:
+            reporter.warn(f"cache: {error.filename}: {error.strerror}; all images are decoded")
+            stored = None
         if stored is not None:
             return stored
     return read_ahead(pictures, *asked, e.trainer.workers)

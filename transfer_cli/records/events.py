@@ -35,6 +35,8 @@ class RunStart:
     """Steps of this epoch that were done before, by a run that was stopped."""
     images_per_second: float | None = None
     """Of the last such training on this machine, evaluation and all; None: there was none."""
+    saves_states: bool = True
+    """Whether a run that is stopped goes on from where it was: a head on features is fitted again."""
 
 
 @dataclass(frozen=True)

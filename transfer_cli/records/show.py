@@ -42,7 +42,8 @@ class TerminalRecorder(Recorder):
     def run_starts(self, start: RunStart) -> None:
         """What will happen and how long it takes is said, and the bar appears."""
         self._epochs = start.epochs
-        if start.epochs * start.steps_per_epoch > 1:  # a solver has one
+        # A solver has one step, and a run whose last step is done has none left.
+        if start.epochs * start.steps_per_epoch > 1 and start.epoch <= start.epochs:
             e = start.experiment
             title = f"{e.strategy.name} {e.model.name} on {e.dataset.name}"
             self._reporter.panel(title, plan_of(start, self._home or start.directory))
@@ -86,6 +87,8 @@ def plan_of(start: RunStart, directory: Path) -> list[tuple[str, str]]:
     if patience is not None:
         metric = trainer.metric.replace("_", " ")
         plan += f"; it ends where validation {metric} has not improved for {counted(patience, 'epoch')}"
+    if not start.saves_states:
+        return [("plan", plan), ("results", str(start.directory))]
     time = "the first such training here: what is left shows once it trains"
     if start.images_per_second is not None:
         steps_left = (start.epochs - start.epoch + 1) * start.steps_per_epoch - start.step_in_epoch

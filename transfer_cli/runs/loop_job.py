@@ -178,10 +178,9 @@ class LoopJob:
             replace_lost_best(fit, self.state, self.materials.task, reporter)
             reporter.say(f"resuming at epoch {cursor.epoch + 1}, step {cursor.step}")
             say_new_rate(fit.progress, e, reporter)
-        steps = {"epochs": fit.epochs, "steps_per_epoch": fit.batches.steps_per_epoch}
-        place = {"epoch": cursor.epoch + 1, "step_in_epoch": cursor.step_in_epoch}
+        epochs, steps = fit.epochs, fit.batches.steps_per_epoch
         speed = pace.known(self.materials, fit, self.world)
-        recorders.run_starts(RunStart(e, directory, **steps, **place, images_per_second=speed))
+        recorders.run_starts(RunStart(e, directory, epochs, steps, cursor.epoch + 1, cursor.step_in_epoch, speed))
         if start.val is not None:
             metric, images = self.materials.task.metric, self.materials.images.labelled("val")
             chance = standard_error(metric, float(start.val[metric]), images)

@@ -17,11 +17,11 @@ from transfer_cli.runs.materials import Materials
 
 @contextmanager
 def remembered(m: Materials, fit: Fit, world: World) -> Iterator[None]:
-    """Within, the fit trains to its end."""
-    before, started = fit.progress.images, time.perf_counter()
+    """Within, the fit trains to its end. Less than an epoch says little: most of its time would be evaluation's."""
+    before, first, started = fit.progress.images, fit.progress.cursor.step, time.perf_counter()
     yield
-    images = fit.progress.images - before
-    if images and world.is_first:
+    images, steps = fit.progress.images - before, fit.progress.cursor.step - first
+    if steps >= fit.batches.steps_per_epoch and world.is_first:
         m.machine.speeds.remember(_work(m, fit, world), images / (time.perf_counter() - started))
 
 

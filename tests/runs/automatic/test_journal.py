@@ -64,6 +64,12 @@ def test_a_damaged_journal_is_said(tmp_path: Path, text: str) -> None:
         Journal(tmp_path, 60)
 
 
+def test_a_journal_of_before_there_were_checksums_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "auto.json").write_text('{"budget": 60, "seconds_spent": 20.0, "decisions": {"kept": ["a"]}}')
+    with pytest.raises(UserError, match="of an earlier version of transfer-run, which can finish it"):
+        Journal(tmp_path, 60)
+
+
 def test_a_decision_that_someone_has_changed_is_none(tmp_path: Path) -> None:
     with Journal(tmp_path, 60, Clock()) as journal:
         journal.decide("backbones", lambda: ["a", "b"])

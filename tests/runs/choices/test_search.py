@@ -13,10 +13,13 @@ import yaml
 
 from tests.conftest import TINY, Ended, experiment, summary, trained_on_others
 from transfer_cli.config.schema import Experiment
+from transfer_cli.engine.ranks.world import World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.runs import train as train_module
 from transfer_cli.runs.choices import search
 from transfer_cli.runs.choices.candidates import PLANS, Candidate, Comparison, Doubt, Rung
+from transfer_cli.runs.train import train
 
 Command = Callable[..., Ended]
 RUNS = Path("outputs/runs")
@@ -86,10 +89,12 @@ def test_a_rule_gives_way_to_what_is_better_by_a_standard_error(
         ("accuracy", 0.70, 0.74, ["0", "1"]),
         ("loss", 0.9, -0.8, ["0"]),
         ("loss", 0.9, -0.95, ["0", "1"]),
+        # As the log has it, where all images to validate on are of one class.
+        ("auroc", None, math.nan, ["0"]),
     ],
 )
 def test_of_many_images_others_are_tried_where_the_first_is_not_ahead_of_its_fitted_head(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, metric: str, frozen: float, first: float, asked: list[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, metric: str, frozen: float | None, first: float, asked: list[str]
 ) -> None:
     words = ["trainer.epochs=4", "trainer.evaluate_every=1", "optimizer.lr=1e-3", f"trainer.metric={metric}"]
     tries = [Candidate(experiment(f"strategy.batch_norm={mode}", *words)) for mode in ("train", "frozen")]
@@ -98,7 +103,7 @@ def test_of_many_images_others_are_tried_where_the_first_is_not_ahead_of_its_fit
     def score(one: Candidate, prepare: search.Prepare, folder: Path, *more: object) -> float:
         seen.append(folder.name)
         folder.mkdir(parents=True)
-        event = {"step": 0, "epoch": 0, "split": "val", "loss": frozen, metric: frozen}
+        event = {"step": 0, "epoch": 0, "split": "val", "loss": 0.5, metric: frozen}
         (folder / "metrics.jsonl").write_text(json.dumps(event) + "\n")
         return scores[folder.name]
 
@@ -144,8 +149,8 @@ def test_where_time_is_short_the_last_are_left_out(
         seen.append((folder.name, until))
         return 0.1 * int(folder.name)
 
-    def hurry(trained: int, needed: int) -> bool:
-        asked.append((trained, needed))
+    def hurry(trained: int, coming: int, needed: int) -> bool:
+        asked.append((trained, coming, needed))
         return trained >= 6
 
     monkeypatch.setattr(search, "_score", score)
@@ -154,7 +159,7 @@ def test_where_time_is_short_the_last_are_left_out(
     found = search.search(comparison, cast("search.Prepare", None), tmp_path, Reporter(quiet=False), Stop())
     # Two epochs of each of three candidates, then two more of the better two, of which one is left out again.
     assert seen == [("0", 2), ("1", 2), ("2", 2), ("2", 4)]
-    assert asked == [(2, 6), (4, 6), (6, 6), (8, 4)]
+    assert asked == [(2, 2, 6), (4, 2, 6), (6, 2, 6), (8, 2, 4)]
     assert found.experiment is tries[2].experiment
     assert capsys.readouterr().out.count("1 candidate left out: time is short") == 2
 
@@ -197,6 +202,31 @@ def test_stopped_anywhere_it_ends_as_if_it_had_not_been(
     assert settings(RUNS / "whole") == settings(RUNS / "parts")
     for file in ("model.safetensors", "metrics.jsonl", "search.json"):
         assert (RUNS / "whole" / file).read_bytes() == (RUNS / "parts" / file).read_bytes()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_several_ranks_go_on_with_a_search_that_one_device_has_begun(
+    command: Command,
+    few: list[str],
+    stop_at: Callable[[int | None], None],
+    monkeypatch: pytest.MonkeyPatch,
+    begun: bool,
+) -> None:
+    monkeypatch.setattr("transfer_cli.strategies.rules.FEW_IMAGES", 10)
+    if begun:
+        stop_at(10)
+        assert command(*few, "name=parts").code == 75
+        assert (RUNS / "parts" / "search" / "0" / "checkpoints").is_dir()
+
+    def ends(*_: object) -> None:
+        raise LookupError("here")
+
+    # What comes next, with a search or without.
+    went_on = "_best_of" if begun else "_train_in"
+    monkeypatch.setattr(train_module, went_on, ends)
+    two = World(size=2)
+    with pytest.raises(LookupError, match="here"):
+        train(experiment(*few, "name=parts", "resume=auto"), RUNS / "parts", Reporter(True), world=two, stop=Stop())
 
 
 def test_a_run_of_a_version_that_chose_otherwise_is_refused(command: Command) -> None:

@@ -43,6 +43,12 @@ def test_the_cache_changes_nothing(command: Command, words: list[str]) -> None:
     assert summary(live)["backbone_images"] > 2 * 60
 
 
+def test_a_head_that_is_trained_does_not_promise_to_go_on(command: Command) -> None:
+    ended = command(*EXTRACT, "quiet=false", "strategy.solver=optimizer", "name=head")
+    assert ended.code == 0, ended.err
+    assert "plan      2 epochs of 3 steps of 16 images\nresults   outputs/runs/head\n" in ended.out
+
+
 def test_a_warm_run_never_builds_the_backbone(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     cold = train(command, "cold")
     monkeypatch.setattr(backbones, "build", lambda *args, **kwargs: pytest.fail("the backbone was built"))

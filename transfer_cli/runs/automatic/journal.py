@@ -11,7 +11,7 @@ from typing import Any
 
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_PREEMPTED, UserError
-from transfer_cli.files import read_signed_json, write_signed_json
+from transfer_cli.files import has_signature, read_signed_json, write_signed_json
 
 NAME = "auto.json"
 HEARTBEAT = 2.0
@@ -77,6 +77,8 @@ class Journal:
 
     def _read(self) -> tuple[dict[str, Any], float]:
         try:
+            if not has_signature(self.path):
+                raise ValueError("no checksum: of an earlier version of transfer-run, which can finish it, or changed")
             found = read_signed_json(self.path)
             return dict(found["decisions"]), float(found["seconds_spent"])
         except FileNotFoundError:

@@ -114,9 +114,14 @@ class Work:
 
         began = self.journal.decide("seconds before the search", lambda: round(self.journal.spent, 1))
 
-        def hurry(trained: int, needed: int) -> bool:
+        def is_short(trained: int, coming: int, needed: int) -> bool:
             pace = (self.journal.spent - began) / trained
-            return bool(self.journal.left < finish_seconds + SLACK * needed * pace)
+            return bool(self.journal.left < finish_seconds + (coming + SLACK * needed) * pace)
+
+        def hurry(trained: int, coming: int, needed: int) -> bool:
+            # A decision of the journal: a process that goes on finds epochs trained that this one took its time for.
+            name = f"time is short after {trained} epochs of candidates"
+            return bool(self.journal.decide(name, lambda: is_short(trained, coming, needed)))
 
         def compare(asked: Experiment, job: LoopJob) -> Comparison:
             own = candidates(asked, job, whatever_the_size=True) or [Candidate(job.materials.experiment)]

@@ -16,8 +16,9 @@ from transfer_cli.strategies.rules import Situation, Statistics
 
 RATES = (1.0, 1 / 3, 3.0)
 
-Hurry = Callable[[int, int], bool]
-"""Whether time is short, by the epochs that candidates have trained so far and those that one still has to."""
+Hurry = Callable[[int, int, int], bool]
+"""Whether time is short, by the epochs that candidates have trained so far, those that the next one would train now,
+and those that the winner has left after that."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,6 @@ from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.recorders import recorders_of_run
 
 FOLDER, DECISION = "search", "search.json"
-RATES = (1.0, 3.0, 1 / 3)
 
 Prepare = Callable[[Experiment, Reporter, Stop, State | None], LoopJob]
 
@@ -65,7 +64,7 @@ def search(asked: Comparison, prepare: Prepare, directory: Path, reporter: Repor
         until = min(every * max(math.ceil(rung.share * epochs / every), 1), epochs)
         scores = {}
         for n in left:
-            if scores and hurry is not None and hurry(trained, epochs - until):
+            if scores and hurry is not None and hurry(trained, until - before, epochs - until):
                 reporter.say(f"search    {counted(len(left) - len(scores), 'candidate')} left out: time is short")
                 break
             # One that mostly is the only one is shown as any training.
@@ -100,8 +99,8 @@ def _leads(folder: Path, score: float, doubt: Doubt, metric: str) -> bool:
     """Whether a candidate is ahead of its epoch 0, the frozen network with a fitted head, by more than chance."""
     events, _ = metrics.read(folder / metrics.NAME)
     frozen = [event[metric] for event in events if event.get("epoch") == 0 and event.get("split") == "val"]
-    if not frozen:
-        return True
+    if not frozen or frozen[0] is None:
+        return True  # no head was fitted, or its score is none: AUROC where all images are of one class
     start = -frozen[0] if metric == "loss" else frozen[0]
     return bool(score > start + standard_error(metric, start, doubt.images))
 

@@ -106,7 +106,7 @@ class ExtractJob:
         started = time.perf_counter()
         by_epochs = self.config.solver == "optimizer"
         epochs, steps = (chosen(e.trainer.epochs), features.steps_per_epoch) if by_epochs else (1, 1)
-        recorders.run_starts(RunStart(e, directory, epochs=epochs, steps_per_epoch=steps))
+        recorders.run_starts(RunStart(e, directory, epochs=epochs, steps_per_epoch=steps, saves_states=False))
         fitted = SOLVERS[self.config.solver](Fitting(features, e, self.config, m.task, recorders, reporter, stop))
         seconds = time.perf_counter() - started
         record_trials(fitted.trials, directory)

@@ -23,7 +23,7 @@ from transfer_cli.models.bands import Picture
 from transfer_cli.models.preprocessing import RESAMPLING, Preprocessing
 from transfer_cli.runs.prediction.inputs import Item
 
-_IMAGES_A_JOB = 16
+IMAGES_A_JOB = 16
 _FEW = 128
 """Up to so many images threads decode: worker processes would have to be started."""
 _LEAST_AREA = 0.5
@@ -127,9 +127,9 @@ def read_ahead(
     automatic = cpus() if threads else auto_workers(threads=False, cpu_count=cpus())
 
     def job(step: int) -> Part:
-        return read_part(pictures[step * _IMAGES_A_JOB : (step + 1) * _IMAGES_A_JOB], looks, channels, max_pixels)
+        return read_part(pictures[step * IMAGES_A_JOB : (step + 1) * IMAGES_A_JOB], looks, channels, max_pixels)
 
-    steps = range(-(-len(pictures) // _IMAGES_A_JOB))
+    steps = range(-(-len(pictures) // IMAGES_A_JOB))
     return run_jobs(job, steps, automatic if isinstance(workers, str) else workers, threads=threads)
 
 

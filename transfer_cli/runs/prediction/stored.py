@@ -17,7 +17,7 @@ from transfer_cli.data.store.firstpass import FirstPass
 from transfer_cli.data.store.formats import PixelRequest
 from transfer_cli.data.store.packed import PackedPixels
 from transfer_cli.runs.prediction.inputs import Item
-from transfer_cli.runs.prediction.pixels import Look, Part, Read
+from transfer_cli.runs.prediction.pixels import IMAGES_A_JOB, Look, Part, Read
 
 
 def stored_parts(
@@ -26,9 +26,11 @@ def stored_parts(
     channels: int | None,
     max_pixels: int | None,
     cache: Cache,
-    batch_size: int,
 ) -> Iterator[Part] | None:
-    """All files in their order, so many at a time; None where an image, or a view of it, is not in the cache."""
+    """All files in the parts in which they would be decoded; None where an image, or a view of it, is not in the cache.
+
+    So networks have the same batches either way. Raises OSError for a cache that cannot be read.
+    """
     if any(look.augment is not None for look in looks) or any("\0" in one.file for one in pictures):
         return None
     images, indices = _set_of(pictures, channels, max_pixels), np.arange(len(pictures), dtype=np.int64)
@@ -39,8 +41,8 @@ def stored_parts(
         if not found.is_whole():
             return None
         packed.append(found)
-    starts = range(0, len(pictures), batch_size)
-    return (_part(pictures, packed, indices[start : start + batch_size]) for start in starts)
+    starts = range(0, len(pictures), IMAGES_A_JOB)
+    return (_part(pictures, packed, indices[start : start + IMAGES_A_JOB]) for start in starts)
 
 
 def _set_of(pictures: Sequence[Item], channels: int | None, max_pixels: int | None) -> ImageSet:
