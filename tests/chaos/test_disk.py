@@ -27,7 +27,7 @@ def test_a_full_disk_while_running_keeps_the_last_state(
 
     def filling(contents: object, path: Path, *more: object) -> None:
         calls.append(path)
-        if len(calls) > 4:  # three files a state: the second state does not fit
+        if len(calls) > 3:  # two files a state: the second state does not fit
             # What safetensors raises then; it is no OSError.
             raise SafetensorError("I/O error: No space left on device (os error 28)")
         real(contents, path, *more)  # type: ignore[arg-type]
