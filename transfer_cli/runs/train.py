@@ -144,7 +144,10 @@ def train(
         check_decoded(path, job.materials.pixels)
     tries = compare(e, job) if state is None and isinstance(job, LoopJob) else Comparison([], ())
     if world.size > 1 and not searching and tries.doubt is not None and not tries.doubt.few:
-        tries = Comparison([], ())  # the others would wait for half of the training, but what is begun is not lost
+        # The others would wait for half of the training, but what is begun is not lost.
+        if len(tries.candidates) > 1:
+            reporter.say("search    left out, since one device would train while others wait; tune=full does it")
+        tries = Comparison([], ())
     may_exist = may_exist or e.resume != "never"
     with rundir.claim(path, named=e.name is not None, may_exist=may_exist) as directory, stop:
         if resuming:
