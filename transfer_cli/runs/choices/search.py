@@ -73,23 +73,23 @@ def search(asked: Comparison, prepare: Prepare, directory: Path, reporter: Repor
             trained += until - before
             # Ranks are the larger the better; a loss is told as it is.
             score = -scores[n] if metric == "loss" else scores[n]
-            reporter.say(f"search    {until} epochs, {tries[n].label}: {metric} {score:.4f} on validation")
             table.append({"candidate": n, "settings": tries[n].label, "epochs": until, "score": score})
             if n == 0 and spares and doubt is not None and _leads(folder / "0", scores[0], doubt, metric):
+                reporter.say(f"search    after {until} epochs it goes on, ahead of its fitted head by more than chance")
                 break
+            reporter.say(f"search    {until} epochs, {tries[n].label}: {metric} {score:.4f} on validation")
         ahead = 0.0 if doubt is None or spares else standard_error(metric, scores[0], doubt.images)
         left = sorted(scores, key=lambda n: (-scores[n] - (ahead if n == 0 else 0), n))[: rung.stay]
         before = until
     best = tries[left[0]]
-    reporter.say(f"auto      {best.label}: {_reason(scores, left[0], alone=spares and len(scores) == 1)}")
+    if not (spares and len(scores) == 1):
+        reporter.say(f"auto      {best.label}: {_reason(scores, left[0])}")
     write_json(directory / DECISION, {"metric": metric, "tried": table, "chosen": left[0]})
     return Searched(best.experiment, _moved(folder, left[0], directory, best.experiment))
 
 
-def _reason(scores: Mapping[int, float], best: int, *, alone: bool) -> str:
+def _reason(scores: Mapping[int, float], best: int) -> str:
     """Why a candidate goes on."""
-    if alone:
-        return "goes on, ahead of its fitted head by more than chance"
     if scores[best] < max(scores.values()):
         return "goes on, since no other is better on validation by a standard error"
     return "the best on validation goes on"
