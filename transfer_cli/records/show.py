@@ -88,7 +88,7 @@ def plan_of(start: RunStart, directory: Path) -> list[tuple[str, str]]:
         metric = trainer.metric.replace("_", " ")
         plan += f"; it ends where validation {metric} has not improved for {counted(patience, 'epoch')}"
     if not start.saves_states:
-        return [("plan", plan), ("results", str(start.directory))]
+        return [("plan", plan), ("results", str(directory))]
     time = "the first such training here: what is left shows once it trains"
     if start.images_per_second is not None:
         steps_left = (start.epochs - start.epoch + 1) * start.steps_per_epoch - start.step_in_epoch

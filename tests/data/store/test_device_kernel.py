@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.interpreted import interpreted
 from transfer_cli.data.store.device import DeviceStore, _padded
 from transfer_cli.data.store.device_crops import FILTERS, Cuts, crop_resize_batch
 from transfer_cli.data.views import geometry
@@ -27,12 +28,8 @@ FLIPS = [(False, False), (True, False), (False, True), (True, True), (False, Fal
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """Imported anew: Triton looks whether it interprets as it meets a kernel."""
-    pytest.importorskip("triton")
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    sys.modules.pop(NAME, None)
-    yield importlib.import_module(NAME)
-    sys.modules.pop(NAME, None)
+    with interpreted(NAME, monkeypatch) as module:
+        yield module
 
 
 def sources(channels: int) -> list[Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tests.conftest import TINY, experiment
 from tests.fake_gpu import GPU, fake_gpu
+from tests.interpreted import interpreted
 from transfer_cli.engine.devices import device, gpus, kernels
 from transfer_cli.engine.devices.device import Normalize
 from transfer_cli.records.terminal import Reporter
@@ -26,12 +27,8 @@ B, SIZE = 3, 37
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """Imported anew: Triton looks whether it interprets as it meets a kernel."""
-    pytest.importorskip("triton")
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    sys.modules.pop(NAME, None)
-    yield importlib.import_module(NAME)
-    sys.modules.pop(NAME, None)
+    with interpreted(NAME, monkeypatch) as module:
+        yield module
 
 
 @pytest.fixture(autouse=True)

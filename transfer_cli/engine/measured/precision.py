@@ -30,10 +30,11 @@ from torch import Tensor
 
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.devices.device import DTYPES, Compute, cpu_name, machine
+from transfer_cli.engine.measured.memory import file_of, remember
 from transfer_cli.engine.steps.retrying import give_back, tried
 from transfer_cli.engine.strategy import Strategy
 from transfer_cli.errors import RunError, UserError
-from transfer_cli.files import read_signed_json, write_signed_json
+from transfer_cli.files import read_signed_json
 from transfer_cli.models.families import family_of
 from transfer_cli.models.network import Network
 from transfer_cli.models.tensors import load_into
@@ -82,13 +83,13 @@ class PrecisionMemory:
 
     def get(self, key: dict[str, Any], look: Callable[[], Looked]) -> Looked:
         """Remembered, or found now."""
-        file = self.folder / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.json"
+        file = file_of(self.folder, key)
         found = _read(file)
         self.hits += found is not None
         self.misses += found is None
         if found is None:
             found = look()
-            _remember(file, {**asdict(found), **key})
+            remember(file, {**asdict(found), **key})
         return found
 
 
@@ -264,14 +265,6 @@ def _read(file: Path) -> Looked | None:
         return Looked(values["rule"], str(values["why"]), seconds)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
-
-
-def _remember(file: Path, content: dict[str, Any]) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_signed_json(file, content)
-    except OSError:
-        pass  # A memory that cannot be written costs a measurement next time, nothing else.
 
 
 def _cpu_has_bf16() -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transfer_cli.files import read_signed_json, write_signed_json
+from transfer_cli.engine.measured.memory import file_of, remember
+from transfer_cli.files import read_signed_json
 
 
 @dataclass(frozen=True)
@@ -20,18 +19,11 @@ class SpeedMemory:
     def recall(self, work: dict[str, Any]) -> float | None:
         """Of the last training that did this work; None where there was none."""
         try:
-            speed = read_signed_json(self._file(work))["images_per_second"]
+            speed = read_signed_json(file_of(self.folder, work))["images_per_second"]
         except (OSError, ValueError, KeyError):
             return None
         return float(speed) if isinstance(speed, int | float) and speed > 0 else None
 
     def remember(self, work: dict[str, Any], images_per_second: float) -> None:
-        """For the next. Where the folder cannot be written, nothing is lost but a line."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_signed_json(self._file(work), {**work, "images_per_second": images_per_second})
-        except OSError:
-            pass
-
-    def _file(self, work: dict[str, Any]) -> Path:
-        return self.folder / f"{hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:16]}.json"
+        """For the next."""
+        remember(file_of(self.folder, work), {**work, "images_per_second": images_per_second})

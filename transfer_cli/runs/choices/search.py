@@ -27,7 +27,7 @@ from transfer_cli.errors import RunError, counted
 from transfer_cli.files import write_json
 from transfer_cli.records import metrics
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.runs.choices.candidates import Candidate, Comparison, Doubt, Rung
+from transfer_cli.runs.choices.candidates import Candidate, Comparison, Rung
 from transfer_cli.runs.frozen import probe
 from transfer_cli.runs.loop_job import LoopJob
 from transfer_cli.runs.recorders import recorders_of_run
@@ -53,8 +53,8 @@ def search(asked: Comparison, prepare: Prepare, directory: Path, reporter: Repor
     tries, plan, doubt, hurry = asked.candidates, asked.rungs, asked.doubt, asked.hurry
     e, folder, metric = tries[0].experiment, directory / FOLDER, tries[0].experiment.trainer.metric
     epochs, every = chosen(e.trainer.epochs), chosen(e.trainer.evaluate_every)
-    spares = doubt is not None and not doubt.few
-    unless = ", unless the first is ahead of its fitted head" if spares else ""
+    sparing = None if doubt is None or doubt.few else doubt
+    unless = "" if sparing is None else ", unless the first is ahead of its fitted head"
     reporter.say(f"search    {len(tries)} candidates, {_cost(len(tries), plan):.1f} times the training of one{unless}")
     left = list(range(len(tries)))
     table: list[dict[str, Any]] = []
@@ -68,21 +68,21 @@ def search(asked: Comparison, prepare: Prepare, directory: Path, reporter: Repor
                 reporter.say(f"search    {counted(len(left) - len(scores), 'candidate')} left out: time is short")
                 break
             # One that mostly is the only one is shown as any training.
-            home = directory if n == 0 and spares else None
+            home = directory if n == 0 and sparing is not None else None
             scores[n] = _score(tries[n], prepare, folder / str(n), until, reporter, stop, home)
             trained += until - before
             # Ranks are the larger the better; a loss is told as it is.
             score = -scores[n] if metric == "loss" else scores[n]
             table.append({"candidate": n, "settings": tries[n].label, "epochs": until, "score": score})
-            if n == 0 and spares and doubt is not None and _leads(folder / "0", scores[0], doubt, metric):
+            if n == 0 and sparing is not None and _leads(folder / "0", scores[0], sparing.images, metric):
                 reporter.say(f"search    after {until} epochs it goes on, ahead of its fitted head by more than chance")
                 break
             reporter.say(f"search    {until} epochs, {tries[n].label}: {metric} {score:.4f} on validation")
-        ahead = 0.0 if doubt is None or spares else standard_error(metric, scores[0], doubt.images)
+        ahead = standard_error(metric, scores[0], doubt.images) if doubt is not None and doubt.few else 0.0
         left = sorted(scores, key=lambda n: (-scores[n] - (ahead if n == 0 else 0), n))[: rung.stay]
         before = until
     best = tries[left[0]]
-    if not (spares and len(scores) == 1):
+    if sparing is None or len(scores) > 1:
         reporter.say(f"auto      {best.label}: {_reason(scores, left[0])}")
     write_json(directory / DECISION, {"metric": metric, "tried": table, "chosen": left[0]})
     return Searched(best.experiment, _moved(folder, left[0], directory, best.experiment))
@@ -95,14 +95,14 @@ def _reason(scores: Mapping[int, float], best: int) -> str:
     return "the best on validation goes on"
 
 
-def _leads(folder: Path, score: float, doubt: Doubt, metric: str) -> bool:
+def _leads(folder: Path, score: float, images: int, metric: str) -> bool:
     """Whether a candidate is ahead of its epoch 0, the frozen network with a fitted head, by more than chance."""
     events, _ = metrics.read(folder / metrics.NAME)
     frozen = [event[metric] for event in events if event.get("epoch") == 0 and event.get("split") == "val"]
     if not frozen or frozen[0] is None:
         return True  # no head was fitted, or its score is none: AUROC where all images are of one class
     start = -frozen[0] if metric == "loss" else frozen[0]
-    return bool(score > start + standard_error(metric, start, doubt.images))
+    return bool(score > start + standard_error(metric, start, images))
 
 
 def _score(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -41,8 +41,9 @@ def stored_parts(
         if not found.is_whole():
             return None
         packed.append(found)
+    bad = {index: reason for one in packed for index, reason in one.bad.items()}
     starts = range(0, len(pictures), IMAGES_A_JOB)
-    return (_part(pictures, packed, indices[start : start + IMAGES_A_JOB]) for start in starts)
+    return (_part(pictures, packed, bad, indices[start : start + IMAGES_A_JOB]) for start in starts)
 
 
 def _set_of(pictures: Sequence[Item], channels: int | None, max_pixels: int | None) -> ImageSet:
@@ -62,18 +63,17 @@ def _set_of(pictures: Sequence[Item], channels: int | None, max_pixels: int | No
     )
 
 
-def _part(pictures: Sequence[Item], packed: Sequence[PackedPixels], indices: Indices) -> Part:
-    """Some files, as if they had been decoded now."""
-    bad = packed[0].bad
-    files = [_read(pictures[index], packed[0], int(index)) for index in indices]
-    good = np.array([index for index in indices.tolist() if index not in bad], np.int64)
+def _part(pictures: Sequence[Item], packed: Sequence[PackedPixels], bad: Mapping[int, str], indices: Indices) -> Part:
+    """Some files, as if they had been decoded now; `bad` are those that no image was made of, and why."""
+    numbers, remarks = indices.tolist(), packed[0].remarks
+    files = [
+        Read(pictures[number], problem=str(DecodeError(pictures[number].file, bad[number])))
+        if number in bad
+        else Read(pictures[number], remark=remarks.get(number, ""))
+        for number in numbers
+    ]
+    good = np.array([number for number in numbers if number not in bad], np.int64)
     return Part(files, [[_pixels(one, good)] for one in packed] if len(good) else [])
-
-
-def _read(picture: Item, packed: PackedPixels, index: int) -> Read:
-    if index in packed.bad:
-        return Read(picture, problem=str(DecodeError(picture.file, packed.bad[index])))
-    return Read(picture, remark=packed.remarks.get(index, ""))
 
 
 def _pixels(packed: PackedPixels, indices: Indices) -> Batch:
