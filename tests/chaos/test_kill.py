@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import TINY, start, summary
 
 # Dropout and BatchNorm, so that generators and statistics must come back too; long enough to be killed in the middle.
-SLOW = [*[w for w in TINY if "epochs" not in w and "samples" not in w], "trainer.epochs=5", "dataset.samples=900"]
+SLOW = [*[w for w in TINY if "epochs" not in w and "samples" not in w], "trainer.epochs=5", "dataset.samples=500"]
 SLOW = [*SLOW, "model.name=test_efficientnet", "augment=standard", "resume=auto"]
 FILES = ("model.safetensors", "metrics.jsonl", "predictions.csv")
 

@@ -6,10 +6,11 @@ Rich takes 0.1 s to import, which a run that writes to a file does not need, and
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
-_DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_DIRECTIONS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+# Pages hold pictures of a hundred thousand characters: one search of them all, not a look at each.
+_DECEIVES = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f{_DIRECTIONS}]")
 _MOST_LINES = 100
 # Linux knows no path of more.
 _ENDLESS = re.compile(r"\S{4097,}")
@@ -21,12 +22,8 @@ def printable(text: str, encoding: str = "utf-8") -> str:
 
     That is control characters, and marks that turn the direction of writing.
     """
-    cleaned = "".join(c if c == "\n" or not _deceives(c) else repr(c)[1:-1] for c in text)
+    cleaned = _DECEIVES.sub(lambda found: repr(found.group())[1:-1], text)
     return cleaned.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _deceives(c: str) -> bool:
-    return unicodedata.category(c) == "Cc" or c in _DIRECTIONS
 
 
 def shortened(text: str) -> str:
