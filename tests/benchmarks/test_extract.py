@@ -112,3 +112,27 @@ def test_a_warm_run_takes_seconds(tmp_path: Path) -> None:
     beyond = statistics.median(warm) - statistics.median(torch)
     print(f"\nwarm, 10,000 samples of width 512: {beyond:.2f} s beyond importing torch (target 3)")
     assert beyond < 10
+
+
+def test_a_hundred_heads_as_jobs_of_a_sweep(tmp_path: Path) -> None:
+    """Each with a run directory, pictures and a page of its own; the first one computes the features for all."""
+    words = [word for word in RESNET if not word.startswith("image_size")]
+    words += ["image_size=224", "dataset.samples=5000", f"output_dir={tmp_path}", "tune=off", "quiet=true"]
+    swept = [
+        "optimizer.lr=1e-4,2e-4,5e-4,1e-3,2e-3,3e-3,5e-3,1e-2,2e-2,5e-2",
+        "optimizer.weight_decay=0,1e-4,1e-3,1e-2,1e-1",
+    ]
+    command = [sys.executable, "-m", "transfer_cli"]
+
+    def took(*more: str) -> float:
+        return seconds(lambda: subprocess.run([*command, *more], check=True, capture_output=True))
+
+    one = took(*words, f"cache_dir={tmp_path}/one")
+    hundred = took("-m", *words, *swept, "seed=0,1", f"cache_dir={tmp_path}/hundred")
+    live = took(*words, f"cache_dir={tmp_path}/live", "strategy.cache=false", "trainer.epochs=1")
+    print(f"\na cold run {one:.1f} s, a cold sweep of 100 {hundred:.1f} s: {hundred / one:.2f} times (target 1.5)")
+    print(
+        f"one epoch without the cache {live:.1f} s: 100 runs of 20 take over {100 * live / hundred:.0f} times as long"
+    )
+    assert hundred / one < 5
+    assert 100 * live / hundred > 20

@@ -13,6 +13,7 @@ from tests.conftest import TINY, Ended, summary
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_PREEMPTED
 from transfer_cli.runs.automatic import stages
+from transfer_cli.runs.automatic.plan import CANDIDATES, HALVING, Plan
 
 Command = Callable[..., Ended]
 FOLDER = Path("outputs/auto/one")
@@ -114,6 +115,17 @@ def test_without_time_for_an_epoch_the_probe_is_the_model(
         assert "no finetuning" in ended.out
         assert summary(FOLDER / "best")["strategy"] == "extract"
     assert command("mode=evaluate", f"run={FOLDER}/best", "trainer.device=cpu").code == 0
+
+
+def test_low_rank_updates_are_a_candidate(command: Command, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is time for a deep search, before rates, which come last."""
+    monkeypatch.setattr(stages, "choose_plan", lambda *_: Plan("full", 1, 4, HALVING))
+    ended = command(*words, "trainer.budget=10m")
+    assert ended.code == 0, ended.err
+    tried = json.loads((FOLDER / "best" / "search.json").read_text())["tried"]
+    first = [one["settings"] for one in tried if one["epochs"] == 1]
+    assert len(first) == CANDIDATES["full"]
+    assert [number for number, settings in enumerate(first) if "strategy.adapter=lora" in settings] == [2]
 
 
 @pytest.mark.slow

@@ -78,3 +78,21 @@ def test_values_of_another_kind_are_left_out(tmp_path: Path, wrong: Any) -> None
         first, second = written(tmp_path)
         assert (Path(first["run_directory"]).name, Path(second["run_directory"]).name) == ("0", "1")
         leaderboard.show(leaderboard.write(tmp_path), Reporter(quiet=True))
+
+
+def test_it_is_written_after_a_job_only_while_that_takes_little_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads every job: written after each of a thousand it would take longer than they do."""
+    clock, written = [0.0], []
+
+    def write(folder: Path, objectives: object) -> None:
+        written.append(clock[0])
+        clock[0] += 1.0
+
+    monkeypatch.setattr(leaderboard, "write", write)
+    monkeypatch.setattr(leaderboard, "monotonic", lambda: clock[0])
+    for _ in range(10):
+        leaderboard.keep_up(tmp_path)
+        clock[0] += 10.0
+    assert written == [0.0, 21.0, 42.0, 63.0, 84.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from transfer_cli.command.overrides import words_in
@@ -25,6 +26,10 @@ AFTER_SCORES = ["seconds", "run_directory", "error"]
 
 Row = dict[str, Any]
 
+_SHARE_OF_TIME = 0.05
+_not_before: dict[Path, float] = {}
+"""When the leaderboard of a folder may be written again while its jobs run."""
+
 
 def write(folder: Path, objectives: Sequence[str] = ()) -> list[Row]:
     """Write `leaderboard.csv` and `leaderboard.md` of a sweep folder; returns the rows of its jobs.
@@ -40,6 +45,15 @@ def write(folder: Path, objectives: Sequence[str] = ()) -> list[Row]:
         if front:
             front.write(folder)
     return rows
+
+
+def keep_up(folder: Path, objectives: Sequence[str] = ()) -> None:
+    """`write` after one of many jobs, left out where it would take over a twentieth of the time: it reads all jobs."""
+    began = monotonic()
+    if began < _not_before.get(folder, began):
+        return
+    write(folder, objectives)
+    _not_before[folder] = monotonic() + (monotonic() - began) / _SHARE_OF_TIME
 
 
 def _rows(folder: Path) -> list[Row]:

@@ -85,7 +85,7 @@ def _run(folder: Path, ledger: Ledger, job: Job, reporter: Reporter, watchers: S
     directory.mkdir(exist_ok=True)
     ended = {"overrides": [*job.words], "exit_code": code, "error": error, "seconds": seconds, "launch": ledger.launch}
     write_json(directory / ENDED, ended)
-    leaderboard.write(folder, job.experiment.sweep.objectives)
+    leaderboard.keep_up(folder, job.experiment.sweep.objectives)
     return code
 
 

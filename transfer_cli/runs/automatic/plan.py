@@ -34,7 +34,8 @@ class Plan:
 
 
 HALVING = (Rung(0.25, 3), Rung(0.5, 1))
-CANDIDATES: dict[Tune, int] = {"off": 1, "quick": 2, "full": 6}
+CANDIDATES: dict[Tune, int] = {"off": 1, "quick": 2, "full": 7}
+"""Of full, six that the search has and low-rank updates."""
 
 
 def choose_plan(seconds: float, per_epoch: Sequence[float], epochs: int) -> Plan:

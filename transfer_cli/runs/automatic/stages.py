@@ -125,7 +125,8 @@ class Work:
 
         def compare(asked: Experiment, job: LoopJob) -> Comparison:
             own = candidates(asked, job, whatever_the_size=True) or [Candidate(job.materials.experiment)]
-            tries = [*own[:2], *(self._other(name, job) for name in others), *own[2:]]
+            more = [] if plan.tune != "full" else self._adapted(models[0], job)
+            tries = [*own[:2], *more, *(self._other(name, job) for name in others), *own[2:]]
             return Comparison(tries, plan.rungs, hurry=hurry)
 
         return train(
@@ -154,9 +155,20 @@ class Work:
 
     def _other(self, model: str, job: LoopJob) -> Candidate:
         """Another backbone with its own rule's settings, for as many epochs."""
+        return self._ruled(self._finetuning(model), job)
+
+    def _adapted(self, model: str, job: LoopJob) -> list[Candidate]:
+        """Low-rank updates in place of all weights, at their own rule's rate; none where weights are random or few."""
         asked = self._finetuning(model)
-        epochs = job.materials.experiment.trainer.epochs
-        asked = replace(asked, trainer=replace(asked.trainer, epochs=epochs))
+        config = asked.strategy
+        assert isinstance(config, Finetune)
+        if config.adapter != "none" or config.unfreeze != "all" or job.loaded.sha256 is None:
+            return []
+        return [self._ruled(replace(asked, strategy=replace(config, adapter="lora")), job)]
+
+    def _ruled(self, asked: Experiment, job: LoopJob) -> Candidate:
+        """What the rules make of an experiment, for as many epochs as those of a job."""
+        asked = replace(asked, trainer=replace(asked.trainer, epochs=job.materials.experiment.trainer.epochs))
         return Candidate(finetune.prepare(asked, quiet(), Stop(), None).materials.experiment)
 
     def _finetuning(self, model: str) -> Experiment:

@@ -161,4 +161,5 @@ def _label(e: Experiment) -> str:
     assert isinstance(config, Finetune)
     settings = f"strategy.batch_norm={config.batch_norm} strategy.head_init={config.head_init}"
     settings += " strategy.wise_ft=true" * (config.wise_ft is True)
+    settings += f" strategy.adapter={config.adapter}" * (config.adapter != "none")
     return f"model.name={e.model.name} {settings} optimizer.lr={e.optimizer.lr:g}"
