@@ -70,7 +70,7 @@ class MetricsRecorder(Recorder):
         return cls(path, offset)
 
     def epoch_ends(self, end: EpochEnd) -> None:
-        """The lines are on the disk when this returns. Raises OSError."""
+        """The lines are with the system when this returns, whatever becomes of the process. Raises OSError."""
         rest: Event = {}
         if end.learning_rate is not None:
             rest["learning_rate"] = end.learning_rate
@@ -79,7 +79,6 @@ class MetricsRecorder(Recorder):
         for split, scores in end.splits.items():
             more = rest if split == "train" else {}
             self._write(step=end.step, epoch=end.epoch, split=split, **scores, **more, **end.candidate)
-        self._lines.flush()
 
     def run_ends(self, end: RunEnd) -> None:
         """The scores on the test split, of the best epoch's weights."""
@@ -88,7 +87,8 @@ class MetricsRecorder(Recorder):
             self._lines.flush()
 
     def state(self) -> dict[str, Any]:
-        """How long the log is: what a resumed run does again is cut off."""
+        """How long the log is, all of it on the disk: what a resumed run does again is cut off. Raises OSError."""
+        self._lines.flush()
         return {"offset": self._lines.offset()}
 
     def _write(self, **event: Any) -> None:
