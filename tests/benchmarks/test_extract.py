@@ -116,8 +116,8 @@ def test_a_warm_run_takes_seconds(tmp_path: Path) -> None:
 
 def test_a_hundred_heads_as_jobs_of_a_sweep(tmp_path: Path) -> None:
     """Each with a run directory, pictures and a page of its own; the first one computes the features for all."""
-    words = [word for word in RESNET if not word.startswith("image_size")]
-    words += ["image_size=224", "dataset.samples=5000", f"output_dir={tmp_path}", "tune=off", "quiet=true"]
+    words = [word for word in RESNET if not word.startswith(("image_size", "model="))]
+    words += ["model=resnet50", "image_size=224", "dataset.samples=5000", f"output_dir={tmp_path}", "quiet=true"]
     swept = [
         "optimizer.lr=1e-4,2e-4,5e-4,1e-3,2e-3,3e-3,5e-3,1e-2,2e-2,5e-2",
         "optimizer.weight_decay=0,1e-4,1e-3,1e-2,1e-1",
