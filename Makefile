@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test check bench chaos reference pictures clean
+.PHONY: help run test check bench chaos fuzz reference pictures clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -30,9 +30,11 @@ check: $(READY) ## Lint, formatting, types, and that no import climbs
 bench: $(READY) ## Measure the speed claims
 	$(BIN)/python -m pytest -m bench tests/benchmarks -s
 
-chaos: $(READY) ## Kill it, damage its files, feed it 3,300 generated commands and files (15 minutes; needs strace)
+chaos: $(READY) ## Kill it a hundred times and damage its files (15 minutes; needs strace)
 	$(BIN)/python -m tests.chaos.campaign
 	$(BIN)/python -m tests.chaos.campaign.damage
+
+fuzz: $(READY) ## Give it 3,300 generated commands and option files, and train a hundred of them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist worksteal tests/command/test_generated.py
 
 reference: $(READY) ## Write the reference in README.md from the comments in conf/
