@@ -65,7 +65,7 @@ class Evaluated:
         return {**sums.scores(), "brier": float(self._brier().mean())}
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % intervals of accuracy, macro F1, balanced accuracy, loss and the Brier score."""
+        """95 % intervals of accuracy, macro F1, balanced accuracy, loss and the Brier score, where there is one."""
         seed = self.e.seed
         return {
             **score_intervals(self._confusion(), seed),
