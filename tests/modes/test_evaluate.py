@@ -76,6 +76,14 @@ def test_two_models_on_the_same_images(command: Command, run: Path) -> None:
     assert "a against b" in ended.out and "p = " in ended.out
 
 
+def test_a_run_that_is_named_from_within_has_its_name(
+    command: Command, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run)
+    ended = command("mode=evaluate", "run=.", "trainer.device=cpu")
+    assert ended.code == 0 and "a on fake, split test" in ended.out, ended.err
+
+
 def test_corruptions_have_a_table_and_a_picture(command: Command, run: Path) -> None:
     ended = command("mode=evaluate", f"run={run}", "evaluate.corruptions=true", "trainer.device=cpu")
     assert ended.code == 0, ended.err

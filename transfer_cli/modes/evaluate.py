@@ -110,7 +110,7 @@ def _show(found: Sequence[Evaluated], reports: Sequence[dict[str, Any]], reporte
         intervals = report["intervals"]
         rows = [[name, repr(value), _interval(intervals.get(name))] for name, value in scores.items()]
         images = one.decoded.images
-        title = f"{one.directory.name} on {images.name}, split {one.e.split}, {counted(report['images'], 'image')}"
+        title = f"{one.name} on {images.name}, split {one.e.split}, {counted(report['images'], 'image')}"
         reporter.table(title, ["metric", "value", "95 % interval"], rows)
         if "corruptions" in report:
             cells = [[name, *map(_percent, values)] for name, values in report["corruptions"].items()]
@@ -119,7 +119,7 @@ def _show(found: Sequence[Evaluated], reports: Sequence[dict[str, Any]], reporte
         result = reports[0]["against"][str(other.directory)]
         low, high = result["interval"]
         reporter.say(
-            f"{found[0].directory.name} against {other.directory.name}: {100 * result['difference']:+.2f} points of "
+            f"{found[0].name} against {other.name}: {100 * result['difference']:+.2f} points of "
             f"accuracy ({100 * low:+.2f} to {100 * high:+.2f}); right where the other is wrong in "
             f"{result['only_first']:,} images, the other way round in {result['only_second']:,}; p = "
             f"{result['p']:.2g} ({'a difference' if result['p'] < 0.05 else 'may be chance'})"

@@ -40,9 +40,7 @@ def test_the_format_goes_by_the_ending_unless_it_is_said(format: str, output: st
 
 
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
-def test_a_name_that_is_no_utf8_is_written_alike_in_every_locale(
-    errors: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_that_is_no_utf8_is_written_alike_in_every_locale(errors: str, monkeypatch: pytest.MonkeyPatch) -> None:
     printed = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="utf-8", errors=errors))
     rows: list[Row] = [["b\udcff.png", "ant", 1.0]]

@@ -48,6 +48,11 @@ class Evaluated:
     labels: NDArray[np.int64]
 
     @property
+    def name(self) -> str:
+        """Of its run, which may be named as `.`, from within."""
+        return self.directory.resolve().name
+
+    @property
     def right(self) -> NDArray[np.bool_]:
         """Of each image with a label."""
         known = self.labels >= 0
