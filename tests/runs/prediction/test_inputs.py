@@ -31,6 +31,7 @@ def test_a_file_a_folder_and_a_pattern_by_name() -> None:
     everything = [(name, name) for name in ("photos/a.png", "photos/b.png", "photos/c.png")]
     assert found("photos/b.png") == everything[1:2]
     assert found("photos") == found("photos/*.png") == found("**/*.png") == found("phot*") == everything
+    assert found("**") == found("**/*") == found("**/photos") == found("**/p*") == everything
 
 
 @pytest.mark.parametrize("table", ["list.txt", "list.csv", "list.tsv"])
