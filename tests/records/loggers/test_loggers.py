@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -138,6 +140,30 @@ def test_a_server_that_does_not_answer_costs_a_warning_and_two_seconds(
     assert ended.out.count("warning: logger=mlflow: it does not answer; the run goes on without it") == 1
     assert max(waited) < 1.5
     assert summary(RUN)["status"] == "completed"
+
+
+GIVEN_UP = """
+import os, threading, time
+from pathlib import Path
+from transfer_cli.records.loggers.logger import Run
+from transfer_cli.records.loggers.wandb_run import WandbLogger
+run = Run(Path.cwd(), {}, first_step=0)
+threading.Thread(target=WandbLogger().begins, args=(run,), daemon=True).start()
+while not Path("wandb").is_dir():
+    time.sleep(0.05)
+time.sleep(1)
+print(time.time())
+"""
+
+
+def test_wandb_keeps_no_process_that_gave_it_up(silent_server: str) -> None:
+    # Without the process that the library keeps for an earlier test.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment |= {"WANDB_BASE_URL": silent_server, "WANDB_API_KEY": 40 * "0"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
+    words = [sys.executable, "-c", GIVEN_UP]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert time.time() - float(ended.stdout) < 10, "it waits for half a minute"
 
 
 class Hanging:
