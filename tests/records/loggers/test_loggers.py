@@ -202,11 +202,12 @@ def test_a_run_that_a_signal_ends_waits_less_and_for_all_together(
     assert capsys.readouterr().out.count("it does not answer") == 2
 
 
-def test_a_folder_that_mlflow_has_no_address_for_is_said(tmp_path: Path) -> None:
-    (tmp_path / "what?").mkdir()
-    with pytest.raises(ValueError, match="its address cannot hold a question mark"):
-        mlflow_store._database(Run(tmp_path / "what?/runs/a", {}, first_step=0))
-    assert [path.name for path in tmp_path.iterdir()] == ["what?"]
+@pytest.mark.parametrize("name", ["what?", "b%61d"])
+def test_a_folder_that_mlflow_has_no_address_for_is_said(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match="its address cannot hold a question mark, or a percent sign before two"):
+        mlflow_store._database(Run(tmp_path / name / "runs/a", {}, first_step=0))
+    assert [*tmp_path.rglob("*")] == [tmp_path / name]
 
 
 def test_only_finite_scores_are_logged_and_no_settings() -> None:
