@@ -77,7 +77,7 @@ def _folder(folder: Path, warn: Callable[[str], None], arrays: bool) -> Input:
     for kind in _kinds(others):
         warn(f"left out: {kind}")
     pictures = [Item(str(file), str(file)) for file in files]
-    return Input([pictures], len(pictures), folder.resolve().stem, sum(map(len, others.values())))
+    return Input([pictures], len(pictures), folder.resolve().name, sum(map(len, others.values())))
 
 
 def _kinds(others: dict[str, list[str]]) -> list[str]:
