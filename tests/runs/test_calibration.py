@@ -47,6 +47,17 @@ def turn_classes(run: Path) -> None:
     with_classes(run, "class_2", "class_1", "class_0")
 
 
+def test_the_device_is_that_of_the_command(command: Command) -> None:
+    assert command(*TINY, "name=run", "dataset.samples=200", "trainer.epochs=1").code == 0
+    config = (RUN / "config.yaml").read_text()
+    assert config.count("  device: cpu") == 1
+    # As if it had been trained on another machine.
+    (RUN / "config.yaml").write_text(config.replace("  device: cpu", "  device: no_such_device"))
+    ended = command("mode=calibrate", f"run={RUN}", "trainer.device=cpu", "cache_dir=here", "seed=3")
+    assert ended.code == 0, ended.err
+    assert "warning: seed=3: has no effect" in ended.out
+
+
 @pytest.mark.parametrize("head", ["mlp", "cosine"])
 def test_another_head_is_left_as_it_is(command: Command, head: str) -> None:
     words = ["strategy=extract", "augment=none", f"strategy.head={head}"]

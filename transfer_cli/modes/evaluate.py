@@ -21,7 +21,7 @@ from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.evaluating.evaluated import Evaluated, evaluated
-from transfer_cli.runs.evaluating.images import as_trained, asked_dataset, with_channels
+from transfer_cli.runs.evaluating.images import as_trained, asked_dataset, used_once, with_channels
 from transfer_cli.runs.saved_model import Trained, load_trained, warn_of_unread
 
 NAME = "evaluation.json"
@@ -69,9 +69,7 @@ def _images(
         check_classes(directory, images)
     if len(images.splits[experiment.split]) == 0:
         raise UserError(f"split={experiment.split}: {images.name} has no such images.")
-    # Each image is used once: nothing is gained by holding them all.
-    store = dataset.store if dataset.store in ("disk", "stream") else "auto"
-    return replace(experiment, dataset=replace(dataset, store=store), seed=seed), images
+    return replace(experiment, dataset=used_once(dataset), seed=seed), images
 
 
 def _check(directory: Path, trained: Trained, images: ImageSet, e: Experiment) -> None:
