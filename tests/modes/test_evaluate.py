@@ -48,9 +48,9 @@ def test_scores_come_with_intervals_and_classes(command: Command, run: Path) -> 
     ended = command("mode=evaluate", f"run={run}", "split=train", "trainer.device=cpu")
     assert ended.code == 0, ended.err
     found = evaluation(run)
-    for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss", "brier"):
-        low, high = found["intervals"][name]
-        assert low <= found[name] <= high
+    assert {"accuracy", "macro_f1", "loss", "brier"} <= found["intervals"].keys()
+    for name, (low, high) in found["intervals"].items():
+        assert low <= found[name] <= high and low < high
     assert sum(row["images"] for row in found["classes"]) == found["images"]
     recalls = [row["recall"] for row in found["classes"]]
     assert np.mean(recalls) == pytest.approx(found["balanced_accuracy"])
