@@ -40,7 +40,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     label = experiment.explain.label
     if label is not None and label not in trained.about.classes:
         raise unknown("explain.label", label, trained.about.classes)
-    warn_of_unread(overrides, reporter, "dataset", "split", but="dataset.max_pixels")
+    warn_of_unread(overrides, reporter, "dataset", "seed", "split", but="dataset.max_pixels")
     source = experiment.input
     found = _mistakes(directory, trained, reporter) if source is None else _chosen(experiment, trained, reporter)
     shown, rows = [], []
