@@ -117,6 +117,7 @@ def test_a_file_cut_shorter_goes_on_after_its_last_whole_line(tmp_path: Path) ->
         ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
         ("@SUM(A1)", "'@SUM(A1)"),
         ("+1+1", "'+1+1"),
+        ("'+1+1", "''+1+1"),
         ("-1", "-1"),
         ("+0.5e-3", "+0.5e-3"),
         ("\x1b[2J\tname", "\\x1b[2J\tname"),
@@ -130,7 +131,7 @@ def test_cells_are_data_to_whatever_opens_them(tmp_path: Path, cell: str, writte
         assert list(csv.reader(file)) == [["x", "n"], [written, "0.5"]]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+model.a=1", "-c", "-1", "\t=1", "'quoted'", "plain", ""])
+@pytest.mark.parametrize("text", ["=1+1", "'=1+1", "''-1", "+model.a=1", "-c", "-1", "\t=1", "'quoted'", "plain", ""])
 def test_a_text_is_what_it_was_before_it_was_a_cell(text: str) -> None:
     assert csv_text(str(csv_cell(text))) == text
 

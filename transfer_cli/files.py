@@ -218,12 +218,18 @@ def csv_cell(value: str | float | None) -> str | float | None:
     if not isinstance(value, str):
         return value
     value = _CONTROL.sub(lambda found: repr(found.group())[1:-1], value)
-    return f"'{value}" if value.startswith(_FORMULA) and not _NUMBER.fullmatch(value) else value
+    # One that has such an apostrophe gets another, so that no two texts are the same cell.
+    return f"'{value}" if _is_formula(value) and not _NUMBER.fullmatch(value) else value
 
 
 def csv_text(cell: str) -> str:
     """The text of a cell as it was before `csv_line` kept a spreadsheet from taking it for a formula."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+    return cell[1:] if cell.startswith("'") and _is_formula(cell) else cell
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a spreadsheet takes it for one, but for apostrophes before it."""
+    return text.lstrip("'").startswith(_FORMULA)
 
 
 class AppendedLines:

@@ -29,8 +29,10 @@ def test_95_of_100_intervals_cover_the_truth() -> None:
 
 
 def test_few_images_that_are_all_right_may_be_luck() -> None:
-    low, high = score_intervals(np.diag([5, 4]), 0)["accuracy"]
+    found = score_intervals(np.diag([5, 4]), 0)
+    low, high = found["accuracy"]
     assert low == pytest.approx(9 / (9 + 1.96**2), abs=1e-3) and high == pytest.approx(1)
+    assert [*found] == ["accuracy"], "of other scores resampling would say that they are 1 for sure"
 
 
 def test_resampled_scores_are_those_of_resampled_images() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,13 @@ def test_what_cannot_be_is_said(command: Command, words: list[str], says: str) -
     ended = command("mode=audit", *MODEL, "dataset=folder", "dataset.path=photos", *words)
     assert ended.code == 2 and says in ended.err, ended.err
     assert not Path("outputs").exists()
+
+
+def test_words_that_say_how_to_train_are_named(command: Command) -> None:
+    words = ["dataset=fake", "dataset.samples=60", "augment=light", "trainer.epochs=2", "strategy=finetune"]
+    ended = command("mode=audit", *MODEL, *words)
+    assert ended.code == 0, ended.err
+    assert re.findall(r"warning: (\S+): has no effect", ended.out) == words[2:]
 
 
 def test_too_few_images_are_only_compared(command: Command) -> None:

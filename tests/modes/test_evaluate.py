@@ -48,9 +48,9 @@ def test_scores_come_with_intervals_and_classes(command: Command, run: Path) -> 
     ended = command("mode=evaluate", f"run={run}", "split=train", "trainer.device=cpu")
     assert ended.code == 0, ended.err
     found = evaluation(run)
-    for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss", "brier"):
-        low, high = found["intervals"][name]
-        assert low <= found[name] <= high
+    assert {"accuracy", "macro_f1", "loss", "brier"} <= found["intervals"].keys()
+    for name, (low, high) in found["intervals"].items():
+        assert low <= found[name] <= high and low < high
     assert sum(row["images"] for row in found["classes"]) == found["images"]
     recalls = [row["recall"] for row in found["classes"]]
     assert np.mean(recalls) == pytest.approx(found["balanced_accuracy"])
@@ -74,6 +74,14 @@ def test_two_models_on_the_same_images(command: Command, run: Path) -> None:
     assert (against["only_first"] - against["only_second"]) / first["images"] == pytest.approx(difference)
     assert second["against"][str(run)]["p"] == against["p"]
     assert "a against b" in ended.out and "p = " in ended.out
+
+
+def test_a_run_that_is_named_from_within_has_its_name(
+    command: Command, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run)
+    ended = command("mode=evaluate", "run=.", "trainer.device=cpu")
+    assert ended.code == 0 and "a on fake, split test" in ended.out, ended.err
 
 
 def test_corruptions_have_a_table_and_a_picture(command: Command, run: Path) -> None:

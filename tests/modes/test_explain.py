@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,3 +58,51 @@ def test_what_cannot_be_shown_is_said(command: Command) -> None:
     assert not (RUN / "explanations").exists()
     ended = command("explain.images=3")
     assert ended.code == 2 and "explain: only mode=explain reads its keys." in ended.err
+
+
+def mistaken() -> list[Path]:
+    """The test images that the run is wrong about, in the order in which they are shown."""
+    with (RUN / "predictions.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["label"] != row["predicted"]]
+    return [Path(row["path"]) for row in sorted(rows, key=lambda row: -float(row["confidence"]))]
+
+
+def test_what_cannot_be_read_is_left_out(command: Command) -> None:
+    rng = np.random.default_rng(0)
+    for split, label, number in itertools.product(("train", "val", "test"), "ab", range(4)):
+        place = Path(f"data/{split}/{label}/{number}.png")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(place)
+    words = [word for word in TINY if not word.startswith("dataset")]
+    ended = command(*words, "dataset=folder", "dataset.path=data", "name=a", "trainer.epochs=1", "quiet=true")
+    assert ended.code == 0, ended.err
+    first, second, *others = mistaken()
+    asked = ("mode=explain", f"run={RUN}", "trainer.device=cpu")
+    assert command(*asked).code == 0
+    files = sorted(file.name for file in (RUN / "explanations").iterdir())
+    assert files[-2:] == [f"{len(others) + 1:03d}.png", "index.html"]
+    first.write_bytes(b"no picture")
+    second.unlink()
+    ended = command(*asked)
+    assert ended.code == 0 and f"left out: {first}: cannot be decoded" in ended.out, ended.err
+    assert f"left out: {second} is no image of the test split any more" in ended.out
+    shown = [f"{number:03d}.png" for number in range(len(others))]
+    assert sorted(file.name for file in (RUN / "explanations").iterdir()) == [*shown, "index.html"]
+    for file in others:
+        file.write_bytes(b"no picture")
+    ended = command(*asked)
+    assert ended.code == 2 and "none of its mistakes is an image that can be read" in ended.err
+    ended = command(*asked, f"input={first}")
+    assert ended.code == 2 and f"input={first}: none is an image that can be read" in ended.err
+    ended = command(*asked, "input=data/train/a/0.png", "dataset.max_pixels=100")
+    assert ended.code == 2 and "40 x 40 pixels, above the cap of 100" in ended.out
+
+
+def test_a_run_that_is_named_from_within_has_its_name(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(1)
+    place = Path("photos").absolute()
+    assert command(*TINY, "name=a", "trainer.epochs=1", "quiet=true").code == 0
+    monkeypatch.chdir(RUN)
+    ended = command("mode=explain", "run=.", f"input={place}", "trainer.device=cpu", "seed=3")
+    assert ended.code == 0 and "warning: seed=3: has no effect" in ended.out, ended.err
+    assert "<h1>a</h1>" in Path("explanations/index.html").read_text()

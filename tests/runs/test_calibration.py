@@ -47,6 +47,17 @@ def turn_classes(run: Path) -> None:
     with_classes(run, "class_2", "class_1", "class_0")
 
 
+def test_the_device_is_that_of_the_command(command: Command) -> None:
+    assert command(*TINY, "name=run", "dataset.samples=200", "trainer.epochs=1").code == 0
+    config = (RUN / "config.yaml").read_text()
+    assert config.count("  device: cpu") == 1
+    # As if it had been trained on another machine.
+    (RUN / "config.yaml").write_text(config.replace("  device: cpu", "  device: no_such_device"))
+    ended = command("mode=calibrate", f"run={RUN}", "trainer.device=cpu", "cache_dir=here", "seed=3")
+    assert ended.code == 0, ended.err
+    assert "warning: seed=3: has no effect" in ended.out
+
+
 @pytest.mark.parametrize("head", ["mlp", "cosine"])
 def test_another_head_is_left_as_it_is(command: Command, head: str) -> None:
     words = ["strategy=extract", "augment=none", f"strategy.head={head}"]
@@ -61,8 +72,10 @@ def test_another_head_is_left_as_it_is(command: Command, head: str) -> None:
 def test_killed_between_weights_and_description_the_head_is_divided_once(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["strategy=extract", "augment=none", "strategy.solver=lbfgs", "dataset.samples=200"]
-    assert command(*TINY, "name=run", *words).code == 0
+    assert command(*TINY, "name=run", "dataset.samples=200").code == 0
+    tensors = load_file(RUN / "model.safetensors")
+    sure = {name: 40 * tensors[name] for name in ("fc.weight", "fc.bias")}
+    save_file({**tensors, **sure}, RUN / "model.safetensors")
     whole = shutil.copytree(RUN, RUN.with_name("whole"))
     assert calibrate(whole, QUIET, Stop()) is not None
 

@@ -23,8 +23,9 @@ def score_intervals(confusion: NDArray[np.int64], seed: int) -> dict[str, Interv
     """95 % intervals of accuracy, macro F1 and balanced accuracy from counts [K, K] (row = true class).
 
     That of accuracy is Wilson's, to which nine right of nine may be luck; the others are percentiles over images drawn
-    with replacement ("Bootstrap Methods", Efron 1979), which is to draw the cells of the table. Scores are defined as
-    `methods.scores` has them.
+    with replacement ("Bootstrap Methods", Efron 1979), which is to draw the cells of the table. One without width is
+    left out: where no image was wrong, resampling knows of no other score. Scores are defined as `methods.scores` has
+    them.
     """
     cells = np.flatnonzero(confusion)
     counts, images = confusion.ravel()[cells], int(confusion.sum())
@@ -42,7 +43,8 @@ def score_intervals(confusion: NDArray[np.int64], seed: int) -> dict[str, Interv
         recall = np.nanmean(hits / of_class, axis=1)
     found = {"macro_f1": f1, "balanced_accuracy": recall}
     accuracy = wilson.interval(int(confusion.trace()) / images, images)
-    return {"accuracy": accuracy, **{name: _percentiles(values) for name, values in found.items()}}
+    others = {name: _percentiles(values) for name, values in found.items()}
+    return {"accuracy": accuracy, **{name: (low, high) for name, (low, high) in others.items() if low < high}}
 
 
 def mean_interval(values: NDArray[np.float64], seed: int) -> Interval:

@@ -12,12 +12,15 @@ from transfer_cli.runs.audit.findings import Findings, look
 from transfer_cli.runs.audit.keeping import by_class, keep, label_rows
 
 _SHOWN = 10
+_OF_TRAINING = ("strategy", "optimizer", "scheduler", "augment", "trainer.epochs", "trainer.steps", "logger")
 
 
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """Look at every image once, and leave lists and a page under outputs/audits."""
     e, reporter = experiment, Reporter(quiet=experiment.quiet)
     path = rundir.fresh(e, "audits")
+    for word in overrides.of(*_OF_TRAINING):
+        reporter.warn(f"{word}: has no effect; heads that are solved for judge labels, on features of a frozen network")
     with Stop() as stop:
         found = look(e, reporter, stop)
     about = {

@@ -20,12 +20,12 @@ from transfer_cli.runs.saved_model import warn_of_unread
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """Divide the model's head by the temperature; the summary and the page of the run say so."""
     directory, reporter = Path(str(experiment.run)), Reporter(quiet=experiment.quiet)
-    warn_of_unread(overrides, reporter, "dataset", "split")
+    warn_of_unread(overrides, reporter, "dataset", "seed", "split")
     reason = why_not(directory)
     if reason is not None:
         raise UserError(f"run={directory}: {reason}")
     with rundir.claim(directory, named=True, may_exist=True):
-        found = calibrate(directory, reporter, Stop())
+        found = calibrate(directory, reporter, Stop(), experiment)
         if found is None:
             raise UserError(f"run={directory}: it has no images of validation to fit a temperature on.")
         if not found.changed:

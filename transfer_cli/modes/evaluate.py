@@ -21,7 +21,7 @@ from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.evaluating.evaluated import Evaluated, evaluated
-from transfer_cli.runs.evaluating.images import as_trained, asked_dataset, with_channels
+from transfer_cli.runs.evaluating.images import as_trained, asked_dataset, used_once, with_channels
 from transfer_cli.runs.saved_model import Trained, load_trained, warn_of_unread
 
 NAME = "evaluation.json"
@@ -69,9 +69,7 @@ def _images(
         check_classes(directory, images)
     if len(images.splits[experiment.split]) == 0:
         raise UserError(f"split={experiment.split}: {images.name} has no such images.")
-    # Each image is used once: nothing is gained by holding them all.
-    store = dataset.store if dataset.store in ("disk", "stream") else "auto"
-    return replace(experiment, dataset=replace(dataset, store=store), seed=seed), images
+    return replace(experiment, dataset=used_once(dataset), seed=seed), images
 
 
 def _check(directory: Path, trained: Trained, images: ImageSet, e: Experiment) -> None:
@@ -110,7 +108,7 @@ def _show(found: Sequence[Evaluated], reports: Sequence[dict[str, Any]], reporte
         intervals = report["intervals"]
         rows = [[name, repr(value), _interval(intervals.get(name))] for name, value in scores.items()]
         images = one.decoded.images
-        title = f"{one.directory.name} on {images.name}, split {one.e.split}, {counted(report['images'], 'image')}"
+        title = f"{one.name} on {images.name}, split {one.e.split}, {counted(report['images'], 'image')}"
         reporter.table(title, ["metric", "value", "95 % interval"], rows)
         if "corruptions" in report:
             cells = [[name, *map(_percent, values)] for name, values in report["corruptions"].items()]
@@ -119,7 +117,7 @@ def _show(found: Sequence[Evaluated], reports: Sequence[dict[str, Any]], reporte
         result = reports[0]["against"][str(other.directory)]
         low, high = result["interval"]
         reporter.say(
-            f"{found[0].directory.name} against {other.directory.name}: {100 * result['difference']:+.2f} points of "
+            f"{found[0].name} against {other.name}: {100 * result['difference']:+.2f} points of "
             f"accuracy ({100 * low:+.2f} to {100 * high:+.2f}); right where the other is wrong in "
             f"{result['only_first']:,} images, the other way round in {result['only_second']:,}; p = "
             f"{result['p']:.2g} ({'a difference' if result['p'] < 0.05 else 'may be chance'})"

@@ -40,9 +40,9 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     label = experiment.explain.label
     if label is not None and label not in trained.about.classes:
         raise unknown("explain.label", label, trained.about.classes)
-    warn_of_unread(overrides, reporter, "dataset", "split")
+    warn_of_unread(overrides, reporter, "dataset", "seed", "split", but="dataset.max_pixels")
     source = experiment.input
-    found = _mistakes(directory, trained) if source is None else _chosen(source, trained, reporter)
+    found = _mistakes(directory, trained, reporter) if source is None else _chosen(experiment, trained, reporter)
     shown, rows = [], []
     for number, (name, own, pixels) in zip(range(experiment.explain.images), found, strict=False):
         one = explain(trained, pixels, label)
@@ -52,27 +52,38 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         rows.append([f"{FOLDER}/{file.name}", name, own or "", one.predicted, f"{100 * one.probability:.2f} %"])
         shown.append(Shown(name, own, sheet(file)[0], one.predicted, one.probability))
     if not shown:
-        raise UserError(f"run={directory}: it made no mistake on its test split; name images with input.")
-    page = explain_page(directory.name, trained.about.name, shown)
+        what = f"run={directory}: none of its mistakes" if source is None else f"input={source}: none"
+        raise UserError(f"{what} is an image that can be read.")
+    # A run may be named as `.`, from within.
+    page = explain_page(directory.resolve().name, trained.about.name, shown)
     atomic_write_text(directory / FOLDER / "index.html", page)
+    _remove_earlier(directory / FOLDER, len(shown))
     reporter.table("where the model looked", ["picture", "image", "is", "class shown", "probability"], rows)
     reporter.result(directory / FOLDER)
     return EXIT_OK
 
 
-def _chosen(source: str, trained: Trained, reporter: Reporter) -> Iterator[Picture]:
-    found = inputs.find(source, reporter.warn, arrays=False)
+def _remove_earlier(folder: Path, count: int) -> None:
+    """The pictures of an earlier command that showed more than `count`: no page speaks of them any more."""
+    for file in folder.glob("[0-9][0-9][0-9].png"):
+        if int(file.stem) >= count:
+            file.unlink()
+
+
+def _chosen(e: Experiment, trained: Trained, reporter: Reporter) -> Iterator[Picture]:
+    channels = trained.about.channels
+    found = inputs.find(str(e.input), reporter.warn, arrays=channels is not None)
     for part in found.parts:
         for item in part:
             try:
-                picture = open_picture(item.file, channels=None)
+                picture = open_picture(item.file, channels=channels, max_pixels=e.dataset.max_pixels)
             except DecodeError as error:
-                reporter.warn(str(error))
+                reporter.warn(f"left out: {error}")
                 continue
             yield item.name, None, trained.about.preprocessing.pixels(picture)
 
 
-def _mistakes(directory: Path, trained: Trained) -> Iterator[Picture]:
+def _mistakes(directory: Path, trained: Trained, reporter: Reporter) -> Iterator[Picture]:
     """Of the test split, the most confident first. Raises UserError where there is nothing to look up."""
     try:
         predicted = read_predicted(directory / NAME, trained.about.classes)
@@ -80,8 +91,17 @@ def _mistakes(directory: Path, trained: Trained) -> Iterator[Picture]:
         raise UserError(f"{directory / NAME} cannot be read ({error}); name images with input=<folder>.") from error
     images = images_of(directory)
     places = {str(csv_cell(images.ids[index])): int(index) for index in images.splits["test"]}
-    for row in predicted.mistakes(len(predicted.paths)):
+    wrong = predicted.mistakes(len(predicted.paths))
+    if not wrong:
+        raise UserError(f"run={directory}: it made no mistake on its test split; name images with input.")
+    for row in wrong:
         path = predicted.paths[row]
-        if path in places:
+        if path not in places:
+            reporter.warn(f"left out: {path} is no image of the test split any more")
+            continue
+        try:
             picture = images.read(places[path])
-            yield path, predicted.classes[predicted.labels[row]], trained.about.preprocessing.pixels(picture)
+        except DecodeError as error:
+            reporter.warn(f"left out: {error}")
+            continue
+        yield path, predicted.classes[predicted.labels[row]], trained.about.preprocessing.pixels(picture)

@@ -20,7 +20,15 @@ from transfer_cli.files import atomic_write_text, file_sha256, write_json
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words, percent
 from transfer_cli.runs.export import programs
-from transfer_cli.runs.export.check import TOLERANCE, Cost, cost_of, largest_difference, run_on
+from transfer_cli.runs.export.check import (
+    RELATIVE_TOLERANCE,
+    TOLERANCE,
+    Cost,
+    allowed,
+    cost_of,
+    largest_difference,
+    run_on,
+)
 from transfer_cli.runs.export.description import DESCRIPTION, describe_use
 from transfer_cli.runs.export.example import EXAMPLE, example_of
 from transfer_cli.runs.export.folder import check_target, made_whole, write_report
@@ -40,6 +48,8 @@ class Report:
     """What is found out about an export."""
 
     difference: float
+    allowed: str
+    """In words."""
     cost: Cost | None = None
     linear_share: float = 0.0
     """Of the weights, those that int8 makes smaller."""
@@ -83,7 +93,7 @@ def _export(subject: Subject, form: Format, folder: Path, samples: Samples) -> R
     form.write(subject, folder)
     threads = torch.get_num_threads()
     found = run_on(lambda: form.open(subject, folder, threads), subject, samples.pixels)
-    report = Report(largest_difference(expected, found, f"format={subject.format}"))
+    report = Report(largest_difference(expected, found, f"format={subject.format}"), allowed(expected))
     if subject.command.quantize == "int8":
         report.linear_share = programs.quantize(folder)
         rounded = run_on(
@@ -124,6 +134,7 @@ def _write_words(subject: Subject, folder: Path, samples: Samples, report: Repor
             "real": samples.real,
             "largest_difference": report.difference,
             "tolerance": TOLERANCE,
+            "relative_tolerance": RELATIVE_TOLERANCE,
         },
         "int8": report.cost and {"share_of_weights": report.linear_share, **report.cost.to_dict()},
         "latency": [{**one._asdict(), "images_per_second": one.images_per_second} for one in report.timings],
@@ -135,7 +146,7 @@ def _write_words(subject: Subject, folder: Path, samples: Samples, report: Repor
 def _say(target: Path, samples: Samples, report: Report, reporter: Reporter) -> None:
     reporter.say(
         f"checked   logits of {len(samples.pixels):,} images are the run's to {report.difference:.1e} "
-        f"({TOLERANCE:g} is allowed)"
+        f"({report.allowed})"
     )
     if report.cost is not None:
         reporter.say(f"int8      {percent(report.linear_share).strip()} of the weights; {report.cost}")

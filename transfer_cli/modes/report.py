@@ -106,7 +106,7 @@ def _as_csv(e: Experiment, found: Sequence[Record], asked: Sequence[str], title:
     columns = list_page.columns_of(found, listing.FIRST, asked)
     text = csv_line(columns) + "".join(csv_line([record.get(column) for column in columns]) for record in found)
     if e.output in (None, STREAM):
-        write_out(text.encode("utf-8", "backslashreplace").decode())
+        write_out(text)
     else:
         _write(e, Path(str(e.output)), text)
 

@@ -32,9 +32,13 @@ def open_standard_streams() -> None:
 
 
 def write_out(text: str) -> None:
-    """Print what a command was asked for. Raises BrokenPipeError where nobody reads on, RunError where it is lost."""
+    """Print what a command was asked for; what the stream's encoding lacks, such as the bytes of a name, as escapes.
+
+    Raises BrokenPipeError where nobody reads on, RunError where it is lost.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except BrokenPipeError:
         raise

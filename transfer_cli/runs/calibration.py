@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from transfer_cli.cache.place import open_cache
+from transfer_cli.config.schema import Experiment
 from transfer_cli.data.same_images import check_classes
 from transfer_cli.data.sources import load as sources
 from transfer_cli.data.store import formats
@@ -24,7 +25,7 @@ from transfer_cli.models.network import Network
 from transfer_cli.models.tensors import metadata_of, read_tensors, replace_tensors
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import SUMMARY, read_json, saved_experiment
-from transfer_cli.runs.evaluating.images import as_trained, relabelled
+from transfer_cli.runs.evaluating.images import as_trained, relabelled, used_once
 from transfer_cli.runs.materials import open_pixels
 from transfer_cli.runs.saved_model import DESCRIPTION, WEIGHTS, describe, load_trained
 
@@ -55,14 +56,17 @@ def why_not(run: Path) -> str | None:
     return None
 
 
-def calibrate(run: Path, reporter: Reporter, stop: Stop) -> Calibrated | None:
+def calibrate(run: Path, reporter: Reporter, stop: Stop, asked: Experiment | None = None) -> Calibrated | None:
     """Divide the head of a run's model by the temperature that suits validation; None where that cannot be done.
 
     What it predicts stays the same; a model that was calibrated before is fitted as it was trained. A head that is more
-    than a linear map of features does not take it: its layers divided are not its logits divided. Raises UserError
-    where the classes of the data set are others by now.
+    than a linear map of features does not take it: its layers divided are not its logits divided. Device, workers and
+    cache are those of `asked`, else those of the training. Raises UserError where the classes of the data set are
+    others by now.
     """
     e = saved_experiment(run)
+    if asked is not None:
+        e = replace(asked, dataset=used_once(e.dataset), seed=e.seed)
     if why_not(run) is not None:
         return None
     trained = load_trained(run, e)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -140,6 +142,30 @@ def test_a_server_that_does_not_answer_costs_a_warning_and_two_seconds(
     assert summary(RUN)["status"] == "completed"
 
 
+GIVEN_UP = """
+import os, threading, time
+from pathlib import Path
+from transfer_cli.records.loggers.logger import Run
+from transfer_cli.records.loggers.wandb_run import WandbLogger
+run = Run(Path.cwd(), {}, first_step=0)
+threading.Thread(target=WandbLogger().begins, args=(run,), daemon=True).start()
+while not Path("wandb").is_dir():
+    time.sleep(0.05)
+time.sleep(1)
+print(time.time())
+"""
+
+
+def test_wandb_keeps_no_process_that_gave_it_up(silent_server: str) -> None:
+    # Without the process that the library keeps for an earlier test.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment |= {"WANDB_BASE_URL": silent_server, "WANDB_API_KEY": 40 * "0"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
+    words = [sys.executable, "-c", GIVEN_UP]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert time.time() - float(ended.stdout) < 10, "it waits for half a minute"
+
+
 class Hanging:
     """Begins, and hangs from the first scores on."""
 
@@ -176,11 +202,12 @@ def test_a_run_that_a_signal_ends_waits_less_and_for_all_together(
     assert capsys.readouterr().out.count("it does not answer") == 2
 
 
-def test_a_folder_that_mlflow_has_no_address_for_is_said(tmp_path: Path) -> None:
-    (tmp_path / "what?").mkdir()
-    with pytest.raises(ValueError, match="its address cannot hold a question mark"):
-        mlflow_store._database(Run(tmp_path / "what?/runs/a", {}, first_step=0))
-    assert [path.name for path in tmp_path.iterdir()] == ["what?"]
+@pytest.mark.parametrize("name", ["what?", "b%61d"])
+def test_a_folder_that_mlflow_has_no_address_for_is_said(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match="its address cannot hold a question mark, or a percent sign before two"):
+        mlflow_store._database(Run(tmp_path / name / "runs/a", {}, first_step=0))
+    assert [*tmp_path.rglob("*")] == [tmp_path / name]
 
 
 def test_only_finite_scores_are_logged_and_no_settings() -> None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from transfer_cli.records.pages.charts import Line, Point, curves, reliability, scatter
+from transfer_cli.records.pages.charts import Line, Point, curves, reliability, scatter, short_number
 from transfer_cli.records.pages.predicted import Bin
 
 
@@ -66,3 +66,11 @@ def test_a_scatter_has_two_runs_and_escapes_their_names() -> None:
     assert "<b>" not in chart
     assert chart.count('class="tag"') == 2
     assert scatter(points[1:], "seconds", "accuracy", share=True) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.5, "0.5"), (999.4, "999"), (999.7, "1k"), (12_345, "12.3k"), (999_700, "1M"), (4.2e6, "4.2M"), (999.9e6, "1G")],
+)
+def test_a_short_number_is_one_of_three_digits(value: float, shown: str) -> None:
+    assert short_number(value) == shown

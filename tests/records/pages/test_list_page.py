@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transfer_cli.records.pages.list_page import text
+from transfer_cli.records.pages.list_page import list_page, text
 
 RUNS = [
     {"run": f"out/{name}", "metric": "accuracy", "val": val, "test": 0.5, "status": status, "model": "m" * number}
@@ -19,3 +19,11 @@ def test_columns_are_those_that_fit() -> None:
             assert max(map(len, lines)) <= width
             seen.add(len(lines[0].replace(" %", "").split()))
     assert seen == {2, 3, 4, 5}, "a narrower screen has a line a value, one column more comes as soon as it fits"
+
+
+def test_a_page_leads_to_runs_of_any_name() -> None:
+    names = ["runs/a b#1", "runs/\udcff"]
+    runs = [{"run": name, "metric": "accuracy"} for name in names]
+    page = list_page(runs, [], "2 runs", "All runs.", {name: f"{name}/report.html" for name in names})
+    assert 'href="runs/a%20b%231/report.html">runs/a b#1<' in page
+    assert 'href="runs/%FF/report.html">runs/\\udcff<' in page

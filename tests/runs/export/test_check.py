@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from transfer_cli.errors import RunError
-from transfer_cli.runs.export.check import cost_of, largest_difference
+from transfer_cli.runs.export.check import allowed, cost_of, largest_difference
 from transfer_cli.runs.export.samples import Samples
 
 LOGITS = np.array([[1.0, -2.0], [30.0, 0.5]], np.float32)
@@ -19,6 +19,10 @@ def test_the_tolerance_grows_with_large_logits_alone() -> None:
     for wrong in ([[1.2e-4, 0], [0, 0]], [[0, 0], [0, 3.1e-4]], [[0, np.nan], [0, 0]]):
         with pytest.raises(RunError, match="x: logits of 1 of 2 images differ"):
             largest_difference(LOGITS, LOGITS + np.array(wrong, np.float32), "x")
+    large = "0.0001, or 1e-05 of an image's largest logit, is allowed"
+    with pytest.raises(RunError, match=f"up to 0.0031 where {large}; nothing is kept"):
+        largest_difference(LOGITS, LOGITS + np.array([[0, 0], [0, 3.1e-3]], np.float32), "x")
+    assert (allowed(LOGITS), allowed(LOGITS[:1])) == (large, "0.0001 is allowed")
     with pytest.raises(RunError, match=r"logits of shape \[2, 1\], not \[2, 2\]"):
         largest_difference(LOGITS, LOGITS[:, :1], "x")
 

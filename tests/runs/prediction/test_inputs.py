@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,13 @@ def test_a_file_a_folder_and_a_pattern_by_name() -> None:
     everything = [(name, name) for name in ("photos/a.png", "photos/b.png", "photos/c.png")]
     assert found("photos/b.png") == everything[1:2]
     assert found("photos") == found("photos/*.png") == found("**/*.png") == found("phot*") == everything
+    assert found("**") == found("**/*") == found("**/photos") == found("**/p*") == everything
+
+
+def test_results_are_called_by_the_whole_name_of_a_folder(photos: Path) -> None:
+    for name in ("2026.01", "2026.02"):
+        shutil.copytree(photos, name)
+        assert inputs.find(name, print, arrays=False).stem == name, "one would take the place of the other"
 
 
 @pytest.mark.parametrize("table", ["list.txt", "list.csv", "list.tsv"])

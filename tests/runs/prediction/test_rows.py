@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from transfer_cli.errors import UserError
-from transfer_cli.runs.prediction.rows import columns, is_jsonl, row_of, writer
+from transfer_cli.runs.prediction.rows import Row, columns, is_jsonl, row_of, writer
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -35,6 +37,19 @@ def test_the_first_of_equals_as_everywhere() -> None:
 )
 def test_the_format_goes_by_the_ending_unless_it_is_said(format: str, output: str | None, expected: bool) -> None:
     assert is_jsonl(format, output) is expected
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_name_that_is_no_utf8_is_written_alike_in_every_locale(errors: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="utf-8", errors=errors))
+    rows: list[Row] = [["b\udcff.png", "ant", 1.0]]
+    for jsonl in (False, True):
+        with writer("-", columns(1), jsonl) as write:
+            write(rows)
+    header, row, line = printed.getvalue().decode().splitlines()
+    assert (header, row) == ("path,label,probability", "b\\udcff.png,ant,1.0")
+    assert json.loads(line)["path"] == "b\udcff.png"
 
 
 def interrupted() -> None:

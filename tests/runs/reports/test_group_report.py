@@ -55,6 +55,13 @@ def test_jobs_that_all_differ_are_no_seeds_of_anything() -> None:
     assert page.headings == ["Leaderboard", "What accuracy costs"]
 
 
+def test_a_sweep_that_is_named_from_within_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("outputs/sweeps/grid")
+    made(folder / "0")
+    monkeypatch.chdir(folder)
+    assert "<h1>grid</h1>" in swept(Path(), ["a=1", "completed", 0.8, 0.8, 1.5, "/elsewhere/0", None]).source
+
+
 def test_a_comparison_shows_its_recommendation() -> None:
     folder = Path("outputs/compare/c")
     made(folder / "probe-seed0")

@@ -92,12 +92,12 @@ def test_runs_are_found_wherever_they_are_and_damaged_ones_are_no_obstacle(tmp_p
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "summary.json").write_text(content)
     (tmp_path / "runs" / "begun").mkdir()
-    (tmp_path / "runs" / "begun" / "config.yaml").write_text("strategy: {name: extract}\nmodel: 3\n")
+    (tmp_path / "runs" / "begun" / "config.yaml").write_text("strategy: {name: extract}\nmodel: 3\nseed: 7\n")
     found = find_runs(tmp_path)
     assert [str(path.relative_to(tmp_path)) for path in found] == ["auto/x/best", "runs/a", "runs/begun", "sweeps/s/0"]
     records = [record_of(path) for path in found]
     assert [record["val"] for record in records] == [None, 0.5, None, None]
-    assert (records[2]["status"], records[2]["strategy"]) == ("unfinished", "extract")
+    assert (records[2]["status"], records[2]["strategy"], records[2]["seed"]) == ("unfinished", "extract", 7)
     assert with_settings(records, {"strategy.name": "report.where"})[2]["strategy.name"] == "extract"
     with pytest.raises(UserError, match=r"report.sort=vall: no run has a key vall. Did you mean val"):
         with_settings(records, {"vall": "report.sort=vall"})

@@ -16,7 +16,7 @@ from markdown_it.token import Token
 
 from tests.conftest import TINY, Ended, summary
 from tests.runs.reports.made import made, with_model
-from transfer_cli.files import write_csv
+from transfer_cli.files import file_sha256, write_csv, write_json
 from transfer_cli.runs.reports import run_card
 from transfer_cli.runs.reports.run_card import leave_card, write_card
 
@@ -96,6 +96,18 @@ def test_names_are_names_in_yaml_and_in_markdown() -> None:
     shown = MarkdownIt("commonmark").enable("table").render(body)
     assert "a|b`*`_x_*" in shown and "&lt;img src=x onerror=alert(1)&gt;" in shown and "\\u202e: #&amp;amp;" in shown
     assert "https\\://evil" in body and "www\\.e.co \\@u" in body
+
+
+def test_the_command_of_an_export_is_one_whatever_its_folder_is_called() -> None:
+    run = with_model(made(RUN))
+    folder = run / "export/for me"
+    folder.mkdir(parents=True)
+    sha256 = file_sha256(run / "model.safetensors")
+    report = {"format": "onnx", "model_sha256": sha256, "compared": {"images": 9, "largest_difference": 1e-6}}
+    write_json(folder / "export.json", report)
+    (folder / "example.py").touch()
+    _, body, _ = card(run)
+    assert "\npython 'export/for me/example.py' photo.jpg\n" in body
 
 
 def test_of_many_classes_the_worst_and_the_best_are_there() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -144,7 +145,7 @@ def use(facts: CardFacts) -> str:
             f"Without it, as {text(one.get('format'))}; in {text(one.get('precision', 'fp32'))} its logits of "
             f"{count(compared.get('images'))} images are at most {compared.get('largest_difference', 0):.1e} from this "
             "model's:",
-            block([f"python {one['folder']}/example.py {images}"], "sh"),
+            block([shlex.join(["python", f"{one['folder']}/example.py", images])], "sh"),
         ]
     return "\n\n".join(parts)
 

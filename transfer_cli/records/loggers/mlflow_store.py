@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from filelock import FileLock
 
@@ -93,9 +94,12 @@ class MlflowLogger:
 def _database(run: Run) -> str:
     """The address of a database of our own, with its tables: half made, after a kill, it would never be of use."""
     file = run.output_dir.absolute() / "mlflow.db"
-    if "?" in str(file):
-        # In the address of a database it ends the path, and another file would be made.
-        raise ValueError(f"{file}: its address cannot hold a question mark; name a server by MLFLOW_TRACKING_URI")
+    if "?" in str(file) or unquote(str(file)) != str(file):
+        # In the address of a database the one ends the path, the other is a character: it would be another file.
+        raise ValueError(
+            f"{file}: its address cannot hold a question mark, or a percent sign before two digits; name a server by "
+            "MLFLOW_TRACKING_URI"
+        )
     from mlflow import MlflowClient
 
     with FileLock(run.output_dir / ".mlflow.lock"):

@@ -6,8 +6,10 @@ sends it later.
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from transfer_cli.records.loggers.logger import Run
@@ -21,6 +23,7 @@ class WandbLogger:
 
     def __init__(self) -> None:
         self._run: Any = None
+        self._waits = False
 
     @property
     def remote(self) -> bool:
@@ -33,28 +36,54 @@ class WandbLogger:
 
         known = run.id_of(_NAME)
         os.environ["WANDB_MODE"] = _mode()
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", _PROJECT),
-            name=run.name,
-            id=known,
-            resume="allow",
-            group=None if run.sweep is None else run.sweep.name,
-            dir=str(run.directory),
-            config=dict(run.settings),
-            reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off", init_timeout=30),
-        )
+        with self._waiting():
+            if self.remote:
+                self._leave_at_exit(wandb.setup())
+            self._run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", _PROJECT),
+                name=run.name,
+                id=known,
+                resume="allow",
+                group=None if run.sweep is None else run.sweep.name,
+                dir=str(run.directory),
+                config=dict(run.settings),
+                reinit="create_new",
+                settings=wandb.Settings(silent=True, console="off", init_timeout=30),
+            )
         run.keep_id(_NAME, str(self._run.id))
         return known is None
 
     def scores(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Logged at the step."""
-        self._run.log({**values, "epoch": epoch}, step=step)
+        with self._waiting():
+            self._run.log({**values, "epoch": epoch}, step=step)
 
     def ends(self, run: Run, status: str, summary: Mapping[str, float]) -> None:
         """The final scores; the run there ends."""
-        self._run.summary.update({**summary, "status": status})
-        self._run.finish(exit_code=0 if status == "completed" else 1)
+        with self._waiting():
+            self._run.summary.update({**summary, "status": status})
+            self._run.finish(exit_code=0 if status == "completed" else 1)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Within, the library does something that may take for ever; it still waits where that failed."""
+        self._waits = True
+        yield
+        self._waits = False
+
+    def _leave_at_exit(self, library: Any) -> None:
+        """Its process of its own is waited for when ours ends, half a minute or more; not where it was given up."""
+
+        def leave() -> None:
+            # The library offers no way not to wait.
+            with suppress(AttributeError, TypeError):
+                if self._waits:
+                    service._cleanup()
+
+        with suppress(AttributeError):
+            service = library.ensure_service()
+            # After the library's own, so that it comes first.
+            atexit.register(leave)
 
 
 def _mode() -> str:

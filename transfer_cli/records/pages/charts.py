@@ -155,6 +155,7 @@ def _scattered(frame: Frame, point: Point, numbered: bool) -> Iterable[Markup]:
 def short_number(value: float) -> str:
     """`0.5`, `300`, `2k`, `12M`."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
+        # What rounds to a thousand of a unit is one of the next.
+        if value >= 0.9995 * size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"

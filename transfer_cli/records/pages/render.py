@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from typing import Any
 from urllib.parse import quote
 
@@ -77,4 +78,4 @@ def count(value: float | None) -> str:
 
 def to_page(path: str) -> str:
     """A relative address of a file whose name may hold anything."""
-    return quote(path)
+    return quote(os.fsencode(path))

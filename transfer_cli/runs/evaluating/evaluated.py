@@ -48,6 +48,11 @@ class Evaluated:
     labels: NDArray[np.int64]
 
     @property
+    def name(self) -> str:
+        """Of its run, which may be named as `.`, from within."""
+        return self.directory.resolve().name
+
+    @property
     def right(self) -> NDArray[np.bool_]:
         """Of each image with a label."""
         known = self.labels >= 0
@@ -65,7 +70,7 @@ class Evaluated:
         return {**sums.scores(), "brier": float(self._brier().mean())}
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % intervals of accuracy, macro F1, balanced accuracy, loss and the Brier score."""
+        """95 % intervals of accuracy, macro F1, balanced accuracy, loss and the Brier score, where there is one."""
         seed = self.e.seed
         return {
             **score_intervals(self._confusion(), seed),

@@ -30,6 +30,11 @@ def asked_dataset(composed: Dataset, saved: Dataset, overrides: Overrides) -> Da
     return replace(saved, **{key: getattr(composed, key) for key in named})
 
 
+def used_once(dataset: Dataset) -> Dataset:
+    """The data set where each image is looked at once, so that nothing is gained by holding them all."""
+    return dataset if dataset.store in ("disk", "stream") else replace(dataset, store="auto")
+
+
 def with_channels(dataset: Dataset, about: Description, overrides: Overrides) -> Dataset:
     """The data set read with the channels that the model takes. Raises UserError where the command says others."""
     if dataset.channels == about.channels:

@@ -17,9 +17,8 @@ from transfer_cli.errors import RunError, first_line
 from transfer_cli.runs.export.samples import Samples
 from transfer_cli.runs.export.subject import Runner, Subject
 
-TOLERANCE = 1e-4
-_LARGE = 10.0
-"""From there on the tolerance grows with an image's largest logit: float32 rounds to parts of a number."""
+TOLERANCE, RELATIVE_TOLERANCE = 1e-4, 1e-5
+"""Of a logit, and in parts of an image's largest one where that is more: float32 rounds to parts of a number."""
 _BATCH = 64
 
 
@@ -51,16 +50,28 @@ def largest_difference(expected: NDArray[np.float32], found: NDArray[np.float32]
     if wrong.any():
         raise RunError(
             f"{what}: logits of {wrong.sum():,} of {len(expected):,} images differ from the run's, by up to "
-            f"{np.nanmax(differences):.2g} where {TOLERANCE:g} is allowed; nothing is kept."
+            f"{np.nanmax(differences):.2g} where {allowed(expected)}; nothing is kept."
         )
     return float(differences.max())
 
 
 def _differing(expected: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Images [N] with a logit that is too far from the run's, or no number."""
-    allowed = TOLERANCE * np.maximum(1.0, np.abs(expected).max(1) / _LARGE)
-    near: NDArray[np.bool_] = (np.abs(expected - found) <= allowed[:, None]).all(1)
+    near: NDArray[np.bool_] = (np.abs(expected - found) <= _tolerance(expected)[:, None]).all(1)
     return ~near
+
+
+def _tolerance(expected: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of each image, [N]."""
+    largest: NDArray[np.float64] = np.abs(expected).max(1).astype(np.float64)
+    return np.maximum(TOLERANCE, RELATIVE_TOLERANCE * largest)
+
+
+def allowed(expected: NDArray[np.float32]) -> str:
+    """What is allowed for logits [N, K], in words."""
+    is_relative = _tolerance(expected).max() > TOLERANCE
+    of_large = f", or {RELATIVE_TOLERANCE:g} of an image's largest logit," if is_relative else ""
+    return f"{TOLERANCE:g}{of_large} is allowed"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import select
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,8 @@ from transfer_cli.data.sources.manifest import is_table, paths_in
 from transfer_cli.errors import UserError
 
 _LISTED_FILES = 50
+_MATCHES_INSIDE = re.compile(r"(^|/)\*\*(/\*)?$")
+"""A pattern that matches what is in the folders that it matches, too."""
 _LISTS = (".txt", ".lst", ".list")
 _MOST_AT_ONCE = 1024
 """Paths of standard input that are worked on together at most; fewer where no more have come."""
@@ -74,7 +77,7 @@ def _folder(folder: Path, warn: Callable[[str], None], arrays: bool) -> Input:
     for kind in _kinds(others):
         warn(f"left out: {kind}")
     pictures = [Item(str(file), str(file)) for file in files]
-    return Input([pictures], len(pictures), folder.resolve().stem, sum(map(len, others.values())))
+    return Input([pictures], len(pictures), folder.resolve().name, sum(map(len, others.values())))
 
 
 def _kinds(others: dict[str, list[str]]) -> list[str]:
@@ -85,10 +88,11 @@ def _kinds(others: dict[str, list[str]]) -> list[str]:
 def _matches(pattern: str, warn: Callable[[str], None], arrays: bool) -> list[Item]:
     """Files that a pattern matches, by name, and the images in folders that it matches."""
     found: list[Item] = []
+    matches_inside = _MATCHES_INSIDE.search(pattern)
     for path in sorted(glob.glob(os.path.expanduser(pattern), recursive=True)):
         if not os.path.isdir(path):
             found.append(Item(path, path))
-        elif "**" not in pattern:  # which matches what is in the folder, too
+        elif not matches_inside:
             files, others = pictures_below(Path(path), arrays)
             found += [Item(str(file), str(file)) for file in files]
             for kind in _kinds(others):

@@ -105,8 +105,6 @@ def read_part(pictures: list[Item], looks: tuple[Look, ...], channels: int | Non
     for picture in pictures:
         remarks: list[str] = []
         try:
-            if "\0" in picture.file:
-                raise DecodeError(picture.name, "not a path")
             image = open_picture(picture.file, channels=channels, max_pixels=max_pixels, remark=remarks.append)
         except DecodeError as error:
             files.append(Read(picture, problem=str(error)))

@@ -57,6 +57,11 @@ def problem(folder: Path) -> str | None:
     return f"no folder of a sweep, a comparison or a search (it has no {', '.join(names[:-1])} or {names[-1]})."
 
 
+def _name(folder: Path) -> str:
+    """What to call it; it may be named as `.`, from within."""
+    return folder.resolve().name
+
+
 def _sweep(folder: Path) -> GroupFacts:
     lines = leaderboard_rows(folder)
     words = [words_in(line["overrides"]) for line in lines]
@@ -73,7 +78,7 @@ def _sweep(folder: Path) -> GroupFacts:
     if front:
         draw_front(folder, front)
     return GroupFacts(
-        title=folder.name,
+        title=_name(folder),
         kind="Sweep",
         lead=f"{counted(len(entries), 'job')}, {metric} on validation decides",
         metric=metric,
@@ -141,7 +146,7 @@ def _comparison(folder: Path) -> GroupFacts:
     facts = [("model", found["model"]), ("data set", found["dataset"]), ("seeds", ", ".join(map(str, seeds)))]
     each = f"{counted(len(entries), 'recipe')}, {counted(len(seeds), 'seed')} each"
     return GroupFacts(
-        title=folder.name,
+        title=_name(folder),
         kind="Comparison",
         lead=f"{each}: {found['model']} on {found['dataset']}",
         metric=found["metric"],
@@ -184,7 +189,7 @@ def _search(folder: Path) -> GroupFacts:
     dataset = (asked.get("dataset") or {}).get("name")
     spent = [(name, f"{found[key]:g} s") for name, key in (("budget", "budget"), ("spent", "seconds_spent"))]
     return GroupFacts(
-        title=folder.name,
+        title=_name(folder),
         kind="Search within a budget",
         lead=f"{counted(len(probes), 'backbone')} on {dataset}, {metric} on validation decides",
         metric=metric,

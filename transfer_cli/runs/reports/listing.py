@@ -14,7 +14,7 @@ from typing import Any
 from transfer_cli.config.dotted import dotted
 from transfer_cli.errors import UserError, did_you_mean
 from transfer_cli.rundir import CONFIG, SUMMARY, read_json
-from transfer_cli.runs.reports.reading import Values, read_yaml
+from transfer_cli.runs.reports.reading import Values, number_in, read_yaml
 
 Record = dict[str, Any]
 """What is known of a run, by dotted keys."""
@@ -68,6 +68,7 @@ def record_of(directory: Path) -> Record:
     if not summary:
         _, config = read_yaml(directory / CONFIG)
         record |= {key: _part(config, key).get("name") for key in ("strategy", "model", "dataset")}
+        record["seed"] = number_in(config, "seed")
     return record
 
 

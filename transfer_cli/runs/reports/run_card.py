@@ -118,8 +118,7 @@ def _predicted(directory: Path, classes: Any) -> Predicted | None:
 
 def _intervals(predicted: Predicted, summary: dict[str, Any]) -> dict[str, Interval]:
     test, found = summary.get("test") or {}, score_intervals(predicted.confusion, int(summary.get("seed") or 0))
-    # Where no image was wrong, resampling knows of no other score.
-    return {name: (low, high) for name, (low, high) in found.items() if low < high and test.get(name) is not None}
+    return {name: interval for name, interval in found.items() if test.get(name) is not None}
 
 
 def _exports(directory: Path) -> list[dict[str, Any]]:

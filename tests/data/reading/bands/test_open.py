@@ -159,6 +159,12 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
             open_picture(data, channels=4, name="x")
 
 
+@pytest.mark.parametrize("channels", [None, 3])
+def test_what_is_no_path_is_refused(channels: int | None) -> None:
+    with pytest.raises(DecodeError, match=r"^a.b\.png: not a path\.$"):
+        open_picture("a\0b.png", channels=channels)
+
+
 def test_both_axes_as_long_as_the_channels_is_said(tmp_path: Path) -> None:
     values = np.arange(4 * 9 * 4, dtype=np.uint8).reshape(4, 9, 4)
     np.save(tmp_path / "x.npy", values)

@@ -50,6 +50,8 @@ def open_picture(
     With `channels` alpha is one of them, and 8 bits of a channel are left of what has more, by the rules for greys.
     Raises DecodeError where that is not what the file holds, UserError where a package is missing that reads it.
     """
+    if not isinstance(source, bytes) and "\0" in os.fspath(source):
+        raise DecodeError(name or os.fspath(source), "not a path")
     if channels is None:
         return open_image(source, name=name, max_pixels=max_pixels, remark=remark)
     asked = Asked(name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source)), channels, max_pixels, remark)
