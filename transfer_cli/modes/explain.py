@@ -1,8 +1,9 @@
-"""mode=explain: where in images a trained model saw what it says, as pictures: chosen images, or its worst mistakes."""
+"""mode=explain: where in images a trained model saw what it says: chosen ones, or its mistakes and what it doubted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +14,17 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.data.reading.bands.open import open_picture
 from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.errors import EXIT_OK, UserError, unknown
-from transfer_cli.files import atomic_write_bytes, atomic_write_text, csv_cell
-from transfer_cli.records.pages.explain_page import Shown, explain_page
-from transfer_cli.records.pages.pictures import sheet
+from transfer_cli.files import atomic_write_text, csv_cell
+from transfer_cli.records.pages.explain_page import explain_page
 from transfer_cli.records.pages.predicted import read_predicted
 from transfer_cli.records.predictions import NAME
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.explaining.heat import explain
 from transfer_cli.runs.explaining.pictures import png
 from transfer_cli.runs.prediction import inputs
-from transfer_cli.runs.reports.run_report import images_of
+from transfer_cli.runs.reports.explained import Explanations
+from transfer_cli.runs.reports.run_report import images_of, leave_report
 from transfer_cli.runs.saved_model import Trained, load_trained, warn_of_unread
-
-FOLDER = "explanations"
 
 Picture = tuple[str, str | None, NDArray[np.uint8]]
 """What to call it, its class where it is known, and its pixels as the model takes them."""
@@ -42,32 +41,23 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         raise unknown("explain.label", label, trained.about.classes)
     warn_of_unread(overrides, reporter, "dataset", "seed", "split", but="dataset.max_pixels")
     source = experiment.input
-    found = _mistakes(directory, trained, reporter) if source is None else _chosen(experiment, trained, reporter)
-    shown, rows = [], []
-    for number, (name, own, pixels) in zip(range(experiment.explain.images), found, strict=False):
+    found = _telling(directory, trained, reporter) if source is None else _chosen(experiment, trained, reporter)
+    kept, rows = Explanations(directory), []
+    for name, own, pixels in islice(found, experiment.explain.images):
         one = explain(trained, pixels, label)
-        file = directory / FOLDER / f"{number:03d}.png"
-        file.parent.mkdir(exist_ok=True)
-        atomic_write_bytes(file, png(one.over(pixels)))
-        rows.append([f"{FOLDER}/{file.name}", name, own or "", one.predicted, f"{100 * one.probability:.2f} %"])
-        shown.append(Shown(name, own, sheet(file)[0], one.predicted, one.probability))
-    if not shown:
-        what = f"run={directory}: none of its mistakes" if source is None else f"input={source}: none"
+        file = kept.add(png(one.over(pixels)), name, own, one.predicted, one.probability)
+        rows.append([file, name, own or "", one.predicted, f"{100 * one.probability:.2f} %"])
+    if not rows:
+        what = f"run={directory}: none of its test images" if source is None else f"input={source}: none"
         raise UserError(f"{what} is an image that can be read.")
+    kept.close()
     # A run may be named as `.`, from within.
-    page = explain_page(directory.resolve().name, trained.about.name, shown)
-    atomic_write_text(directory / FOLDER / "index.html", page)
-    _remove_earlier(directory / FOLDER, len(shown))
+    page = explain_page(directory.resolve().name, trained.about.name, kept.shown)
+    atomic_write_text(kept.folder / "index.html", page)
+    leave_report(directory, lambda: images_of(directory), reporter.warn)
     reporter.table("where the model looked", ["picture", "image", "is", "class shown", "probability"], rows)
-    reporter.result(directory / FOLDER)
+    reporter.result(kept.folder)
     return EXIT_OK
-
-
-def _remove_earlier(folder: Path, count: int) -> None:
-    """The pictures of an earlier command that showed more than `count`: no page speaks of them any more."""
-    for file in folder.glob("[0-9][0-9][0-9].png"):
-        if int(file.stem) >= count:
-            file.unlink()
 
 
 def _chosen(e: Experiment, trained: Trained, reporter: Reporter) -> Iterator[Picture]:
@@ -83,18 +73,21 @@ def _chosen(e: Experiment, trained: Trained, reporter: Reporter) -> Iterator[Pic
             yield item.name, None, trained.about.preprocessing.pixels(picture)
 
 
-def _mistakes(directory: Path, trained: Trained, reporter: Reporter) -> Iterator[Picture]:
-    """Of the test split, the most confident first. Raises UserError where there is nothing to look up."""
+def _telling(directory: Path, trained: Trained, reporter: Reporter) -> Iterator[Picture]:
+    """Of the test split, mistakes first, the most confident ahead, then what it was least sure of.
+
+    Raises UserError where there is nothing to look up.
+    """
     try:
         predicted = read_predicted(directory / NAME, trained.about.classes)
     except (OSError, ValueError) as error:
         raise UserError(f"{directory / NAME} cannot be read ({error}); name images with input=<folder>.") from error
     images = images_of(directory)
     places = {str(csv_cell(images.ids[index])): int(index) for index in images.splits["test"]}
-    wrong = predicted.mistakes(len(predicted.paths))
-    if not wrong:
-        raise UserError(f"run={directory}: it made no mistake on its test split; name images with input.")
-    for row in wrong:
+    count = len(predicted.paths)
+    if not count:
+        raise UserError(f"run={directory}: its test split has no images; name images with input=<folder>.")
+    for row in dict.fromkeys([*predicted.mistakes(count), *predicted.uncertain(count)]):
         path = predicted.paths[row]
         if path not in places:
             reporter.warn(f"left out: {path} is no image of the test split any more")
@@ -104,4 +97,5 @@ def _mistakes(directory: Path, trained: Trained, reporter: Reporter) -> Iterator
         except DecodeError as error:
             reporter.warn(f"left out: {error}")
             continue
-        yield path, predicted.classes[predicted.labels[row]], trained.about.preprocessing.pixels(picture)
+        label = int(predicted.labels[row])
+        yield path, predicted.classes[label] if label >= 0 else None, trained.about.preprocessing.pixels(picture)

@@ -37,6 +37,9 @@ def sheet(path: Path) -> tuple[str, int, int]:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             image = opened.convert("RGB")
+    except Image.UnidentifiedImageError as error:
+        # Its message names an object of ours.
+        raise OSError("cannot be read as a picture") from error
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise OSError(f"cannot be read as a picture ({error})") from error
     jpeg = _encoded(image, "JPEG", quality=_SHEET_QUALITY)

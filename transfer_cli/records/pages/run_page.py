@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from transfer_cli.records.pages import charts, pictures, run_tables, words
+from transfer_cli.records.pages.explain_page import Shown
 from transfer_cli.records.pages.predicted import Predicted, by_class, calibration, most_confused
 from transfer_cli.records.pages.render import count, render, score, seconds
 
@@ -62,6 +63,7 @@ class RunFacts:
     sheet: tuple[str, int, int] | None
     mistakes: Sequence[Example] = ()
     uncertain: Sequence[Example] = ()
+    explained: Sequence[Shown] = ()
     absent: Sequence[str] = ()
 
 
@@ -82,6 +84,7 @@ def run_page(facts: RunFacts) -> str:
         "sheet": facts.sheet,
         "mistakes": facts.mistakes,
         "uncertain": facts.uncertain,
+        "explained": facts.explained,
         "environment": run_tables.environment(facts.environment),
         "best_epoch": s.get("best_epoch"),
     }
@@ -103,6 +106,7 @@ def _sections(values: Facts) -> list[tuple[str, str]]:
         "reliability": ("calibration", "Calibration"),
         "mistakes": ("mistakes", "Mistakes"),
         "uncertain": ("uncertain", "Uncertain"),
+        "explained": ("heat", "Heat"),
         "sheet": ("samples", "Samples"),
         "groups": ("parameters", "Parameters"),
         "times": ("time", "Time"),

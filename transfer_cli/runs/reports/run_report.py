@@ -19,6 +19,7 @@ from transfer_cli.records.pages import pictures
 from transfer_cli.records.pages.predicted import Predicted, read_predicted
 from transfer_cli.records.pages.run_page import Example, RunFacts, run_page
 from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, claim, read_json, saved_experiment
+from transfer_cli.runs.reports.explained import read_explained
 from transfer_cli.runs.reports.reading import PAGE, Values, place, read_rows, read_yaml
 from transfer_cli.runs.reports.run_card import CARD, has_model, leave_card
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from transfer_cli.data.reading.image_set import ImageSet
 
 SHOWN = 12
-"""Mistakes, and uncertain images."""
+"""Mistakes, uncertain images, and images with heat."""
 
 Images = Callable[[], "ImageSet"]
 """The images of a run, listed where they are asked for. Raises UserError or OSError where they are gone."""
@@ -107,6 +108,7 @@ def gather(directory: Path, images: Images) -> RunFacts:
         parameters=[row for row in read_rows(directory / parameters.NAME)[1:] if len(row) == 5],
         predicted=predicted,
         sheet=_sheet(samples, absent) if samples.is_file() else None,
+        explained=read_explained(directory, SHOWN, absent),
         absent=absent,
     )
     return facts if predicted is None else _with_examples(facts, predicted, images)
