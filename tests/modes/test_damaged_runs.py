@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ Command = Callable[..., Ended]
 
 @pytest.fixture
 def run(command: Command) -> Path:
-    assert command(*TINY, "name=tiny", "trainer.epochs=1").code == 0
+    assert command(*TINY, "name=tiny", "optimizer.lr=0.02").code == 0
     return Path("outputs/runs/tiny")
 
 
@@ -83,3 +84,79 @@ def test_a_description_that_no_run_leaves(command: Command, run: Path) -> None:
             assert "model.json is damaged" in command(*words).err, name
             refused(command(*words))
         (run / "model.json").write_text(whole)
+
+
+def test_files_where_folders_are_to_be(command: Command, run: Path) -> None:
+    image = next((run / "plots").glob("*.png")).rename("image.png")
+    for name in ("explanations", "predict", "export"):
+        (run / name).write_text("mine")
+    words = {
+        "explanations": ["mode=explain", f"input={image}"],
+        "predict": ["mode=predict", f"input={image}"],
+        "export": ["mode=export", "format=safetensors", "export.latency=false"],
+    }
+    for name, more in words.items():
+        ended = command(*more, f"run={run}")
+        assert ended.code in (2, 3), ended.err
+        assert name in ended.err and "Traceback" not in ended.err
+        assert (run / name).read_text() == "mine"
+
+
+def test_a_summary_that_no_run_leaves_is_not_calibrated(command: Command, run: Path) -> None:
+    for damage in (None, "{}", "[1]", '{"status": '):
+        if damage is None:
+            whole = (run / "summary.json").read_text()
+            (run / "summary.json").unlink()
+        else:
+            (run / "summary.json").write_text(damage)
+        before = (run / "model.safetensors").read_bytes()
+        refused(command("mode=calibrate", f"run={run}"), "summary.json is missing or damaged")
+        assert (run / "model.safetensors").read_bytes() == before
+    (run / "summary.json").write_text(whole)
+    for calibration in ([1], "x", {"temperature": "x"}, {"temperature": 1e-300}, {"temperature": -1}):
+        edit(run / "summary.json", lambda about, value=calibration: about.update(calibration=value))  # type: ignore[misc]
+        ended = command("mode=calibrate", f"run={run}")
+        assert ended.code == 0, ended.err
+        assert "Warning" not in ended.err
+        known = json.loads((run / "summary.json").read_text())["calibration"]
+        # By the first its weights were changed, which say themselves by how much.
+        assert 0.04 < known["temperature"] < 21 if calibration == [1] else known == calibration
+
+
+def test_a_calibration_that_was_killed_says_what_the_model_began_with(command: Command, run: Path) -> None:
+    summary = (run / "summary.json").read_text()
+    assert command("mode=calibrate", f"run={run}").code == 0
+    first = json.loads((run / "summary.json").read_text())["calibration"]
+    assert first["after"] < first["before"]
+    # As if the weights had been written and nothing else.
+    (run / "summary.json").write_text(summary)
+    assert command("mode=calibrate", f"run={run}").code == 0
+    again = json.loads((run / "summary.json").read_text())["calibration"]
+    assert again["before"] == pytest.approx(first["before"], abs=1e-6)
+    assert again["after"] == pytest.approx(first["after"], abs=1e-6)
+
+
+def test_what_is_said_of_images_is_of_the_input(
+    command: Command, run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_text("no image")
+    refused(command("mode=explain", f"run={run}", "input=broken.png"), "input=broken.png: no file is a readable image")
+    (tmp_path / "photos").mkdir()
+    image = next((run / "plots").glob("*.png")).rename("photos/image.png")
+    before = image.read_bytes()
+    refused(command("mode=predict", f"run={run}", "input=photos", f"output={image}"), "is an image of the input")
+    assert image.read_bytes() == before
+    refused(command("mode=evaluate", f"run=[{run},./{run}]"), "each run once")
+    monkeypatch.setattr("sys.stdin", None)
+    refused(command("mode=predict", f"run={run}", "input=-"), "standard input is closed")
+
+
+def test_a_class_of_two_lines_forges_none(command: Command, run: Path) -> None:
+    edit(run / "model.json", lambda about: about.update(classes=["a", "b\nerror: forged", "c"]))
+    refused(command("mode=evaluate", f"run={run}", "dataset=digits"), "not trained on class")
+    other = run.with_name("other")
+    shutil.copytree(run, other)
+    edit(other / "model.json", lambda about: about.update(classes=["a", "b", "c"]))
+    ended = command("mode=predict", f"run=[{other},{run}]", f"input={next((run / 'plots').glob('*.png'))}")
+    refused(ended, r"b\nerror: forged")
+    assert not any(line.startswith("error: forged") for line in ended.err.splitlines())

@@ -52,7 +52,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         rows.append([f"{FOLDER}/{file.name}", name, own or "", one.predicted, f"{100 * one.probability:.2f} %"])
         shown.append(Shown(name, own, sheet(file)[0], one.predicted, one.probability))
     if not shown:
-        raise UserError(f"run={directory}: it made no mistake on its test split; name images with input.")
+        reason = f"run={directory}: it made no mistake on its test split; name images with input."
+        raise UserError(reason if source is None else f"input={source}: no file is a readable image.")
     page = explain_page(directory.name, trained.about.name, shown)
     atomic_write_text(directory / FOLDER / "index.html", page)
     reporter.table("where the model looked", ["picture", "image", "is", "class shown", "probability"], rows)
