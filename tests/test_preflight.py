@@ -51,3 +51,8 @@ def test_rows_take_the_place_of_no_device(tmp_path: Path) -> None:
             preflight(experiment("mode=predict", "run=.", "input=image.png", f"output={output}"))
     with pytest.raises(UserError, match=r"output=pipe: expected a folder"):
         preflight(experiment("mode=export", "run=.", "output=pipe"))
+
+
+def test_outputs_go_where_weights_can_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"output_dir: .*no UTF-8"):
+        preflight(experiment(f"output_dir='{tmp_path}/\udcff'"))

@@ -62,6 +62,11 @@ def fresh(experiment: Experiment, kind: str) -> Path:
 
 def check_writable(folder: Path) -> None:
     """Raises UserError if nothing can be written in `folder`, or in its nearest existing parent."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        # The library that writes weights would fail once all is trained.
+        raise UserError(f"output_dir: {folder.absolute()}: its name is no UTF-8; choose another.") from error
     existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
     if not existing.is_dir():
         raise UserError(f"output_dir: {existing} is a file, not a folder.")
