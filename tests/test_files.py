@@ -18,6 +18,7 @@ from transfer_cli.files import (
     csv_cell,
     csv_text,
     growing_file,
+    is_special,
     parsed_json,
     read_signed_json,
     unfinished,
@@ -185,3 +186,22 @@ def test_what_has_changed_since_it_was_signed_is_refused(tmp_path: Path) -> None
         path.write_text(wrong)
         with pytest.raises(ValueError, match=r"changed|nested|Expecting"):
             read_signed_json(path)
+
+
+def test_no_file_takes_the_place_of_a_device_or_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="device or a pipe"):
+        atomic_write_text(pipe, "text")
+    with pytest.raises(OSError, match="device or a pipe"), growing_file(pipe) as write:
+        write("text")
+    assert pipe.is_fifo() and [*tmp_path.iterdir()] == [pipe]
+    assert is_special(Path("/dev/null")) and not is_special(tmp_path) and not is_special(tmp_path / "new")
+
+
+def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_path: Path) -> None:
+    for left in (".page.html.0123abcd.writing", ".other.html.0123abcd.writing"):
+        (tmp_path / left).write_text("half")
+        os.utime(tmp_path / left, (1, 1))
+    atomic_write_text(tmp_path / "page.html", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"page.html", ".other.html.0123abcd.writing"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +41,18 @@ def test_it_imports_no_torch() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "False"
+
+
+def test_rows_take_the_place_of_no_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "image.png").write_bytes(b"")
+    for output in ("pipe", "/dev/stdout"):
+        with pytest.raises(UserError, match=rf"output={output}: expected a file, found a device or a pipe"):
+            preflight(experiment("mode=predict", "run=.", "input=image.png", f"output={output}"))
+    with pytest.raises(UserError, match=r"output=pipe: expected a folder"):
+        preflight(experiment("mode=export", "run=.", "output=pipe"))
+
+
+def test_outputs_go_where_weights_can_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"output_dir: .*no UTF-8"):
+        preflight(experiment(f"output_dir='{tmp_path}/\udcff'"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import errno
 import os
 import sys
 import traceback
@@ -119,6 +120,9 @@ def guarded(work: Callable[[], int]) -> int:
     except Exception as error:
         if is_out_of_memory(error):
             return _complain(out_of_memory(error), EXIT_FAILED)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            # Whoever typed a name of 300 letters, or a path of 5,000.
+            return _complain(_refusal(error), EXIT_USER)
         if isinstance(error, OSError) and of_the_system(error):
             return _complain(_refusal(error), EXIT_FAILED)
         traceback.print_exc()

@@ -79,7 +79,7 @@ class FirstRankEnded(BaseException):
 _REFUSALS = frozenset(
     getattr(errno, name)
     for name in (
-        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "EISDIR", "ENOTDIR", "ENOTEMPTY"),
+        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "EISDIR", "ENOTDIR", "ENOTEMPTY", "EEXIST"),
         # Of file servers, and of limits on open files and locks.
         *("ESTALE", "EREMOTEIO", "ETIMEDOUT", "EHOSTDOWN", "ENOTCONN", "EMFILE", "ENFILE", "ENOLCK", "ELOOP", "EBUSY"),
     )

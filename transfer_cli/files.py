@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -39,7 +40,14 @@ _SIGNATURE = "sha256"
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` once the block ends, and is gone where it fails. Raises OSError."""
+    """A file that takes the place of `path` once the block ends, and is gone where it fails.
+
+    What killed processes have left of it goes first. Raises OSError, also where `path` is a device or a pipe: a file
+    in the place of /dev/null would break the machine.
+    """
+    if is_special(path):
+        raise OSError(errno.EEXIST, "is a device or a pipe, whose place no file may take", str(path))
+    remove_abandoned(path)
     # Not tempfile: its files are private to the user whatever the umask, and runs are shared.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
@@ -55,6 +63,13 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
             error.filename = str(path)
         raise
     fsync_directory(path.parent)
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path leads to a device, a pipe or a socket, or is a name among devices, as /dev/stdout is."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return True
+    return path.is_symlink() and os.path.realpath(path.parent) == "/dev"
 
 
 @contextmanager
@@ -182,7 +197,6 @@ def growing_file(path: Path) -> Iterator[Callable[[str], None]]:
 
     Raises OSError.
     """
-    remove_abandoned(path)
     with _new_file(path) as file:
 
         def write(text: str) -> None:

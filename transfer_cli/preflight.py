@@ -18,6 +18,7 @@ from transfer_cli.data.reading.paths import missing, path_problem
 from transfer_cli.data.sources.load import source_of
 from transfer_cli.errors import UserError, did_you_mean, unknown
 from transfer_cli.extras import lacking
+from transfer_cli.files import is_special
 
 
 def preflight(experiment: Experiment, in_sweep: bool = False) -> None:
@@ -185,10 +186,13 @@ def _output(experiment: Experiment) -> str | None:
         return None
     path = Path(experiment.output)
     if experiment.mode == "export":
-        found_file = f"output={path}: expected a folder, found a file." if path.is_file() else None
+        is_other = path.exists() and not path.is_dir()
+        found_file = f"output={path}: expected a folder, found a file." if is_other else None
         return found_file or _no_folder(path)
     if path.is_dir():
         return f"output={path}: expected a file, found a folder."
+    if is_special(path):
+        return f"output={path}: expected a file, found a device or a pipe; output={STREAM} writes to standard output."
     source = Path(experiment.input or STREAM).expanduser()
     if path.exists() and source.exists() and path.samefile(source):
         return f"output={path}: is the input, which is never changed; name another file."

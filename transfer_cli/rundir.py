@@ -50,10 +50,11 @@ def planned(experiment: Experiment, kind: str = "runs") -> Path:
 def fresh(experiment: Experiment, kind: str) -> Path:
     """Where something about a data set goes that is made at once, so that nothing goes on with it.
 
+    What a kill left of the same is written over: see `is_abandoned`.
     Raises UserError for a taken name, a folder that cannot be written.
     """
     path = Path(experiment.output_dir) / kind / (experiment.name or stamped(experiment.dataset.name))
-    if experiment.name and path.exists():
+    if experiment.name and path.exists() and not is_abandoned(path):
         raise UserError(f"name={experiment.name}: {path} exists. Choose another name.")
     check_writable(path.parent)
     return path
@@ -61,6 +62,11 @@ def fresh(experiment: Experiment, kind: str) -> Path:
 
 def check_writable(folder: Path) -> None:
     """Raises UserError if nothing can be written in `folder`, or in its nearest existing parent."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        # The library that writes weights would fail once all is trained.
+        raise UserError(f"output_dir: {folder.absolute()}: its name is no UTF-8; choose another.") from error
     existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
     if not existing.is_dir():
         raise UserError(f"output_dir: {existing} is a file, not a folder.")
@@ -139,6 +145,13 @@ def is_held(path: Path) -> bool:
     except PermissionError:
         pass  # it is there, and another user's
     return True
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether the process that made a directory was killed before all was in it: it is there, and nobody's any more."""
+    if not path.is_dir() or is_held(path):
+        return False
+    return (path / _HOLDER).exists() or all(one.name.startswith(".") for one in path.iterdir())
 
 
 def _held_by(path: Path) -> str:

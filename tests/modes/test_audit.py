@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +104,32 @@ def test_words_that_say_how_to_train_are_named(command: Command) -> None:
     ended = command("mode=audit", *MODEL, *words)
     assert ended.code == 0, ended.err
     assert re.findall(r"warning: (\S+): has no effect", ended.out) == words[2:]
+
+
+@pytest.mark.usefixtures("photos")
+def test_one_that_was_killed_while_it_was_written_is_made_again(command: Command) -> None:
+    words = ["mode=audit", *MODEL, "dataset=folder", "dataset.path=photos", "name=a"]
+    assert command(*words).code == 0
+    whole = (AUDIT / "labels.csv").read_bytes()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+
+    def left_by(process: int) -> None:
+        (AUDIT / "report.html").unlink(missing_ok=True)
+        (AUDIT / "labels.csv").write_text("half")
+        (AUDIT / ".report.html.0123abcd.writing").write_text("half")
+        holder = {"host": platform.node(), "pid": process, "since": "now"}
+        (AUDIT / ".holder.json").write_text(json.dumps(holder))
+
+    left_by(os.getpid())
+    ended = command(*words)
+    assert ended.code == 2 and "name=a" in ended.err, "somebody is at it"
+    left_by(gone.pid)
+    ended = command(*words)
+    assert ended.code == 0, ended.err
+    assert (AUDIT / "labels.csv").read_bytes() == whole and (AUDIT / "report.html").is_file()
+    assert not [*AUDIT.glob("*.writing")] and not (AUDIT / ".holder.json").exists()
+    assert command(*words).code == 2, "now it is whole"
 
 
 def test_too_few_images_are_only_compared(command: Command) -> None:

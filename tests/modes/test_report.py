@@ -132,3 +132,25 @@ def test_wrong_words(command: Command, words: list[str], said: str) -> None:
 def test_a_report_is_no_part_of_what_a_run_is() -> None:
     asked = experiment("mode=report", "report.where=val>0.5", "report.sort=val", "format=page")
     assert config_hash(asked) == config_hash(experiment())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "status\n",
+        "overrides,status\n",
+        'overrides\n"' + "x" * 200_000 + '"\n',
+        "overrides,status,seconds,run_directory,error\nseed=0,completed,inf,s/0,\n",
+        "overrides,status,seconds,run_directory,error\nseed=0,completed,-inf,s/0,\n",
+        "overrides,status,seconds,run_directory,error\nseed=0,completed,x,s/0,\n",
+    ],
+)
+def test_a_leaderboard_that_no_sweep_leaves(command: Command, content: str) -> None:
+    folder = Path("outputs/sweeps/s")
+    made(folder / "0")
+    (folder / "leaderboard.csv").write_text(content)
+    for words in ([], ["sweep.objectives=[accuracy,train_seconds]"]):
+        ended = command("mode=report", f"sweep={folder}", *words)
+        assert ended.code in (0, 2), ended.err
+        assert ended.code == 0 or str(folder) in ended.err

@@ -169,3 +169,40 @@ def test_wrong_folders(command: Command, words: list[str], says: str) -> None:
     ended = command("mode=soup", *words)
     assert ended.code == 2
     assert says in ended.err
+
+
+def test_members_that_no_run_leaves(command: Command) -> None:
+    first, *_ = sweep(command, "optimizer.lr=1e-3,2e-2")
+    whole = {name: (first / name).read_bytes() for name in ("summary.json", "model.safetensors", "dataset.json")}
+
+    def soup(*words: str) -> Ended:
+        for name, content in whole.items():
+            (first / name).write_bytes((first / name).read_bytes() if name == damaged else content)
+        return command("mode=soup", f"sweep={SWEEP}", "name=soup", *words)
+
+    damaged = "summary.json"
+    for val in ("x", [1], {"accuracy": "x", "loss": 1}, {"accuracy": 1}, {"accuracy": None, "loss": None}):
+        (first / damaged).write_text(json.dumps({**json.loads(whole[damaged]), "val": val}))
+        ended = soup()
+        assert ended.code == 2 and f"{first.name}: summary.json has no" in ended.err
+    damaged = "model.safetensors"
+    tensors = load_file(first / damaged)
+    save_file({**tensors, "fc.bias": tensors["fc.bias"][:2].clone()}, first / damaged)
+    ended = soup()
+    assert ended.code == 2 and "fc.bias has shape [2], not [3]" in ended.err
+    assert not Path("outputs/runs/soup").exists()
+
+
+def test_a_soup_whose_account_was_edited(command: Command) -> None:
+    for run in sweep(command, "optimizer.lr=1e-3,2e-2"):
+        (run / "dataset.json").unlink()
+    words = ("mode=soup", f"sweep={SWEEP}", "name=soup", "resume=auto")
+    assert command(*words).code == 0, "runs of before it was kept"
+    soup = Path("outputs/runs/soup")
+    (soup / "report.html").unlink()
+    assert command(*words).code == 0 and (soup / "report.html").is_file(), "as after a kill that came before the page"
+    about = json.loads((soup / "soup.json").read_text())
+    for recipes in ([1], "x", [{"runs": 1}], [{}], None):
+        (soup / "soup.json").write_text(json.dumps({**about, "recipes": recipes}))
+        ended = command(*words)
+        assert ended.code == 2 and "soup.json is damaged" in ended.err

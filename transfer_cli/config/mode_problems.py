@@ -5,6 +5,8 @@ Each function returns pairs: whether it is so, and the message.
 
 from __future__ import annotations
 
+import os
+
 from transfer_cli.config.auto import AUTO
 from transfer_cli.config.commands import (
     AuditCommand,
@@ -64,7 +66,7 @@ def _several_runs_problems(e: Experiment) -> list[tuple[bool, str]]:
     several = isinstance(e.run, tuple)
     return [
         (several and not e.runs, "run=[]: name the run directories, as in run=[outputs/runs/a,outputs/runs/b]."),
-        (len({*e.runs}) < len(e.runs), f"{said('run', e.run)}: each run once."),
+        (len({*map(os.path.normpath, e.runs)}) < len(e.runs), f"{said('run', e.run)}: each run once."),
         (
             several and MODES[e.mode].needs != () and e.mode not in takers,
             f"{said('run', e.run)}: only {_modes(takers)} take several runs.",

@@ -47,7 +47,10 @@ class HeadSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> HeadSpec:
         """From plain values. Raises ValueError, KeyError or TypeError for anything but what `to_dict` gives."""
-        numbers = {key: int(values[key]) for key in ("width", "hidden", "samples", "neighbours")}
+        try:
+            numbers = {key: int(values[key]) for key in ("width", "hidden", "samples", "neighbours")}
+        except OverflowError as error:  # JSON has infinity
+            raise ValueError("head out of range") from error
         if str(values["kind"]) not in BUILDERS or min(numbers.values()) < 0 or max(numbers.values()) > 2**31:
             raise ValueError(f"head {values['kind']!r}")
         stages = tuple(str(name) for name in values["stages"])

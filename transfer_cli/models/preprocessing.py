@@ -18,6 +18,8 @@ from transfer_cli.models.pixels import MAX_PIXELS, MOST_CHANNELS
 
 Fit = Literal["crop", "pad", "squash"]
 FITS: tuple[Fit, ...] = get_args(Fit)
+_SMALLEST, _LARGEST = 1e-9, 1e9
+"""Of means and deviations of channels, whose brightest pixel is 1: what is beyond is no number in float32 soon."""
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -137,12 +139,18 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
         """From plain values. Raises ValueError, KeyError or TypeError for anything but what `to_dict` gives."""
-        crop, resize = int(values["crop_pixels"]), int(values["resize_pixels"])
-        mean, std = ([float(number) for number in values[key]] for key in ("mean", "std"))
+        try:
+            crop, resize = int(values["crop_pixels"]), int(values["resize_pixels"])
+            mean, std = ([float(number) for number in values[key]] for key in ("mean", "std"))
+        except OverflowError as error:  # a whole number of 400 digits, or no end of pixels
+            raise ValueError("preprocessing out of range") from error
         # Half black is no picture of anything; weights go down to 87 %.
         channels = 0 < len(mean) == len(std) <= MOST_CHANNELS
-        if not 0 < crop <= 2 * resize <= 2 * 16384 or crop > 16384 or not channels or min(std) <= 0:
+        if not 0 < crop <= 2 * resize <= 2 * 16384 or crop > 16384 or not channels:
             raise ValueError("preprocessing out of range")
+        # Not so of NaN, either, which would be of every image that comes out.
+        if not all(abs(number) <= _LARGEST for number in mean) or not all(_SMALLEST <= one <= _LARGEST for one in std):
+            raise ValueError("mean or std of preprocessing out of range")
         if values["interpolation"] not in RESAMPLING:
             raise ValueError(f"interpolation {values['interpolation']!r}")
         # Models of before there was a choice crop.

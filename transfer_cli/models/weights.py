@@ -261,8 +261,16 @@ def _classes_of(description: dict[str, Any]) -> tuple[str, ...]:
 
     What another kind of head has learnt, or one that reads other features, is none of this network's.
     """
-    classes: Sequence[Any] = description["classes"]
-    return tuple(str(name) for name in classes) if _is_plain(description.get("head", {})) else ()
+    classes = classes_in(description)
+    return classes if _is_plain(description.get("head", {})) else ()
+
+
+def classes_in(description: dict[str, Any]) -> tuple[str, ...]:
+    """The classes that `model.json` names. Raises KeyError, or ValueError for what is no list of names."""
+    classes = description["classes"]
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        raise ValueError("classes are no list of names")
+    return tuple(classes)
 
 
 def _is_plain(head: dict[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,5 +131,5 @@ def _calibrated(work: Work) -> dict[str, float] | None:
     if found is None:
         return None
     # The other figures of the summary are those of the model as it was trained.
-    write_json(best / rundir.SUMMARY, {**(rundir.completed_summary(best) or {}), "calibration": asdict(found)})
-    return asdict(found)
+    write_json(best / rundir.SUMMARY, {**(rundir.completed_summary(best) or {}), "calibration": found.in_all})
+    return found.in_all

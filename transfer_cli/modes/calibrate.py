@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from transfer_cli import rundir
@@ -24,6 +23,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     reason = why_not(directory)
     if reason is not None:
         raise UserError(f"run={directory}: {reason}")
+    if "status" not in rundir.read_json(directory / rundir.SUMMARY):
+        raise UserError(f"run={directory}: {rundir.SUMMARY} is missing or damaged; it would say how the model changes.")
     with rundir.claim(directory, named=True, may_exist=True):
         found = calibrate(directory, reporter, Stop(), experiment)
         if found is None:
@@ -43,8 +44,6 @@ def _is_recorded(directory: Path) -> bool:
 
 
 def _record(directory: Path, found: Calibrated) -> None:
-    """The temperature in the summary; of a model that had one before, with the error that it began with."""
+    """The temperature in the summary, with the error that the model began with, before any."""
     summary = rundir.read_json(directory / rundir.SUMMARY)
-    earlier = summary.get("calibration") or {}
-    about = {**asdict(found), "before": earlier.get("before", found.before)}
-    write_json(directory / rundir.SUMMARY, {**summary, "calibration": about})
+    write_json(directory / rundir.SUMMARY, {**summary, "calibration": found.in_all})

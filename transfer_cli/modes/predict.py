@@ -56,6 +56,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     with closing(_parts(e, found, ensemble, reporter)) as parts:
         first = _first_images(e, parts)
         target = STREAM if streams else e.output or _in_run(e, found, "jsonl" if jsonl else "csv")
+        _check_no_image(target, found)
         with writer(target, columns(top_k), jsonl) as write:
             for part in chain([first], parts):
                 rows = _rows(e, ensemble, part, top_k)
@@ -88,6 +89,17 @@ def _in_run(e: Experiment, found: Input, ending: str) -> str:
     if file.exists() and os.path.exists(str(e.input)) and file.samefile(str(e.input)):
         raise UserError(f"input={e.input}: the results would take its place; name another file with output.")
     return str(file)
+
+
+def _check_no_image(target: str, found: Input) -> None:
+    """Raises UserError where rows would take the place of an image of the input."""
+    if found.total is None or not os.path.exists(target):
+        return
+    name = os.path.basename(target)
+    for picture in (picture for part in found.parts for picture in part):
+        is_there = os.path.basename(picture.file) == name and os.path.exists(picture.file)
+        if is_there and os.path.samefile(picture.file, target):
+            raise UserError(f"output={target}: is an image of the input, which is never changed; name another file.")
 
 
 def _first_images(e: Experiment, parts: Iterator[Part]) -> Part:

@@ -60,7 +60,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     if all(one.scores is None for one in ranked):
         raise UserError("\n".join(f"{one.model}: {one.error}" for one in ranked))
     ranked.sort(key=lambda one: (one.scores is None, -(one.scores.log_me if one.scores else 0.0)))
-    with rundir.claim(path, named=experiment.name is not None, may_exist=False) as directory:
+    named, again = experiment.name is not None, rundir.is_abandoned(path)
+    with rundir.claim(path, named=named, may_exist=again) as directory:
         _record(experiment, ranked, directory)
     _show(experiment, ranked, reporter)
     reporter.result(directory)

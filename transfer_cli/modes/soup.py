@@ -23,7 +23,7 @@ from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.calibration import weights_as_trained
 from transfer_cli.runs.machine import known_folder
 from transfer_cli.runs.pretrained import find_weights
-from transfer_cli.runs.reports.run_report import leave_report
+from transfer_cli.runs.reports.run_report import leave_report, leave_whole
 from transfer_cli.runs.saved_model import load_trained
 from transfer_cli.runs.soup.keeping import is_done, keep
 from transfer_cli.runs.soup.members import Member, best_first, members_of
@@ -49,6 +49,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     reporter, stop, goes_on = Reporter(quiet=experiment.quiet), Stop(), experiment.resume == "auto"
     if goes_on and is_done(target, folder, [one.run.name for one in members]):
         reporter.say(f"{target} is done already; nothing is left to do")
+        leave_whole(target, reporter.warn)
         reporter.result(target)
         return EXIT_OK
     best = members[0]

@@ -19,7 +19,8 @@ from transfer_cli.engine.evaluation import predict
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Classification
 from transfer_cli.files import write_json
-from transfer_cli.methods.calibration import fit_temperature
+from transfer_cli.methods.calibration import HIGHEST, LOWEST, fit_temperature
+from transfer_cli.models.fitting import check_fit
 from transfer_cli.models.heads import LINEAR
 from transfer_cli.models.network import Network
 from transfer_cli.models.tensors import metadata_of, read_tensors, replace_tensors
@@ -30,6 +31,7 @@ from transfer_cli.runs.materials import open_pixels
 from transfer_cli.runs.saved_model import DESCRIPTION, WEIGHTS, describe, load_trained
 
 _TEMPERATURE = "temperature"
+_ROUNDING = 1.001
 _SAME = 1e-3
 """Temperatures that differ by less, as a share, are one."""
 
@@ -42,11 +44,18 @@ class Calibrated:
     """Of all that the head was divided by, since it was trained."""
     before: float
     after: float
+    at_first: float
+    """The calibration error of the model as it was trained, before any temperature."""
 
     @property
     def changed(self) -> bool:
         """Whether the head is another one now."""
         return self.after < self.before
+
+    @property
+    def in_all(self) -> dict[str, float]:
+        """What has become of the model since it was trained, for its summary."""
+        return {"temperature": self.temperature, "before": self.at_first, "after": self.after}
 
 
 def why_not(run: Path) -> str | None:
@@ -87,10 +96,11 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop, asked: Experiment | Non
     temperature = fit_temperature(logits * np.float32(earlier), labels)
     factor = temperature / earlier
     task = Classification(trained.about.classes)
-    before, after = (float(task.scores(one, labels)["ece"]) for one in (logits, logits / np.float32(factor)))
+    several = (logits, logits / np.float32(factor), logits * np.float32(earlier))
+    before, after, at_first = (float(task.scores(one, labels)["ece"]) for one in several)
     if after >= before or math.isclose(factor, 1.0, rel_tol=_SAME):
         _describe(run, earlier)
-        return Calibrated(earlier, before, before)
+        return Calibrated(earlier, before, before, at_first)
     divided = _divided(read_tensors(run / WEIGHTS), trained.network, factor)
     # With the weights: whatever ends the process here, nothing is divided twice.
     replace_tensors(run / WEIGHTS, divided, {_TEMPERATURE: repr(temperature)})
@@ -98,12 +108,17 @@ def calibrate(run: Path, reporter: Reporter, stop: Stop, asked: Experiment | Non
     reporter.say(
         f"calibrated: temperature {temperature:.3g}, calibration error on validation {before:.4f} to {after:.4f}"
     )
-    return Calibrated(temperature, before, after)
+    return Calibrated(temperature, before, after, at_first)
 
 
 def weights_as_trained(run: Path, network: Network) -> dict[str, Tensor]:
-    """The weights of a run whose model is such a network, before any temperature: those of runs go together."""
-    return _divided(read_tensors(run / WEIGHTS), network, 1 / temperature_of(run))
+    """The weights of a run whose model is such a network, before any temperature: those of runs go together.
+
+    Raises UserError for those of another network.
+    """
+    tensors = read_tensors(run / WEIGHTS)
+    check_fit(network.module, tensors, run / WEIGHTS, tensors)
+    return _divided(tensors, network, 1 / temperature_of(run))
 
 
 def _divided(tensors: dict[str, Tensor], network: Network, temperature: float) -> dict[str, Tensor]:
@@ -117,8 +132,12 @@ def temperature_of(run: Path) -> float:
     found = read_json(run / DESCRIPTION).get(_TEMPERATURE) if with_weights is None else _number(with_weights)
     if found is None:
         # One that mode=auto of an earlier version calibrated.
-        found = (read_json(run / SUMMARY).get("calibration") or {}).get("temperature")
-    return float(found) if isinstance(found, int | float) and 0 < found < math.inf else 1.0
+        earlier = read_json(run / SUMMARY).get("calibration")
+        found = earlier.get("temperature") if isinstance(earlier, dict) else None
+    # What no fit gives is none: divided by that, a head would be nothing but zeros.
+    if isinstance(found, int | float) and LOWEST / _ROUNDING <= found <= HIGHEST * _ROUNDING:
+        return float(found)
+    return 1.0
 
 
 def _describe(run: Path, temperature: float) -> None:

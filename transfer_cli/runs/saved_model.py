@@ -33,6 +33,7 @@ from transfer_cli.runs.materials import Materials, worker_count
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+_SHOWN = 40
 
 
 def save_trained(
@@ -94,12 +95,14 @@ def describe(run: Path, key: str = "run") -> Description:
         preprocessing, channels = Preprocessing.from_dict(description["preprocessing"]), description.get("channels")
         if preprocessing.channels != (RGB if channels is None else channels):
             raise ValueError(f"channels {channels!r} of preprocessing for {preprocessing.channels}")
+        if description["precision"] not in devices.DTYPES:
+            raise ValueError(f"precision {str(description['precision'])[:_SHOWN]!r}")
         return Description(
             str(description["model"]["name"]),
             str(description["model"]["source"]),
-            tuple(str(label) for label in description["classes"]),
+            weights.classes_in(description),
             preprocessing,
-            str(description["precision"]),
+            description["precision"],
             HeadSpec.from_dict(description["head"]),
             channels,
         )
@@ -108,12 +111,21 @@ def describe(run: Path, key: str = "run") -> Description:
 
 
 def build_trained(run: Path, about: Description, image_size: int, seen: SeenCuts) -> Network:
-    """The network of a run directory for images of `image_size` pixels, on the host, in eval mode."""
+    """The network of a run directory for images of `image_size` pixels, on the host, in eval mode.
+
+    Raises UserError where its weights are not those of `about`, its head among them.
+    """
     channels, classes = about.preprocessing.channels, len(about.classes)
     network = backbones.build(about.name, about.source, classes, image_size=image_size, seen=seen, channels=channels)
     if about.head.kind != OWN_HEAD:
         network = attach(network, about.head, len(about.classes))
-    weights.load(network, weights.resolve(about.name, about.source, str(run)), image_size)
+    loaded = weights.load(network, weights.resolve(about.name, about.source, str(run)), image_size)
+    if not loaded.head_kept:
+        # Another head than the trained one would say anything of any image.
+        raise UserError(
+            f"model.weights={run}: {WEIGHTS} has another head than {DESCRIPTION} says ({classes:,} classes, "
+            f"{about.head.kind}): one of the two is damaged, or of another run."
+        )
     network.eval()
     return network
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 _THUMBNAIL = 160
 _SMALL = 64
@@ -37,7 +37,7 @@ def sheet(path: Path) -> tuple[str, int, int]:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             image = opened.convert("RGB")
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         # Its message names an object of ours.
         raise OSError("cannot be read as a picture") from error
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -17,7 +17,7 @@ from transfer_cli.data.describe import changed_since
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources import load as sources
 from transfer_cli.data.store.open import DecodedSet
-from transfer_cli.errors import UserError, nearest
+from transfer_cli.errors import UserError, nearest, one_line
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.saved_model import Description
 
@@ -59,8 +59,9 @@ def as_trained(images: ImageSet, classes: tuple[str, ...]) -> NDArray[np.int64]:
     strangers = [name for name in images.classes if name not in positions]
     if strangers:
         near = nearest(strangers[0], classes)
-        hint = f" Nearest of the model's: {', '.join(near)}." if near else ""
-        raise UserError(f"dataset: the model was not trained on class {', '.join(strangers[:5])}.{hint}")
+        hint = f" Nearest of the model's: {one_line(', '.join(near))}." if near else ""
+        names = one_line(", ".join(strangers[:5]))
+        raise UserError(f"dataset: the model was not trained on class {names}.{hint}")
     return np.array([positions[name] for name in images.classes], dtype=np.int64)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.evaluation import BATCH_SIZE, predict
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import UserError, did_you_mean
+from transfer_cli.errors import UserError, did_you_mean, one_line
 from transfer_cli.methods.scores import softmax
 from transfer_cli.models.preprocessing import Preprocessing
 from transfer_cli.records.terminal import Reporter
@@ -116,6 +116,6 @@ def _columns(run: Path, own: tuple[str, ...], first: str, classes: tuple[str, ..
             if names
         ]
         hint = did_you_mean(only_here[0], only_there) if only_here and only_there else ""
-        raise UserError(f"run={run}: its classes are not those of {first}: {' '.join(parts)}{hint}")
+        raise UserError(one_line(f"run={run}: its classes are not those of {first}: {' '.join(parts)}{hint}"))
     positions = {name: index for index, name in enumerate(own)}
     return np.array([positions[name] for name in classes], np.int64)

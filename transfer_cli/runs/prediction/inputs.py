@@ -53,6 +53,8 @@ def find(source: str, warn: Callable[[str], None], *, arrays: bool) -> Input:
     Raises UserError where it means no image.
     """
     if source == STREAM:
+        if sys.stdin is None:
+            raise UserError(f"input={STREAM}: standard input is closed; pipe paths into the command.")
         return Input(_each_once(_streamed(sys.stdin.fileno()), warn), None, "stdin")
     path = Path(source).expanduser()
     if glob.has_magic(source) and not path.exists():

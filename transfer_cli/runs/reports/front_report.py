@@ -13,15 +13,21 @@ from transfer_cli.records.front_plot import Weighed, pareto
 from transfer_cli.records.pages.front_section import FrontFacts, FrontRow
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.reports.pareto import PLOT, Choice, Front, front_of, heading, shown_objective
-from transfer_cli.runs.reports.reading import PAGE
+from transfer_cli.runs.reports.reading import OTHER_CONTENT, PAGE
 
 LEADERBOARD = "leaderboard.csv"
 
 
 def leaderboard_rows(folder: Path) -> list[dict[str, str]]:
-    """The lines of `leaderboard.csv`, the overrides as they were said. Raises OSError; KeyError for another file."""
+    """The lines of `leaderboard.csv`, the overrides as they were said.
+
+    Raises OSError; KeyError, ValueError for another file.
+    """
     with (folder / LEADERBOARD).open(encoding="utf-8", newline="") as file:
-        return [{**line, "overrides": csv_text(line["overrides"])} for line in csv.DictReader(file)]
+        try:
+            return [{**line, "overrides": csv_text(line["overrides"])} for line in csv.DictReader(file)]
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
 
 
 def weigh(folder: Path, objectives: Sequence[str], reporter: Reporter) -> None:
@@ -33,7 +39,7 @@ def weigh(folder: Path, objectives: Sequence[str], reporter: Reporter) -> None:
         raise UserError(f"sweep={folder}: it has no {LEADERBOARD}; sweep.objectives finds the front of a sweep.")
     try:
         front = front_of(folder, leaderboard_rows(folder), objectives)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OTHER_CONTENT as error:
         raise UserError(f"{folder / LEADERBOARD}: damaged ({error}).") from error
     assert front is not None, "objectives were given"
     if not front.best:
@@ -49,8 +55,8 @@ def weigh(folder: Path, objectives: Sequence[str], reporter: Reporter) -> None:
 
 
 def _lacking(front: Front) -> str:
-    columns = zip(*(one.values for one in front.choices.values()), strict=True)
-    names = [name for name, column in zip(front.objectives, columns, strict=True) if {*column} == {None}]
+    values = [one.values for one in front.choices.values()]
+    names = [name for number, name in enumerate(front.objectives) if all(one[number] is None for one in values)]
     return f", and none has {' or '.join(names)}" if names else ""
 
 

@@ -16,7 +16,7 @@ from transfer_cli.records.pages.render import number
 from transfer_cli.rundir import SUMMARY, read_json
 from transfer_cli.runs.reports.front_report import LEADERBOARD, draw_front, front_facts, leaderboard_rows
 from transfer_cli.runs.reports.pareto import front_of
-from transfer_cli.runs.reports.reading import PAGE, Values
+from transfer_cli.runs.reports.reading import OTHER_CONTENT, PAGE, Values
 
 COMPARISON, JOURNAL = "compare.json", "auto.json"
 
@@ -42,7 +42,7 @@ def write_group_report(folder: Path) -> None:
         if (folder / name).is_file():
             try:
                 page = group_page(facts(folder))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except OTHER_CONTENT as error:
                 raise UserError(f"{folder / name}: damaged ({first_line(error)}).") from error
             atomic_write_text(folder / PAGE, page)
             return

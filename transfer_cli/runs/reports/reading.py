@@ -14,6 +14,8 @@ Values = dict[str, Any]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The quick one where PyYAML was built with it: a list may read a thousand files."""
 PAGE = "report.html"
+OTHER_CONTENT = (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError)
+"""What comes of files that hold something else than a run leaves: text for numbers, infinities, lists for objects."""
 
 
 def read_yaml(path: Path) -> tuple[str, Values]:

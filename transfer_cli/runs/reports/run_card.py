@@ -16,7 +16,7 @@ from transfer_cli.records.cards.card import card
 from transfer_cli.records.cards.facts import CardFacts
 from transfer_cli.records.pages.predicted import Predicted, read_predicted
 from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, completed_summary, read_json
-from transfer_cli.runs.reports.reading import read_yaml
+from transfer_cli.runs.reports.reading import OTHER_CONTENT, read_yaml
 
 CARD = "README.md"
 MODEL, WEIGHTS = "model.json", "model.safetensors"
@@ -69,7 +69,7 @@ def card_of(directory: Path, cleaned: Callable[[CardFacts], CardFacts] = lambda 
     """
     try:
         found = f"{card(cleaned(gather(directory)))}\n"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OTHER_CONTENT as error:
         raise UserError(
             f"{directory}: its files hold something else than a run leaves ({first_line(error)})."
         ) from error

@@ -20,7 +20,7 @@ from transfer_cli.records.pages.predicted import Predicted, read_predicted
 from transfer_cli.records.pages.run_page import Example, RunFacts, run_page
 from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, claim, read_json, saved_experiment
 from transfer_cli.runs.reports.explained import read_explained
-from transfer_cli.runs.reports.reading import PAGE, Values, place, read_rows, read_yaml
+from transfer_cli.runs.reports.reading import OTHER_CONTENT, PAGE, Values, place, read_rows, read_yaml
 from transfer_cli.runs.reports.run_card import CARD, has_model, leave_card
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def write_report(directory: Path, images: Images) -> list[str]:
     try:
         facts = gather(directory, images)
         page = run_page(facts)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OTHER_CONTENT as error:
         raise UserError(
             f"{directory}: its files hold something else than a run leaves ({first_line(error)})."
         ) from error

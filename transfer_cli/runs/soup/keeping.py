@@ -48,7 +48,10 @@ def is_done(directory: Path, folder: Path, runs: Collection[str]) -> bool:
         raise UserError(f"resume=auto: {directory} is the soup of {of}. Choose another name.")
     if rundir.completed_summary(directory) is None:
         return False
-    had = {name for recipe in about.get("recipes", []) for name in recipe["runs"]}
+    try:
+        had = {str(name) for recipe in about["recipes"] for name in recipe["runs"]}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"resume=auto: {directory / FILE} is damaged. Choose another name.") from error
     if had != set(runs):
         raise UserError(
             f"resume=auto: {directory} is the soup of {counted(len(had), 'run')} of {of}, which by now has "
@@ -67,7 +70,8 @@ def keep(directory: Path, tasting: Tasting, weights: Weights, val: Scores, about
     device = tasting.trained.compute.device
     about_device = environment(best.experiment.seed, devices.device_name(device), gpus.facts(device))
     write_json(directory / "environment.json", about_device)
-    shutil.copyfile(best.run / rundir.DATASET, directory / rundir.DATASET)
+    if (best.run / rundir.DATASET).is_file():
+        shutil.copyfile(best.run / rundir.DATASET, directory / rundir.DATASET)
     # Where the best run was calibrated since, the soup is of what it was before.
     description = read_json(best.run / DESCRIPTION)
     write_json(directory / DESCRIPTION, {name: value for name, value in description.items() if name != "temperature"})

@@ -13,6 +13,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.data.describe import read_description
 from transfer_cli.errors import UserError, counted
 from transfer_cli.rundir import SUMMARY, completed_summary, saved_experiment
+from transfer_cli.runs.reports.reading import number_in
 from transfer_cli.runs.saved_model import Description, describe
 
 
@@ -24,7 +25,7 @@ class Member:
     experiment: Experiment
     about: Description
     val: dict[str, float]
-    """Its scores on validation."""
+    """Its loss on validation, and what its training chose by."""
 
 
 def members_of(folder: Path) -> list[Member]:
@@ -66,7 +67,13 @@ def _member(path: Path) -> Member | None:
     experiment = saved_experiment(path)
     if isinstance(experiment.strategy, Extract):
         return None
-    return Member(path, experiment, describe(path, "sweep"), summary["val"])
+    val: dict[str, float] = {}
+    for name in (experiment.trainer.metric, "loss"):
+        value = number_in(summary["val"], name)
+        if value is None:
+            raise UserError(f"sweep={path.parent}: {path.name}: {SUMMARY} has no {name} on validation.")
+        val[name] = value
+    return Member(path, experiment, describe(path, "sweep"), val)
 
 
 def _images(one: Member) -> str:
