@@ -12,7 +12,8 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
-from transfer_cli.models.tensors import load_into, write_tensors
+from transfer_cli.errors import UserError
+from transfer_cli.models.tensors import load_into, metadata_of, read_tensors, replace_tensors, write_tensors
 
 
 def test_they_come_back_bit_for_bit(tmp_path: Path) -> None:
@@ -57,3 +58,31 @@ def test_a_module_that_asks_for_versions_takes_tensors_of_a_file() -> None:
         other.load_state_dict(dict(one.state_dict()))
     load_into(other, dict(one.state_dict()))
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_a_changed_byte_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    """A flipped bit of a weight is another weight: nothing of safetensors' own would tell."""
+    kinds = [torch.float32, torch.bfloat16, torch.int64, torch.bool]
+    tensors = {f"{kind}": torch.ones(2, 3).to(kind) for kind in kinds} | {
+        "one": torch.tensor(2.0),
+        "no": torch.empty(0),
+    }
+    path = tmp_path / "t.safetensors"
+    replace_tensors(path, tensors, {"temperature": "1.5"})
+    found, whole = read_tensors(path), path.read_bytes()
+    assert all(found[name].equal(tensor) for name, tensor in tensors.items())
+    assert metadata_of(path)["temperature"] == "1.5"
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            found = read_tensors(path)
+        except UserError:
+            continue
+        same = all(name in found and found[name].equal(tensor) for name, tensor in tensors.items())
+        # Where our entry has another name there is none, and model.json says it too.
+        assert same and metadata_of(path).get("temperature") in ("1.5", None), place
+
+
+def test_a_file_of_another_program_has_no_checksum(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "t.safetensors", {"a": torch.ones(2)}, {"format": "pt"})
+    assert read_tensors(tmp_path / "t.safetensors")["a"].equal(torch.ones(2))

@@ -162,3 +162,12 @@ def test_a_class_of_two_lines_forges_none(command: Command, run: Path) -> None:
     ended = command("mode=predict", f"run=[{other},{run}]", f"input={next((run / 'plots').glob('*.png'))}")
     refused(ended, r"b\nerror: forged")
     assert not any(line.startswith("error: forged") for line in ended.err.splitlines())
+
+
+def test_weights_that_have_changed_are_refused(command: Command, run: Path) -> None:
+    """A flipped bit of a weight is another weight, and the answers those of another network."""
+    weights = bytearray((run / "model.safetensors").read_bytes())
+    weights[-50] ^= 64
+    (run / "model.safetensors").write_bytes(weights)
+    for words in in_use(run):
+        refused(command(*words), str(run), "checksum")

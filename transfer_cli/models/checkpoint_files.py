@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.errors import UserError, first_line
+from transfer_cli.models.tensors import check_unchanged
 
 _MOST_NESTED = 10
 WRAPPERS = (
@@ -151,6 +152,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"model.weights: {path}: not a readable safetensors file ({first_line(error)}).") from error
     if not found:
         raise UserError(f"model.weights: {path}: a safetensors file without tensors.")
+    check_unchanged(path, found)
     return found
 
 

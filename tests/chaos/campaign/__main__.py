@@ -30,6 +30,8 @@ from tests.chaos.campaign.kills import Commands, Kill, Whole, as_started
 KILLS = 105
 IN_A_CHAIN = 5
 PROCESSES = 2
+PAUSE_SECONDS = 0.6
+"""From a kill to the next start: a file of a moment ago may be another process's, and no real start is sooner."""
 
 
 @dataclass
@@ -79,6 +81,7 @@ class Subject:
                     if not commands.killed(folder, self.case.command, kill, workers=self.case.workers):
                         break
                     kills.append(kill)
+                    time.sleep(PAUSE_SECONDS)
                 commands.whole(folder, self.case.command)
                 left = [f"processes are left of {kill}" for kill in commands.left()]
             except RuntimeError as error:

@@ -96,14 +96,12 @@ READINGS: dict[str, Reading] = {
         ["mode=evaluate", "run=outputs/runs/model"],
         (),
         ([*MODEL],),
-        spare=("model.safetensors",),
     ),
     "predict": Reading(
         ("outputs/runs/model/*.*",),
         [*CASES["predict"].command],
         CASES["predict"].results,
         ([*MODEL],),
-        spare=("model.safetensors",),
     ),
     "report": Reading(
         ("outputs/runs/model/*.*", "outputs/runs/soup/*.*"),
