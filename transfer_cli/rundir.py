@@ -37,7 +37,7 @@ def planned(experiment: Experiment, kind: str = "runs") -> Path:
         if not (path / CONFIG).is_file():
             raise UserError(f"resume={path}: expected never, auto, or a run directory (a folder with {CONFIG}).")
         return path
-    name = experiment.name or _automatic_name(experiment)
+    name = experiment.name or automatic_name(experiment)
     path = Path(experiment.output_dir) / kind / name
     if path.exists() and experiment.name and experiment.resume == "never":
         raise UserError(
@@ -47,13 +47,14 @@ def planned(experiment: Experiment, kind: str = "runs") -> Path:
     return path
 
 
-def fresh(experiment: Experiment, kind: str) -> Path:
-    """Where something about a data set goes that is made at once, so that nothing goes on with it.
+def fresh(experiment: Experiment, kind: str, name: str | None = None) -> Path:
+    """Where something goes that is made at once, so that nothing goes on with it; without a name, that of the data.
 
     What a kill left of the same is written over: see `is_abandoned`.
     Raises UserError for a taken name, a folder that cannot be written.
     """
-    path = Path(experiment.output_dir) / kind / (experiment.name or stamped(experiment.dataset.name))
+    name = experiment.name or name or stamped(experiment.dataset.name)
+    path = Path(experiment.output_dir) / kind / name
     if experiment.name and path.exists() and not is_abandoned(path):
         raise UserError(f"name={experiment.name}: {path} exists. Choose another name.")
     check_writable(path.parent)
@@ -123,7 +124,8 @@ def make(path: Path, *, named: bool, may_exist: bool = False) -> Path:
     raise UserError(f"{path}: no free name; a thousand runs began in this second. Say name=<name>.")
 
 
-def _automatic_name(experiment: Experiment) -> str:
+def automatic_name(experiment: Experiment) -> str:
+    """A folder's name from the time and what is trained on what."""
     return stamped(experiment.strategy.name, experiment.model.name, experiment.dataset.name)
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,10 +54,24 @@ def test_a_table_and_a_picture_and_nothing_else(command: Command) -> None:
 
 
 def test_a_taken_name_is_refused(command: Command) -> None:
-    Path("outputs/find_lr/rates").mkdir(parents=True)
+    left = Path("outputs/find_lr/rates")
+    left.mkdir(parents=True)
+    (left / "rates.csv").write_text("")
     ended = command(*TINY, "mode=find_lr", "name=rates")
     assert ended.code == 2
-    assert "name=rates" in ended.err
+    assert "name=rates" in ended.err and "resume" not in ended.err
+
+
+def test_one_that_was_killed_while_it_was_written_is_made_again(command: Command) -> None:
+    left = Path("outputs/find_lr/rates")
+    left.mkdir(parents=True)
+    (left / "rates.csv").write_text("half")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (left / ".holder.json").write_text(json.dumps({"host": platform.node(), "pid": gone.pid, "since": "now"}))
+    ended = command(*TINY, "mode=find_lr", "name=rates", "find_lr.steps=5")
+    assert ended.code == 0, ended.err
+    assert sorted(file.name for file in left.iterdir()) == ["rates.csv", "rates.png"]
 
 
 def test_weights_come_back_exactly_also_where_the_loss_explodes() -> None:

@@ -21,7 +21,7 @@ FOLDER = "find_lr"
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """Test rates from `find_lr.lowest` to `find_lr.highest`; writes `rates.csv` and `rates.png`."""
     e, reporter = experiment, Reporter(quiet=experiment.quiet)
-    path = rundir.planned(e, FOLDER)
+    path = rundir.fresh(e, FOLDER, rundir.automatic_name(e))
     stop = Stop()
     job = prepare_of(e)(e, reporter, stop, None)
     if not isinstance(job, LoopJob):
@@ -31,11 +31,12 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     tested = tested[: len(losses)]
     average = smoothed(losses)
     suggestion = suggest(tested, average)
-    directory = rundir.make(path, named=e.name is not None)
-    columns = ["learning_rate", "loss", "smoothed_loss"]
-    write_csv(directory / "rates.csv", columns, list(zip(tested, losses, average, strict=True)))
-    marked = [] if suggestion is None else [suggestion.steepest, suggestion.tenth_of_lowest]
-    plots.rates(tested, losses, average, marked, directory / "rates.png")
+    named, again = e.name is not None, rundir.is_abandoned(path)
+    with rundir.claim(path, named=named, may_exist=again) as directory:
+        columns = ["learning_rate", "loss", "smoothed_loss"]
+        write_csv(directory / "rates.csv", columns, list(zip(tested, losses, average, strict=True)))
+        marked = [] if suggestion is None else [suggestion.steepest, suggestion.tenth_of_lowest]
+        plots.rates(tested, losses, average, marked, directory / "rates.png")
     _show(suggestion, tested, job.materials.experiment, reporter)
     reporter.result(directory)
     return EXIT_OK
