@@ -41,7 +41,7 @@ def test_a_table_and_a_picture_and_nothing_else(command: Command) -> None:
     ended = command(*TINY, "mode=find_lr", "find_lr.steps=30", "find_lr.lowest=1e-5", "name=rates")
     assert ended.code == 0, ended.err
     folder = Path("outputs/find_lr/rates")
-    assert sorted(path.name for path in folder.iterdir()) == ["rates.csv", "rates.png"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["rates.csv", "rates.png"]
     assert [path.name for path in Path("outputs").iterdir()] == ["find_lr"]
     with (folder / "rates.csv").open() as file:
         tested = [float(row["learning_rate"]) for row in csv.DictReader(file)]
@@ -71,7 +71,8 @@ def test_one_that_was_killed_while_it_was_written_is_made_again(command: Command
     (left / ".holder.json").write_text(json.dumps({"host": platform.node(), "pid": gone.pid, "since": "now"}))
     ended = command(*TINY, "mode=find_lr", "name=rates", "find_lr.steps=5")
     assert ended.code == 0, ended.err
-    assert sorted(file.name for file in left.iterdir()) == ["rates.csv", "rates.png"]
+    assert sorted(file.name for file in left.glob("[!.]*")) == ["rates.csv", "rates.png"]
+    assert not (left / ".holder.json").exists() and (left / "rates.csv").read_text() != "half"
 
 
 def test_weights_come_back_exactly_also_where_the_loss_explodes() -> None:
