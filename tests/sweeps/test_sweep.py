@@ -37,8 +37,9 @@ def test_a_failing_job_leaves_the_others_alone(command: Command) -> None:
     )
     assert ended.code == 0, ended.err
     ended = command("-m", *TINY, "name=wild", "optimizer.lr=1e-3,1e-2,1e-4,1e30", "trainer.epochs=2")
-    assert ended.code != 0
+    assert ended.code != 0 and "1 job failed: leaderboard.csv and report.html say why" in ended.out
     rows = leaderboard(Path("outputs/sweeps/wild"))
+    assert Path(rows[-1]["run_directory"]).name.startswith("lr-1e30_")
     assert [row["status"] for row in rows] == ["completed"] * 3 + ["failed"]
     assert "not finite" in rows[-1]["error"]
     assert "optimizer.lr=1e+30" in rows[-1]["overrides"]

@@ -30,7 +30,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         if found is None:
             raise UserError(f"run={directory}: it has no images of validation to fit a temperature on.")
         if not found.changed:
-            reporter.say(f"nothing was changed: calibration error on validation is {found.before:.4f} as it is")
+            error = f"its calibration error, {found.before:.4f}"
+            reporter.say(f"nothing was changed: no temperature that suits validation lowers {error}")
         # A process that was killed may have changed the weights and not have said so.
         if found.changed or (found.temperature != 1 and not _is_recorded(directory)):
             _record(directory, found)

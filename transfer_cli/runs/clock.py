@@ -28,6 +28,9 @@ class Clock:
         """Of each part that is known; `training`: of all processes, what else its loop did being evaluation."""
         loop, search = self._seconds.get("loop", 0.0), self._seconds.get("search")
         whole = not self._went_on and search is None
+        if search is not None:
+            # The winner's epochs in it are training, and count once.
+            search = max(search - max(training - loop, 0.0), 0.0)
         return {
             "preparation": self._seconds.get("preparation", 0.0),
             **({} if search is None else {"search": search}),

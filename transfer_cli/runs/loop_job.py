@@ -94,6 +94,8 @@ class LoopJob:
     """Entries of the summary that only this strategy has; all ranks ask."""
     mixing: Callable[[LoopJob, Scores, Reporter, Stop], dict[str, Any]] | None = None
     """Mixes the best epoch's weights, of these scores, with earlier ones; what the summary says of it, and `val`."""
+    goes_on: str = "resuming"
+    """What is said of it where it begins with a state."""
     world: World = ALONE
     """The ranks that train together."""
     sharded: Sharded | None = None
@@ -176,7 +178,7 @@ class LoopJob:
         cursor = fit.progress.cursor
         if self.state is not None:
             replace_lost_best(fit, self.state, self.materials.task, reporter)
-            reporter.say(f"resuming at epoch {cursor.epoch + 1}, step {cursor.step}")
+            reporter.say(f"{self.goes_on} at epoch {cursor.epoch + 1}, step {cursor.step}")
             say_new_rate(fit.progress, e, reporter)
         epochs, steps = fit.epochs, fit.batches.steps_per_epoch
         speed = pace.known(self.materials, fit, self.world)

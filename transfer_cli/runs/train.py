@@ -187,7 +187,8 @@ def _best_of(
         found = search(tries, prepare, directory, reporter, stop)
         # What there is to say of the first has been said.
         told = Reporter(quiet=True) if found.experiment == tries.candidates[0].experiment else reporter
-        return prepare(found.experiment, told, stop, found.state), found.state
+        job = prepare(found.experiment, told, stop, found.state)
+        return replace(job, goes_on="search    the winner goes on") if isinstance(job, LoopJob) else job, found.state
 
 
 def _train_in(

@@ -65,7 +65,8 @@ def _identity(own: tuple[str, ...], e: Experiment) -> str:
 
 def _readable(own: tuple[str, ...]) -> str:
     """Such as `lr-0.001_seed-0`: no character that a shell or Hydra gives a meaning."""
-    text = "_".join(f"{_last(_key(word))}-{word.partition('=')[2]}" for word in own)
+    # 1e+30 with a dash for its plus would be a small number.
+    text = "_".join(f"{_last(_key(word))}-{word.partition('=')[2].replace('e+', 'e')}" for word in own)
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:_LONGEST].strip("-._")
     return plain or "job"
 

@@ -20,7 +20,17 @@ from transfer_cli.sweeps import leaderboard
 from transfer_cli.sweeps.folder import check_images, planned
 from transfer_cli.sweeps.jobs import Job
 from transfer_cli.sweeps.launching import launch
-from transfer_cli.sweeps.ledger import COMPLETED, RUNNING, Ledger, is_missing, joined, of_command, read_ledger, status
+from transfer_cli.sweeps.ledger import (
+    COMPLETED,
+    FAILED,
+    RUNNING,
+    Ledger,
+    is_missing,
+    joined,
+    of_command,
+    read_ledger,
+    status,
+)
 from transfer_cli.sweeps.sharing import holding, is_held, taking_part, writing
 
 
@@ -95,6 +105,8 @@ def _make_whole(folder: Path, job: Job, reporter: Reporter) -> None:
 def _close(folder: Path, found: _Entered, reporter: Reporter) -> int:
     # A job that waits for a GPU or lists its images is held, and has no directory yet, or that of its last try.
     ends = [_running_or(status(found.folder / job.name), found.folder, job) for job in found.asked]
+    if FAILED in ends:
+        reporter.warn(f"{counted(ends.count(FAILED), 'job')} failed: leaderboard.csv and report.html say why")
     running = ends.count(RUNNING)
     if running:
         reporter.say(f"{counted(running, 'job')} of them still running in other processes")

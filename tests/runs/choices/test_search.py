@@ -41,7 +41,13 @@ def settings(run: Path) -> dict[str, object]:
 def test_the_winner_goes_on_as_a_run_with_its_settings(command: Command, few: list[str]) -> None:
     ended = command(*few, "tune=quick", "name=tuned")
     assert ended.code == 0, ended.err
-    assert "search    2 candidates, 1.5 times the training of one" in ended.out
+    said = ended.out
+    assert "search    2 candidates, 1.5 times the training of one" in said
+    # All that takes long is seen, and what it is part of.
+    first, second = (said.index(f"search    candidate {number} of 2: model.name=") for number in (1, 2))
+    assert first < said.index("\nplan ") < said.index("\nresults ") < said.index("\nepoch 1/4") < second
+    assert second < said.rindex("\nepoch 1/4") < said.index("search    the winner goes on at epoch 3, step")
+    assert "resuming" not in said
     found = json.loads((RUNS / "tuned" / "search.json").read_text())
     assert [row["epochs"] for row in found["tried"]] == [2, 2]
     won = found["tried"][found["chosen"]]

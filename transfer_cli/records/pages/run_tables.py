@@ -26,7 +26,7 @@ NAMES = {
 PARTS = {
     "preparation": "preparation (images, weights, frozen features)",
     "training": "training",
-    "search": "search of settings (its winner's epochs count as training, too)",
+    "search": "search of settings (its winner's epochs are training)",
     "evaluation": "first head, evaluation, saved states",
     "test": "test split",
 }

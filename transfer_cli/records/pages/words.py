@@ -39,6 +39,8 @@ def calibration_note(error: float, found: Predicted) -> str:
     confidence = float(found.confidence[found.known].mean())
     accuracy = float(found.right[found.known].mean())
     which = "too sure of itself" if confidence > accuracy else "more modest than it had to be"
+    if percent(confidence) == percent(accuracy):
+        which = "as sure as it may be"
     return (
         f"Expected calibration error (ECE) {error:.4f} on {int(found.known.sum()):,} test images: confidence and "
         f"accuracy are {percent(error)} apart on average. The network is {which}: it says {percent(confidence)} and is "

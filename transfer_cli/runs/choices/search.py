@@ -23,7 +23,7 @@ from transfer_cli.engine import state_files
 from transfer_cli.engine.best import standard_error
 from transfer_cli.engine.state_files import State
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import RunError, counted
+from transfer_cli.errors import RunError, Stopped, counted
 from transfer_cli.files import write_json
 from transfer_cli.records import metrics
 from transfer_cli.records.terminal import Reporter
@@ -67,17 +67,25 @@ def search(asked: Comparison, prepare: Prepare, directory: Path, reporter: Repor
             if scores and hurry is not None and hurry(trained, until - before, epochs - until):
                 reporter.say(f"search    {counted(len(left) - len(scores), 'candidate')} left out: time is short")
                 break
-            # One that mostly is the only one is shown as any training.
-            home = directory if n == 0 and sparing is not None else None
-            scores[n] = _score(tries[n], prepare, folder / str(n), until, reporter, stop, home)
+            # Two are shown as any training, more would be in each other's way. The first is mostly the only one.
+            home = None if doubt is None else directory
+            place = f"candidate {n + 1} of {len(tries)}"
+            if home is not None and (n > 0 or sparing is None):
+                reporter.say(f"search    {place}: {tries[n].label}")
+            try:
+                scores[n] = _score(tries[n], prepare, folder / str(n), until, reporter, stop, home)
+            except Stopped as stopped:
+                raise Stopped(stopped.code, f"in the search, {place}: {stopped}") from None
             trained += until - before
             # Ranks are the larger the better; a loss is told as it is.
             score = -scores[n] if metric == "loss" else scores[n]
             table.append({"candidate": n, "settings": tries[n].label, "epochs": until, "score": score})
             if n == 0 and sparing is not None and _leads(folder / "0", scores[0], sparing.images, metric):
-                reporter.say(f"search    after {until} epochs it goes on, ahead of its fitted head by more than chance")
+                after = f"after {counted(until, 'epoch')}"
+                reporter.say(f"search    {after} it goes on, ahead of its fitted head by more than chance")
                 break
-            reporter.say(f"search    {until} epochs, {tries[n].label}: {metric} {score:.4f} on validation")
+            told = f"{counted(until, 'epoch')}, {tries[n].label}: {metric} {score:.4f} on validation"
+            reporter.say(f"search    {told}")
         ahead = standard_error(metric, scores[0], doubt.images) if doubt is not None and doubt.few else 0.0
         left = sorted(scores, key=lambda n: (-scores[n] - (ahead if n == 0 else 0), n))[: rung.stay]
         before = until
