@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from pathlib import Path
@@ -15,14 +14,11 @@ from transfer_cli.files import (
     AppendedLines,
     atomic_write_bytes,
     atomic_write_text,
-    csv_cell,
-    csv_text,
     growing_file,
     is_special,
     parsed_json,
     read_signed_json,
     unfinished,
-    write_csv,
     write_json,
     write_signed_json,
 )
@@ -110,31 +106,6 @@ def test_a_file_cut_shorter_goes_on_after_its_last_whole_line(tmp_path: Path) ->
     (tmp_path / "log").write_bytes(b"one\ntw")
     AppendedLines(tmp_path / "log", 1000).write("three")
     assert (tmp_path / "log").read_text() == "one\nthree\n"
-
-
-@pytest.mark.parametrize(
-    ("cell", "written"),
-    [
-        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
-        ("@SUM(A1)", "'@SUM(A1)"),
-        ("+1+1", "'+1+1"),
-        ("'+1+1", "''+1+1"),
-        ("-1", "-1"),
-        ("+0.5e-3", "+0.5e-3"),
-        ("\x1b[2J\tname", "\\x1b[2J\tname"),
-        ("\r=1", "'\r=1"),
-        ("photos/=1.png", "photos/=1.png"),
-    ],
-)
-def test_cells_are_data_to_whatever_opens_them(tmp_path: Path, cell: str, written: str) -> None:
-    write_csv(tmp_path / "a.csv", ["x", "n"], [[cell, 0.5]])
-    with (tmp_path / "a.csv").open(newline="") as file:
-        assert list(csv.reader(file)) == [["x", "n"], [written, "0.5"]]
-
-
-@pytest.mark.parametrize("text", ["=1+1", "'=1+1", "''-1", "+model.a=1", "-c", "-1", "\t=1", "'quoted'", "plain", ""])
-def test_a_text_is_what_it_was_before_it_was_a_cell(text: str) -> None:
-    assert csv_text(str(csv_cell(text))) == text
 
 
 def test_a_line_break_in_a_name_starts_no_line() -> None:

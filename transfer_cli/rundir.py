@@ -8,7 +8,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,16 @@ def claim(path: Path, *, named: bool, may_exist: bool) -> Iterator[Path]:
             yield path
         finally:
             (path / _HOLDER).unlink(missing_ok=True)
+
+
+def claim_fresh(path: Path, *, named: bool) -> AbstractContextManager[Path]:
+    """`claim` for what has its place from `fresh`: what a kill left there is written over."""
+    return claim(path, named=named, may_exist=is_abandoned(path))
+
+
+def name_of(directory: Path) -> str:
+    """What to call a directory, which may be given as `.`, from within."""
+    return directory.resolve().name
 
 
 def clear_unfinished(path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.conftest import Ended, experiment
 from tests.runs.reports.made import made
 from tests.runs.reports.test_group_report import COLUMNS
 from transfer_cli.config.parse import config_hash
-from transfer_cli.files import write_csv
+from transfer_cli.csv_files import write_csv
 
 Command = Callable[..., Ended]
 

@@ -37,7 +37,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         "similarity": e.audit.similarity,
         "seed": e.seed,
     }
-    with rundir.claim(path, named=e.name is not None, may_exist=rundir.is_abandoned(path)) as directory:
+    with rundir.claim_fresh(path, named=e.name is not None) as directory:
         keep(directory, found, about, e.audit.show)
     _say(found, reporter)
     reporter.result(directory)

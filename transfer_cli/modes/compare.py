@@ -18,9 +18,10 @@ from transfer_cli.command.source import ConfigSource
 from transfer_cli.config.distill import Distill
 from transfer_cli.config.parse import differences, parse, to_dict
 from transfer_cli.config.schema import Experiment
+from transfer_cli.csv_files import write_csv
 from transfer_cli.data.same_images import check_listed
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, Stopped, UserError
-from transfer_cli.files import write_csv, write_json
+from transfer_cli.files import write_json
 from transfer_cli.methods.comparison import Recommendation, shown
 from transfer_cli.preflight import preflight
 from transfer_cli.records import plots

@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
+from transfer_cli.csv_files import csv_cell
 from transfer_cli.data.reading.bands.open import open_picture
 from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.errors import EXIT_OK, UserError, unknown
-from transfer_cli.files import atomic_write_text, csv_cell
+from transfer_cli.files import atomic_write_text
 from transfer_cli.records.pages.explain_page import explain_page
 from transfer_cli.records.pages.predicted import read_predicted
 from transfer_cli.records.predictions import NAME
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.rundir import name_of
 from transfer_cli.runs.explaining.heat import explain
 from transfer_cli.runs.explaining.pictures import png
 from transfer_cli.runs.prediction import inputs
@@ -51,8 +53,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
         what = f"run={directory}: none of its test images" if source is None else f"input={source}: none"
         raise UserError(f"{what} is an image that can be read.")
     kept.close()
-    # A run may be named as `.`, from within.
-    page = explain_page(directory.resolve().name, trained.about.name, kept.shown)
+    page = explain_page(name_of(directory), trained.about.name, kept.shown)
     atomic_write_text(kept.folder / "index.html", page)
     leave_report(directory, lambda: images_of(directory), reporter.warn)
     reporter.table("where the model looked", ["picture", "image", "is", "class shown", "probability"], rows)

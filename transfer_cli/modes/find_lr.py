@@ -5,10 +5,10 @@ from __future__ import annotations
 from transfer_cli import rundir
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
+from transfer_cli.csv_files import write_csv
 from transfer_cli.engine.measured.range_test import losses_at
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_OK, RunError, UserError
-from transfer_cli.files import write_csv
 from transfer_cli.methods.range_test import Suggestion, rates, smoothed, suggest
 from transfer_cli.records import plots
 from transfer_cli.records.terminal import Reporter
@@ -31,8 +31,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     tested = tested[: len(losses)]
     average = smoothed(losses)
     suggestion = suggest(tested, average)
-    named, again = e.name is not None, rundir.is_abandoned(path)
-    with rundir.claim(path, named=named, may_exist=again) as directory:
+    with rundir.claim_fresh(path, named=e.name is not None) as directory:
         columns = ["learning_rate", "loss", "smoothed_loss"]
         write_csv(directory / "rates.csv", columns, list(zip(tested, losses, average, strict=True)))
         marked = [] if suggestion is None else [suggestion.steepest, suggestion.tenth_of_lowest]

@@ -11,6 +11,7 @@ from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import EXIT_OK, counted
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words
+from transfer_cli.rundir import name_of
 from transfer_cli.runs.pushing import hub
 from transfer_cli.runs.pushing.package import Package, pack
 from transfer_cli.runs.saved_model import warn_of_unread
@@ -32,7 +33,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     _show(package, to, reporter, with_paths=push.paths)
     if target.exists and target.private and not push.private:
         reporter.warn(f"push.private=false: {to} is there and stays private; its settings on the hub change that")
-    address = hub.send(target, package, f"{directory.resolve().name} by transfer-run {__version__}")
+    address = hub.send(target, package, f"{name_of(directory)} by transfer-run {__version__}")
     reporter.say(f"sent      {address}")
     reporter.result(directory)
     return EXIT_OK

@@ -11,9 +11,10 @@ from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.extract import Extract, linear_probe
 from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
+from transfer_cli.csv_files import write_csv
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, RunError, UserError
-from transfer_cli.files import atomic_write_text, write_csv
+from transfer_cli.files import atomic_write_text
 from transfer_cli.methods.probes.ranking import BackboneScores, backbone_scores
 from transfer_cli.models import backbones
 from transfer_cli.records import plots
@@ -60,8 +61,7 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     if all(one.scores is None for one in ranked):
         raise UserError("\n".join(f"{one.model}: {one.error}" for one in ranked))
     ranked.sort(key=lambda one: (one.scores is None, -(one.scores.log_me if one.scores else 0.0)))
-    named, again = experiment.name is not None, rundir.is_abandoned(path)
-    with rundir.claim(path, named=named, may_exist=again) as directory:
+    with rundir.claim_fresh(path, named=experiment.name is not None) as directory:
         _record(experiment, ranked, directory)
     _show(experiment, ranked, reporter)
     reporter.result(directory)

@@ -13,8 +13,9 @@ from pathlib import Path
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.config.schema import Experiment
 from transfer_cli.config.using import STREAM, list_format
+from transfer_cli.csv_files import csv_line
 from transfer_cli.errors import EXIT_OK, RunError, UserError
-from transfer_cli.files import atomic_write_text, csv_line
+from transfer_cli.files import atomic_write_text
 from transfer_cli.records.outlet import write_out
 from transfer_cli.records.pages import list_page
 from transfer_cli.records.terminal import Reporter

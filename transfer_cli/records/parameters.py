@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from transfer_cli.files import write_csv
+from transfer_cli.csv_files import write_csv
 
 NAME = "parameters.csv"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.files import write_csv
+from transfer_cli.csv_files import write_csv
 from transfer_cli.records.events import Recorder, RunEnd
 
 NAME = "predictions.csv"

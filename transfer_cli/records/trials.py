@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from transfer_cli.files import write_csv
+from transfer_cli.csv_files import write_csv
 from transfer_cli.records import plots
 
 NAME = "grid.csv"

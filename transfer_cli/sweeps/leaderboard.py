@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from transfer_cli.command.overrides import words_in
-from transfer_cli.files import write_csv
+from transfer_cli.csv_files import write_csv
 from transfer_cli.methods.comparison import shown_score
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import SUMMARY, read_json

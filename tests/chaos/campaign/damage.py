@@ -94,7 +94,7 @@ READINGS: dict[str, Reading] = {
     "evaluate": Reading(
         ("outputs/runs/model/*.*",),
         ["mode=evaluate", "run=outputs/runs/model"],
-        (),
+        ("outputs/runs/model/evaluation.json",),
         ([*MODEL],),
     ),
     "predict": Reading(

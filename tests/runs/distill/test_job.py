@@ -199,5 +199,7 @@ def test_whichever_validation_prefers_goes_on(
     assert yaml.safe_load((found / "config.yaml").read_text())["strategy"]["use_teacher"] is not swapped
     tried = json.loads((found / "search.json").read_text())["tried"]
     assert [row["epochs"] for row in tried] == [2, 2]
+    log = (found / "run.log").read_text()
+    assert "search    candidate 2 of 2: strategy.use_teacher=false" in log and log.count("epoch 1/4") == 2
     asked = run(command, "asked", *words, f"strategy.use_teacher={str(not swapped).lower()}")
     assert same_student(found, asked)

@@ -14,9 +14,9 @@ from safetensors.numpy import save_file
 from tests.conftest import experiment
 from transfer_cli.config.parse import to_dict
 from transfer_cli.config.schema import Experiment
+from transfer_cli.csv_files import write_csv
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.sources.load import load
-from transfer_cli.files import write_csv
 from transfer_cli.models.heads import HeadSpec
 
 CLASSES = ["class_0", "class_1", "class_2"]

@@ -10,8 +10,8 @@ import pytest
 
 from tests.runs.reports.made import made
 from tests.runs.reports.test_run_report import OUTSIDE, Page, cells
+from transfer_cli.csv_files import write_csv
 from transfer_cli.errors import UserError
-from transfer_cli.files import write_csv
 from transfer_cli.runs.reports.group_report import leave_group_report, write_group_report
 
 COLUMNS = ["overrides", "status", "val_accuracy", "test_accuracy", "seconds", "run_directory", "error"]

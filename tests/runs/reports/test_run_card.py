@@ -16,7 +16,8 @@ from markdown_it.token import Token
 
 from tests.conftest import TINY, Ended, summary
 from tests.runs.reports.made import made, with_model
-from transfer_cli.files import file_sha256, write_csv, write_json
+from transfer_cli.csv_files import write_csv
+from transfer_cli.files import file_sha256, write_json
 from transfer_cli.runs.reports import run_card
 from transfer_cli.runs.reports.run_card import leave_card, write_card
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from transfer_cli.files import write_csv
+from transfer_cli.csv_files import write_csv
 from transfer_cli.records.loggers.logger import Run
 
 NAME = "metrics.csv"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.files import csv_cell
+from transfer_cli.csv_files import csv_cell
 from transfer_cli.records.predictions import COLUMNS
 
 BINS = 15

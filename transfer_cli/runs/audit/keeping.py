@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from transfer_cli.csv_files import write_csv
 from transfer_cli.data.reading.decode import DecodeError
-from transfer_cli.files import atomic_write_text, write_csv, write_json
+from transfer_cli.files import atomic_write_text, write_json
 from transfer_cli.records.pages import pictures
 from transfer_cli.records.pages.audit_page import AuditFacts, ClassRow, Seen, Suspect, Twin, audit_page
 from transfer_cli.runs.audit.findings import Findings

@@ -158,7 +158,7 @@ class Work:
         return self._ruled(self._finetuning(model), job)
 
     def _adapted(self, model: str, job: LoopJob) -> list[Candidate]:
-        """Low-rank updates in place of all weights, at their own rule's rate; none where weights are random or few."""
+        """Low-rank updates at their own rule's rate; none where weights are random, or not all of them train."""
         asked = self._finetuning(model)
         config = asked.strategy
         assert isinstance(config, Finetune)

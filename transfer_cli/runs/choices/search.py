@@ -67,9 +67,10 @@ def search(asked: Comparison, prepare: Prepare, directory: Path, reporter: Repor
             if scores and hurry is not None and hurry(trained, until - before, epochs - until):
                 reporter.say(f"search    {counted(len(left) - len(scores), 'candidate')} left out: time is short")
                 break
-            # Two are shown as any training, more would be in each other's way. The first is mostly the only one.
-            home = None if doubt is None else directory
+            # Two are shown as any training, more would be in each other's way.
+            home = directory if len(tries) == 2 else None
             place = f"candidate {n + 1} of {len(tries)}"
+            # Where it is spared the first is mostly the only one.
             if home is not None and (n > 0 or sparing is None):
                 reporter.say(f"search    {place}: {tries[n].label}")
             try:

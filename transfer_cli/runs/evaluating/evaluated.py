@@ -27,7 +27,7 @@ from transfer_cli.methods.intervals import mean_interval, paired, score_interval
 from transfer_cli.methods.scores import Scores, confusion, softmax
 from transfer_cli.records.pages.predicted import by_class
 from transfer_cli.records.terminal import Reporter
-from transfer_cli.rundir import saved_experiment
+from transfer_cli.rundir import name_of, saved_experiment
 from transfer_cli.runs.evaluating.images import as_trained, relabelled, warn_of_other_images
 from transfer_cli.runs.materials import open_pixels
 from transfer_cli.runs.saved_model import Trained
@@ -49,8 +49,8 @@ class Evaluated:
 
     @property
     def name(self) -> str:
-        """Of its run, which may be named as `.`, from within."""
-        return self.directory.resolve().name
+        """Of its run."""
+        return name_of(self.directory)
 
     @property
     def right(self) -> NDArray[np.bool_]:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transfer_cli.config.extract import Extract
+from transfer_cli.csv_files import write_csv
 from transfer_cli.engine.frozen import Frozen
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import counted
-from transfer_cli.files import write_csv
 from transfer_cli.methods.clusters import Clusters, cluster
 from transfer_cli.models.tensors import replace_tensors
 from transfer_cli.records import sheet

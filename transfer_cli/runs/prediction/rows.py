@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from transfer_cli.config.auto import AUTO
 from transfer_cli.config.using import STREAM
+from transfer_cli.csv_files import csv_line
 from transfer_cli.errors import RunError, UserError
-from transfer_cli.files import csv_line, growing_file
+from transfer_cli.files import growing_file
 from transfer_cli.records.outlet import write_out
 
 UNKNOWN = "unknown"

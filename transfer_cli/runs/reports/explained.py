@@ -24,13 +24,15 @@ class Explanations:
 
     def add(self, png: bytes, path: str, label: str | None, predicted: str, probability: float) -> str:
         """Write a picture; returns its name in the run directory. Raises OSError."""
-        file = self.folder / f"{len(self.shown):03d}.png"
-        self.folder.mkdir(exist_ok=True)
-        # A kill leaves no list of an earlier command beside pictures of this one.
-        (self.folder / LIST).unlink(missing_ok=True)
+        if not self.shown:
+            self.folder.mkdir(exist_ok=True)
+            # A kill leaves no list of an earlier command beside pictures of this one.
+            (self.folder / LIST).unlink(missing_ok=True)
+        name = _picture(len(self.shown))
+        file = self.folder.parent / name
         atomic_write_bytes(file, png)
         self.shown.append(Shown(path, label, pictures.sheet(file)[0], predicted, probability))
-        return f"{FOLDER}/{file.name}"
+        return name
 
     def close(self) -> None:
         """Write the list; pictures of an earlier command that showed more go. Raises OSError."""
@@ -44,6 +46,11 @@ class Explanations:
                 file.unlink()
 
 
+def _picture(number: int) -> str:
+    """Its name in the run directory."""
+    return f"{FOLDER}/{number:03d}.png"
+
+
 def read_explained(directory: Path, most: int, absent: list[str]) -> list[Shown]:
     """The first `most` of the last command's; what cannot be read is left out, and named in `absent`."""
     listed = read_json(directory / FOLDER / LIST).get("shown")
@@ -54,9 +61,9 @@ def read_explained(directory: Path, most: int, absent: list[str]) -> list[Shown]
             absent.append(f"{FOLDER}/{LIST} holds something else than explanations.")
             break
         try:
-            picture = pictures.sheet(directory / FOLDER / f"{number:03d}.png")[0]
+            picture = pictures.sheet(directory / _picture(number))[0]
         except OSError as error:
-            absent.append(f"{FOLDER}/{number:03d}.png {first_line(error)}.")
+            absent.append(f"{_picture(number)} {first_line(error)}.")
             continue
         label = values.get("label")
         own = label if isinstance(label, str) else None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transfer_cli.command.overrides import without_repeats, words_in
+from transfer_cli.csv_files import csv_text
 from transfer_cli.errors import UserError, counted
-from transfer_cli.files import csv_text
 from transfer_cli.records.front_plot import Weighed, pareto
 from transfer_cli.records.pages.front_section import FrontFacts, FrontRow
 from transfer_cli.records.terminal import Reporter

@@ -13,7 +13,7 @@ from transfer_cli.files import atomic_write_text
 from transfer_cli.methods.comparison import place, spread
 from transfer_cli.records.pages.group_page import Entry, GroupFacts, Mean, group_page
 from transfer_cli.records.pages.render import number
-from transfer_cli.rundir import SUMMARY, read_json
+from transfer_cli.rundir import SUMMARY, name_of, read_json
 from transfer_cli.runs.reports.front_report import LEADERBOARD, draw_front, front_facts, leaderboard_rows
 from transfer_cli.runs.reports.pareto import front_of
 from transfer_cli.runs.reports.reading import OTHER_CONTENT, PAGE, Values
@@ -57,11 +57,6 @@ def problem(folder: Path) -> str | None:
     return f"no folder of a sweep, a comparison or a search (it has no {', '.join(names[:-1])} or {names[-1]})."
 
 
-def _name(folder: Path) -> str:
-    """What to call it; it may be named as `.`, from within."""
-    return folder.resolve().name
-
-
 def _sweep(folder: Path) -> GroupFacts:
     lines = leaderboard_rows(folder)
     words = [words_in(line["overrides"]) for line in lines]
@@ -78,7 +73,7 @@ def _sweep(folder: Path) -> GroupFacts:
     if front:
         draw_front(folder, front)
     return GroupFacts(
-        title=_name(folder),
+        title=name_of(folder),
         kind="Sweep",
         lead=f"{counted(len(entries), 'job')}, {metric} on validation decides",
         metric=metric,
@@ -146,7 +141,7 @@ def _comparison(folder: Path) -> GroupFacts:
     facts = [("model", found["model"]), ("data set", found["dataset"]), ("seeds", ", ".join(map(str, seeds)))]
     each = f"{counted(len(entries), 'recipe')}, {counted(len(seeds), 'seed')} each"
     return GroupFacts(
-        title=_name(folder),
+        title=name_of(folder),
         kind="Comparison",
         lead=f"{each}: {found['model']} on {found['dataset']}",
         metric=found["metric"],
@@ -189,7 +184,7 @@ def _search(folder: Path) -> GroupFacts:
     dataset = (asked.get("dataset") or {}).get("name")
     spent = [(name, f"{found[key]:g} s") for name, key in (("budget", "budget"), ("spent", "seconds_spent"))]
     return GroupFacts(
-        title=_name(folder),
+        title=name_of(folder),
         kind="Search within a budget",
         lead=f"{counted(len(probes), 'backbone')} on {dataset}, {metric} on validation decides",
         metric=metric,

@@ -15,7 +15,7 @@ from transfer_cli.records import predictions
 from transfer_cli.records.cards.card import card
 from transfer_cli.records.cards.facts import CardFacts
 from transfer_cli.records.pages.predicted import Predicted, read_predicted
-from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, completed_summary, read_json
+from transfer_cli.rundir import CONFIG, DATASET, SUMMARY, completed_summary, name_of, read_json
 from transfer_cli.runs.reports.reading import OTHER_CONTENT, read_yaml
 
 CARD = "README.md"
@@ -89,7 +89,7 @@ def gather(directory: Path) -> CardFacts:
     plots = directory / "plots"
     return CardFacts(
         # A run may be named as `.`, from within.
-        name=directory.resolve().name,
+        name=name_of(directory),
         summary=summary,
         config=config,
         environment=read_json(directory / "environment.json"),

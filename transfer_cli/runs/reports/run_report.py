@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from transfer_cli.csv_files import csv_cell
 from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.data.sources import load as sources
 from transfer_cli.errors import RunError, UserError, first_line
-from transfer_cli.files import atomic_write_text, csv_cell, unfinished
+from transfer_cli.files import atomic_write_text, unfinished
 from transfer_cli.records import metrics, parameters, predictions, sheet
 from transfer_cli.records.pages import pictures
 from transfer_cli.records.pages.predicted import Predicted, read_predicted
