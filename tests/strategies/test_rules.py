@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import experiment
 from transfer_cli.models import backbones
 from transfer_cli.models.families import family_of
 from transfer_cli.strategies import rules
@@ -94,3 +95,9 @@ def test_lower_stages_of_transformers_learn_more_slowly() -> None:
     assert rules.layer_decay(situation(family="attention")).value == 0.75
     assert rules.layer_decay(situation(family="attention", adapter="lora")).value == 1
     assert rules.layer_decay(situation()).value == 1
+
+
+@pytest.mark.parametrize(("words", "expected"), [([], "lbfgs"), (["optimizer.lr=1e-3"], "optimizer")])
+def test_a_head_that_was_given_a_rate_is_trained_at_it(words: list[str], expected: str) -> None:
+    """Solved for, it would be the same whatever the rate, and so would the jobs of a sweep over rates."""
+    assert rules.solver(experiment("strategy=extract", *words), images=100, validation=50).value == expected

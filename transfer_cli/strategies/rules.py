@@ -26,6 +26,7 @@ import math
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+from transfer_cli.config.auto import AUTO
 from transfer_cli.config.extract import Extract
 from transfer_cli.config.schema import Experiment
 from transfer_cli.models.families import Family
@@ -112,6 +113,8 @@ def solver(e: Experiment, images: int, validation: int) -> Choice[Literal["lbfgs
     assert isinstance(config, Extract)
     if config.head == "mlp" or config.grid.lr or config.grid.weight_decay or config.grid.seed:
         return Choice("optimizer", "an mlp and a grid are trained")
+    if e.optimizer.lr != AUTO:
+        return Choice("optimizer", "a rate is for training")
     if e.augment.views or e.dataset.sampler == "balanced" or config.label_smoothing:
         return Choice("optimizer", "views, balanced draws and label smoothing are for training")
     if validation == 0:
