@@ -115,7 +115,7 @@ def test_tf32_is_of_the_steps_of_a_training_alone() -> None:
 
 @pytest.mark.gpu
 def test_fp32_on_a_gpu_is_that_of_ieee_754() -> None:
-    device = torch.device("cuda")
+    device = torch.device("cuda", 0)
     prepare(device, 0)
     a, b = (torch.randn(512, 512, dtype=torch.float64, device=device) for _ in range(2))
     expected = a @ b

@@ -150,6 +150,7 @@ def test_evaluation_has_the_next_batch_under_way_and_reads_its_scores_at_the_end
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("words", [*CASES.values(), *MORE.values()], ids=[*CASES, *MORE])
 def test_a_real_gpu_is_not_waited_for_either(words: list[str]) -> None:
     """Torch raises where an operation would wait; reading a ring of events is none.
@@ -166,8 +167,8 @@ def test_a_real_gpu_is_not_waited_for_either(words: list[str]) -> None:
     totals = Totals.zeros(job.materials.task, job.compute.device)
     list(train_epoch(trainer, batches.epoch(0), cursor, totals))
     steps = train_epoch(trainer, batches.epoch(1), cursor, totals)
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         assert len(list(islice(steps, batches.steps_per_epoch - 1))) == batches.steps_per_epoch - 1
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from transfer_cli.data.batches import Batch
 from transfer_cli.engine.devices.device import Compute, ToDevice
 from transfer_cli.engine.ranks.world import ALONE, World
 from transfer_cli.engine.steps.ahead import on_device
+from transfer_cli.engine.steps.behind import on_host
 from transfer_cli.engine.steps.retrying import give_back, tried
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
@@ -29,6 +31,8 @@ BATCH_SIZE = {"cpu": 64, "cuda": 256, "mps": 64}
 
 Forward = Callable[[Tensor], Tensor]
 """Inputs [B, ...] on the device to outputs [B, ...]."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,12 @@ def predict(
     """
     network.eval()
     found = []
-    for pair in _until_stopped(outputs(_logits_of(network), batches, compute, to_device), stop, turns):
+    made = on_host(outputs(_logits_of(network), batches, compute, to_device), compute.device)
+    for pair in _until_stopped(made, stop, turns):
         if pair is None:
             return None
-        batch, output = pair
-        found.append((output.float().cpu().numpy(), batch.labels.cpu().numpy()))
+        labels, output = pair
+        found.append((output.float().cpu().numpy(), labels.cpu().numpy()))
     of_ranks = turns.world.gather_first(found)
     found = [one for turn in zip_longest(*of_ranks) for one in turn if one is not None]
     if not found:
@@ -100,9 +105,7 @@ def predict(
     return np.concatenate([logits for logits, _ in found]), np.concatenate([labels for _, labels in found])
 
 
-def _until_stopped(
-    found: Iterator[tuple[Batch, Tensor]], stop: Stop, turns: Turns
-) -> Iterator[tuple[Batch, Tensor] | None]:
+def _until_stopped(found: Iterator[Found], stop: Stop, turns: Turns) -> Iterator[Found | None]:
     """What is found, batch by batch; None where all ranks are to end.
 
     A rank with a batch less looks as often as the others.

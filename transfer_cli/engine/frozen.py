@@ -22,6 +22,7 @@ from transfer_cli.cache.stripes import Striped
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.devices.device import Compute, ToDevice
 from transfer_cli.engine.evaluation import Forward, output_of, outputs
+from transfer_cli.engine.steps.behind import on_host
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import StalledError
 from transfer_cli.records.progress import Count
@@ -112,9 +113,10 @@ class Frozen:
     def _outputs(self, part: SplitView, steps: range) -> Iterator[Tensor]:
         forward, batches = self.forward(), part.batches(self.batch_size, steps)
         try:
-            for batch, output in outputs(lambda _: forward, batches, self.compute, self.to_device):
+            made = outputs(lambda _: forward, batches, self.compute, self.to_device)
+            for _, output in on_host(made, self.compute.device):
                 self._check_stop()
-                self.images_computed += len(batch)
+                self.images_computed += len(output)
                 yield output
         except StalledError:
             self._check_stop()

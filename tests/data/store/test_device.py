@@ -200,7 +200,7 @@ def test_views_that_a_gpu_cannot_cut_come_from_the_host(
 
 
 @pytest.mark.parametrize("kernel", [True, False])
-def test_the_host_sends_all_that_is_drawn_in_one_copy_and_waits_for_nothing(
+def test_the_host_sends_what_is_drawn_once_a_view_and_waits_for_nothing(
     kernel: bool, images: ImageSet, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = opened(images, preprocessing, StoreOptions("disk", "error")).store
@@ -211,18 +211,22 @@ def test_the_host_sends_all_that_is_drawn_in_one_copy_and_waits_for_nothing(
     monkeypatch.setattr(Tensor, "data_ptr", lambda tensor: 0)
     with fake_gpu(lambda: iter(())) as audit:
 
-        def cut(places: Tensor, cuts: Cuts, size: int, channels: int, interpolation: str) -> Tensor:
-            return torch.empty(len(places), size, size, channels, dtype=torch.uint8, device=GPU).permute(0, 3, 1, 2)
+        def cut(rows: Tensor, places: Tensor, cuts: Cuts, size: int, channels: int, _: str) -> tuple[Tensor, Tensor]:
+            made = torch.empty(len(rows), size, size, channels, dtype=torch.uint8, device=GPU)
+            return made.permute(0, 3, 1, 2), torch.empty(len(rows), channels, dtype=torch.int64, device=GPU)
 
         monkeypatch.setitem(sys.modules, f"{device.__name__}_kernel", SimpleNamespace(cut=cut) if kernel else None)
         samples = Samples(images, store, preprocessing, STANDARD, 0, pinned=True)
         for view in range(2):
             audit.found.clear()
-            made = samples.view(images.splits["train"], view)
+            for batch in np.array_split(images.splits["train"], 3):
+                made = samples.view(batch, view)
         assert audit.found == []
         assert made.inputs.device == GPU and made.colour is not None and made.colour.device == GPU
         assert made.inputs.shape[1:] == (3, 16, 16) and made.colour.shape[1:] == (3, 4)
-    assert len(sent) == 2 and len({part.untyped_storage()._cdata for part in sent[-1]}) == 1
+    places, rows = [1], [1, 1, 1]
+    assert [len(parts) for parts in sent] == [*places, 4, *rows, 4, *rows]
+    assert len({part.untyped_storage()._cdata for part in sent[1]}) == 1
 
 
 def test_sets_in_memory_may_go_to_a_gpu_too(preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,10 @@ def places(given: list[Tensor]) -> Tensor:
     return torch.tensor([[one.data_ptr(), *one.shape[:2]] for one in given])
 
 
+def rows() -> Tensor:
+    return torch.arange(len(SIZES))
+
+
 def cuts() -> Cuts:
     return Cuts(torch.tensor(BOXES), torch.tensor(LIMITS, dtype=torch.int32), torch.tensor(FLIPS))
 
@@ -56,11 +60,19 @@ def expected(given: list[Tensor], size: int, interpolation: str) -> Tensor:
 @pytest.mark.parametrize(("channels", "size"), [(3, 7), (1, 16), (4, 5)])
 def test_the_kernel_cuts_what_matrices_cut(channels: int, size: int, interpolation: str, kernel: ModuleType) -> None:
     given = sources(channels)
-    made = kernel.cut(places(given), cuts(), size, channels, interpolation)
+    made, sums = kernel.cut(rows(), places(given), cuts(), size, channels, interpolation)
+    assert sums.equal(made.sum(dim=(2, 3), dtype=torch.int64))
     assert made.shape == (len(SIZES), channels, size, size) and made.dtype == torch.uint8
     assert made.is_contiguous(memory_format=torch.channels_last)
     gaps = (made.int() - expected(given, size, interpolation).int()).abs()
     assert gaps.max() <= 1 and (gaps > 0).float().mean() < 0.03
+
+
+def test_the_kernel_cuts_some_images_of_many(kernel: ModuleType) -> None:
+    given, some = sources(3), torch.tensor([4, 0, 2, 2])
+    made, sums = kernel.cut(some, places(given), cuts(), 7, 3, "bicubic")
+    every, sums_of_all = kernel.cut(rows(), places(given), cuts(), 7, 3, "bicubic")
+    assert made.equal(every[some]) and sums.equal(sums_of_all[some])
 
 
 @pytest.mark.parametrize("interpolation", FILTERS)
@@ -73,7 +85,7 @@ def test_the_kernel_cuts_what_the_host_cuts(size: int, interpolation: str, kerne
     edges, limits = geometry.edges(boxes, size), geometry.limits(boxes, size, widths, heights)
     unmirrored = torch.zeros(len(boxes), 2, dtype=torch.bool)
     where = Cuts(torch.from_numpy(edges).float(), torch.from_numpy(limits).int(), unmirrored)
-    made = kernel.cut(places(given), where, size, 3, interpolation).permute(0, 2, 3, 1)
+    made = kernel.cut(rows(), places(given), where, size, 3, interpolation)[0].permute(0, 2, 3, 1)
     for row, (source, box) in enumerate(zip(given, boxes, strict=True)):
         theirs = geometry.cut(source.numpy(), box, size, RESAMPLING[interpolation])
         gaps = np.abs(made[row].numpy().astype(int) - theirs)
@@ -86,8 +98,9 @@ def crops_of_a_store(warn: Callable[[str], None], interpolation: str = "bicubic"
     store = DeviceStore(pixels, [], torch.device("cpu"), warn)
     store._has_kernel = True
     given = sources(3)
+    held: Any = SimpleNamespace(pixels=given, places=places(given), of=lambda indices: [given[row] for row in indices])
     for _ in range(2):
-        made = store._crops(given, places(given), cuts(), 7, interpolation)
+        made, _ = store._crops(held, rows().numpy(), rows(), cuts(), 7, interpolation)
     return made
 
 
@@ -126,9 +139,11 @@ def test_the_kernel_compiles_for_a_gpu_that_is_not_there(capability: int, interp
     from triton.compiler import ASTSource
 
     sys.modules.pop(NAME, None)
-    kinds = {"out": "*u8", "places": "*i64", "boxes": "*fp32", "limits": "*i32", "flips": "*u8"}
-    kinds |= dict.fromkeys(["size", "channels", "blocks"], "i32") | dict.fromkeys(["CUBIC", "BLOCK"], "constexpr")
-    constants = {"CUBIC": interpolation == "bicubic", "BLOCK": 512}
+    kinds = dict.fromkeys(["sums", "rows", "places"], "*i64") | {"boxes": "*fp32", "limits": "*i32"}
+    kinds |= dict.fromkeys(["out", "flips"], "*u8")
+    kinds |= dict.fromkeys(["size", "channels", "groups", "blocks"], "i32")
+    kinds |= dict.fromkeys(["TOGETHER", "CUBIC", "BLOCK"], "constexpr")
+    constants = {"TOGETHER": 3, "CUBIC": interpolation == "bicubic", "BLOCK": 256}
     source = ASTSource(importlib.import_module(NAME)._kernel, kinds, constants)
     assert compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
 
@@ -139,5 +154,6 @@ def test_on_a_gpu_the_kernel_cuts_what_matrices_cut(interpolation: str) -> None:
     sys.modules.pop(NAME, None)
     given = [source.cuda() for source in sources(3)]
     there = Cuts(*(one.cuda() for one in cuts()))
-    made = importlib.import_module(NAME).cut(places(given).cuda(), there, 64, 3, interpolation)
+    made, sums = importlib.import_module(NAME).cut(rows().cuda(), places(given).cuda(), there, 64, 3, interpolation)
+    assert sums.equal(made.sum(dim=(2, 3), dtype=torch.int64))
     assert (made.int() - expected(given, 64, interpolation).int()).abs().max() <= 1

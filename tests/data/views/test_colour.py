@@ -103,7 +103,8 @@ def test_a_device_makes_the_maps_that_the_host_makes(device: str) -> None:
     draw = np.random.default_rng(2)
     factors, sums = draw.uniform(0, 2, (N, 3)), draw.integers(0, 255 * 224**2, (N, 3))
     factors[: N // 2, 2] = 0
-    made = colour.maps_there(torch.from_numpy(factors).to(device), torch.from_numpy(sums).to(device), 224**2)
+    luma = colour.luma_there(torch.device(device))
+    made = colour.maps_there(*(torch.from_numpy(one).to(device) for one in (factors, sums)), 224**2, luma)
     assert made.dtype == torch.float32 and made.device.type == device
     np.testing.assert_array_max_ulp(made.cpu().numpy(), colour.maps(factors, sums, 224**2), maxulp=1)
 

@@ -7,6 +7,7 @@ colours, another resampling kernel.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,15 +46,28 @@ def cuts_there(params: Augment, interpolation: str) -> bool:
 class _Held:
     """Pixels of samples on the device, each sample [h, w, C] wherever it lies."""
 
+    request: PixelRequest
     positions: Positions
     pixels: list[Tensor]
-    places: NDArray[np.int64]
-    """[N, 3]: the address of each, its height and width."""
+    sizes: NDArray[np.int64]
+    """[N, 2]: the height and width of each."""
+    places: Tensor
+    """[N, 3]: the address of each, its height and width; on the device."""
 
-    def of(self, indices: Indices) -> tuple[list[Tensor], NDArray[np.int64]]:
-        """The pixels of samples, and their places."""
-        rows = self.positions.of(indices)
-        return [self.pixels[row] for row in rows], self.places[rows]
+    def of(self, indices: Indices) -> list[Tensor]:
+        """The pixels of samples."""
+        return [self.pixels[row] for row in self.positions.of(indices)]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What a recipe draws for one view of all samples that are held, on the device."""
+
+    recipe: ViewRecipe
+    view: int
+    cuts: Cuts
+    factors: Tensor | None
+    """Of the colours."""
 
 
 class DeviceStore:
@@ -74,14 +88,17 @@ class DeviceStore:
         self._pixels = pixels
         self._requests = {request.format.name: request for request in requests}
         self._held: dict[str, _Held] = {}
+        self._drawn: deque[_Drawn] = deque(maxlen=2)
+        self._luma: Tensor | None = None
         self._lock = threading.Lock()
         self._stream: torch.cuda.Stream | None = None
         self._has_kernel, self._warn = device.type == "cuda", warn
 
     def batch(self, indices: Indices) -> Tensor:
         """Evaluation pixels on the device, uint8 [B, C, S, S], channels last in memory."""
-        sources, _ = self._get(EVALUATION).of(indices)
-        return torch.stack(sources).permute(0, 3, 1, 2)
+        with self._apart():
+            made = torch.stack(self._get(EVALUATION).of(indices)).permute(0, 3, 1, 2)
+        return _for_training(made)
 
     def views(self, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, Tensor | None]:
         """Views cut on the device where it can, else on the host: uint8 [B, C, S, S] and colour maps [B, 3, 4]."""
@@ -89,17 +106,14 @@ class DeviceStore:
             return host_views(self._pixels, indices, recipe, view)
         with self._apart():
             made, maps = self._cut(indices, recipe, view)
-        if made.device.type == "cuda":
-            # Whoever trains reads them on the stream of training.
-            training = torch.cuda.default_stream(made.device)
-            made.record_stream(training)
-            if maps is not None:
-                maps.record_stream(training)
-        return made, maps
+        return _for_training(made), None if maps is None else _for_training(maps)
 
     @contextmanager
     def _apart(self) -> Iterator[None]:
-        """Within, the GPU works on a stream of its own, and is done at the end: no view waits for a training step."""
+        """Within, the GPU works on a stream of its own, and is done at the end.
+
+        So no batch waits for a training step, and whatever stream reads it finds it made.
+        """
         if self.device.type != "cuda":
             yield
             return
@@ -110,22 +124,40 @@ class DeviceStore:
         self._stream.synchronize()
 
     def _cut(self, indices: Indices, recipe: ViewRecipe, view: int) -> tuple[Tensor, Tensor | None]:
-        params, size, drawn = recipe.augment, recipe.crop_pixels, (recipe.seed, view, indices)
-        sources, places = self._get(TRAINING).of(indices)
-        _, heights, widths = places.T
+        held, size = self._get(TRAINING), recipe.crop_pixels
+        drawn = self._drawn_for(held, recipe, view)
+        (rows,) = _sent([held.positions.of(indices)], self.device)
+        made, sums = self._crops(held, indices, rows, drawn.cuts, size, recipe.interpolation)
+        if drawn.factors is None:
+            return made, None
+        if self._luma is None:
+            self._luma = colour.luma_there(self.device)
+        return made, colour.maps_there(drawn.factors[rows], sums, size * size, self._luma)
+
+    def _drawn_for(self, held: _Held, recipe: ViewRecipe, view: int) -> _Drawn:
+        """Drawn once for a whole epoch: for each batch apart it takes as long as the rest of the host's work."""
+        with self._lock:
+            found = next((one for one in self._drawn if (one.recipe, one.view) == (recipe, view)), None)
+            if found is None:
+                found = self._draw(held, recipe, view)
+                self._drawn.append(found)
+            return found
+
+    def _draw(self, held: _Held, recipe: ViewRecipe, view: int) -> _Drawn:
+        params, size, (heights, widths) = recipe.augment, recipe.crop_pixels, held.sizes.T
+        drawn = recipe.seed, view, held.request.indices
         boxes = geometry.crop_boxes(params, *drawn, widths, heights)
         limits = geometry.limits(boxes, size, widths, heights)
         edges, flips = geometry.edges(boxes, size), geometry.flips(params, *drawn)
         factors = colour.factors(params, *drawn)
-        draws: list[NDArray[Any]] = [places, edges.astype(np.float32), limits.astype(np.int32), flips]
+        draws: list[NDArray[Any]] = [edges.astype(np.float32), limits.astype(np.int32), flips]
         sent = _sent(draws if factors is None else [*draws, factors], self.device)
-        made = self._crops(sources, sent[0], Cuts(*sent[1:4]), size, recipe.interpolation)
-        if factors is None:
-            return made, None
-        return made, colour.maps_there(sent[4], made.sum(dim=(2, 3), dtype=torch.int64), size * size)
+        return _Drawn(recipe, view, Cuts(*sent[:3]), None if factors is None else sent[3])
 
-    def _crops(self, sources: list[Tensor], places: Tensor, cuts: Cuts, size: int, interpolation: str) -> Tensor:
-        """Cuts of images, which lie at `places` [B, 3]: uint8 [B, C, size, size].
+    def _crops(
+        self, held: _Held, indices: Indices, rows: Tensor, cuts: Cuts, size: int, interpolation: str
+    ) -> tuple[Tensor, Tensor]:
+        """Cuts of samples, which are in these rows of what is held: uint8 [B, C, size, size]; and sums, int64 [B, C].
 
         By one kernel, or else, which is said once, by products of matrices of padded images.
         """
@@ -133,13 +165,15 @@ class DeviceStore:
             try:
                 from transfer_cli.data.store.device_kernel import cut
 
-                return cut(places, cuts, size, sources[0].shape[2], interpolation)
+                return cut(rows, held.places, cuts, size, held.pixels[0].shape[2], interpolation)
             except Exception as error:  # Triton has many: it is not there, it has no compiler, it does not know the GPU
                 if is_out_of_memory(error):
                     raise
                 self._has_kernel = False
                 self._warn(f"views are cut on the GPU without Triton, which is slower: {first_line(error)}")
-        return crop_resize_batch(_padded(sources), cuts, size, interpolation)
+        own = Cuts(*(part[rows] for part in cuts))
+        made = crop_resize_batch(_padded(held.of(indices)), own, size, interpolation)
+        return made, made.sum(dim=(2, 3), dtype=torch.int64)
 
     def _get(self, name: str) -> _Held:
         with self._lock:
@@ -157,7 +191,14 @@ class DeviceStore:
             ends = np.cumsum([array.size for array in arrays])
             pixels += [flat[end - array.size : end].view(array.shape) for array, end in zip(arrays, ends, strict=True)]
         places = np.array([(one.data_ptr(), *one.shape[:2]) for one in pixels], np.int64).reshape(-1, 3)
-        return _Held(Positions(request), pixels, places)
+        return _Held(request, Positions(request), pixels, places[:, 1:], _sent([places], self.device)[0])
+
+
+def _for_training(tensor: Tensor) -> Tensor:
+    """A tensor of a stream of its own, which nobody gets the memory of before the stream of training is done with."""
+    if tensor.device.type == "cuda":
+        tensor.record_stream(torch.cuda.default_stream(tensor.device))
+    return tensor
 
 
 def _sent(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[Tensor]:

@@ -66,16 +66,21 @@ def maps(factors: Doubles, sums: NDArray[np.int64], pixels: int) -> NDArray[np.f
     return np.concatenate([linear, offset], axis=2).astype(np.float32)
 
 
-def maps_there(factors: Tensor, sums: Tensor, pixels: int) -> Tensor:
+def luma_there(device: torch.device) -> Tensor:
+    """What `maps_there` weighs channels by, float64 [3]; the host waits until it is there."""
+    return torch.tensor(_LUMA / 1000, device=device)
+
+
+def maps_there(factors: Tensor, sums: Tensor, pixels: int, luma: Tensor) -> Tensor:
     """`maps` on a device, which the host does not wait for: `factors` float64 [N, 3], `sums` int64 [N, 3]."""
     brightness, contrast, saturation = factors.unbind(1)
-    # As numbers, not as an array: that would have to be sent.
-    grey = sum(sums[:, channel].double() * luma for channel, luma in enumerate(_LUMA.tolist())) / (1000 * pixels)
+    grey = (sums * luma).sum(dim=1) / pixels
     both = brightness * contrast
-    kept = (both * saturation)[:, None, None] * torch.eye(3, dtype=factors.dtype, device=factors.device)
-    to_grey = torch.stack([both * (1 - saturation) * (luma / 1000) for luma in _LUMA.tolist()], dim=1)
+    kept = both * saturation
+    linear = (both - kept)[:, None, None] * luma.expand(3, 3)
+    linear.diagonal(dim1=1, dim2=2).add_(kept[:, None])
     offset = ((1 - contrast) * brightness * grey)[:, None, None].expand(-1, 3, 1)
-    return torch.cat([kept + to_grey[:, None], offset], dim=2).float()
+    return torch.cat([linear, offset], dim=2).float()
 
 
 def shift_hue(pixels: Pixels, shift: int) -> Pixels:
