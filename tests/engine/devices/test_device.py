@@ -108,6 +108,8 @@ def as_found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     cudnn.benchmark, cudnn.deterministic, torch.utils.deterministic.fill_uninitialized_memory = before
     torch.use_deterministic_algorithms(False)
+    for kind in ("flash", "mem_efficient", "cudnn"):
+        getattr(torch.backends.cuda, f"enable_{kind}_sdp")(True)
 
 
 @pytest.mark.usefixtures("as_found")
@@ -120,7 +122,9 @@ def test_a_gpu_adds_up_in_order_where_that_is_asked_for(deterministic: bool, mon
     assert torch.are_deterministic_algorithms_enabled() == deterministic
     assert torch.is_deterministic_algorithms_warn_only_enabled() == deterministic
     assert torch.backends.cudnn.deterministic == deterministic
-    assert torch.backends.cudnn.benchmark != deterministic
+    assert not torch.backends.cudnn.benchmark
+    for kind in ("flash", "mem_efficient", "cudnn"):
+        assert getattr(torch.backends.cuda, f"{kind}_sdp_enabled")() != deterministic
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
     assert torch.initial_seed() == 7
 

@@ -29,6 +29,7 @@ def on_host(found: Iterable[tuple[Batch, Tensor]], device: torch.device) -> Iter
         return
     stream, waiting = torch.cuda.Stream(device), None
     for batch, output in found:
+        stream.wait_stream(torch.cuda.current_stream(device))
         copied = _copied(batch.labels, output, stream)
         del batch, output
         if waiting is not None:
@@ -39,8 +40,7 @@ def on_host(found: Iterable[tuple[Batch, Tensor]], device: torch.device) -> Iter
 
 
 def _copied(labels: Tensor, outputs: Tensor, stream: torch.cuda.Stream) -> _Copied:
-    """Copies that the stream makes once all that has been asked of the GPU so far is done."""
-    stream.wait_stream(torch.cuda.current_stream(stream.device))
+    """Copies that the stream makes, and what says that they have come."""
     with torch.cuda.stream(stream):
         return _Copied(_pinned_copy(labels, stream), _pinned_copy(outputs, stream), stream.record_event())
 
