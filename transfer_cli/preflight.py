@@ -133,15 +133,15 @@ def _dataset_path(experiment: Experiment) -> str | None:
 
 
 def _run(experiment: Experiment) -> str | None:
-    problems = [problem for run in experiment.runs if (problem := _no_run(run, experiment.mode))]
+    problems = [problem for run in experiment.runs if (problem := _no_run(run, experiment))]
     return "\n".join(problems) or None
 
 
-def _no_run(run: str, mode: str) -> str | None:
-    problem = missing("run", run)
+def _no_run(run: str, experiment: Experiment) -> str | None:
+    problem = missing("run", run, Path(experiment.output_dir) / rundir.RUNS)
     if problem is not None:
         return problem
-    if mode in ("replay", "report"):
+    if experiment.mode in ("replay", "report"):
         begun = (Path(run) / rundir.CONFIG).is_file()
         return None if begun else f"run={run}: no run directory (it has no {rundir.CONFIG})."
     finished = (Path(run) / "model.json").is_file()
@@ -165,7 +165,7 @@ def _sweep(experiment: Experiment) -> str | None:
     folder = experiment.sweep.folder
     if folder is None:
         return None
-    problem = missing("sweep", folder)
+    problem = missing("sweep", folder, Path(experiment.output_dir) / "sweeps")
     if problem is not None:
         return problem
     return None if Path(folder).is_dir() else f"sweep={folder}: expected a folder, found a file."

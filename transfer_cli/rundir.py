@@ -23,11 +23,13 @@ CONFIG = "config.yaml"
 SUMMARY = "summary.json"
 _HOLDER = ".holder.json"
 DATASET = "dataset.json"
+RUNS = "runs"
+"""In `output_dir`: the folder of single runs."""
 _LOCK = ".lock"
 _MOST_DIGITS = 300
 
 
-def planned(experiment: Experiment, kind: str = "runs") -> Path:
+def planned(experiment: Experiment, kind: str = RUNS) -> Path:
     """Where this run goes, in the folder for its kind.
 
     Raises UserError for a taken name, no run to resume, a folder that cannot be written.

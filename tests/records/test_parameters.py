@@ -18,7 +18,7 @@ ROWS = [
 
 
 def test_stages_that_are_alike_stand_together() -> None:
-    line = "stem to layer1 frozen, layer2 0.01 in part from epoch 3, layer3 0.01 from epoch 2, head 0.1"
+    line = "stem to layer1 frozen, layer2 0.01 (partly frozen) from epoch 3, layer3 0.01 from epoch 2, head 0.1"
     assert in_a_line(ROWS) == line
 
 

@@ -18,6 +18,7 @@ from transfer_cli.errors import EXIT_OK, UserError, counted
 from transfer_cli.files import write_json
 from transfer_cli.methods.corruptions import SEVERITIES
 from transfer_cli.records import plots
+from transfer_cli.records.pages.render import percent, score
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.evaluating.evaluated import Evaluated, evaluated
@@ -106,12 +107,12 @@ def _show(found: Sequence[Evaluated], reports: Sequence[dict[str, Any]], reporte
     for one, report in zip(found, reports, strict=True):
         scores = {name: value for name, value in report.items() if isinstance(value, float)}
         intervals = report["intervals"]
-        rows = [[name, repr(value), _interval(intervals.get(name))] for name, value in scores.items()]
+        rows = [[name, score(value, name), _interval(intervals.get(name), name)] for name, value in scores.items()]
         images = one.decoded.images
         title = f"{one.name} on {images.name}, split {one.e.split}, {counted(report['images'], 'image')}"
         reporter.table(title, ["metric", "value", "95 % interval"], rows)
         if "corruptions" in report:
-            cells = [[name, *map(_percent, values)] for name, values in report["corruptions"].items()]
+            cells = [[name, *map(percent, values)] for name, values in report["corruptions"].items()]
             reporter.table("accuracy under corruptions, by severity", ["", *map(str, SEVERITIES)], cells)
     for other in found[1:]:
         result = reports[0]["against"][str(other.directory)]
@@ -124,9 +125,5 @@ def _show(found: Sequence[Evaluated], reports: Sequence[dict[str, Any]], reporte
         )
 
 
-def _interval(found: tuple[float, float] | None) -> str:
-    return "" if found is None else f"{found[0]:.4f} to {found[1]:.4f}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f} %"
+def _interval(found: tuple[float, float] | None, name: str) -> str:
+    return "" if found is None else " to ".join(score(end, name) for end in found)

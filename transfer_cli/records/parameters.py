@@ -44,5 +44,5 @@ def _what(rows: list[Row]) -> str:
     if not rates:
         return "frozen"
     later = max(row.epoch or 1 for row in rows)
-    partly = " in part" if any(row.rate is None for row in rows) else ""
+    partly = " (partly frozen)" if any(row.rate is None for row in rows) else ""
     return " and ".join(rates) + partly + (f" from epoch {later}" if later > 1 else "")

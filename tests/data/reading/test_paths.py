@@ -67,6 +67,17 @@ def test_the_home_folder_may_be_written_as_a_tilde(here: Path, monkeypatch: pyte
     assert missing("input", "~/photos") is None
 
 
+def test_a_name_may_be_one_in_a_folder_of_its_kind(here: Path) -> None:
+    for name in ("mine", "mine-2"):
+        (here / "outputs" / "runs" / name).mkdir(parents=True)
+    runs = Path("outputs/runs")
+    assert missing("run", "mine", runs) == "run=mine: no such file or folder. Did you mean outputs/runs/mine?"
+    assert missing("run", "mime-2", runs) == (
+        "run=mime-2: no such file or folder. Did you mean outputs/runs/mine-2 or outputs/runs/mine?"
+    )
+    assert missing("run", "mine") == "run=mine: no such file or folder."
+
+
 def test_a_dead_link_is_missing_and_not_its_own_likeness(here: Path) -> None:
     (here / "gone").symlink_to(here / "nowhere")
     assert missing("input", str(here / "gone")) == f"input={here}/gone: no such file or folder."

@@ -21,6 +21,11 @@ def test_columns_are_those_that_fit() -> None:
     assert seen == {2, 3, 4, 5}, "a narrower screen has a line a value, one column more comes as soon as it fits"
 
 
+def test_what_failed_is_told_before_what_others_scored_on_test() -> None:
+    _, heading, *_ = text(RUNS, [], "2 runs", "out", 24).splitlines()
+    assert heading.split() == ["run", "val", "%", "status"]
+
+
 def test_a_page_leads_to_runs_of_any_name() -> None:
     names = ["runs/a b#1", "runs/\udcff"]
     runs = [{"run": name, "metric": "accuracy"} for name in names]

@@ -141,7 +141,7 @@ def test_adapters_are_merged_into_the_plain_architecture(command: Command, kind:
     # The scores before merging, which chose the epoch, are those of the exported model.
     evaluated = command("mode=evaluate", f"run={run}", "split=val", "trainer.device=cpu")
     assert evaluated.code == 0, evaluated.err
-    loss = next(float(line.split()[1]) for line in evaluated.out.splitlines() if line.startswith("loss"))
+    loss = json.loads((run / "evaluation.json").read_text())["loss"]
     assert loss == pytest.approx(summary(run)["val"]["loss"], abs=1e-5)
     saved = load_file(sorted((run / "checkpoints").glob("state-*"))[-1] / "network.safetensors")
     assert (saved.keys() == exported.keys()) == (kind == "bitfit")

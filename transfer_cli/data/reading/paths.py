@@ -61,8 +61,11 @@ def check_path(dataset: Dataset, expected: ExpectedPath) -> Path:
     return Path(str(dataset.path)).expanduser()
 
 
-def missing(key: str, path: str) -> str | None:
-    """Says that a path does not exist, and which sibling of its first missing part looks like it; or None."""
+def missing(key: str, path: str, folder: Path | None = None) -> str | None:
+    """Says that a path does not exist, and which sibling of its first missing part looks like it; or None.
+
+    Where none does, what is in `folder` may be meant.
+    """
     wanted = Path(path).expanduser()
     if os.path.exists(wanted):
         return None
@@ -73,6 +76,9 @@ def missing(key: str, path: str) -> str | None:
     message = f"{key}={path}: no such file or folder."
     prefix = "" if parent == Path() else os.path.join(parent, "")
     hint = did_you_mean(first_missing.name, _names_in(parent) - {first_missing.name}, prefix)
+    if not hint and folder is not None:
+        there = _names_in(folder)
+        hint = did_you_mean(path, {path} if path in there else there, os.path.join(folder, ""))
     if hint or first_missing == wanted:
         return message + hint
     return f"{message} The nearest existing folder is {parent}."

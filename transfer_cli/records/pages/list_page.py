@@ -79,7 +79,9 @@ def _by_use(records: Sequence[Record], asked: Sequence[str]) -> list[str]:
     if all(record["status"] == "completed" for record in records):
         same = [key for key in same if key != "status"]
     scores = [key for key in _ALWAYS[1:] if any(cell(record, key) for record in records)]
-    return [*dict.fromkeys([*scores, *own, *shown, *same])]
+    # Before the second score: what has none may have failed.
+    status = [key for key in shown if key == "status"]
+    return [*dict.fromkeys([*scores[:1], *status, *scores[1:], *own, *shown, *same])]
 
 
 def _width(records: Sequence[Record], key: str) -> int:

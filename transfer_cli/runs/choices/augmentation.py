@@ -91,7 +91,7 @@ def with_augmentation(
     costs = _measure(_sample(e, machine, pretrained, images, reporter, stop), network, reporter, stop)
     allowed = recipe(costs)
     drops = ", ".join(f"{name} {100 * cost.points:.1f}" for name, cost in costs.items())
-    reporter.say(f"auto      augment: {described(allowed)}; points that a probe loses on varied images: {drops}")
+    reporter.say(f"auto      augment: {described(allowed)}; points of accuracy that such changes cost a probe: {drops}")
     return replace(e, augment=_completed(e.augment, allowed))
 
 

@@ -17,6 +17,7 @@ from transfer_cli.methods.scores import Rank, Scores
 from transfer_cli.methods.soups import Weights, interpolated
 from transfer_cli.models.network import Network
 from transfer_cli.models.tensors import load_into
+from transfer_cli.records.pages.render import score
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.runs.evaluation import Evaluation
 from transfer_cli.runs.finish import STOPPED
@@ -75,9 +76,10 @@ def keep_a_mixture(start: FrozenStart, job: LoopJob, best: Scores, reporter: Rep
     share = kept(ranks, task.metric, job.materials.images.labelled("val"))
     load_into(module, interpolated(frozen, trained, share))
     by_share = {f"{one:g}": float(val[task.metric]) for one, val in found.items()}
-    shown = ", ".join(f"{one}: {score:.4f}" for one, score in by_share.items())
+    shown = ", ".join(f"{one}: {score(value, task.metric)}" for one, value in by_share.items())
     reporter.say(
-        f"mixed     {share:g} of the trained weights, else the frozen ones; by share, {task.metric} is {shown}"
+        f"mixed     {share:g} of the trained weights, else the frozen ones; {task.metric} on validation by that share: "
+        f"{shown}"
     )
     return {"share": share, "metric": by_share, "val": found[share]}
 
