@@ -69,20 +69,21 @@ class Frozen:
         All processes that want the same fill it together. Raises Stopped where a signal asked for an end; what is done
         until then is kept.
         """
-        key = self._key(part)
+        key = self.key(part)
         found = self.cache.get(KIND, key)
         return activations.read(self._filled(part, key) if found is None else found)
 
     def is_cached(self, part: SplitView) -> bool:
         """Whether `of` would find this part without running the network."""
-        return self.cache.has(KIND, self._key(part))
+        return self.cache.has(KIND, self.key(part))
 
     def now(self, batch: Batch) -> Tensor:
         """Activations of one batch, computed now and kept nowhere."""
         self.images_computed += len(batch)
         return output_of(self.forward(), batch, self.compute, self.to_device)
 
-    def _key(self, part: SplitView) -> Key:
+    def key(self, part: SplitView) -> Key:
+        """What its entry in the cache is found by."""
         numerics = {**self.compute.numerics(), "batch_size": self.batch_size}
         return {**self.identity, **part.key, **numerics, "view": part.view}
 

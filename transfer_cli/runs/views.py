@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -74,6 +75,11 @@ class SplitActivations:
     def of_epoch(self, epoch: int) -> Activations:
         """Those of the training samples in the view of an epoch."""
         return self.of("train", self.views.of_epoch(epoch))
+
+    def identity(self) -> str:
+        """Digits that all with the same entries have in common: what was shown, in which views, to what, and how."""
+        keys = [(*one, self._frozen.key(self.views.split(*one))) for one in self.views.all()]
+        return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 
     def compute(self) -> None:
         """Fill what is missing of all splits and views."""

@@ -33,6 +33,10 @@ class Features(Protocol):
     classes: int
     steps_per_epoch: int
 
+    def identity(self) -> str | None:
+        """Digits that equal features have in common; None where nobody knows them to be equal."""
+        ...
+
     @property
     def width(self) -> int:
         """D."""

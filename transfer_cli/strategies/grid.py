@@ -6,9 +6,9 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,24 +64,32 @@ def candidates(e: Experiment, config: Extract) -> list[Candidate]:
 
 def by_optimizer(f: Fitting) -> Fitted:
     """All heads of the grid together, epoch by epoch; the best on validation is kept (DINOv2, Oquab 2023)."""
-    e, grid = f.experiment, candidates(f.experiment, f.config)
-    train, _ = f.table("train")
-    with _one_thread_an_operation(f, train.shape[1]) as threads, _heads(f, grid, train, threads) as heads:
-        course = _Course(f, heads, grid, f.scaler(train))
-        for epoch in range(chosen(e.trainer.epochs)):
+    with heads_of(f, candidates(f.experiment, f.config)) as training:
+        course = _Course(training)
+        for epoch in range(chosen(f.experiment.trainer.epochs)):
             course.run_epoch(epoch)
         return course.fitted()
 
 
 @contextmanager
-def _one_thread_an_operation(f: Fitting, width: int) -> Iterator[int]:
-    """Within, operations on small heads run in one thread each; gives the number of threads to share heads out to.
+def heads_of(f: Fitting, grid: list[Candidate]) -> Iterator[Training]:
+    """The heads of a grid, and what trains them."""
+    train, _ = f.table("train")
+    with _one_thread_an_operation(f, train.shape[1]) as threads, _heads(f, grid, train, threads) as heads:
+        yield Training(f, heads, grid, f.scaler(train))
 
-    To meet another thread takes longer than a small product, much longer on a machine that others use too.
-    """
-    threads = torch.get_num_threads()
+
+def are_small(f: Fitting, width: int) -> bool:
+    """Whether operations on heads run in one thread each: to meet another takes longer than a small product."""
     largest = max(f.features.classes, f.config.hidden if f.config.head == "mlp" else 0)
-    if chosen(f.experiment.trainer.batch_size) * largest * width >= SHARED_PRODUCTS:
+    return chosen(f.experiment.trainer.batch_size) * largest * width < SHARED_PRODUCTS
+
+
+@contextmanager
+def _one_thread_an_operation(f: Fitting, width: int) -> Iterator[int]:
+    """Within, operations on small heads run in one thread each; gives the number of threads to share heads out to."""
+    threads = torch.get_num_threads()
+    if not are_small(f, width):
         yield 1
         return
     torch.set_num_threads(1)
@@ -113,67 +121,125 @@ def _some_heads(f: Fitting, grid: list[Candidate], train: Tensor) -> ManyHeads:
     )
 
 
-@dataclass
-class _Course:
-    """A fit by epochs, and the best head so far: its number and its layers."""
+class Pass(NamedTuple):
+    """What an epoch of training gave: mean loss and accuracy of each head, images, and images a second."""
+
+    losses: list[float]
+    accuracies: list[float]
+    images: int
+    speed: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """Heads of a grid that train together, on features that are standardised."""
 
     f: Fitting
     heads: ShardedHeads
     grid: list[Candidate]
     scaler: Standardiser
-    images: int = 0
-    best: Best[tuple[int, list[LinearLayer]]] = field(default_factory=Best)
 
-    def run_epoch(self, epoch: int) -> None:
-        """Train on every batch, validate all heads, keep the best."""
+    def run_epoch(self, epoch: int) -> Pass:
+        """Train on every batch."""
         f, heads = self.f, self.heads
         losses = torch.zeros(len(self.grid), dtype=torch.float64, device=self.scaler.mean.device)
         correct, seen, started = torch.zeros_like(losses), 0, time.perf_counter()
-        total_steps = chosen(f.experiment.trainer.epochs) * f.features.steps_per_epoch
         for rows, labels in f.features.epoch(epoch):
             f.check_stop()
-            step = heads.step(self.scaler.apply(rows), labels, _multiplier(f.experiment, heads.steps, total_steps))
+            step = heads.step(self.scaler.apply(rows), labels, self._multiplier(heads.steps))
             losses += step.losses * len(labels)
             correct += step.correct
             seen += len(labels)
             f.recorders.step(Step(len(labels)))
-        self.images += seen
         speed = seen / max(time.perf_counter() - started, 1e-9)
-        self._finish_epoch(epoch + 1, (losses / seen).tolist(), (correct / seen).tolist(), speed)
+        return Pass((losses / seen).tolist(), (correct / seen).tolist(), seen, speed)
 
-    def _finish_epoch(self, epoch: int, losses: list[float], accuracies: list[float], speed: float) -> None:
-        f, e = self.f, self.f.experiment
-        if not any(map(math.isfinite, losses)):
-            raise RunError(
-                f"no head's loss is finite in epoch {epoch}: lower the learning rate "
-                f"({min(one.lr for one in self.grid):g} or more here), or set strategy.standardize=true."
-            )
-        leader, val = self._validate(epoch)
-        is_best = self.best.offer(epoch, val, f.task, lambda: (leader, self.heads.head(leader)))
-        one, step = self.grid[leader], self.heads.steps
-        splits = {"train": {"loss": losses[leader], "accuracy": accuracies[leader]}}
-        f.recorders.epoch_ends(
-            EpochEnd(
-                epoch=epoch,
-                step=step,
-                splits=splits if val is None else {**splits, "val": val},
-                learning_rate=one.lr * _multiplier(e, step - 1, chosen(e.trainer.epochs) * f.features.steps_per_epoch),
-                images_per_second=speed,
-                is_best=is_best and val is not None,
-                candidate=one.values() if len(self.grid) > 1 else {},
-            )
+    def validation(self) -> tuple[Tensor, Tensor]:
+        """Standardised features [N, D] and labels [N] of validation."""
+        rows, labels = self.f.table("val")
+        return (self.scaler.apply(rows) if len(labels) else rows), labels
+
+    def epoch_end(self, epoch: int, number: int, done: Pass, val: Scores | None, *, is_best: bool) -> EpochEnd:
+        """What is recorded of a head at the end of an epoch."""
+        splits = {"train": {"loss": done.losses[number], "accuracy": done.accuracies[number]}}
+        return EpochEnd(
+            epoch=epoch,
+            step=self.heads.steps,
+            splits=splits if val is None else {**splits, "val": val},
+            learning_rate=self.grid[number].lr * self._multiplier(self.heads.steps - 1),
+            images_per_second=done.speed,
+            is_best=is_best and val is not None,
         )
+
+    def diverged(self, epoch: int, lr: float) -> RunError:
+        """What to say where no loss is finite, and `lr` is the lowest rate."""
+        return RunError(
+            f"no head's loss is finite in epoch {epoch}: lower the learning rate ({lr:g} or more here), or set "
+            "strategy.standardize=true."
+        )
+
+    def fitted(self, best: Best[list[LinearLayer]], images: int, trials: list[dict[str, Any]]) -> Fitted:
+        """A head that was kept, with the standardisation folded into its first layer."""
+        assert best.kept is not None
+        first, *rest = best.kept
+        layers = [self.scaler.fold(first), *rest]
+        hidden = len(first.bias) if rest else 0
+        names = ["0.", "2."] if rest else [""]
+        return Fitted(
+            spec=HeadSpec(kind="mlp" if rest else "probe", width=first.weight.shape[1], hidden=hidden),
+            tensors={
+                f"{name}{part}": tensor.cpu()
+                for name, layer in zip(names, layers, strict=True)
+                for part, tensor in layer._asdict().items()
+            },
+            best_epoch=best.epoch,
+            val=best.val,
+            steps=self.heads.steps,
+            images=images,
+            trials=trials,
+        )
+
+    def _multiplier(self, step: int) -> float:
+        e = self.f.experiment
+        return rate_multiplier(e.scheduler, step, chosen(e.trainer.epochs) * self.f.features.steps_per_epoch)
+
+
+@dataclass
+class _Course:
+    """A fit by epochs, and the layers and the number of the best head so far."""
+
+    training: Training
+    images: int = 0
+    best: Best[list[LinearLayer]] = field(default_factory=Best)
+    leader: int = 0
+
+    def run_epoch(self, epoch: int) -> None:
+        """Train on every batch, validate all heads, keep the best."""
+        done = self.training.run_epoch(epoch)
+        self.images += done.images
+        self._finish_epoch(epoch + 1, done)
+
+    def _finish_epoch(self, epoch: int, done: Pass) -> None:
+        training, grid, f = self.training, self.training.grid, self.training.f
+        if not any(map(math.isfinite, done.losses)):
+            raise training.diverged(epoch, min(one.lr for one in grid))
+        leader, val = self._validate(epoch)
+        is_best = self.best.offer(epoch, val, f.task, lambda: training.heads.head(leader))
+        if is_best:
+            self.leader = leader
+        end = training.epoch_end(epoch, leader, done, val, is_best=is_best)
+        f.recorders.epoch_ends(replace(end, candidate=grid[leader].values()) if len(grid) > 1 else end)
 
     def _validate(self, epoch: int) -> tuple[int, Scores | None]:
         """The head that leads in this epoch and its scores; without validation samples the first head."""
-        rows, labels = self.f.table("val")
+        grid = self.training.grid
+        rows, labels = self.training.validation()
         if len(labels) == 0:
-            self.grid[0].best_epoch = epoch
+            grid[0].best_epoch = epoch
             return 0, None
-        rows = self.scaler.apply(rows)
-        measured = self.heads.scores(rows, labels)
+        measured = self.training.heads.scores(rows, labels)
         ranks = []
-        triples = zip(self.grid, measured.accuracies.tolist(), measured.losses.tolist(), strict=True)
+        triples = zip(grid, measured.accuracies.tolist(), measured.losses.tolist(), strict=True)
         for number, (one, accuracy, loss) in enumerate(triples):
             ranks.append(self._rank(number, accuracy, loss, rows, labels))
             one.offer(epoch, ranks[-1], accuracy, loss)
@@ -182,7 +248,7 @@ class _Course:
 
     def _rank(self, number: int, accuracy: float, loss: float, rows: Tensor, labels: Tensor) -> Rank:
         """Where a head stands; only metrics that all heads together do not give need its own scores."""
-        task = self.f.task
+        task = self.training.f.task
         if not math.isfinite(loss):
             return WORST
         if task.metric in ("accuracy", "loss"):
@@ -190,29 +256,15 @@ class _Course:
         return task.rank(self._scores(number, rows, labels))
 
     def _scores(self, number: int, rows: Tensor, labels: Tensor) -> Scores:
-        return self.f.task.scores(self.heads.logits_of(number, rows).cpu().numpy(), labels.cpu().numpy())
+        logits = self.training.heads.logits_of(number, rows)
+        return self.training.f.task.scores(logits.cpu().numpy(), labels.cpu().numpy())
 
     def fitted(self) -> Fitted:
-        """The best head, with the standardisation folded into its first layer."""
-        assert self.best.kept is not None
-        best, (first, *rest) = self.best.kept
-        layers = [self.scaler.fold(first), *rest]
-        hidden = len(first.bias) if rest else 0
-        names = ["0.", "2."] if rest else [""]
-        ranked = sorted(self.grid, key=lambda one: one.rank, reverse=True)
-        return Fitted(
-            spec=HeadSpec(kind="mlp" if rest else "probe", width=first.weight.shape[1], hidden=hidden),
-            tensors={
-                f"{name}{part}": tensor.cpu()
-                for name, layer in zip(names, layers, strict=True)
-                for part, tensor in layer._asdict().items()
-            },
-            best_epoch=self.best.epoch,
-            val=self.best.val,
-            steps=self.heads.steps,
-            images=self.images,
-            trials=[_trial(one, chosen=one is self.grid[best]) for one in ranked] if len(ranked) > 1 else [],
-        )
+        """The best head of all."""
+        grid = self.training.grid
+        ranked = sorted(grid, key=lambda one: one.rank, reverse=True)
+        trials = [_trial(one, chosen=one is grid[self.leader]) for one in ranked] if len(ranked) > 1 else []
+        return self.training.fitted(self.best, self.images, trials)
 
 
 def _trial(one: Candidate, *, chosen: bool) -> dict[str, Any]:
@@ -226,7 +278,3 @@ def _rule(e: Experiment) -> RowOptimizer:
         return ROW_OPTIMIZERS["sgd"](optimizer.momentum, optimizer.nesterov)
     assert isinstance(optimizer, AdamFamily)
     return ROW_OPTIMIZERS["adamw"](optimizer.betas, optimizer.eps)
-
-
-def _multiplier(e: Experiment, step: int, total_steps: int) -> float:
-    return rate_multiplier(e.scheduler, step, total_steps)

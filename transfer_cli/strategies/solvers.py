@@ -19,7 +19,7 @@ from transfer_cli.methods.probes.ridge import RIDGE_REGULARIZERS, ridge
 from transfer_cli.methods.scores import Rank, Scores
 from transfer_cli.models.heads import HeadSpec
 from transfer_cli.records.events import EpochEnd
-from transfer_cli.strategies import grid
+from transfer_cli.strategies import shared_fits
 from transfer_cli.strategies.extract import Fitted, Fitting
 
 Table = tuple[Tensor, Tensor]
@@ -96,7 +96,7 @@ def by_neighbours(f: Fitting) -> Fitted:
 
 
 SOLVERS: dict[str, Callable[[Fitting], Fitted]] = {
-    "optimizer": grid.by_optimizer,
+    "optimizer": shared_fits.by_optimizer,
     "lbfgs": by_lbfgs,
     "ridge": by_ridge,
     "ncm": by_class_means,

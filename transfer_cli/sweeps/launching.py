@@ -11,6 +11,7 @@ from transfer_cli.command.overrides import Overrides
 from transfer_cli.command.source import ConfigSource, compose_plainly, quoted, search_path
 from transfer_cli.errors import RunError, counted, first_line
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.strategies.shared_fits import SharedFits
 from transfer_cli.sweeps.jobs import Job
 from transfer_cli.sweeps.ledger import COMPLETED, FAILED, Ledger, status
 from transfer_cli.sweeps.one_job import run_for_hydra, run_job
@@ -58,12 +59,14 @@ def launch(
 
 def _one_by_one(overrides: Overrides, folder: Path, ledger: Ledger, jobs: Sequence[Job], reporter: Reporter) -> None:
     standing = Standing(folder, {one.key_or_group for one in overrides.swept})
+    fits = SharedFits.of(job.experiment for job in jobs)
     with standing.shown(reporter, [job.experiment for job in jobs]) as redraw:
         for number, job in enumerate(jobs, 1):
             standing.begins(job.name)
             reporter.say(f"job {number} of {len(jobs)}: {job.name}")
             redraw()
-            run_job(folder, ledger, job, reporter.of_job())
+            with fits.during(job.experiment):
+                run_job(folder, ledger, job, reporter.of_job())
 
 
 def _by_hydra(

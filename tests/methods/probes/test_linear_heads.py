@@ -96,7 +96,9 @@ def test_training_is_that_of_torch(optimizer: RowOptimizer, hidden: int | None) 
 
 
 @pytest.mark.parametrize("optimizer", [ADAMW, SGD], ids=["adamw", "sgd"])
-@pytest.mark.parametrize(("classes", "hidden"), [(2, None), (7, None), (10, None), (40, None), (10, 32)])
+@pytest.mark.parametrize(
+    ("classes", "hidden"), [(2, None), (7, None), (10, None), (40, None), (10, 32), (3, 16), (33, 64)]
+)
 def test_a_head_is_bit_for_bit_the_head_trained_alone(
     request: pytest.FixtureRequest, classes: int, hidden: int | None, optimizer: RowOptimizer
 ) -> None:

@@ -23,7 +23,7 @@ from transfer_cli.methods.probes.row_optimizers import RowOptimizer
 
 # On the CPU heads of few classes share blocks of this many rows, and a head alone pays for a whole block: how a product
 # rounds depends on its shape, but not on what stands in it or where (tried with MKL: where rows and width are multiples
-# of 16).
+# of 16; so the last layer above a hidden one has rows of no class).
 _BLOCK_ROWS = 32
 _ALIGNED_ROWS = 16
 _START_DEVIATION = 0.01
@@ -70,8 +70,12 @@ class ManyHeads:
         self.optimizer, self.label_smoothing = optimizer, label_smoothing
         self.steps = 0
         self._together = _heads_together(self.count, classes, hidden, torch.device(device))
-        starts = zip(*(_start(width, hidden, classes, seed) for seed in seeds), strict=True)
-        self._layers = [_Layer(start, self._together, rates, decays, optimizer.slots, device) for start in starts]
+        starts = [*zip(*(_start(width, hidden, classes, seed) for seed in seeds), strict=True)]
+        filled = [*[False] * (len(starts) - 1), self._together > 1 or hidden is not None]
+        self._layers = [
+            _Layer(start, self._together, fill, rates, decays, optimizer.slots, device)
+            for start, fill in zip(starts, filled, strict=True)
+        ]
 
     @property
     def rows(self) -> int:
@@ -162,6 +166,7 @@ class _Layer:
         self,
         starts: Sequence[LinearLayer],
         together: int,
+        filled: bool,
         rates: Sequence[float],
         decays: Sequence[float],
         slots: int,
@@ -170,7 +175,7 @@ class _Layer:
         self.outputs = len(starts[0].bias)
 
         def packed(tensors: Sequence[Tensor]) -> Tensor:
-            return _packed(tensors, together).to(device)
+            return _packed(tensors, together, filled).to(device)
 
         self.weight = packed([start.weight for start in starts])
         self.bias = packed([start.bias[:, None] for start in starts])
@@ -204,10 +209,13 @@ def _heads_together(count: int, classes: int, hidden: int | None, device: torch.
     return max(1, _BLOCK_ROWS // classes) if device.type == "cpu" else count
 
 
-def _packed(tensors: Sequence[Tensor], together: int) -> Tensor:
-    """Tensors [K, X] of J heads as [N, R, X]; rows of no head are zero, and stay so at their rate of zero."""
+def _packed(tensors: Sequence[Tensor], together: int, filled: bool) -> Tensor:
+    """Tensors [K, X] of J heads as [N, R, X].
+
+    `filled`: R is a multiple of 16; rows of no head are zero, and stay so at their rate of zero.
+    """
     classes, width = tensors[0].shape
-    rows = classes if together == 1 else math.ceil(together * classes / _ALIGNED_ROWS) * _ALIGNED_ROWS
+    rows = math.ceil(together * classes / _ALIGNED_ROWS) * _ALIGNED_ROWS if filled else classes
     blocks = math.ceil(len(tensors) / together)
     packed = tensors[0].new_zeros(blocks, rows, width)
     for index, tensor in enumerate(tensors):

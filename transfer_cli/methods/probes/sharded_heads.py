@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -48,6 +48,10 @@ class ShardedHeads:
         """Loss and accuracy of every head on features [N, D] with labels [N]."""
         parts = self._each(lambda shard: shard.scores(features, labels))
         return HeadScores(torch.cat([part.losses for part in parts]), torch.cat([part.accuracies for part in parts]))
+
+    def logits(self, features: Tensor) -> Iterator[Tensor]:
+        """Logits [B, K] of each head in turn."""
+        return (one for shard in self._shards for one in shard.logits(features))
 
     def logits_of(self, index: int, features: Tensor) -> Tensor:
         """Logits [B, K] of one head."""

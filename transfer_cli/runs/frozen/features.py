@@ -35,6 +35,10 @@ class CachedFeatures:
         self._device = fitting_device(materials.device)
         self.classes = materials.task.width
 
+    def identity(self) -> str:
+        """Of the cache entries that they are read from."""
+        return self._activations.identity()
+
     @property
     def width(self) -> int:
         """D."""
@@ -72,6 +76,9 @@ class LiveFeatures:
         shuffled = materials.shuffled(batch_size)
         self._visits, self.steps_per_epoch = shuffled.visits, shuffled.steps_per_epoch
         self.classes = materials.task.width
+
+    def identity(self) -> None:
+        """Unknown: each time they are computed anew."""
 
     @property
     def width(self) -> int:
