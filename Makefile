@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test check bench chaos fuzz reference pictures clean
+.PHONY: help run test check bench gpu chaos fuzz reference pictures clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -29,6 +29,10 @@ check: $(READY) ## Lint, formatting, types, and that no import climbs
 
 bench: $(READY) ## Measure the speed claims
 	$(BIN)/python -m pytest -m bench tests/benchmarks -s
+
+gpu: $(READY) ## Run the tests and benchmarks that need a GPU
+	$(BIN)/python -m pytest -m "gpu and not bench" tests
+	$(BIN)/python -m pytest -m "gpu and bench" tests/benchmarks -s
 
 chaos: $(READY) ## Kill it a hundred times and damage its files (15 minutes; needs strace)
 	$(BIN)/python -m tests.chaos.campaign
