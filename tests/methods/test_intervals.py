@@ -32,7 +32,34 @@ def test_few_images_that_are_all_right_may_be_luck() -> None:
     found = score_intervals(np.diag([5, 4]), 0)
     low, high = found["accuracy"]
     assert low == pytest.approx(9 / (9 + 1.96**2), abs=1e-3) and high == pytest.approx(1)
-    assert [*found] == ["accuracy"], "of other scores resampling would say that they are 1 for sure"
+    for name in ("macro_f1", "balanced_accuracy"):
+        low, high = found[name]
+        assert 0.5 < low < 0.8 and high == 1
+
+
+@pytest.mark.parametrize(
+    ("classes", "images", "accuracy", "skewed"), [(3, 200, 0.98, False), (5, 100, 0.95, True), (60, 600, 0.8, False)]
+)
+def test_few_mistakes_and_few_images_a_class_are_covered_too(
+    classes: int, images: int, accuracy: float, skewed: bool
+) -> None:
+    """Plain percentiles covered macro F1 in 89, 92 and 83 of 100 cases, balanced accuracy in 89, 86 and 93."""
+    rng = np.random.default_rng(1)
+    sizes = 1 / np.arange(1, classes + 1) if skewed else np.ones(classes)
+    wrong = rng.dirichlet(np.full(classes - 1, 0.5), size=classes) * (1 - accuracy)
+    shares = np.stack([np.insert(row, own, accuracy) for own, row in enumerate(wrong)]) * sizes[:, None] / sizes.sum()
+    right = np.diag(shares)
+    truth = {
+        "macro_f1": np.mean(2 * right / (shares.sum(0) + shares.sum(1))),
+        "balanced_accuracy": np.mean(right / shares.sum(1)),
+    }
+    covered = dict.fromkeys(truth, 0)
+    for seed in range(150):
+        found = score_intervals(rng.multinomial(images, shares.ravel()).reshape(classes, classes), seed)
+        for name, value in truth.items():
+            low, high = found[name]
+            covered[name] += low <= value <= high
+    assert all(count / 150 >= 0.93 for count in covered.values()), covered
 
 
 def test_resampled_scores_are_those_of_resampled_images() -> None:
