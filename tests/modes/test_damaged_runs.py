@@ -66,6 +66,9 @@ WRONG: dict[str, Callable[[dict[str, Any]], object]] = {
     "deviation without end": lambda about: about["preprocessing"].update(std=[float("inf")] * 3),
     "deviation of nearly nothing": lambda about: about["preprocessing"].update(std=[1e-308] * 3),
     "a mean of 400 digits": lambda about: about["preprocessing"].update(mean=[HUGE] * 3),
+    "more pixels than any training has": lambda about: about["preprocessing"].update(
+        crop_pixels=8192, resize_pixels=8192
+    ),
     "pixels without end": lambda about: about["preprocessing"].update(crop_pixels=float("inf")),
     "a head without end": lambda about: about["head"].update(width=float("inf")),
     "classes as one text": lambda about: about.update(classes="abc"),

@@ -18,6 +18,8 @@ from transfer_cli.models.pixels import MAX_PIXELS, MOST_CHANNELS
 
 Fit = Literal["crop", "pad", "squash"]
 FITS: tuple[Fit, ...] = get_args(Fit)
+_MOST_PIXELS = 4096
+"""Of a side: the largest `image_size`."""
 _SMALLEST, _LARGEST = 1e-9, 1e9
 """Of means and deviations of channels, whose brightest pixel is 1: what is beyond is no number in float32 soon."""
 RESAMPLING = {
@@ -146,7 +148,7 @@ class Preprocessing:
             raise ValueError("preprocessing out of range") from error
         # Half black is no picture of anything; weights go down to 87 %.
         channels = 0 < len(mean) == len(std) <= MOST_CHANNELS
-        if not 0 < crop <= 2 * resize <= 2 * 16384 or crop > 16384 or not channels:
+        if not 0 < crop <= 2 * resize <= 4 * _MOST_PIXELS or crop > _MOST_PIXELS or not channels:
             raise ValueError("preprocessing out of range")
         # Not so of NaN, either, which would be of every image that comes out.
         if not all(abs(number) <= _LARGEST for number in mean) or not all(_SMALLEST <= one <= _LARGEST for one in std):
