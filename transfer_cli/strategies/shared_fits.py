@@ -123,7 +123,7 @@ def _finish_epoch(training: Training, epoch: int, done: Pass, courses: list[Cour
     task, heads = training.f.task, training.heads
     rows, labels = training.validation()
     truth = labels.cpu().numpy()
-    logits = heads.logits(rows) if len(labels) else iter([None] * heads.count)
+    logits = heads.logits_of_each(rows) if len(labels) else iter([None] * heads.count)
     for number, (course, own) in enumerate(zip(courses, logits, strict=True)):
         if course.ended is not None:
             continue
