@@ -10,7 +10,14 @@ import pytest
 import timm
 
 from tests.conftest import TINY, Ended, logged, summary
+from transfer_cli.records.events import Step
+from transfer_cli.records.show import TerminalRecorder
+from transfer_cli.runs.frozen.features import CachedFeatures
 from transfer_cli.strategies import grid, shared_fits
+from transfer_cli.strategies.extract import Fitting
+from transfer_cli.sweeps import launching
+from transfer_cli.sweeps.jobs import Job
+from transfer_cli.sweeps.sharing import taking_part
 
 Command = Callable[..., Ended]
 
@@ -87,7 +94,100 @@ def test_what_else_differs_or_hangs_on_company_trains_alone(
 def test_no_more_than_fit_into_memory_train_together(
     command: Command, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    width, classes = timm.create_model("test_resnet").num_features, 3
-    monkeypatch.setattr(shared_fits, "MOST_BYTES", 2 * 4 * width * classes)
+    monkeypatch.setattr(shared_fits, "MOST_BYTES", 2 * head_bytes())
     assert command("-m", *HEADS, "optimizer.lr=0.01,0.02,0.03,0.04,0.05", "name=heads").code == 0
     assert passes == [2, 2, 1]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_heads_that_wait_for_their_jobs_count_until_these_are_over(
+    command: Command, passes: list[int], monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    monkeypatch.setattr(shared_fits, "MOST_BYTES", 3 * head_bytes())
+
+    def run_job(folder: Path, ledger: Any, job: Job, *rest: Any) -> int:
+        e = job.experiment
+        is_there = elsewhere and e.seed == 0 and e.optimizer.lr != 0.01
+        return 0 if is_there else real(folder, ledger, job, *rest)
+
+    real = launching.run_job
+    monkeypatch.setattr(launching, "run_job", run_job)
+    command("-m", *HEADS, "optimizer.lr=0.01,0.02,0.03", "seed=0,1", "name=heads")
+    # Of the second seed one at first, since two of the first seed wait, and two once one of these has come.
+    assert passes == [3, 1, 2]
+
+
+def test_a_head_that_another_process_has_trained_is_no_companion(
+    command: Command, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, here = launching.run_job, iter([False, True, True])
+    monkeypatch.setattr(launching, "run_job", lambda *given: real(*given) if next(here) else 0)
+    command("-m", *HEADS, "optimizer.lr=0.01,0.02,0.03", "name=heads")
+    assert passes == [2]
+
+
+def test_who_comes_to_a_sweep_that_runs_trains_no_heads_of_jobs_to_come(command: Command, passes: list[int]) -> None:
+    SWEEP.mkdir(parents=True)
+    with taking_part(SWEEP):
+        assert command("-m", *HEADS, "optimizer.lr=0.01,0.1", "name=heads", "resume=auto").code == 0
+    assert passes == [1, 1]
+
+
+def test_steps_are_told_as_they_are_trained(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+
+    def step(_: TerminalRecorder, step: Step) -> None:
+        told.append(step.images)
+
+    monkeypatch.setattr(TerminalRecorder, "step", step)
+    words = [*HEADS, "optimizer=sgd"]
+    assert command(*words, "optimizer.lr=0.1", "name=alone").code == 0
+    alone = [*told]
+    told.clear()
+    assert command("-m", *words, "optimizer.lr=0.1,0.01", "name=heads").code == 0
+    assert told[: len(alone)] == alone and sum(told) == 2 * sum(alone)
+    told.clear()
+    assert command("-m", *words, "optimizer.lr=1e38,0.1", "name=others").code == 3
+    # Not those that the other head took beyond its end.
+    assert sum(told) < 2 * sum(alone)
+
+
+def test_a_job_has_its_share_of_the_seconds(command: Command) -> None:
+    assert command("-m", *HEADS, "optimizer.lr=0.01,0.1,1", "name=heads").code == 0
+    first, *others = (summary(run) for run in sorted(SWEEP.glob("lr-*")))
+    assert {one["train_seconds"] for one in others} == {first["train_seconds"]}
+    assert first["seconds"]["others"] >= 2 * first["train_seconds"]
+    assert all("others" not in one["seconds"] for one in others)
+
+
+def test_what_has_other_labels_by_now_is_fitted_to_them(
+    command: Command, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = CachedFeatures.__init__
+    changes = iter([False, True])
+
+    def with_labels(features: CachedFeatures, *given: Any) -> None:
+        real(features, *given)
+        if next(changes):
+            features._labels = {split: labels.flip(0) for split, labels in features._labels.items()}
+
+    monkeypatch.setattr(CachedFeatures, "__init__", with_labels)
+    assert command("-m", *HEADS, "optimizer.lr=0.01,0.1", "name=heads").code == 0
+    assert passes == [2, 1]
+
+
+def test_a_head_that_is_there_costs_no_reading_of_features(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = Fitting.table
+
+    def table(f: Fitting, split: str) -> Any:
+        read.append(split)
+        return real(f, split)
+
+    monkeypatch.setattr(Fitting, "table", table)
+    assert command("-m", *HEADS, "optimizer.lr=0.01,0.1,1", "name=heads").code == 0
+    assert read.count("train") == 1
+
+
+def head_bytes() -> int:
+    return 4 * (timm.create_model("test_resnet").num_features + 1) * 3

@@ -97,7 +97,8 @@ def predict(
         if pair is None:
             return None
         labels, output = pair
-        found.append((output.float().cpu().numpy(), labels.cpu().numpy()))
+        # Copies, so that a GPU has its pinned memory back for the next batch.
+        found.append((output.float().cpu().numpy().copy(), labels.cpu().numpy().copy()))
     of_ranks = turns.world.gather_first(found)
     found = [one for turn in zip_longest(*of_ranks) for one in turn if one is not None]
     if not found:

@@ -24,8 +24,11 @@ class Clock:
         finally:
             self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - started
 
-    def parts(self, training: float) -> dict[str, float]:
-        """Of each part that is known; `training`: of all processes, what else its loop did being evaluation."""
+    def parts(self, training: float, others: float = 0.0) -> dict[str, float]:
+        """Of each part that is known; `training`: of all processes, what else its loop did being evaluation.
+
+        But for `others`, where that is not 0: training for other jobs.
+        """
         loop, search = self._seconds.get("loop", 0.0), self._seconds.get("search")
         whole = not self._went_on and search is None
         if search is not None:
@@ -35,6 +38,7 @@ class Clock:
             "preparation": self._seconds.get("preparation", 0.0),
             **({} if search is None else {"search": search}),
             "training": training,
-            **({"evaluation": max(loop - training, 0.0)} if whole else {}),
+            **({"others": others} if others else {}),
+            **({"evaluation": max(loop - training - others, 0.0)} if whole else {}),
             "test": self._seconds.get("test", 0.0),
         }

@@ -41,6 +41,8 @@ class Outcome:
     """What it started from: a label and the file's sha256."""
     train_seconds: float
     images: int
+    others_seconds: float = 0.0
+    """Of training for other jobs of the sweep, in the same pass."""
     more: dict[str, Any] = field(default_factory=dict)
     """Entries of the summary that only this kind of training has."""
 
@@ -59,7 +61,7 @@ def finish(
         test = m.task.scores(outputs, labels)
         ids = [m.images.ids[index] for index in m.images.splits["test"]]
         predictions = Predictions(ids, outputs, labels, m.task)
-    summary = {**_summary(outcome, m, test), "seconds": clock.parts(outcome.train_seconds)}
+    summary = {**_summary(outcome, m, test), "seconds": clock.parts(outcome.train_seconds, outcome.others_seconds)}
     recorders.run_ends(RunEnd(directory, summary, outcome.step, predictions))
     return summary
 

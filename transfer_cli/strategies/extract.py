@@ -34,7 +34,7 @@ class Features(Protocol):
     steps_per_epoch: int
 
     def identity(self) -> str | None:
-        """Digits that equal features have in common; None where nobody knows them to be equal."""
+        """Digits that equal features with equal labels have in common; None where nobody knows them to be equal."""
         ...
 
     @property
@@ -106,6 +106,8 @@ class Fitted:
     """Features that it trained on, counted each time."""
     trials: list[dict[str, Any]] = field(default_factory=list)
     """A row for each head, penalty or number of neighbours that was tried, the chosen one marked."""
+    seconds: float | None = None
+    """Its share of a pass that fitted heads of other jobs too; None: it took what passed."""
 
     def module(self, classes: int) -> torch.nn.Module:
         """The head as a module, features [B, D] to logits [B, K]."""

@@ -35,12 +35,24 @@ def launcher_of(source: ConfigSource, overrides: Overrides) -> str:
 
 
 def launch(
-    source: ConfigSource, overrides: Overrides, folder: Path, ledger: Ledger, jobs: Sequence[Job], reporter: Reporter
+    source: ConfigSource,
+    overrides: Overrides,
+    folder: Path,
+    ledger: Ledger,
+    jobs: Sequence[Job],
+    reporter: Reporter,
+    *,
+    alone: bool,
 ) -> None:
-    """Run these jobs of a sweep. Their failures are in their directories; Stopped ends all of it."""
+    """Run these jobs of a sweep. Their failures are in their directories; Stopped ends all of it.
+
+    `alone`: no other process ran jobs of this sweep when this one began.
+    """
     launcher = launcher_of(source, overrides)
     if launcher == IN_THIS_PROCESS:
-        _one_by_one(overrides, folder, ledger, jobs, reporter)
+        # One process trains heads of jobs to come. Of others each would train them all again.
+        fits = SharedFits.of(job.experiment for job in (jobs if alone else ()))
+        _one_by_one(overrides, folder, ledger, jobs, fits, reporter)
         return
     if not jobs:
         return
@@ -57,9 +69,10 @@ def launch(
     raise RunError(f"hydra/launcher={launcher}: {reason}; {counted(len(left), 'job')} did not end.")
 
 
-def _one_by_one(overrides: Overrides, folder: Path, ledger: Ledger, jobs: Sequence[Job], reporter: Reporter) -> None:
+def _one_by_one(
+    overrides: Overrides, folder: Path, ledger: Ledger, jobs: Sequence[Job], fits: SharedFits, reporter: Reporter
+) -> None:
     standing = Standing(folder, {one.key_or_group for one in overrides.swept})
-    fits = SharedFits.of(job.experiment for job in jobs)
     with standing.shown(reporter, [job.experiment for job in jobs]) as redraw:
         for number, job in enumerate(jobs, 1):
             standing.begins(job.name)

@@ -57,7 +57,7 @@ def run_sweep(source: ConfigSource, overrides: Overrides, jobs: Sequence[Job]) -
         found = _entered(folder.resolve(), jobs, alone, reporter)
         _announce(folder, found, alone, reporter)
         try:
-            launch(source, overrides, found.folder, found.ledger, found.missing, reporter)
+            launch(source, overrides, found.folder, found.ledger, found.missing, reporter, alone=alone)
         finally:
             # Also when a signal ends the sweep in the middle: what is done is ranked.
             rows = leaderboard.write(found.folder, first.sweep.objectives)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,6 +231,29 @@ def test_the_host_sends_what_is_drawn_once_a_view_and_waits_for_nothing(
     places, rows = [1], [1, 1, 1]
     assert [len(parts) for parts in sent] == [*places, 4, *rows, 4, *rows]
     assert len({part.untyped_storage()._cdata for part in sent[1]}) == 1
+
+
+def test_threads_that_begin_at_once_share_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    class Stream:
+        def __init__(self, _: torch.device) -> None:
+            time.sleep(0.05)
+            made.append(self)
+
+        def synchronize(self) -> None: ...
+
+    def enter(_: int) -> None:
+        with store._apart():
+            pass
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    pixels: Any = SimpleNamespace(fingerprint=None, evaluation=None, sources=None)
+    store = DeviceStore(pixels, [], GPU, print)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(enter, range(4)))
+    assert len(made) == 1
 
 
 def test_sets_in_memory_may_go_to_a_gpu_too(preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,6 +137,20 @@ def test_on_a_cpu_nothing_is_settled_that_is_not_already() -> None:
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
 
 
+@pytest.mark.usefixtures("as_found")
+def test_a_cpu_rounds_as_ever_after_a_gpu_that_was_to_add_up_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries = torch.randn(2, 3, 50, 64, generator=torch.Generator().manual_seed(0))
+    attend = torch.nn.functional.scaled_dot_product_attention
+    device.prepare(torch.device("cpu"), 0)
+    before = attend(queries, queries, queries)
+    for name in ("set_device", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: None)
+    monkeypatch.setattr(device, "set_products", lambda kind: None)
+    device.prepare(torch.device("cuda", 0), 0, deterministic=True)
+    device.prepare(torch.device("cpu"), 0)
+    assert attend(queries, queries, queries).equal(before)
+
+
 def test_the_key_of_what_is_kept_says_how_a_gpu_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A GPU")
     on_cpu = device.Compute(torch.device("cpu"), "fp32").numerics()

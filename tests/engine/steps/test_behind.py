@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.fake_gpu import GPU, fake_gpu
 from transfer_cli.data.batches import Batch
+from transfer_cli.engine import evaluation
+from transfer_cli.engine.devices.device import Compute
 from transfer_cli.engine.steps.behind import on_host
+from transfer_cli.engine.stop import Stop
 
 CPU = torch.device("cpu")
 
@@ -40,6 +44,23 @@ def test_on_a_cpu_each_is_read_when_it_is_computed() -> None:
     log: list[str] = []
     found = [(labels.tolist(), outputs[0, 0].item()) for labels, outputs in on_host(computed(2, CPU, log), CPU)]
     assert found == [([0, 0], 0.0), ([1, 1], 1.0)]
+
+
+def test_who_predicts_keeps_none_of_the_memory_that_outputs_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_one_buffer(found: Iterable[tuple[Batch, Tensor]], _: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        labels, outputs = torch.zeros(2, dtype=torch.int64), torch.zeros(2, 3)
+        for batch, output in found:
+            yield labels.copy_(batch.labels), outputs.copy_(output)
+
+    monkeypatch.setattr(evaluation, "on_host", in_one_buffer)
+    network: Any = nn.Linear(3, 3)
+    batches = [Batch(torch.full((2, 3), float(number)), torch.full((2,), number), torch.arange(2)) for number in (1, 2)]
+    found = evaluation.predict(network, batches, Compute(CPU, "fp32"), lambda batch: batch, Stop())
+    assert found is not None
+    with torch.no_grad():
+        expected = torch.cat([network(batch.inputs) for batch in batches])
+    torch.testing.assert_close(torch.from_numpy(found[0]), expected)
+    assert found[1].tolist() == [1, 1, 2, 2]
 
 
 @pytest.mark.gpu

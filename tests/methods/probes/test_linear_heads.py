@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from transfer_cli.methods.probes import linear_heads
 from transfer_cli.methods.probes.linear_heads import ManyHeads
 from transfer_cli.methods.probes.linear_layer import LinearLayer
 from transfer_cli.methods.probes.row_optimizers import AdamW, RowOptimizer, Sgd
@@ -115,6 +116,27 @@ def test_a_head_is_bit_for_bit_the_head_trained_alone(
         for ours, lonely in zip(together.head(index), single.head(0), strict=True):
             assert torch.equal(ours.weight, lonely.weight)
             assert torch.equal(ours.bias, lonely.bias)
+
+
+@pytest.mark.parametrize(("classes", "hidden"), [(7, None), (20, None), (3, 16)])
+def test_logits_of_each_head_are_made_block_by_block(
+    monkeypatch: pytest.MonkeyPatch, classes: int, hidden: int | None
+) -> None:
+    trained = heads(classes, hidden=hidden)
+    for features, labels in batches(classes):
+        trained.step(features, labels)
+    features, _ = batches(classes, steps=1, rows=500)[0]
+    blocks: list[int] = []
+    expected, real = trained.logits(features), linear_heads._products
+
+    def products(left: Tensor, right: Tensor) -> Tensor:
+        blocks.append(len(left))
+        return real(left, right)
+
+    monkeypatch.setattr(linear_heads, "_products", products)
+    found = list(trained.logits_of_each(features))
+    assert set(blocks) == {1}
+    assert len(found) == 5 and all(map(torch.equal, found, expected))
 
 
 @pytest.mark.parametrize("hidden", [None, 16])

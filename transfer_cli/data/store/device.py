@@ -117,8 +117,10 @@ class DeviceStore:
         if self.device.type != "cuda":
             yield
             return
-        if self._stream is None:
-            self._stream = torch.cuda.Stream(self.device)
+        with self._lock:
+            # One of all threads: what one has put on it, such as the pixels, is there for the others' work.
+            if self._stream is None:
+                self._stream = torch.cuda.Stream(self.device)
         with torch.cuda.stream(self._stream):
             yield
         self._stream.synchronize()

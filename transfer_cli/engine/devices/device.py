@@ -125,7 +125,8 @@ def prepare(device: torch.device, seed: int, *, deterministic: bool = False) -> 
     if device.type == "cuda":
         torch.cuda.set_device(device)
         set_products("ieee")
-        _settle_order(deterministic)
+    # Also elsewhere: a job of this process before may have had a GPU, and a CPU's attention hangs on it too.
+    _settle_order(deterministic and device.type == "cuda")
     count_peak_from_here(device)
 
 

@@ -22,7 +22,10 @@ class _Copied(NamedTuple):
 
 
 def on_host(found: Iterable[tuple[Batch, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Labels int64 [B] and outputs [B, ...] of each batch, in order; on a GPU one behind what it has been asked for."""
+    """Labels int64 [B] and outputs [B, ...] of each batch, in order; on a GPU one behind what it has been asked for.
+
+    From a GPU they are in pinned memory, which the next ones take where nobody keeps it.
+    """
     if device.type != "cuda":
         for batch, output in found:
             yield batch.labels, output

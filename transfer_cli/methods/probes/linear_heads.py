@@ -11,7 +11,7 @@ of one head.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -104,6 +104,13 @@ class ManyHeads:
         """Logits of every head on features [B, D], [J, B, K]."""
         return self._forward(features)[1].flatten(0, 1)[: self.count].transpose(1, 2)
 
+    def logits_of_each(self, features: Tensor) -> Iterator[Tensor]:
+        """Logits [B, K] of each head in turn, so that those of one block are in memory at a time."""
+        for first in range(0, self.count, self._together):
+            block = first // self._together
+            (found,) = self._forward(features, slice(block, block + 1))[1]
+            yield from found[: self.count - first].transpose(1, 2)
+
     def scores(self, features: Tensor, labels: Tensor) -> HeadScores:
         """Loss and accuracy of every head on features [N, D] with labels [N], in parts so that memory stays bounded."""
         widest = max(layer.weight.shape[0] * layer.weight.shape[1] for layer in self._layers)
@@ -141,12 +148,12 @@ class ManyHeads:
             tensor.copy_(state[name])
         self.steps = int(state["steps"])
 
-    def _forward(self, features: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _forward(self, features: Tensor, blocks: slice = slice(None)) -> tuple[list[Tensor], Tensor]:
         """The inputs of each layer, [N, D, B] then [N, H, B], and the logits [N, heads of a block, K, B]."""
-        inputs = [features.T.expand(len(self._layers[0].weight), -1, -1)]
+        inputs = [features.T.expand(len(self._layers[0].weight[blocks]), -1, -1)]
         for layer in self._layers[:-1]:
-            inputs.append(layer.outputs_of(inputs[-1]).relu_())
-        return inputs, self._by_class(self._layers[-1].outputs_of(inputs[-1]))
+            inputs.append(layer.outputs_of(inputs[-1], blocks).relu_())
+        return inputs, self._by_class(self._layers[-1].outputs_of(inputs[-1], blocks))
 
     def _by_class(self, rows: Tensor) -> Tensor:
         """Rows [N, R, B] seen as [N, heads of a block, K, B], without those that fill the block up."""
@@ -185,9 +192,9 @@ class _Layer:
         self.weight_state = [torch.zeros_like(self.weight) for _ in range(slots)]
         self.bias_state = [torch.zeros_like(self.bias) for _ in range(slots)]
 
-    def outputs_of(self, inputs: Tensor) -> Tensor:
+    def outputs_of(self, inputs: Tensor, blocks: slice) -> Tensor:
         """[N, D, B] to [N, R, B]."""
-        return _products(self.weight, inputs).add_(self.bias)
+        return _products(self.weight[blocks], inputs).add_(self.bias[blocks])
 
     def update(self, optimizer: RowOptimizer, slope: Tensor, gradient: Tensor, multiplier: float, step: int) -> None:
         """One step along the weights' gradient [N, R, D] and the outputs' [N, R, B]."""

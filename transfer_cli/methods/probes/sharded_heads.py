@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TypeVar
 
 import torch
@@ -49,9 +50,9 @@ class ShardedHeads:
         parts = self._each(lambda shard: shard.scores(features, labels))
         return HeadScores(torch.cat([part.losses for part in parts]), torch.cat([part.accuracies for part in parts]))
 
-    def logits(self, features: Tensor) -> Iterator[Tensor]:
+    def logits_of_each(self, features: Tensor) -> Iterator[Tensor]:
         """Logits [B, K] of each head in turn."""
-        return (one for shard in self._shards for one in shard.logits(features))
+        return chain.from_iterable(shard.logits_of_each(features) for shard in self._shards)
 
     def logits_of(self, index: int, features: Tensor) -> Tensor:
         """Logits [B, K] of one head."""

@@ -26,6 +26,7 @@ NAMES = {
 PARTS = {
     "preparation": "preparation (images, weights, frozen features)",
     "training": "training",
+    "others": "training of other jobs' heads beside it",
     "search": "search of settings (its winner's epochs are training)",
     "evaluation": "first head, evaluation, saved states",
     "test": "test split",

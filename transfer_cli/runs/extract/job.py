@@ -108,7 +108,8 @@ class ExtractJob:
         epochs, steps = (chosen(e.trainer.epochs), features.steps_per_epoch) if by_epochs else (1, 1)
         recorders.run_starts(RunStart(e, directory, epochs=epochs, steps_per_epoch=steps, saves_states=False))
         fitted = SOLVERS[self.config.solver](Fitting(features, e, self.config, m.task, recorders, reporter, stop))
-        seconds = time.perf_counter() - started
+        passed = time.perf_counter() - started
+        seconds = passed if fitted.seconds is None else fitted.seconds
         record_trials(fitted.trials, directory)
         facts = self.backbone.facts()
         head = fitted.module(features.classes).to(fitting_device(m.device))
@@ -123,6 +124,7 @@ class ExtractJob:
             parameters=(int(facts["parameters"]) + own, own),
             weights=(m.pretrained.source.label, self.backbone.weights_sha256),
             train_seconds=seconds,
+            others_seconds=max(passed - seconds, 0.0),
             images=fitted.images,
             more={
                 "epochs": epochs if by_epochs else None,

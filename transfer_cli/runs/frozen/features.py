@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -36,8 +38,11 @@ class CachedFeatures:
         self.classes = materials.task.width
 
     def identity(self) -> str:
-        """Of the cache entries that they are read from."""
-        return self._activations.identity()
+        """Of the cache entries that they are read from, and of the labels."""
+        labels = [
+            (split, hashlib.sha256(self._labels[split].numpy().tobytes()).hexdigest()) for split in sorted(self._labels)
+        ]
+        return hashlib.sha256(f"{self._activations.identity()} {labels}".encode()).hexdigest()
 
     @property
     def width(self) -> int:
