@@ -201,3 +201,10 @@ def test_one_backbone_that_cannot_be_had_does_not_end_the_others(command: Comman
         rows = list(csv.DictReader(file))
     assert rows[0]["model"] == "efficientnet_lite0"
     assert "cannot be fetched" in rows[1]["error"]
+
+
+def test_keys_that_a_head_on_features_does_not_read_are_said(command: Command) -> None:
+    ended = command(*TINY, "strategy=extract", "trainer.evaluate_every=2", "trainer.keep=1", "name=said")
+    assert ended.code == 0
+    for key in ("trainer.evaluate_every: no effect", "trainer.checkpoint_every, trainer.keep: no effect"):
+        assert key in ended.out

@@ -56,6 +56,8 @@ def prepare(e: Experiment, reporter: Reporter, stop: Stop, state: State | None) 
     labelled = e.dataset.labels == "classes"
     if (e.trainer.checkpoint_every, e.trainer.keep) != ("auto", 2):
         reporter.warn("trainer.checkpoint_every, trainer.keep: no effect, since strategy=extract has no states")
+    if e.trainer.evaluate_every not in (AUTO, 1):
+        reporter.warn("trainer.evaluate_every: no effect, since strategy=extract validates a head in every epoch")
     machine = open_machine(e, reporter)
     pretrained = find_weights(e, machine.seen_weights, reporter)
     images = sources.load(e.dataset, e.seed)
