@@ -107,10 +107,13 @@ def _show(found: Sequence[Evaluated], reports: Sequence[dict[str, Any]], reporte
     for one, report in zip(found, reports, strict=True):
         scores = {name: value for name, value in report.items() if isinstance(value, float)}
         intervals = report["intervals"]
-        rows = [[name, score(value, name), _interval(intervals.get(name), name)] for name, value in scores.items()]
+        rows = [
+            [name, score(value, name), _interval(intervals.get(name), name), repr(value)]
+            for name, value in scores.items()
+        ]
         images = one.decoded.images
         title = f"{one.name} on {images.name}, split {one.e.split}, {counted(report['images'], 'image')}"
-        reporter.table(title, ["metric", "value", "95 % interval"], rows)
+        reporter.table(title, ["metric", "value", "95 % interval", "to the last digit"], rows)
         if "corruptions" in report:
             cells = [[name, *map(percent, values)] for name, values in report["corruptions"].items()]
             reporter.table("accuracy under corruptions, by severity", ["", *map(str, SEVERITIES)], cells)
