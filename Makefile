@@ -31,6 +31,7 @@ bench: $(READY) ## Measure the speed claims
 	$(BIN)/python -m pytest -m bench tests/benchmarks -s
 
 gpu: $(READY) ## Run the tests and benchmarks that need a GPU
+	@$(BIN)/python -c "import sys, torch; torch.cuda.is_available() or sys.exit('make gpu: there is no CUDA device here')"
 	$(BIN)/python -m pytest -m "gpu and not bench" tests
 	$(BIN)/python -m pytest -m "gpu and bench" tests/benchmarks -s
 

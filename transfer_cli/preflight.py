@@ -165,7 +165,7 @@ def _sweep(experiment: Experiment) -> str | None:
     folder = experiment.sweep.folder
     if folder is None:
         return None
-    problem = missing("sweep", folder, Path(experiment.output_dir) / "sweeps")
+    problem = missing("sweep", folder, Path(experiment.output_dir) / rundir.SWEEPS)
     if problem is not None:
         return problem
     return None if Path(folder).is_dir() else f"sweep={folder}: expected a folder, found a file."

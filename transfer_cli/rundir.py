@@ -23,8 +23,8 @@ CONFIG = "config.yaml"
 SUMMARY = "summary.json"
 _HOLDER = ".holder.json"
 DATASET = "dataset.json"
-RUNS = "runs"
-"""In `output_dir`: the folder of single runs."""
+RUNS, SWEEPS = "runs", "sweeps"
+"""In `output_dir`: the folders of single runs, and of those of sweeps."""
 _LOCK = ".lock"
 _MOST_DIGITS = 300
 

@@ -98,7 +98,7 @@ def predict(
             return None
         labels, output = pair
         # Copies, so that a GPU has its pinned memory back for the next batch.
-        found.append((output.float().cpu().numpy().copy(), labels.cpu().numpy().copy()))
+        found.append((output.float().numpy().copy(), labels.numpy().copy()))
     of_ranks = turns.world.gather_first(found)
     found = [one for turn in zip_longest(*of_ranks) for one in turn if one is not None]
     if not found:

@@ -19,6 +19,7 @@ from transfer_cli.config.parse import config_hash
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.best import Best
 from transfer_cli.errors import RunError
+from transfer_cli.methods.probes.linear_heads import ALIGNED
 from transfer_cli.methods.probes.linear_layer import LinearLayer
 from transfer_cli.records.events import EpochEnd, Step
 from transfer_cli.strategies import grid
@@ -31,8 +32,6 @@ MOST_BYTES = 2**26
 Optimizers keep two or three times as much besides. It also bounds what a signal in the middle loses, for a pass takes
 as long as its weights are many.
 """
-_ALIGNED = 16
-"""Widths that are multiples of it make products whose bits do not depend on what is computed beside."""
 
 Head = tuple[float, float]
 """A rate and a decay."""
@@ -187,11 +186,11 @@ def _finish_epoch(training: Training, epoch: int, done: Pass, courses: list[Cour
 
 
 def _are_apart(f: Fitting) -> bool:
-    """Whether a head is the same, bit for bit, whatever trains beside it."""
+    """Whether a head is the same, bit for bit, whatever trains beside it, as `ManyHeads` promises."""
     rows, _ = next(f.features.split("train"))
     width = rows.shape[1]
     widths = [width, *([f.config.hidden] if f.config.head == "mlp" else [])]
-    aligned = all(width % _ALIGNED == 0 for width in widths)
+    aligned = all(width % ALIGNED == 0 for width in widths)
     return rows.device.type == "cpu" and aligned and grid.are_small(f, width)
 
 

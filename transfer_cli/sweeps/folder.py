@@ -23,7 +23,7 @@ def planned(several: Sequence[Experiment]) -> Path:
         raise UserError(f"mode={first.mode}: a sweep trains; leave -m out to {first.mode}.")
     if first.resume not in ("never", "auto"):
         raise UserError(f"resume={first.resume}: a sweep is continued by its name, with name=<name> resume=auto.")
-    folder = Path(first.output_dir) / "sweeps" / (first.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
+    folder = Path(first.output_dir) / rundir.SWEEPS / (first.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
     if first.name and first.resume == "never" and folder.exists():
         raise UserError(f"name={first.name}: {folder} exists. Choose another name, or continue it with resume=auto.")
     rundir.check_writable(folder.parent)

@@ -177,7 +177,7 @@ def test_where_no_image_was_wrong_that_may_be_luck() -> None:
     run = with_predictions(with_model(made(RUN, test=scores)), [("class_0", "class_0"), ("class_1", "class_1")])
     body = card(run)[1]
     assert "100.00 % | 34.24 % to 100.00 % |" in body
-    assert re.search(r"^\| balanced accuracy \|.* 100.00 % \| \d+.\d\d % to 100.00 % \|$", body, re.MULTILINE)
+    assert re.search(r"^\| balanced accuracy \|.* 100.00 % \| \d+\.\d\d % to 100.00 % \|$", body, re.MULTILINE)
     assert "top-5" not in body, "of three classes the first five are always right"
 
 

@@ -28,7 +28,7 @@ def on_host(found: Iterable[tuple[Batch, Tensor]], device: torch.device) -> Iter
     """
     if device.type != "cuda":
         for batch, output in found:
-            yield batch.labels, output
+            yield batch.labels.cpu(), output.cpu()
         return
     stream, waiting = torch.cuda.Stream(device), None
     for batch, output in found:

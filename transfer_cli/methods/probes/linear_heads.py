@@ -25,7 +25,7 @@ from transfer_cli.methods.probes.row_optimizers import RowOptimizer
 # rounds depends on its shape, but not on what stands in it or where (tried with MKL: where rows and width are multiples
 # of 16; so the last layer above a hidden one has rows of no class).
 _BLOCK_ROWS = 32
-_ALIGNED_ROWS = 16
+ALIGNED = 16
 _START_DEVIATION = 0.01
 
 
@@ -222,7 +222,7 @@ def _packed(tensors: Sequence[Tensor], together: int, filled: bool) -> Tensor:
     `filled`: R is a multiple of 16; rows of no head are zero, and stay so at their rate of zero.
     """
     classes, width = tensors[0].shape
-    rows = math.ceil(together * classes / _ALIGNED_ROWS) * _ALIGNED_ROWS if filled else classes
+    rows = math.ceil(together * classes / ALIGNED) * ALIGNED if filled else classes
     blocks = math.ceil(len(tensors) / together)
     packed = tensors[0].new_zeros(blocks, rows, width)
     for index, tensor in enumerate(tensors):

@@ -118,7 +118,7 @@ def _trained(train: Train, e: Experiment, role: str, reporter: Reporter) -> Path
         raise UserError("\n".join(f"strategy.adapt: {problem}" for problem in problems))
     name = f"{role}-{e.model.name}-{e.dataset.name}-{config_hash(e)[:8]}"
     name = "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
-    path = Path(e.output_dir) / "runs" / name
+    path = Path(e.output_dir) / rundir.RUNS / name
     rundir.check_writable(path.parent)
     reporter.say(f"{role:9} {e.model.name}: {e.strategy.name} on {e.dataset.name} in {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
