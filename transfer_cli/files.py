@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from transfer_cli.errors import first_line
+from transfer_cli.errors import did_you_mean, first_line
 
 try:
     import fcntl
@@ -250,3 +250,17 @@ def as_os_error(error: Exception, path: Path) -> OSError:
         return OSError(f"{path}: {first_line(error)}")
     number = int(found.group(1))
     return OSError(number, os.strerror(number), str(path))
+
+
+def names_in(folder: Path) -> set[str]:
+    """What is in a folder; nothing where it cannot be listed."""
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()
+
+
+def like(name: str, folder: Path) -> str:
+    """` Did you mean folder/name?`, of what is there and has that name or looks like it; empty where nothing does."""
+    there = names_in(folder)
+    return did_you_mean(name, {name} if name in there else there, os.path.join(folder, ""))

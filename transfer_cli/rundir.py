@@ -15,7 +15,7 @@ from typing import Any
 from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError
-from transfer_cli.files import unfinished
+from transfer_cli.files import like, unfinished
 from transfer_cli.locks import locked
 from transfer_cli.yaml_files import loaded_yaml
 
@@ -37,7 +37,8 @@ def planned(experiment: Experiment, kind: str = RUNS) -> Path:
     if experiment.resume not in ("never", "auto"):
         path = Path(experiment.resume)
         if not (path / CONFIG).is_file():
-            raise UserError(f"resume={path}: expected never, auto, or a run directory (a folder with {CONFIG}).")
+            hint = like(experiment.resume, Path(experiment.output_dir) / kind)
+            raise UserError(f"resume={path}: expected never, auto, or a run directory (a folder with {CONFIG}).{hint}")
         return path
     name = experiment.name or automatic_name(experiment)
     path = Path(experiment.output_dir) / kind / name

@@ -180,3 +180,9 @@ def test_images_and_device_may_be_elsewhere(command: Command) -> None:
     ended = command(*words, "trainer.epochs=3")
     assert ended.code == 2, "other images are another run"
     assert "has 13 images, 14 before" in ended.err
+
+
+def test_a_run_that_is_named_and_not_its_directory_is_offered(command: Command) -> None:
+    assert command(*WORDS, "name=mine", "trainer.epochs=1").code == 0
+    ended = command(*WORDS, "resume=mine")
+    assert ended.code == 2 and ended.err.rstrip().endswith("Did you mean outputs/runs/mine?")

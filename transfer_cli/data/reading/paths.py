@@ -10,6 +10,7 @@ from typing import Literal
 
 from transfer_cli.config.schema import Dataset
 from transfer_cli.errors import UserError, did_you_mean
+from transfer_cli.files import like, names_in
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,12 @@ def missing(key: str, path: str, folder: Path | None = None) -> str | None:
     parent = first_missing.parent
     message = f"{key}={path}: no such file or folder."
     prefix = "" if parent == Path() else os.path.join(parent, "")
-    hint = did_you_mean(first_missing.name, _names_in(parent) - {first_missing.name}, prefix)
+    hint = did_you_mean(first_missing.name, names_in(parent) - {first_missing.name}, prefix)
     if not hint and folder is not None:
-        there = _names_in(folder)
-        hint = did_you_mean(path, {path} if path in there else there, os.path.join(folder, ""))
+        hint = like(path, folder)
     if hint or first_missing == wanted:
         return message + hint
     return f"{message} The nearest existing folder is {parent}."
-
-
-def _names_in(folder: Path) -> set[str]:
-    """What is in a folder; nothing where it cannot be listed."""
-    try:
-        return set(os.listdir(folder))
-    except OSError:
-        return set()
 
 
 def _wrong_kind(path: str, expected: ExpectedPath) -> str | None:

@@ -24,11 +24,11 @@ NAMES = {
     "auroc": "AUROC",
 }
 PARTS = {
-    "preparation": "preparation (images, weights, frozen features)",
+    "preparation": "preparation (images, weights)",
     "training": "training",
     "others": "training of other jobs' heads beside it",
     "search": "search of settings (its winner's epochs are training)",
-    "evaluation": "first head, evaluation, saved states",
+    "evaluation": "frozen features, first head, evaluation, saved states",
     "test": "test split",
 }
 
