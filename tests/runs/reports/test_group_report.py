@@ -33,8 +33,12 @@ def test_a_sweep_with_jobs_that_failed_and_seeds() -> None:
         words = f"+model.a=<b> optimizer.lr={rate} seed={seed}"
         rows.append([words, "completed", accuracy, accuracy, 2.0 + job, f"/elsewhere/{job}", None])
     rows.append(["+model.a=<b> optimizer.lr=3 seed=0", "failed", None, None, None, "/elsewhere/3", "too <large>"])
+    made(folder / "4", val={"accuracy": 0.1, "loss": 9.0}, status="pruned")
+    rows.append(["+model.a=<b> optimizer.lr=1 seed=2", "pruned", 0.1, None, 1.0, "/elsewhere/4", None])
     page = swept(folder, *rows)
-    assert page.headings == ["Leaderboard", "Over seeds and folds", "What accuracy costs", "Failures", "Settings"]
+    keys, costs = "What each key does", "What accuracy costs"
+    assert page.headings == ["Leaderboard", "Over seeds and folds", keys, costs, "Failures", "Settings"]
+    assert "optimizer.lr: means 60.0 % to 80.0 %" in page.text
     links = [found["href"] for tag, found in page.tags if tag == "a" and not str(found["href"]).startswith("#")]
     assert links == [f"{job}/report.html" for job in range(3)] * 2
     for words in ("optimizer.lr=1 seed=0", "80.00 % ± 14.14", "too <large>", "+model.a", "<b>"):
@@ -52,7 +56,7 @@ def test_jobs_that_all_differ_are_no_seeds_of_anything() -> None:
     for job in range(2):
         made(folder / str(job))
     page = swept(folder, *([f"a={job}", "completed", 0.8, 0.8, 1.5, f"/elsewhere/{job}", None] for job in range(2)))
-    assert page.headings == ["Leaderboard", "What accuracy costs"]
+    assert page.headings == ["Leaderboard", "What each key does", "What accuracy costs"]
 
 
 def test_a_sweep_that_is_named_from_within_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

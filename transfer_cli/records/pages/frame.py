@@ -73,6 +73,7 @@ class Frame:
     x: Axis
     y: Axis
     bottom: int = 0
+    height: int = HEIGHT
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Where a point lies, in the units of the picture."""
@@ -82,18 +83,18 @@ class Frame:
     @property
     def floor(self) -> float:
         """Where the values end."""
-        return HEIGHT - _BOTTOM - self.bottom
+        return self.height - _BOTTOM - self.bottom
 
     @property
     def base(self) -> float:
         """Where the axis below lies."""
-        return HEIGHT - _BOTTOM
+        return self.height - _BOTTOM
 
     def svg(self, label: str, inside: Iterable[Markup]) -> Markup:
         """The picture with grid, axes and what is drawn in it; `label` says in words what it shows."""
         parts = Markup("").join([*self._grid(), *self._names(), *inside])
         return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-            WIDTH, HEIGHT, label, parts
+            WIDTH, self.height, label, parts
         )
 
     def _grid(self) -> Iterable[Markup]:
@@ -115,7 +116,7 @@ class Frame:
     def _names(self) -> Iterable[Markup]:
         middle = (_LEFT + WIDTH - _RIGHT) / 2
         yield Markup('<text class="name" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            middle, HEIGHT - 5, self.x.label
+            middle, self.height - 5, self.x.label
         )
         if not self.y.label:
             return

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup
 
 from transfer_cli.records.pages import charts
+from transfer_cli.records.pages.effects import effects
 from transfer_cli.records.pages.front_section import FrontFacts
+from transfer_cli.records.pages.parallel import parallel
 from transfer_cli.records.pages.render import number, percent, render, score, seconds
 from transfer_cli.records.pages.run_tables import NAMES, tile
+from transfer_cli.records.pages.tried import Scale, Tried
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Entry:
     runs: str = ""
     """How many of how many, where it is several."""
     error: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of a job of a sweep: its value of each key that not all jobs have alike."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def group_page(facts: GroupFacts) -> str:
     values: dict[str, Any] = {
         "title": facts.title,
         "kind": facts.kind,
+        "metric": name,
         "lead": facts.lead,
         "figures": _figures(facts, name),
         "recommendation": facts.recommendation,
@@ -73,6 +79,7 @@ def group_page(facts: GroupFacts) -> str:
         "has_runs": any(entry.runs for entry in facts.entries),
         "costs": "What accuracy costs" if facts.metric == "accuracy" else "Scores and costs",
         "charts": _charts(facts, name),
+        **_keys(facts, name),
         "failed": [entry for entry in facts.entries if entry.error],
         "facts": facts.facts,
         "tested": tested,
@@ -86,6 +93,7 @@ def _sections(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = {
         "seeds": ("seeds", "Over seeds and folds"),
         "front": ("front", "Pareto front"),
+        "effects": ("keys", "What each key does"),
         "charts": ("costs", values["costs"]),
         "failed": ("failures", "Failures"),
         "facts": ("common", "Settings"),
@@ -141,6 +149,22 @@ def _spread(mean: Mean | None, metric: str) -> dict[str, str]:
         other = percent(mean.deviation) if text.endswith("%") else number(mean.deviation)
         text = f"{text} ± {other.removesuffix(' %')}"
     return {"text": text, "plain": f"{mean.value:.8f}"}
+
+
+def _keys(facts: GroupFacts, name: str) -> dict[str, Any]:
+    """The charts of the keys that a sweep varied, of the jobs that went to their end: others have scores of early epochs."""
+    scale = Scale(name, in_percent=score(0.5, facts.metric).endswith("%"))
+    tried = [
+        Tried(place, entry.name, entry.settings, entry.val.value)
+        for place, entry in enumerate(facts.entries, 1)
+        if entry.val is not None and entry.settings and entry.status == "completed"
+    ]
+    found = effects(tried)
+    return {
+        "effects": [(one.caption(scale), one.chart(scale)) for one in found],
+        "means": any(one.repeats for one in found),
+        "parallel": parallel(tried, [one.key for one in found], scale),
+    }
 
 
 def _charts(facts: GroupFacts, name: str) -> list[tuple[str, Markup]]:

@@ -66,7 +66,7 @@ def _sweep(folder: Path) -> GroupFacts:
     summaries = [read_json(folder / job / SUMMARY) for job in jobs]
     metric = next((one["metric"] for one in reversed(summaries) if one.get("metric")), "accuracy")
     entries = [
-        _job(line, _entry(folder, job, " ".join(own) or f"job {job}", summary))
+        _job(line, own, _entry(folder, job, " ".join(own) or f"job {job}", summary))
         for line, job, own, summary in zip(lines, jobs, differing, summaries, strict=True)
     ]
     front = front_of(folder, lines)
@@ -84,10 +84,15 @@ def _sweep(folder: Path) -> GroupFacts:
     )
 
 
-def _job(line: Mapping[str, str], entry: Entry) -> Entry:
-    """The row of a job: what the sweep says of it goes before its summary."""
-    took = float(line["seconds"]) if line["seconds"] else entry.seconds
-    return replace(entry, status=line["status"] or entry.status, seconds=took, error=line["error"] or None)
+def _job(line: Mapping[str, str], own: Sequence[str], entry: Entry) -> Entry:
+    """The row of a job: what the sweep says of it goes before its summary. `own`: its words that not all jobs have."""
+    return replace(
+        entry,
+        status=line["status"] or entry.status,
+        seconds=float(line["seconds"]) if line["seconds"] else entry.seconds,
+        error=line["error"] or None,
+        settings=dict(_setting(word.lstrip("+")) for word in own),
+    )
 
 
 def _setting(word: str) -> tuple[str, str]:
