@@ -162,9 +162,11 @@ def _logger(name: str) -> str | None:
 
 
 def _sweep(experiment: Experiment) -> str | None:
-    folder = experiment.sweep.folder
-    if folder is None:
-        return None
+    found = [_no_sweep(folder, experiment) for folder in experiment.sweep.folders]
+    return "\n".join(one for one in found if one) or None
+
+
+def _no_sweep(folder: str, experiment: Experiment) -> str | None:
     problem = missing("sweep", folder, Path(experiment.output_dir) / rundir.SWEEPS)
     if problem is not None:
         return problem

@@ -23,8 +23,8 @@ CONFIG = "config.yaml"
 SUMMARY = "summary.json"
 _HOLDER = ".holder.json"
 DATASET = "dataset.json"
-RUNS, SWEEPS = "runs", "sweeps"
-"""In `output_dir`: the folders of single runs, and of those of sweeps."""
+RUNS, SWEEPS, REPORTS = "runs", "sweeps", "reports"
+"""In `output_dir`: the folders of single runs, of those of sweeps, and of reports on several sweeps."""
 _LOCK = ".lock"
 _MOST_DIGITS = 300
 

@@ -112,7 +112,7 @@ def test_what_a_run_lacks_is_said(command: Command) -> None:
         (["report.where=good"], "'good' is no condition; expected some such as"),
         (["format=jsonl"], "mode=report writes table, csv, page"),
         (["run=outputs/runs"], "no run directory"),
-        (["run=outputs/runs/a", "sweep=outputs/sweeps/s"], "one page at a time"),
+        (["run=outputs/runs/a", "sweep=outputs/sweeps/s"], "run, sweep: one of the two"),
         (["run=outputs/runs/a", "report.sort=val"], "only read where mode=report lists runs"),
         (["sweep=outputs/sweeps/s"], "no folder of a sweep"),
         (["output_dir=none"], "output_dir=none: no such folder"),

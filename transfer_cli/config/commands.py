@@ -107,8 +107,8 @@ class FetchCommand:
 class Sweep:
     """With -m: what becomes of jobs that fail, and how hydra/sweeper=search searches. The defaults as above."""
 
-    folder: str | None = None
-    """For `mode=report` and `mode=soup`; the command line says `sweep=<folder>`."""
+    folder: str | tuple[str, ...] | None = None
+    """For `mode=report`, which takes several, and `mode=soup`; the command line says `sweep=<folder>`."""
     retry_failed: bool = True
     stop_on_failure: bool = False
     max_failures: Count | None = None
@@ -118,6 +118,11 @@ class Sweep:
     pruner: Literal["median", "hyperband", "none"] = "median"
     objectives: tuple[str, ...] = ()
     """Of config/objectives.py; none: `trainer.metric` alone."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Those that `folder` names."""
+        return () if self.folder is None else (self.folder,) if isinstance(self.folder, str) else self.folder
 
     @property
     def most_failures(self) -> int | None:

@@ -45,7 +45,7 @@ def mode_problems(e: Experiment) -> list[tuple[bool, str]]:
             (key in mode.needs and value is None, f"{key}: mode={e.mode} needs {key}=<{_EXPECTED[key]}>."),
             (e.mode not in readers and value is not None and (e.mode, key) != ("train", "run"), only),
         ]
-    return [*checks, *_format_problems(e), *_several_runs_problems(e)]
+    return [*checks, *_format_problems(e), *_several_problems(e)]
 
 
 def _format_problems(e: Experiment) -> list[tuple[bool, str]]:
@@ -60,17 +60,26 @@ def _format_problems(e: Experiment) -> list[tuple[bool, str]]:
     ]
 
 
-def _several_runs_problems(e: Experiment) -> list[tuple[bool, str]]:
-    """A list of runs where one is meant, or that is none."""
-    takers = [name for name, mode in MODES.items() if mode.takes_runs]
-    several = isinstance(e.run, tuple)
+def _several_problems(e: Experiment) -> list[tuple[bool, str]]:
+    """A list of runs or sweeps where one is meant, or that is none."""
     return [
-        (several and not e.runs, "run=[]: name the run directories, as in run=[outputs/runs/a,outputs/runs/b]."),
-        (len({*map(os.path.normpath, e.runs)}) < len(e.runs), f"{said('run', e.run)}: each run once."),
-        (
-            several and MODES[e.mode].needs != () and e.mode not in takers,
-            f"{said('run', e.run)}: only {_modes(takers)} take several runs.",
-        ),
+        *_list_problems(e.mode, "run", e.run, [name for name, mode in MODES.items() if mode.takes_runs]),
+        *_list_problems(e.mode, "sweep", e.sweep.folder, [name for name, mode in MODES.items() if mode.takes_sweeps]),
+    ]
+
+
+def _list_problems(
+    mode: str, key: str, value: str | tuple[str, ...] | None, takers: list[str]
+) -> list[tuple[bool, str]]:
+    """Of a `key` that `takers` read several of."""
+    if not isinstance(value, tuple):
+        return []
+    named = f"{said(key, value)}: only {_modes(takers)} take{'s' * (len(takers) == 1)} several {key}s."
+    example = f"{key}=[outputs/{key}s/a,outputs/{key}s/b]"
+    return [
+        (not value, f"{key}=[]: name the folders of the {key}s, as in {example}."),
+        (len({*map(os.path.normpath, value)}) < len(value), f"{said(key, value)}: each {key} once."),
+        (MODES[mode].needs != () and mode not in takers, named),
     ]
 
 

@@ -18,6 +18,8 @@ class Mode:
     """What `format` may say besides auto; none: it does not read `format`."""
     takes_runs: bool = False
     """Whether `run` may name several."""
+    takes_sweeps: bool = False
+    """Whether `sweep` may."""
     reads_images: bool = False
     """Whether it reads `dataset`, so that its path is checked first."""
     resumes: bool = False
@@ -71,6 +73,7 @@ MODES: dict[str, Mode] = {
         takes=("run", "sweep", "output"),
         formats=("table", "csv", "page"),
         takes_runs=True,
+        takes_sweeps=True,
     ),
     "fetch": Mode(
         "bring weights and data sets here, or pack them for a machine without a network",

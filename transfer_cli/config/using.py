@@ -39,7 +39,11 @@ def report_problems(experiment: Experiment) -> list[tuple[bool, str]]:
             f"sweep.objectives=[{','.join(e.sweep.objectives)}]: mode=report draws the front of a sweep; name its "
             "folder with sweep=<folder>.",
         ),
-        (len(named) == 2, "run, sweep: one page at a time; name the run directory or the folder of the sweep."),
+        (
+            bool(e.sweep.objectives) and len(e.sweep.folders) > 1,
+            f"sweep.objectives=[{','.join(e.sweep.objectives)}]: the front is that of one sweep; name one folder.",
+        ),
+        (len(named) == 2, "run, sweep: one of the two; name run directories, or folders of sweeps."),
         (
             bool(named and said),
             f"{', '.join(said)}: only read where mode=report lists runs; with {' and '.join(named)} it writes the page "

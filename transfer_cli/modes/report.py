@@ -19,6 +19,7 @@ from transfer_cli.files import atomic_write_text
 from transfer_cli.records.outlet import write_out
 from transfer_cli.records.pages import list_page
 from transfer_cli.records.terminal import Reporter
+from transfer_cli.rundir import REPORTS
 from transfer_cli.runs.reports import listing
 from transfer_cli.runs.reports.listing import Record
 from transfer_cli.runs.reports.reading import PAGE
@@ -31,8 +32,8 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
     e = experiment
     if e.runs:
         _runs(e)
-    elif e.sweep.folder is not None:
-        _folder(e, Path(e.sweep.folder))
+    elif e.sweep.folders:
+        _folders(e, [Path(folder) for folder in e.sweep.folders])
     else:
         _list(e)
     return EXIT_OK
@@ -54,27 +55,14 @@ def _runs(e: Experiment) -> None:
         reporter.result(directory / PAGE)
 
 
-def _folder(e: Experiment, folder: Path) -> None:
-    """The page of a folder of runs, and of those of its runs that have none yet."""
-    from transfer_cli.data.sources import load as sources
-    from transfer_cli.runs.reports.front_report import weigh
-    from transfer_cli.runs.reports.group_report import problem, write_group_report
-    from transfer_cli.runs.reports.run_report import images_of, leave_report
+def _folders(e: Experiment, folders: Sequence[Path]) -> None:
+    """The report on a folder of runs, or on several sweeps together."""
+    from transfer_cli.sweeps.reports import of_one, of_several
 
-    other = problem(folder)
-    if other is not None:
-        raise UserError(f"sweep={folder}: {other}")
     reporter = Reporter(quiet=e.quiet)
-    # Runs of one folder mostly share their images, and a million files take a while to list.
-    load = functools.lru_cache(maxsize=1)(sources.load)
-    for run in listing.find_runs(folder):
-        if not (run / PAGE).is_file():
-            leave_report(run, functools.partial(images_of, run, load), reporter.warn)
-    with _written(folder / PAGE):
-        if e.sweep.objectives:
-            weigh(folder, e.sweep.objectives, reporter)
-        write_group_report(folder)
-    reporter.result(folder / PAGE)
+    with _written(Path(e.output_dir) / REPORTS if len(folders) > 1 else folders[0]):
+        page = of_one(e, folders[0], reporter) if len(folders) == 1 else of_several(e, folders, reporter)
+    reporter.result(page)
 
 
 def _list(e: Experiment) -> None:

@@ -43,7 +43,7 @@ class Recipe:
 
 def run(experiment: Experiment, overrides: Overrides) -> int:
     """Compare averages of the runs in the folder `sweep`; write the best as a run directory with `soup.json`."""
-    folder = Path(experiment.sweep.folder or "")
+    folder = Path(*experiment.sweep.folders)
     members = best_first(members_of(folder))
     target = rundir.planned(replace(experiment, name=experiment.name or rundir.stamped("soup", folder.name)))
     reporter, stop, goes_on = Reporter(quiet=experiment.quiet), Stop(), experiment.resume == "auto"

@@ -12,12 +12,13 @@ from transfer_cli.csv_files import write_csv
 from transfer_cli.methods.comparison import shown_score
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import SUMMARY, read_json
+from transfer_cli.runs.reports.front_report import LEADERBOARD, leaderboard_rows
 from transfer_cli.runs.reports.pareto import Front, front_of
 from transfer_cli.runs.reports.reading import number_in
 from transfer_cli.sweeps import configurations
 from transfer_cli.sweeps.configurations import NO_WORDS
 from transfer_cli.sweeps.jobs import of_one
-from transfer_cli.sweeps.ledger import ENDED, ended_words, status, words_by_name
+from transfer_cli.sweeps.ledger import ENDED, FILE, WAITING, ended_words, status, words_by_name
 from transfer_cli.sweeps.sharing import writing
 
 SPLITS = ("val", "test")
@@ -39,12 +40,24 @@ def write(folder: Path, objectives: Sequence[str] = ()) -> list[Row]:
     with writing(folder):
         rows = _rows(folder)
         front = front_of(folder, rows, objectives)
-        columns = [*BEFORE_SCORES, *_scores(rows), *AFTER_SCORES]
-        write_csv(folder / "leaderboard.csv", columns, [[row.get(column) for column in columns] for row in rows])
-        configurations.write(folder, configurations.configurations(rows), front)
+        _write(folder, rows, front)
         if front:
             front.write(folder)
     return rows
+
+
+def together(folders: Sequence[Path], target: Path) -> list[Row]:
+    """Write the leaderboard of the jobs of several sweeps into `target`; returns their rows. Raises OSError."""
+    rows = sorted((row for folder in folders for row in _rows(folder)), key=rank_of)
+    target.mkdir(parents=True, exist_ok=True)
+    _write(target, rows, None)
+    return rows
+
+
+def _write(folder: Path, rows: Sequence[Row], front: Front | None) -> None:
+    columns = [*BEFORE_SCORES, *_scores(rows), *AFTER_SCORES]
+    write_csv(folder / LEADERBOARD, columns, [[row.get(column) for column in columns] for row in rows])
+    configurations.write(folder, configurations.configurations(rows), front)
 
 
 def keep_up(folder: Path, objectives: Sequence[str] = ()) -> None:
@@ -56,13 +69,35 @@ def keep_up(folder: Path, objectives: Sequence[str] = ()) -> None:
     _not_before[folder] = monotonic() + (monotonic() - began) / _SHARE_OF_TIME
 
 
+def has_jobs(folder: Path) -> bool:
+    """Whether a folder is that of a sweep, by what says so of its jobs; with a leaderboard alone it is not."""
+    return (folder / FILE).is_file() or any(folder.glob(f"*/{ENDED}"))
+
+
+def gone(folder: Path) -> list[str]:
+    """Jobs of which the leaderboard of a folder is all that is left, so that made again it would lose them.
+
+    Raises OSError; KeyError, ValueError for another file.
+    """
+    if not (folder / LEADERBOARD).is_file():
+        return []
+    in_ledger = words_by_name(folder)
+    begun = [Path(line["run_directory"]).name for line in leaderboard_rows(folder) if line["status"] != WAITING]
+    known = {name for name in begun if name in in_ledger or (folder / name / ENDED).is_file()}
+    return [name for name in begun if name not in known or not (folder / name).is_dir()]
+
+
 def _rows(folder: Path) -> list[Row]:
+    return sorted((row(folder / name, words) for name, words in _words_of_jobs(folder).items()), key=rank_of)
+
+
+def _words_of_jobs(folder: Path) -> dict[str, tuple[str, ...]]:
     """Of all jobs in the ledger, and those of an earlier version or of a ledger that is gone."""
     jobs = words_by_name(folder)
     for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)):
         if path.is_dir() and (path.name.isdigit() or (path / ENDED).is_file()):
             jobs.setdefault(path.name, ended_words(path))
-    return sorted((row(folder / name, words) for name, words in jobs.items()), key=rank_of)
+    return jobs
 
 
 def show(rows: list[Row], reporter: Reporter, front: Front | None = None) -> None:
@@ -117,7 +152,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _scores(rows: list[Row]) -> list[str]:
+def _scores(rows: Sequence[Row]) -> list[str]:
     """The scores that any summary holds, in the order of the summaries, validation first."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [name for split in SPLITS for name in names if name.startswith(f"{split}_")]

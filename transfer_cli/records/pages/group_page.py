@@ -152,7 +152,7 @@ def _spread(mean: Mean | None, metric: str) -> dict[str, str]:
 
 
 def _keys(facts: GroupFacts, name: str) -> dict[str, Any]:
-    """The charts of the keys that a sweep varied, of the jobs that went to their end: others stopped at an early score."""
+    """The charts of the keys that a sweep varied, of the jobs that went to their end: others stopped early."""
     scale = Scale(name, in_percent=score(0.5, facts.metric).endswith("%"))
     tried = [
         Tried(place, entry.name, entry.settings, entry.val.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,11 +63,11 @@ def _sweep(folder: Path) -> GroupFacts:
     words = [words_in(line["overrides"]) for line in lines]
     shared = [word for word in words[0] if all(word in other for other in words)] if len(lines) > 1 else []
     differing = [[word for word in own if word not in shared] for own in words]
-    jobs = [Path(line["run_directory"]).name for line in lines]
+    jobs = [_directory(folder, line) for line in lines]
     summaries = [read_json(folder / job / SUMMARY) for job in jobs]
     metric = next((one["metric"] for one in reversed(summaries) if one.get("metric")), "accuracy")
     entries = [
-        _job(line, own, _entry(folder, job, " ".join(own) or f"job {job}", summary))
+        _job(line, own, metric, _entry(folder, job, " ".join(own) or f"job {Path(job).name}", summary))
         for line, job, own, summary in zip(lines, jobs, differing, summaries, strict=True)
     ]
     front = front_of(folder, lines)
@@ -84,15 +85,29 @@ def _sweep(folder: Path) -> GroupFacts:
     )
 
 
-def _job(line: Mapping[str, str], own: Sequence[str], entry: Entry) -> Entry:
+def _directory(folder: Path, line: Mapping[str, str]) -> str:
+    """Of a job, from the folder: its name, also where the folder has moved, or that of a job of another folder."""
+    said = Path(line["run_directory"])
+    elsewhere = not (folder / said.name).is_dir() and said.is_dir()
+    return os.path.relpath(said, folder) if elsewhere else said.name
+
+
+def _job(line: Mapping[str, str], own: Sequence[str], metric: str, entry: Entry) -> Entry:
     """The row of a job: what the sweep says of it goes before its summary. `own`: its words that not all jobs have."""
     return replace(
         entry,
         status=line["status"] or entry.status,
         seconds=float(line["seconds"]) if line["seconds"] else entry.seconds,
         error=line["error"] or None,
+        val=entry.val or _said_score(line, f"val_{metric}"),
+        test=entry.test or _said_score(line, f"test_{metric}"),
         settings=dict(_setting(word.lstrip("+")) for word in own),
     )
+
+
+def _said_score(line: Mapping[str, str], column: str) -> Mean | None:
+    """That of a job whose directory is gone."""
+    return Mean(float(line[column])) if line.get(column) else None
 
 
 def _setting(word: str) -> tuple[str, str]:
