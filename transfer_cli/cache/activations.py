@@ -12,10 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transfer_cli.cache.digests import Digests
 from transfer_cli.files import parsed_json
 
 ROWS = "rows.bin"
 SHAPE = "shape.json"
+SAMPLES = "samples.bin"
+"""The digest of each row's sample."""
 # Numpy lacks bfloat16: its bits are stored as integers of the same size.
 _BITS: dict[torch.dtype, tuple[torch.dtype, Any]] = {
     torch.float32: (torch.float32, np.float32),
@@ -53,8 +56,10 @@ class Activations:
 class RowsWriter:
     """What rows are on disk: their bytes, batch by batch, and what must be known to read them."""
 
-    count: int
-    """Of all rows."""
+    samples: Digests
+    """What tells each row from others of the same kind: [N, W]."""
+    kind: str
+    """Digits that all rows have in common whose bytes depend on their sample alone."""
     form: dict[str, Any] = field(default_factory=dict, init=False)
     """Of each row; known with the first batch."""
 
@@ -68,7 +73,24 @@ class RowsWriter:
 
     def finish(self, folder: Path, form: dict[str, Any]) -> None:
         """Beside the rows of all batches, their form. Raises OSError."""
-        (folder / SHAPE).write_text(json.dumps({"rows": self.count, **form}), encoding="utf-8")
+        (folder / SAMPLES).write_bytes(self.samples.tobytes())
+        about = {"rows": len(self.samples), "kind": self.kind, **form}
+        (folder / SHAPE).write_text(json.dumps(about), encoding="utf-8")
+
+
+def kind_of(folder: Path) -> str | None:
+    """That of an entry's rows; None for one of an earlier version, which does not say what its rows are of."""
+    try:
+        found = parsed_json((folder / SHAPE).read_text(encoding="utf-8")).get("kind")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def samples_of(folder: Path) -> Digests:
+    """The digest of each row's sample, [N, W]. Raises OSError."""
+    rows = parsed_json((folder / SHAPE).read_text(encoding="utf-8"))["rows"]
+    return np.frombuffer((folder / SAMPLES).read_bytes(), np.uint8).reshape(rows, -1)
 
 
 def read(folder: Path) -> Activations:

@@ -66,6 +66,14 @@ class Cache:
             touch(path)
         return path
 
+    def similar(self, kind: str, is_wanted: Callable[[Path], bool]) -> Iterator[Path]:
+        """The folders of all sound entries of a kind that `is_wanted`, the latest used first, marked as just used."""
+        entries = _by_use(read_entry(path) for path in self._folders() if path.parent.name == kind and is_wanted(path))
+        for entry in reversed(entries):
+            if self._is_usable(entry.path):
+                touch(entry.path)
+                yield entry.path
+
     def use(self, path: Path) -> None:
         """Count an entry that was found among `entries` as a hit, and as used just now."""
         self.hits += 1

@@ -12,12 +12,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from transfer_cli.cache import activations
 from transfer_cli.cache.activations import Activations, RowsWriter
+from transfer_cli.cache.digests import Digests
 from transfer_cli.cache.entries import Cache
-from transfer_cli.cache.entry import Key
+from transfer_cli.cache.entry import Key, digest
+from transfer_cli.cache.kept_rows import KeptRows
 from transfer_cli.cache.stripes import Striped
 from transfer_cli.data.batches import Batch
 from transfer_cli.engine.devices.device import Compute, ToDevice
@@ -45,6 +50,12 @@ class SplitView:
     """Content of the samples, and how their view is made."""
     batches: Callable[[int, range], Iterable[Batch]]
     """Their pixels in data set order: of the batches of the given size, those with these numbers."""
+    form: Key
+    """Of `key`, what does not depend on which samples these are."""
+    samples: Callable[[], Digests]
+    """What tells each sample, as it is seen in this view, from others: [count, W]."""
+    some: Callable[[NDArray[np.int64], int], Iterable[Batch]]
+    """The pixels of the samples at these positions, in batches of the given size."""
 
 
 @dataclass
@@ -73,9 +84,12 @@ class Frozen:
         found = self.cache.get(KIND, key)
         return activations.read(self._filled(part, key) if found is None else found)
 
-    def is_cached(self, part: SplitView) -> bool:
-        """Whether `of` would find this part without running the network."""
-        return self.cache.has(KIND, self.key(part))
+    def missing(self, part: SplitView) -> int:
+        """How many images `of` would run the network on."""
+        if self.cache.has(KIND, self.key(part)):
+            return 0
+        kept = self._kept(part)
+        return part.count if kept is None else kept.missing(range(part.count)).size
 
     def now(self, batch: Batch) -> Tensor:
         """Activations of one batch, computed now and kept nowhere."""
@@ -84,18 +98,36 @@ class Frozen:
 
     def key(self, part: SplitView) -> Key:
         """What its entry in the cache is found by."""
-        numerics = {**self.compute.numerics(), "batch_size": self.batch_size}
-        return {**self.identity, **part.key, **numerics, "view": part.view}
+        return {**self.identity, **part.key, **self._numerics(), "view": part.view}
+
+    def _numerics(self) -> Key:
+        return {**self.compute.numerics(), "batch_size": self.batch_size}
+
+    def _kind(self, part: SplitView) -> str:
+        """What rows have in common that differ by their samples alone."""
+        return digest({**self.identity, **part.form, **self._numerics(), "view": part.view})
+
+    def _kept(self, part: SplitView) -> KeptRows | None:
+        """What entries for other samples hold of this part; None where none has any of it.
+
+        Nothing of them on a GPU that is to give equal bytes: there a row depends on its batch.
+        """
+        if self.compute.device.type != "cpu" and torch.are_deterministic_algorithms_enabled():
+            return None
+        kind = self._kind(part)
+        folders = self.cache.similar(KIND, lambda folder: activations.kind_of(folder) == kind)
+        found = KeptRows(part.samples(), folders)
+        return found if found.missing(range(part.count)).size < part.count else None
 
     def _filled(self, part: SplitView, key: Key) -> Path:
         title = f"{part.split}: {self.identity['boundary']}" + ("" if part.view is None else f" of view {part.view}")
-        batches = STRIPE_BATCHES[self.compute.device.type]
-        steps, size = range(-(-part.count // self.batch_size)), batches * self.batch_size
-        writer = RowsWriter(part.count)
+        size = STRIPE_BATCHES[self.compute.device.type] * self.batch_size
+        writer, kept = RowsWriter(part.samples(), self._kind(part)), self._kept(part)
         with self.count(title, part.count, "images") as bar:
 
             def make(number: int) -> Iterator[bytes]:
-                for output in self._outputs(part, steps[number * batches : (number + 1) * batches]):
+                rows = range(number * size, min((number + 1) * size, part.count))
+                for output in self._stripe(part, rows, kept):
                     yield writer.bytes_of(output)
                     bar.step(len(output))
 
@@ -111,8 +143,16 @@ class Frozen:
             )
             return self.cache.fill_together(KIND, key, striped)
 
-    def _outputs(self, part: SplitView, steps: range) -> Iterator[Tensor]:
-        forward, batches = self.forward(), part.batches(self.batch_size, steps)
+    def _stripe(self, part: SplitView, rows: range, kept: KeptRows | None) -> Iterator[Tensor]:
+        """The activations of some rows, batch by batch: copied where they are kept elsewhere, else computed."""
+        missing = None if kept is None else kept.missing(rows)
+        if kept is None or missing is None or len(missing) == len(rows):
+            steps = range(rows.start // self.batch_size, -(-rows.stop // self.batch_size))
+            return self._outputs(part.batches(self.batch_size, steps))
+        return kept.completed(rows, self.batch_size, self._outputs(part.some(missing, self.batch_size)))
+
+    def _outputs(self, batches: Iterable[Batch]) -> Iterator[Tensor]:
+        forward = self.forward()
         try:
             made = outputs(lambda _: forward, batches, self.compute, self.to_device)
             for _, output in on_host(made, self.compute.device):

@@ -14,6 +14,7 @@ from transfer_cli.data.balance import skew_note
 from transfer_cli.data.batches import WHOLE, OrderedBatches, Samples, Shard, TrainBatches
 from transfer_cli.data.describe import class_table
 from transfer_cli.data.reading.image_set import ImageSet
+from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.reading.workers import auto_workers, cpus
 from transfer_cli.data.store import formats
 from transfer_cli.data.store.device import cuts_there
@@ -117,6 +118,11 @@ class Materials:
             shard=shard,
             steps=steps,
         )
+
+    def of(self, indices: Indices, batch_size: int, view: int | None = None) -> OrderedBatches:
+        """Some images, in this order, as `ordered` has those of a split."""
+        workers = worker_count(self.experiment, self.pixels.store)
+        return OrderedBatches(self.samples, indices, batch_size=batch_size, workers=workers, view=view)
 
     def shuffled(self, batch_size: int, shard: Shard = WHOLE) -> TrainBatches:
         """The training images, shuffled and augmented, epoch by epoch; of each step what is in a shard."""

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from transfer_cli.cache.activations import Activations
+from transfer_cli.cache.digests import Digests
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.reading import decode
+from transfer_cli.data.reading.listing import Indices
+from transfer_cli.data.store.fingerprint import KIND_OF_DIGEST
 from transfer_cli.data.views.augment import view_of
 from transfer_cli.engine.frozen import Frozen, SplitView
 from transfer_cli.runs.materials import Materials
@@ -47,15 +49,23 @@ class Views:
     def split(self, split: str, view: int | None) -> SplitView:
         """The samples of a split in a view."""
         m = self.materials
-        indices = m.images.splits[split]
-        key = {
-            "samples": m.pixels.store.fingerprint(indices),
-            "decoder": decode.VERSION,
-            "preprocessing": m.preprocessing.to_dict(),
-        }
+        indices, store = m.images.splits[split], m.pixels.store
+        form: dict[str, Any] = {"decoder": decode.VERSION, "preprocessing": m.preprocessing.to_dict()}
+        key = {"samples": store.fingerprint(indices), **form}
         if view is not None:
-            key["augment"] = view_key(m.augment, m.experiment.seed, m.experiment.dataset.source_factor, indices)
-        return SplitView(split, view, len(indices), key, lambda size, steps: m.ordered(split, size, view, steps=steps))
+            recipe = view_recipe(m.augment, m.experiment.seed, m.experiment.dataset.source_factor)
+            form["augment"] = recipe
+            key["augment"] = {**recipe, "indices": _sha256(indices)}
+        return SplitView(
+            split,
+            view,
+            len(indices),
+            key,
+            batches=lambda size, steps: m.ordered(split, size, view, steps=steps),
+            form={**form, "samples": KIND_OF_DIGEST},
+            samples=lambda: store.hashes(indices) if view is None else _numbered(store.hashes(indices), indices),
+            some=lambda positions, size: m.of(indices[positions], size, view),
+        )
 
 
 class SplitActivations:
@@ -93,8 +103,17 @@ def shows_evaluation_pixels(augment: Augment) -> bool:
     return replace(augment, **own) == NO_AUGMENT  # type: ignore[arg-type]
 
 
-def view_key(augment: Augment, seed: int, source_factor: float, indices: NDArray[np.int64]) -> dict[str, Any]:
-    """All that a view depends on besides the samples: the recipe, the seed, and the samples' numbers in the set."""
+def view_recipe(augment: Augment, seed: int, source_factor: float) -> dict[str, Any]:
+    """All that a view depends on besides the samples and their numbers in the set."""
     recipe = {key: value for key, value in asdict(augment).items() if key not in ("name", "views")}
-    numbers = hashlib.sha256(np.ascontiguousarray(indices).tobytes()).hexdigest()
-    return {"recipe": recipe, "seed": seed, "source_factor": source_factor, "indices": numbers}
+    return {"recipe": recipe, "seed": seed, "source_factor": source_factor}
+
+
+def _sha256(indices: Indices) -> str:
+    return hashlib.sha256(np.ascontiguousarray(indices).tobytes()).hexdigest()
+
+
+def _numbered(hashes: Digests, indices: Indices) -> Digests:
+    """With the number of each sample, on which its view depends: [N, 40]."""
+    numbers = np.ascontiguousarray(indices, np.int64).view(np.uint8).reshape(len(indices), -1)
+    return np.concatenate([hashes, numbers], axis=1)

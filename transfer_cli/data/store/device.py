@@ -21,6 +21,7 @@ from torch import Tensor
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store.device_crops import FILTERS, Cuts, crop_resize_batch
+from transfer_cli.data.store.fingerprint import fingerprint
 from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelRequest
 from transfer_cli.data.store.host import host_views
 from transfer_cli.data.store.protocol import HostPixels, ViewRecipe
@@ -83,7 +84,7 @@ class DeviceStore:
         images_decoded: int = 0,
     ) -> None:
         self.device, self.images_decoded = device, images_decoded
-        self.fingerprint, self.evaluation, self.sources = pixels.fingerprint, pixels.evaluation, pixels.sources
+        self.hashes, self.evaluation, self.sources = pixels.hashes, pixels.evaluation, pixels.sources
         self._pixels = pixels
         self._requests = {request.format.name: request for request in requests}
         self._held: dict[str, _Held] = {}
@@ -92,6 +93,10 @@ class DeviceStore:
         self._lock = threading.Lock()
         self._stream: torch.cuda.Stream | None = None
         self._has_kernel, self._warn = device.type == "cuda", warn
+
+    def fingerprint(self, indices: Indices) -> str:
+        """A digest of what the files of samples hold, in this order."""
+        return fingerprint(self.hashes(indices))
 
     def batch(self, indices: Indices) -> Tensor:
         """Evaluation pixels on the device, uint8 [B, C, S, S], channels last in memory."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from transfer_cli.cache.digests import Digests
 from transfer_cli.data.reading.image_set import ImageSet
-from transfer_cli.data.store.stamps import Digests
 from transfer_cli.errors import one_line
 
 

@@ -6,9 +6,9 @@ import hashlib
 
 import PIL
 
-from transfer_cli.data.store.stamps import Digests
+from transfer_cli.cache.digests import Digests
 
-_KIND_OF_DIGEST = {"decoder": 1, "pillow": PIL.__version__}
+KIND_OF_DIGEST = {"decoder": 1, "pillow": PIL.__version__}
 """Stays what it is when the decoder changes: runs are asked later whether their images are the same, not how these are
 shown. Caches of what comes of their pixels have the decoder's version in their keys besides."""
 
@@ -16,4 +16,4 @@ shown. Caches of what comes of their pixels have the decoder's version in their 
 def fingerprint(hashes: Digests) -> str:
     """One digest of the sha256 of samples, uint8 [B, 32] in their order."""
     assert hashes.any(axis=1).all(), "a fingerprint of samples that were not requested"
-    return hashlib.sha256(repr(sorted(_KIND_OF_DIGEST.items())).encode() + hashes.tobytes()).hexdigest()
+    return hashlib.sha256(repr(sorted(KIND_OF_DIGEST.items())).encode() + hashes.tobytes()).hexdigest()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from transfer_cli.data.reading.listing import Indices
+from transfer_cli.data.store.fingerprint import fingerprint
 from transfer_cli.data.store.protocol import HostPixels, ViewRecipe
 from transfer_cli.data.views.augment import make_views
 from transfer_cli.data.views.geometry import Pixels
@@ -17,8 +18,12 @@ class HostStore:
 
     def __init__(self, pixels: HostPixels, images_decoded: int = 0) -> None:
         self.where, self.decodes, self.images_decoded = pixels.where, pixels.decodes, images_decoded
-        self.fingerprint, self.evaluation, self.sources = pixels.fingerprint, pixels.evaluation, pixels.sources
+        self.hashes, self.evaluation, self.sources = pixels.hashes, pixels.evaluation, pixels.sources
         self._pixels = pixels
+
+    def fingerprint(self, indices: Indices) -> str:
+        """A digest of what the files of samples hold, in this order."""
+        return fingerprint(self.hashes(indices))
 
     def batch(self, indices: Indices) -> Tensor:
         """Evaluation pixels on the host, uint8 [B, C, S, S]."""

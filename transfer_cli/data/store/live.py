@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from transfer_cli.cache.digests import Digests
 from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.reading.listing import Indices
-from transfer_cli.data.store.fingerprint import fingerprint
 from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelFormat, PixelRequest
-from transfer_cli.data.store.stamps import SHA256_BYTES, Digests
+from transfer_cli.data.store.stamps import SHA256_BYTES
 from transfer_cli.data.views.geometry import Pixels
 
 KEEP_BYTES = 512 * 2**20
@@ -27,9 +27,9 @@ class StreamPixels:
         """`formats` by their names; `hashes` are the sha256 of the samples' files, [N, 32], zeros where unknown."""
         self._images, self._formats, self._hashes = images, formats, hashes
 
-    def fingerprint(self, indices: Indices) -> str:
-        """A digest of what the files of samples hold."""
-        return fingerprint(self._hashes[indices])
+    def hashes(self, indices: Indices) -> Digests:
+        """The sha256 of what the file of each sample holds, [B, 32]."""
+        return self._hashes[indices]
 
     def evaluation(self, indices: Indices) -> Pixels:
         """Evaluation pixels, uint8 [B, S, S, C]."""
@@ -62,10 +62,10 @@ class MemoryPixels:
         """Training sources, each uint8 [h, w, C]."""
         return [self._get(TRAINING, int(index)) for index in indices]
 
-    def fingerprint(self, indices: Indices) -> str:
-        """A digest of what samples hold: their bytes, else their pixels."""
+    def hashes(self, indices: Indices) -> Digests:
+        """The sha256 of what each sample holds, [B, 32]: of its bytes, else of its pixels."""
         hashes = [self._sha256(int(index)) for index in indices]
-        return fingerprint(np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), SHA256_BYTES))
+        return np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), SHA256_BYTES)
 
     def _get(self, name: str, index: int) -> Pixels:
         pixels = self._kept.get((name, index))

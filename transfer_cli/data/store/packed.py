@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from transfer_cli.cache.digests import Digests, find
 from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.store.packs import Pack
-from transfer_cli.data.store.stamps import SHA256_BYTES, Digests, find
+from transfer_cli.data.store.stamps import SHA256_BYTES
 from transfer_cli.data.views.geometry import Pixels
 
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer_cli.data.store.stamps import SHA256_BYTES, Digests
+from transfer_cli.cache.digests import Digests
+from transfer_cli.data.store.stamps import SHA256_BYTES
 from transfer_cli.errors import RunError
 from transfer_cli.files import parsed_json, tensors_written
 

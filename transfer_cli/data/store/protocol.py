@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from transfer_cli.cache.digests import Digests
 from transfer_cli.config.schema import Augment
 from transfer_cli.data.reading.listing import Indices
 from transfer_cli.data.views.geometry import Pixels
@@ -29,8 +30,8 @@ class HostPixels(Protocol):
     where: str
     decodes: bool
 
-    def fingerprint(self, indices: Indices) -> str:
-        """A digest of what the files of samples hold, in this order."""
+    def hashes(self, indices: Indices) -> Digests:
+        """The sha256 of what the file of each sample holds, [B, 32]."""
         ...
 
     def evaluation(self, indices: Indices) -> Pixels:
@@ -51,6 +52,10 @@ class Store(HostPixels, Protocol):
     """Whether every use decodes files: worth worker processes instead of threads."""
     images_decoded: int
     """How many were decoded for this run so far."""
+
+    def fingerprint(self, indices: Indices) -> str:
+        """A digest of what the files of samples hold, in this order."""
+        ...
 
     def batch(self, indices: Indices) -> Tensor:
         """Evaluation pixels, uint8 [B, C, S, S], channels last in memory, on the host or where the store is."""

@@ -7,14 +7,12 @@ import hashlib
 import os
 
 import numpy as np
-from numpy.typing import NDArray
 
+from transfer_cli.cache.digests import Digests
 from transfer_cli.data.reading.listing import EncodedImages, Indices
 
 STAMP_BYTES = 16
 SHA256_BYTES = 32
-
-Digests = NDArray[np.uint8]
 
 
 def stamps(images: EncodedImages, indices: Indices) -> tuple[Digests, dict[int, str]]:
@@ -42,14 +40,3 @@ def stamp(location: tuple[str, str], folders: functools._lru_cache_wrapper[str] 
     real = (folders or os.path.realpath)(folder)
     text = f"{real}\0{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}\0{within}"
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=STAMP_BYTES).digest()
-
-
-def find(wanted: Digests, known: Digests) -> NDArray[np.int64]:
-    """For each of `wanted` [N, 16] its row in `known` [M, 16], or -1: int64 [N]."""
-    if len(known) == 0 or len(wanted) == 0:
-        return np.full(len(wanted), -1, np.int64)
-    # Eight bytes to search by, all sixteen to be sure.
-    keys, wanted_keys = (np.ascontiguousarray(digests).view(np.uint64)[:, 0] for digests in (known, wanted))
-    order = np.argsort(keys, kind="stable")
-    rows = order[np.minimum(np.searchsorted(keys[order], wanted_keys), len(keys) - 1)]
-    return np.where((known[rows] == wanted).all(axis=1), rows, -1)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from transfer_cli.cache.digests import Digests
 from transfer_cli.data.reading.listing import Indices
-from transfer_cli.data.store.fingerprint import fingerprint
 from transfer_cli.data.store.formats import EVALUATION, TRAINING, PixelRequest
 from transfer_cli.data.store.packed import PackedPixels, hashes_of
 from transfer_cli.data.store.protocol import HostPixels
@@ -26,9 +26,9 @@ class DiskPixels:
         """`packed` by the names of their formats."""
         self._packed, self._hashes = packed, hashes_of(list(packed.values()))
 
-    def fingerprint(self, indices: Indices) -> str:
-        """A digest of what the files of samples hold."""
-        return fingerprint(self._hashes[indices])
+    def hashes(self, indices: Indices) -> Digests:
+        """The sha256 of what the file of each sample holds, [B, 32]."""
+        return self._hashes[indices]
 
     def evaluation(self, indices: Indices) -> Pixels:
         """Evaluation pixels, uint8 [B, S, S, C]."""
@@ -46,7 +46,7 @@ class RamPixels:
 
     def __init__(self, source: HostPixels, requests: list[PixelRequest]) -> None:
         """Reads everything from `source` once."""
-        self.fingerprint = source.fingerprint
+        self.hashes = source.hashes
         self._positions: dict[str, Positions] = {}
         self._evaluation = np.empty((0, 0, 0, 3), np.uint8)
         self._sources: list[Pixels] = []

@@ -146,6 +146,6 @@ def choose_stored(
         over = f"its outputs would take {in_words(size)}, over cache_size ({in_words(limit)})"
         reporter.say(f"teacher   it runs in every epoch: {over}")
         return False
-    missing = sum(one.count for one in splits if not frozen.is_cached(one))
+    missing = sum(frozen.missing(one) for one in splits)
     reporter.say(f"teacher   its outputs are kept, {in_words(size)}: it runs on {missing:,} images")
     return True
