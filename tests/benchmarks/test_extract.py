@@ -11,10 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
+from tests.benchmarks.training.pictures import write_digits
 from tests.conftest import experiment
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.stop import Stop
+from transfer_cli.models import backbones
 from transfer_cli.records.events import Recorders
 from transfer_cli.records.metrics import MetricsRecorder
 from transfer_cli.records.terminal import Reporter
@@ -115,9 +118,17 @@ def test_a_warm_run_takes_seconds(tmp_path: Path) -> None:
 
 
 def test_a_hundred_heads_as_jobs_of_a_sweep(tmp_path: Path) -> None:
-    """Each with a run directory, pictures and a page of its own; the first one computes the features for all."""
-    words = [word for word in RESNET if not word.startswith(("image_size", "model="))]
-    words += ["model=resnet50", "image_size=224", "dataset.samples=5000", f"output_dir={tmp_path}", "quiet=true"]
+    """Each with a run directory, pictures and a page of its own; the first one computes the features for all.
+
+    Of weights and a folder, as users have them: `model.weights=none` and `dataset=fake` are others for each seed.
+    """
+    photos, weights = tmp_path / "photos", tmp_path / "weights.safetensors"
+    photos.mkdir()
+    write_digits(photos, 5000, (224, 224))
+    save_file(backbones.build("resnet50", "torchvision", 10, 224).module.state_dict(), weights)
+    words = [word for word in RESNET if not word.startswith(("image_size", "model", "dataset"))]
+    words += ["model=resnet50", f"model.weights={weights}", "image_size=224", "dataset=folder"]
+    words += [f"dataset.path={photos}", f"output_dir={tmp_path}", "quiet=true"]
     swept = [
         "optimizer.lr=1e-4,2e-4,5e-4,1e-3,2e-3,3e-3,5e-3,1e-2,2e-2,5e-2",
         "optimizer.weight_decay=0,1e-4,1e-3,1e-2,1e-1",

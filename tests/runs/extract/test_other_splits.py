@@ -1,4 +1,4 @@
-"""The network runs once on an image, whichever split it is in: other seeds, folds, shots and new images cost no more."""
+"""The network runs once on an image, whichever split it is in: other seeds, folds and shots, and added images."""
 
 from __future__ import annotations
 
