@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from transfer_cli.engine.devices.device import Normalize, PixelsToDevice
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = 67
+ROOT = Path(__file__).parents[3]
 B = 11  # more than are done at once
 
 
@@ -110,6 +114,16 @@ def as_found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
     for kind in ("flash", "mem_efficient", "cudnn"):
         getattr(torch.backends.cuda, f"enable_{kind}_sdp")(True)
+
+
+def test_a_cpu_needs_no_compiler() -> None:
+    code = (
+        "import sys, torch; from transfer_cli.engine.devices.device import prepare\n"
+        "prepare(torch.device('cpu'), 0)\n"
+        "print([name for name in ('torch._inductor', 'torch._dynamo') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[]\n", "a second at the start of every command"
 
 
 @pytest.mark.usefixtures("as_found")

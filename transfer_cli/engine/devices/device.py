@@ -137,7 +137,10 @@ def _settle_order(deterministic: bool) -> None:
     """
     if deterministic:
         os.environ.setdefault(*CUBLAS_IN_ORDER)
-    torch.use_deterministic_algorithms(deterministic, warn_only=deterministic)
+    was = {torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()}
+    if was != {deterministic}:
+        # Not for nothing: it imports torch's compiler, which takes a second.
+        torch.use_deterministic_algorithms(deterministic, warn_only=deterministic)
     # It would fill every new tensor, against kernels that read what nobody has written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = deterministic
