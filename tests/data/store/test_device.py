@@ -249,7 +249,7 @@ def test_threads_that_begin_at_once_share_a_stream(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", nullcontext)
-    pixels: Any = SimpleNamespace(fingerprint=None, evaluation=None, sources=None)
+    pixels: Any = SimpleNamespace(hashes=None, evaluation=None, sources=None)
     store = DeviceStore(pixels, [], GPU, print)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(enter, range(4)))

@@ -94,7 +94,7 @@ def test_the_kernel_cuts_what_the_host_cuts(size: int, interpolation: str, kerne
 
 def crops_of_a_store(warn: Callable[[str], None], interpolation: str = "bicubic") -> Tensor:
     """Those of a store whose device is said to have kernels."""
-    pixels: Any = SimpleNamespace(fingerprint=None, evaluation=None, sources=None)
+    pixels: Any = SimpleNamespace(hashes=None, evaluation=None, sources=None)
     store = DeviceStore(pixels, [], torch.device("cpu"), warn)
     store._has_kernel = True
     given = sources(3)

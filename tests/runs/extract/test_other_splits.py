@@ -52,9 +52,7 @@ def same(one: Path, other: Path) -> bool:
 @pytest.mark.parametrize(
     ("first", "then"),
     [
-        ([], ["seed=1"]),
-        ([], ["dataset.shots=5"]),
-        ([], ["dataset.train_fraction=0.3", "seed=2"]),
+        ([], ["dataset.shots=5", "seed=2"]),
         (["dataset.folds=3", "dataset.fold=0"], ["dataset.folds=3", "dataset.fold=2"]),
     ],
     ids=lambda words: " ".join(words) or "-",
@@ -90,7 +88,6 @@ def test_a_view_is_of_one_seed_and_shared_among_its_folds(command: Command) -> N
     assert images_run(first) > 120
     other = trained(command, "other", *views, "dataset.fold=1")
     assert 0 < images_run(other) < 120
-    assert same(other, trained(command, "alone", *views, "dataset.fold=1", "cache_dir=own"))
     assert images_run(trained(command, "seed", *views, "dataset.fold=0", "seed=1")) > 120
 
 
