@@ -211,7 +211,8 @@ def run_frozen(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
 
     Small batches take other kernels, and of a tensor whose numbers are no whole vectors the last ones get another exp:
     measured for efficientnet_b1, rexnet_100 and maxvit_nano, the last of 33 to 63 rows differ from those of 64. So
-    batches are padded to whole multiples. Of threads, one or two: three share a tensor out at any place.
+    batches are padded to whole multiples. That holds for 1, 2 and 4 threads; where others share out a tensor, a part
+    ends anywhere, and SiLU and sigmoid differ in the last bit there: efficientnet_b0 on 3 threads, rexnet_100 on 16.
     """
     count = len(inputs)
     whole = -(-count // STEADY_ROWS) * STEADY_ROWS
