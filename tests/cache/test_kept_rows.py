@@ -89,3 +89,31 @@ def test_the_kind_of_an_entry(tmp_path: Path) -> None:
         (folder / activations.SHAPE).write_text(content)
         assert activations.kind_of(folder) is None
     assert activations.kind_of(tmp_path / "none") is None
+
+
+def test_an_entry_that_goes_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    gone, torn, whole = (entry(tmp_path / name, 1, 2) for name in "abc")
+    (gone / activations.SAMPLES).unlink()
+    (torn / activations.SAMPLES).write_bytes(bytes(3))
+    emptied = entry(tmp_path / "d", 1)
+
+    def empties(folder: Path) -> bool:
+        if folder == emptied:
+            (folder / activations.ROWS).unlink()
+        return True
+
+    kept = KeptRows(digests(2, 1), [tmp_path / "none", gone, torn, emptied, whole], empties)
+    assert kept.missing(range(2)).size == 0
+    assert torch.equal(torch.cat([*kept.completed(range(2), 2, [])]), torch.stack([value(2), value(1)]))
+
+
+def test_only_entries_with_wanted_rows_are_read_and_count_as_used(tmp_path: Path) -> None:
+    asked: list[Path] = []
+
+    def refuses(folder: Path) -> bool:
+        asked.append(folder)
+        return False
+
+    entries = [entry(tmp_path / "other", 8, 9), entry(tmp_path / "own", 1)]
+    assert KeptRows(digests(1, 2), entries, refuses).missing(range(2)).size == 2
+    assert asked == [tmp_path / "own"]

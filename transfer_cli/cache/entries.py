@@ -66,13 +66,17 @@ class Cache:
             touch(path)
         return path
 
-    def similar(self, kind: str, is_wanted: Callable[[Path], bool]) -> Iterator[Path]:
-        """The folders of all sound entries of a kind that `is_wanted`, the latest used first, marked as just used."""
+    def similar(self, kind: str, is_wanted: Callable[[Path], bool]) -> list[Path]:
+        """The folders of all entries of a kind that `is_wanted`, sound or not, the latest used first."""
         entries = _by_use(read_entry(path) for path in self._folders() if path.parent.name == kind and is_wanted(path))
-        for entry in reversed(entries):
-            if self._is_usable(entry.path):
-                touch(entry.path)
-                yield entry.path
+        return [entry.path for entry in reversed(entries)]
+
+    def is_usable(self, path: Path) -> bool:
+        """Whether an entry that was found among others is whole and sound; it counts as used just now."""
+        usable = self._is_usable(path)
+        if usable:
+            touch(path)
+        return usable
 
     def use(self, path: Path) -> None:
         """Count an entry that was found among `entries` as a hit, and as used just now."""

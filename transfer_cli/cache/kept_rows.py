@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +22,18 @@ _MOST_ENTRIES = 64
 class KeptRows:
     """For each wanted row [N, W] of digests, the entry that has it, if one does."""
 
-    def __init__(self, wanted: Digests, folders: Iterable[Path]) -> None:
-        """`folders` are entries with rows of the same kind; as few of them as are needed are opened, in their order."""
+    def __init__(
+        self, wanted: Digests, folders: Iterable[Path], is_usable: Callable[[Path], bool] = lambda folder: True
+    ) -> None:
+        """`folders` are entries with rows of the same kind; as few of them as are needed are opened, in their order.
+
+        `is_usable` is asked of those alone, for it reads all their rows.
+        """
         self._entries: list[Activations] = []
         self._entry = np.full(len(wanted), _NOWHERE, np.int64)
         self._row = np.full(len(wanted), _NOWHERE, np.int64)
         for folder in folders:
-            self._take(wanted, folder)
+            self._take(wanted, folder, is_usable)
             if len(self._entries) == _MOST_ENTRIES or not self.missing(range(len(wanted))).size:
                 break
 
@@ -42,14 +47,20 @@ class KeptRows:
         for start in range(rows.start, rows.stop, size):
             yield self._block(range(start, min(start + size, rows.stop)), made)
 
-    def _take(self, wanted: Digests, folder: Path) -> None:
+    def _take(self, wanted: Digests, folder: Path, is_usable: Callable[[Path], bool]) -> None:
         left = self.missing(range(len(wanted)))
-        found = find(wanted[left], activations.samples_of(folder))
-        there = found != _NOWHERE
-        if there.any():
-            self._entry[left[there]] = len(self._entries)
-            self._row[left[there]] = found[there]
-            self._entries.append(activations.read(folder))
+        try:
+            found = find(wanted[left], activations.samples_of(folder))
+            there = found != _NOWHERE
+            if not there.any() or not is_usable(folder):
+                return
+            entry = activations.read(folder)
+        except (OSError, ValueError, LookupError, TypeError):
+            # Another process has made room meanwhile, or it is damaged.
+            return
+        self._entry[left[there]] = len(self._entries)
+        self._row[left[there]] = found[there]
+        self._entries.append(entry)
 
     def _block(self, rows: range, made: _Queue) -> Tensor:
         missing = self.missing(rows) - rows.start

@@ -116,7 +116,7 @@ class Frozen:
             return None
         kind = self._kind(part)
         folders = self.cache.similar(KIND, lambda folder: activations.kind_of(folder) == kind)
-        found = KeptRows(part.samples(), folders)
+        found = KeptRows(part.samples(), folders, self.cache.is_usable)
         return found if found.missing(range(part.count)).size < part.count else None
 
     def _filled(self, part: SplitView, key: Key) -> Path:
@@ -128,6 +128,8 @@ class Frozen:
             def make(number: int) -> Iterator[bytes]:
                 rows = range(number * size, min((number + 1) * size, part.count))
                 for output in self._stripe(part, rows, kept):
+                    # Where all is copied nothing else looks.
+                    self._check_stop()
                     yield writer.bytes_of(output)
                     bar.step(len(output))
 
