@@ -91,3 +91,17 @@ def test_entries_of_other_images_are_neither_read_nor_kept_from_going(tmp_path: 
     assert frozen(tmp_path, stop).missing(part(7, 8)) == 0
     assert (own / ABOUT).stat().st_mtime > 2
     assert (other / ABOUT).stat().st_mtime == 2
+
+
+@pytest.mark.parametrize(("threads", "computed"), [(1, 1), (2, 1), (3, 4), (4, 1), (5, 4)])
+def test_rows_whose_bits_depend_on_their_batch_are_not_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, computed: int
+) -> None:
+    frozen(tmp_path, Halting()).of(part(1, 2, 3))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    other = frozen(tmp_path, Halting())
+    assert other.missing(part(3, 2, 1, 4)) == computed
+    assert other.of(part(3, 2, 1, 4)).rows(np.arange(4)).flatten().tolist() == [6, 4, 2, 8]
+    assert other.images_computed == computed
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert frozen(tmp_path, Halting()).missing(part(4)) == (0 if computed == 1 else 1), "no source of others either"

@@ -58,8 +58,8 @@ class RowsWriter:
 
     samples: Digests
     """What tells each row from others of the same kind: [N, W]."""
-    kind: str
-    """Digits that all rows have in common whose bytes depend on their sample alone."""
+    kind: str | None
+    """Digits that all rows have in common whose bytes depend on their sample alone; None: these depend on others."""
     form: dict[str, Any] = field(default_factory=dict, init=False)
     """Of each row; known with the first batch."""
 
@@ -79,7 +79,7 @@ class RowsWriter:
 
 
 def kind_of(folder: Path) -> str | None:
-    """That of an entry's rows; None for one of an earlier version, which does not say what its rows are of."""
+    """That of an entry's rows; None where they are of no use for other samples, as in an earlier version."""
     try:
         found = parsed_json((folder / SHAPE).read_text(encoding="utf-8")).get("kind")
     except (OSError, ValueError, AttributeError):

@@ -78,7 +78,7 @@ def _list_problems(
     example = f"{key}=[outputs/{key}s/a,outputs/{key}s/b]"
     return [
         (not value, f"{key}=[]: name the folders of the {key}s, as in {example}."),
-        (len({*map(os.path.normpath, value)}) < len(value), f"{said(key, value)}: each {key} once."),
+        (len({*map(os.path.realpath, value)}) < len(value), f"{said(key, value)}: each {key} once."),
         (MODES[mode].needs != () and mode not in takers, named),
     ]
 

@@ -30,6 +30,7 @@ from transfer_cli.engine.evaluation import Forward, output_of, outputs
 from transfer_cli.engine.steps.behind import on_host
 from transfer_cli.engine.stop import Stop
 from transfer_cli.errors import StalledError
+from transfer_cli.models.network import STEADY_ROWS, STEADY_THREADS
 from transfer_cli.records.progress import Count
 
 KIND = "activations"
@@ -101,18 +102,30 @@ class Frozen:
         return {**self.identity, **part.key, **self._numerics(), "view": part.view}
 
     def _numerics(self) -> Key:
-        return {**self.compute.numerics(), "batch_size": self.batch_size}
+        whole = {"whole": STEADY_ROWS} if self._on_cpu else {}
+        return {**self.compute.numerics(), "batch_size": self.batch_size, **whole}
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self.compute.device.type == "cpu"
+
+    @property
+    def _shares(self) -> bool:
+        """Whether rows may come from entries for other samples: they have the same bits there, or may differ in them.
+
+        Not where rows depend on their batch and equal commands are to give equal bytes.
+        """
+        if self._on_cpu:
+            return torch.get_num_threads() in STEADY_THREADS
+        return not torch.are_deterministic_algorithms_enabled()
 
     def _kind(self, part: SplitView) -> str:
         """What rows have in common that differ by their samples alone."""
         return digest({**self.identity, **part.form, **self._numerics(), "view": part.view})
 
     def _kept(self, part: SplitView) -> KeptRows | None:
-        """What entries for other samples hold of this part; None where none has any of it.
-
-        Nothing of them on a GPU that is to give equal bytes: there a row depends on its batch.
-        """
-        if self.compute.device.type != "cpu" and torch.are_deterministic_algorithms_enabled():
+        """What entries for other samples hold of this part; None where none has any of it."""
+        if not self._shares:
             return None
         kind = self._kind(part)
         folders = self.cache.similar(KIND, lambda folder: activations.kind_of(folder) == kind)
@@ -122,7 +135,7 @@ class Frozen:
     def _filled(self, part: SplitView, key: Key) -> Path:
         title = f"{part.split}: {self.identity['boundary']}" + ("" if part.view is None else f" of view {part.view}")
         size = STRIPE_BATCHES[self.compute.device.type] * self.batch_size
-        writer, kept = RowsWriter(part.samples(), self._kind(part)), self._kept(part)
+        writer, kept = RowsWriter(part.samples(), self._kind(part) if self._shares else None), self._kept(part)
         with self.count(title, part.count, "images") as bar:
 
             def make(number: int) -> Iterator[bytes]:

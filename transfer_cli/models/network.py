@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 STEADY_ROWS = 32
+"""Batches of whole multiples of so many rows give each row the same bits on a CPU, see `run_frozen`."""
+STEADY_THREADS = (1, 2, 4)
+"""For so many threads."""
 Run = Callable[[nn.Module, Tensor], Tensor]
 
 
