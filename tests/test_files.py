@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from transfer_cli import files
 from transfer_cli.errors import one_line
 from transfer_cli.files import (
     AppendedLines,
@@ -176,3 +178,23 @@ def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_
         os.utime(tmp_path / left, (1, 1))
     atomic_write_text(tmp_path / "page.html", "whole")
     assert {path.name for path in tmp_path.iterdir()} == {"page.html", ".other.html.0123abcd.writing"}
+
+
+def test_a_file_is_hashed_again_once_it_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    one = files.remembered_sha256(path)
+    assert one == files.file_sha256(path)
+    monkeypatch.setattr(files, "_SETTLED_SECONDS", 0.0)
+    time.sleep(0.05)
+    assert files.remembered_sha256(path) == one
+    path.write_bytes(b"two")
+    two = files.remembered_sha256(path)
+    assert two == files.file_sha256(path) != one, "of the same size"
+    other = tmp_path / "other"
+    other.write_bytes(b"new")
+    other.replace(path)
+    time.sleep(0.05)
+    assert files.remembered_sha256(path) == files.file_sha256(path) not in (one, two)
+    monkeypatch.setattr(files, "file_sha256", lambda path: pytest.fail("it has not changed"))
+    files.remembered_sha256(path)

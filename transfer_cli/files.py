@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import math
@@ -28,6 +29,8 @@ except ImportError:  # Windows
 UNFINISHED = ".writing"
 _MOMENT_SECONDS = 0.5
 _SIGNATURE = "sha256"
+_SETTLED_SECONDS = 2.0
+"""A file that has not been written to for so long is taken to be as its times say."""
 
 
 @contextmanager
@@ -181,6 +184,20 @@ def file_sha256(path: Path) -> str:
     """Sha256 of a file's bytes, as hex digits. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remembered_sha256(path: Path) -> str:
+    """`file_sha256`, which this process works out once for as long as the file is not written to. Raises OSError."""
+    status = path.stat()
+    if time.time() - status.st_ctime < _SETTLED_SECONDS:
+        # It may be written to again within the same tick of its times.
+        return file_sha256(path)
+    return _sha256_at(path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=32)
+def _sha256_at(path: Path, *_: int) -> str:
+    return file_sha256(path)
 
 
 @contextmanager

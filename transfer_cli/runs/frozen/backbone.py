@@ -18,7 +18,7 @@ from torch import Tensor
 
 from transfer_cli.cache.entry import Key
 from transfer_cli.config.schema import Experiment
-from transfer_cli.files import file_sha256, parsed_json
+from transfer_cli.files import parsed_json, remembered_sha256
 from transfer_cli.models.network import Network
 from transfer_cli.models.published import published_classes
 from transfer_cli.models.staging import CUTS_VERSION
@@ -52,7 +52,7 @@ class Backbone:
     def weights_sha256(self) -> str | None:
         """Of the file that the weights come from; None for random ones."""
         location = self.pretrained.source.location
-        return None if location is None else file_sha256(location)
+        return None if location is None else remembered_sha256(location)
 
     @functools.cached_property
     def identity(self) -> Key:
