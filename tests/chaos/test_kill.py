@@ -7,14 +7,17 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, start, summary
+from tests.conftest import TINY, Ended, start, summary
+
+Command = Callable[..., Ended]
 
 # Dropout and BatchNorm, so that generators and statistics must come back too; long enough to be killed in the middle.
-SLOW = [*[w for w in TINY if "epochs" not in w and "samples" not in w], "trainer.epochs=5", "dataset.samples=500"]
+SLOW = [*[w for w in TINY if "epochs" not in w and "samples" not in w], "trainer.epochs=5", "dataset.samples=300"]
 SLOW = [*SLOW, "model.name=test_efficientnet", "augment=standard", "resume=auto"]
 FILES = ("model.safetensors", "metrics.jsonl", "predictions.csv")
 
@@ -132,15 +135,14 @@ def test_a_damaged_newest_state_costs_one_epoch_and_a_warning(untouched: Path) -
     assert_same_end(untouched, run)
 
 
-def test_two_processes_one_directory() -> None:
+def test_two_processes_one_directory(command: Command) -> None:
     # Longer than any start of the second process takes, however busy the machine.
     long = [*SLOW, "name=shared", "trainer.epochs=100000"]
     first = start(*long)
     wait_for_epoch(Path("outputs/runs/shared"), 1, first)
-    second = start(*long)
-    _, err = second.communicate(timeout=60)
-    assert second.returncode == 2
-    assert f"process {first.pid}" in err
+    second = command(*long)
+    assert second.code == 2
+    assert f"process {first.pid}" in second.err
     first.terminate()
     first.communicate(timeout=60)
     assert first.returncode == 75

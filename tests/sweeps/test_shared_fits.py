@@ -43,7 +43,10 @@ def recorded(run: Path) -> list[dict[str, Any]]:
     "words",
     [
         ["optimizer=adamw", "trainer.metric=macro_f1", "scheduler=cosine"],
-        ["optimizer=sgd", "strategy.head=mlp", "strategy.hidden=16", "trainer.metric=loss"],
+        pytest.param(
+            ["optimizer=sgd", "strategy.head=mlp", "strategy.hidden=16", "trainer.metric=loss"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_each_job_has_what_it_has_alone(command: Command, passes: list[int], words: list[str]) -> None:

@@ -195,7 +195,7 @@ def test_nothing_open_is_searched_for(command: Command, few: list[str], words: l
     assert not (RUNS / "plain" / "search.json").exists()
 
 
-@pytest.mark.parametrize("looks", [3, 14])
+@pytest.mark.parametrize("looks", [pytest.param(3, marks=pytest.mark.slow), 14])
 def test_stopped_anywhere_it_ends_as_if_it_had_not_been(
     command: Command, few: list[str], stop_at: Callable[[int | None], None], looks: int
 ) -> None:

@@ -19,10 +19,10 @@ LP_FT = ["strategy.head_init=probe", "strategy.unfreeze=1", "trainer.epochs=1"]
 DELTA = ["strategy.delta.weight=0.1", "trainer.epochs=1"]
 RUNS = [
     ("shvit_s1", 32, ["strategy=extract"]),
-    ("shvit_s1", 32, LP_FT),
+    pytest.param("shvit_s1", 32, LP_FT, marks=pytest.mark.slow),
     ("resnetv2_18", 32, ["strategy=extract"]),
     ("resnetv2_18", 32, LP_FT),
-    ("resnetv2_18", 32, DELTA),
+    pytest.param("resnetv2_18", 32, DELTA, marks=pytest.mark.slow),
     ("repvit_m1", 32, ["strategy=extract"]),
     ("deit_tiny_distilled_patch16_224", 32, LP_FT),
     ("deit_tiny_distilled_patch16_224", 32, ["strategy.head_init=zero", "trainer.epochs=1"]),

@@ -107,7 +107,7 @@ def test_training_starts_at_zero_beside_the_candidate(command: Command, pretrain
 
 
 @pytest.mark.parametrize("start", [*STARTS, ["strategy.ema=0.9"]], ids=lambda start: "-".join(start))
-@pytest.mark.parametrize("looks", [2, 8])
+@pytest.mark.parametrize("looks", [pytest.param(2, marks=pytest.mark.slow), 8])
 def test_stopped_anywhere_it_ends_as_if_it_had_not_been(
     command: Command, pretrained: list[str], stop_at: Callable[[int | None], None], looks: int, start: list[str]
 ) -> None:
