@@ -117,6 +117,7 @@ def test_without_time_for_an_epoch_the_probe_is_the_model(
     assert command("mode=evaluate", f"run={FOLDER}/best", "trainer.device=cpu").code == 0
 
 
+@pytest.mark.slow
 def test_low_rank_updates_are_a_candidate(command: Command, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is time for a deep search, before rates, which come last."""
     monkeypatch.setattr(stages, "choose_plan", lambda *_: Plan("full", 1, 4, HALVING))

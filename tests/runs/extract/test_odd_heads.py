@@ -25,7 +25,12 @@ RUNS = [
     pytest.param("resnetv2_18", 32, DELTA, marks=pytest.mark.slow),
     ("repvit_m1", 32, ["strategy=extract"]),
     ("deit_tiny_distilled_patch16_224", 32, LP_FT),
-    ("deit_tiny_distilled_patch16_224", 32, ["strategy.head_init=zero", "trainer.epochs=1"]),
+    pytest.param(
+        "deit_tiny_distilled_patch16_224",
+        32,
+        ["strategy.head_init=zero", "trainer.epochs=1"],
+        marks=pytest.mark.slow,
+    ),
 ]
 
 
