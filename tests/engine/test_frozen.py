@@ -46,7 +46,6 @@ def part(*numbers: int) -> SplitView:
         None,
         len(numbers),
         {"samples": str(numbers)},
-        batches=lambda size, steps: some(np.arange(len(numbers))[steps.start * size : steps.stop * size], size),
         form={},
         samples=lambda: digests,
         some=some,

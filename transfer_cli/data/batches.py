@@ -271,12 +271,11 @@ class OrderedBatches:
         batch_size: int,
         workers: int,
         shard: Shard = WHOLE,
-        steps: range | None = None,
     ) -> None:
-        """`view` is None for evaluation pixels; `steps` are numbers of batches, None: all of them."""
+        """`view` is None for evaluation pixels."""
         self._samples, self._indices, self._view = samples, indices, view
         self._batch_size, self._workers = batch_size, workers
-        self._steps = shard.mine(range(-(-len(self._indices) // self._batch_size)) if steps is None else steps)
+        self._steps = shard.mine(range(-(-len(self._indices) // self._batch_size)))
 
     def __len__(self) -> int:
         return len(self._steps)

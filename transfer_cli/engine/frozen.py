@@ -49,8 +49,6 @@ class SplitView:
     count: int
     key: Key
     """Content of the samples, and how their view is made."""
-    batches: Callable[[int, range], Iterable[Batch]]
-    """Their pixels in data set order: of the batches of the given size, those with these numbers."""
     form: Key
     """Of `key`, what does not depend on which samples these are."""
     samples: Callable[[], Digests]
@@ -89,7 +87,7 @@ class Frozen:
         """How many images `of` would run the network on."""
         if self.cache.has(KIND, self.key(part)):
             return 0
-        kept = self._kept(part)
+        kept = self._kept(part, part.samples())
         return part.count if kept is None else kept.missing(range(part.count)).size
 
     def now(self, batch: Batch) -> Tensor:
@@ -123,19 +121,20 @@ class Frozen:
         """What rows have in common that differ by their samples alone."""
         return digest({**self.identity, **part.form, **self._numerics(), "view": part.view})
 
-    def _kept(self, part: SplitView) -> KeptRows | None:
+    def _kept(self, part: SplitView, samples: Digests) -> KeptRows | None:
         """What entries for other samples hold of this part; None where none has any of it."""
         if not self._shares:
             return None
         kind = self._kind(part)
         folders = self.cache.similar(KIND, lambda folder: activations.kind_of(folder) == kind)
-        found = KeptRows(part.samples(), folders, self.cache.is_usable)
+        found = KeptRows(samples, folders, self.cache.is_usable)
         return found if found.missing(range(part.count)).size < part.count else None
 
     def _filled(self, part: SplitView, key: Key) -> Path:
         title = f"{part.split}: {self.identity['boundary']}" + ("" if part.view is None else f" of view {part.view}")
         size = STRIPE_BATCHES[self.compute.device.type] * self.batch_size
-        writer, kept = RowsWriter(part.samples(), self._kind(part) if self._shares else None), self._kept(part)
+        samples = part.samples()
+        writer, kept = RowsWriter(samples, self._kind(part) if self._shares else None), self._kept(part, samples)
         with self.count(title, part.count, "images") as bar:
 
             def make(number: int) -> Iterator[bytes]:
@@ -160,11 +159,9 @@ class Frozen:
 
     def _stripe(self, part: SplitView, rows: range, kept: KeptRows | None) -> Iterator[Tensor]:
         """The activations of some rows, batch by batch: copied where they are kept elsewhere, else computed."""
-        missing = None if kept is None else kept.missing(rows)
-        if kept is None or missing is None or len(missing) == len(rows):
-            steps = range(rows.start // self.batch_size, -(-rows.stop // self.batch_size))
-            return self._outputs(part.batches(self.batch_size, steps))
-        return kept.completed(rows, self.batch_size, self._outputs(part.some(missing, self.batch_size)))
+        missing = np.arange(rows.start, rows.stop) if kept is None else kept.missing(rows)
+        computed = self._outputs(part.some(missing, self.batch_size))
+        return computed if kept is None else kept.completed(rows, self.batch_size, computed)
 
     def _outputs(self, batches: Iterable[Batch]) -> Iterator[Tensor]:
         forward = self.forward()

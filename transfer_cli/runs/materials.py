@@ -99,30 +99,14 @@ class Materials:
         """The same pixels for some of the images."""
         return replace(self, pixels=replace(self.pixels, images=images))
 
-    def ordered(
-        self,
-        split: str,
-        batch_size: int,
-        view: int | None = None,
-        shard: Shard = WHOLE,
-        steps: range | None = None,
-    ) -> OrderedBatches:
-        """The images of a split in data set order: as evaluation sees them, or in a view; of the batches some alone."""
-        workers = worker_count(self.experiment, self.pixels.store)
-        return OrderedBatches(
-            self.samples,
-            self.images.splits[split],
-            batch_size=batch_size,
-            workers=workers,
-            view=view,
-            shard=shard,
-            steps=steps,
-        )
+    def ordered(self, split: str, batch_size: int, view: int | None = None, shard: Shard = WHOLE) -> OrderedBatches:
+        """The images of a split in data set order: as evaluation sees them, or in a view."""
+        return self.of(self.images.splits[split], batch_size, view, shard)
 
-    def of(self, indices: Indices, batch_size: int, view: int | None = None) -> OrderedBatches:
+    def of(self, indices: Indices, batch_size: int, view: int | None = None, shard: Shard = WHOLE) -> OrderedBatches:
         """Some images, in this order, as `ordered` has those of a split."""
         workers = worker_count(self.experiment, self.pixels.store)
-        return OrderedBatches(self.samples, indices, batch_size=batch_size, workers=workers, view=view)
+        return OrderedBatches(self.samples, indices, batch_size=batch_size, workers=workers, view=view, shard=shard)
 
     def shuffled(self, batch_size: int, shard: Shard = WHOLE) -> TrainBatches:
         """The training images, shuffled and augmented, epoch by epoch; of each step what is in a shard."""

@@ -61,7 +61,6 @@ class Views:
             view,
             len(indices),
             key,
-            batches=lambda size, steps: m.ordered(split, size, view, steps=steps),
             form={**form, "samples": KIND_OF_DIGEST},
             samples=lambda: store.hashes(indices) if view is None else _numbered(store.hashes(indices), indices),
             some=lambda positions, size: m.of(indices[positions], size, view),

@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from transfer_cli.errors import counted
 from transfer_cli.records.pages.frame import Axis, Frame
-from transfer_cli.records.pages.tried import Scale, Tried, axis_of, numbers, short
+from transfer_cli.records.pages.tried import Scale, Tried, axis_of, numbers
+from transfer_cli.records.plots import short
 
 _ROW, _BELOW_ROWS = 36, 54
 _MOST_ROWS = 20

@@ -153,7 +153,7 @@ def _spread(mean: Mean | None, metric: str) -> dict[str, str]:
 
 def _keys(facts: GroupFacts, name: str) -> dict[str, Any]:
     """The charts of the keys that a sweep varied, of the jobs that went to their end: others stopped early."""
-    scale = Scale(name, in_percent=score(0.5, facts.metric).endswith("%"))
+    scale = Scale(name, in_percent=_in_percent(facts.metric))
     tried = [
         Tried(place, entry.name, entry.settings, entry.val.value)
         for place, entry in enumerate(facts.entries, 1)
@@ -167,9 +167,13 @@ def _keys(facts: GroupFacts, name: str) -> dict[str, Any]:
     }
 
 
+def _in_percent(metric: str) -> bool:
+    return score(0.5, metric).endswith("%")
+
+
 def _charts(facts: GroupFacts, name: str) -> list[tuple[str, Markup]]:
     """Scores over seconds, and over parameters where these differ: all of a network, else those that train."""
-    share = score(0.5, facts.metric).endswith("%")
+    share = _in_percent(facts.metric)
     trainable = len({entry.parameters for entry in facts.entries if entry.parameters}) < 2
     counts = [entry.trainable if trainable else entry.parameters for entry in facts.entries]
     costs: dict[str, Sequence[float | None]] = {"seconds": [entry.seconds for entry in facts.entries]}

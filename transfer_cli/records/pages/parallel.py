@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from transfer_cli.errors import counted
 from transfer_cli.records.pages.frame import Axis
-from transfer_cli.records.pages.tried import Scale, Tried, axis_of, numbers, short
+from transfer_cli.records.pages.tried import Scale, Tried, axis_of, numbers
+from transfer_cli.records.plots import short
 
 _HEIGHT, _TOP, _BOTTOM, _LEFT, _RIGHT = 330, 36, 16, 96, 62
 _APART = 150

@@ -67,9 +67,4 @@ def axis_of(values: Sequence[float], label: str) -> Axis:
     return replace(found, ticks=tuple(own)) if len(own) <= _FEW_VALUES and roomy else found
 
 
-def short(text: str, letters: int) -> str:
-    """At most so many letters, the end given up for an ellipsis."""
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
-
-
 _ANY = (-math.inf, math.inf)
