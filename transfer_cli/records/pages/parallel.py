@@ -17,6 +17,8 @@ _APART = 150
 _IN_FRONT = 0.1
 """This share of the jobs, the best ones, stands out."""
 _LETTERS, _MOST_NAMES = 17, 16
+_LARGEST = 1.2
+"""Times its own size."""
 
 
 def parallel(tried: Sequence[Tried], keys: Sequence[str], scale: Scale) -> Markup | None:
@@ -69,10 +71,12 @@ class _Upright:
         return "L".join(f"{self._x(place)} {self._y(place, value)}" for place, value in enumerate(values))
 
     def svg(self, label: str, ways: Iterable[Markup]) -> Markup:
-        """The picture; as wide as its axes need, so that a narrow page scrolls it."""
+        """The picture; as wide as its axes need, so that a narrow page scrolls it, and hardly wider."""
         marks = Markup("").join([*ways, *(mark for place in range(len(self.axes)) for mark in self._axis(place))])
-        form = '<svg class="chart" style="min-width:{0}px" viewBox="0 0 {0} {1}" role="img" aria-label="{2}">{3}</svg>'
-        return Markup(form).format(self.width, _HEIGHT, label, marks)
+        return Markup(
+            '<svg class="chart" style="min-width:{0}px;max-width:{1}px" viewBox="0 0 {0} {2}" role="img" '
+            'aria-label="{3}">{4}</svg>'
+        ).format(self.width, round(self.width * _LARGEST), _HEIGHT, label, marks)
 
     def _axis(self, place: int) -> Iterable[Markup]:
         axis, x = self.axes[place], self._x(place)
