@@ -140,8 +140,11 @@ class Recorder:
     def pauses(self) -> None:
         """A part of the training is over; whether it goes on is decided now."""
 
+    def tested(self, end: RunEnd) -> None:
+        """All is known of a training that came to its end; its model is being written in another thread meanwhile."""
+
     def run_ends(self, end: RunEnd) -> None:
-        """The run is over, completed or not."""
+        """The run is over, completed or not; where it completed, all but its summary is written."""
 
     def state(self) -> dict[str, Any]:
         """What a resumed run must give back to this recorder: plain values, by its own keys."""
@@ -177,6 +180,11 @@ class Recorders(Recorder):
         finally:
             for recorder in self._recorders:
                 recorder.pauses()
+
+    def tested(self, end: RunEnd) -> None:
+        """Tell each."""
+        for recorder in self._recorders:
+            recorder.tested(end)
 
     def run_ends(self, end: RunEnd) -> None:
         """Tell each."""

@@ -38,7 +38,7 @@ def write_predictions(
 class PredictionsRecorder(Recorder):
     """Writes `predictions.csv` of the test split."""
 
-    def run_ends(self, end: RunEnd) -> None:
+    def tested(self, end: RunEnd) -> None:
         """One row a test image. Raises OSError."""
         if end.predictions is not None:
             found = end.predictions

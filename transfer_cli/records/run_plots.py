@@ -10,7 +10,7 @@ from transfer_cli.records.terminal import Reporter
 
 
 class PlotsRecorder(Recorder):
-    """Draws from the metrics log and the predictions once a run is complete."""
+    """Draws from the metrics log and the predictions once a training came to its end."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
@@ -20,10 +20,8 @@ class PlotsRecorder(Recorder):
         """With the run's reporter."""
         return cls(setup.reporter)
 
-    def run_ends(self, end: RunEnd) -> None:
+    def tested(self, end: RunEnd) -> None:
         """Write `plots/`. Raises OSError."""
-        if not end.completed:
-            return
         folder = end.directory / "plots"
         if end.predictions is not None:
             folder.mkdir(exist_ok=True)

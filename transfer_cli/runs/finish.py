@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class Outcome:
     step: int
     precision: str
     save_model: Callable[[Path], None]
-    """Writes the trained model into the run directory."""
+    """Writes the trained model into the run directory, in whichever thread."""
     test_outputs: Callable[[], Outputs | None]
     """Of the test split; None if it has no images."""
     parameters: tuple[int, int]
@@ -50,8 +51,7 @@ class Outcome:
 def finish(
     outcome: Outcome, m: Materials, directory: Path, recorders: Recorders, stop: Stop, clock: Clock
 ) -> dict[str, Any]:
-    """Save the model, evaluate it on test, tell the recorders; returns the summary."""
-    outcome.save_model(directory)
+    """Evaluate the model on test, save it while pictures are drawn, tell the recorders; returns the summary."""
     with clock.part("test"):
         found = outcome.test_outputs()
     stop.check(STOPPED)
@@ -62,7 +62,13 @@ def finish(
         ids = [m.images.ids[index] for index in m.images.splits["test"]]
         predictions = Predictions(ids, outputs, labels, m.task)
     summary = {**_summary(outcome, m, test), "seconds": clock.parts(outcome.train_seconds, outcome.others_seconds)}
-    recorders.run_ends(RunEnd(directory, summary, outcome.step, predictions))
+    end = RunEnd(directory, summary, outcome.step, predictions)
+    # Writing 100 MB and drawing take as long as each other, and one of them waits for the disk.
+    with ThreadPoolExecutor(1, "model") as beside:
+        saved = beside.submit(outcome.save_model, directory)
+        recorders.tested(end)
+    saved.result()
+    recorders.run_ends(end)
     return summary
 
 
