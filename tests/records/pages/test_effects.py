@@ -101,3 +101,13 @@ def test_axes_hold_whatever_was_tried() -> None:
     assert len(many.ticks) < 40
     assert axis_of([1e-30, 1e30], "wide").ticks
     assert axis_of([-5.0, 1000.0], "below").log is False
+
+
+@pytest.mark.parametrize("values", [("1.7e308", "-1.7e308"), ("1e308", "1e-308"), ("5e-324", "1"), ("inf", "1")])
+def test_values_at_the_edge_of_what_a_float_can_be_have_rows_as_names_have(values: tuple[str, str]) -> None:
+    tried = [Tried(n, f"job {n}", {"key": value, "seed": str(n)}, 0.5 + n / 100) for n, value in enumerate(values)]
+    (key, _) = effects(tried)
+    drawn = key.chart(SHARES)
+    assert all(f">{value}</text>" in drawn for value in values)
+    more = [*tried, Tried(2, "third", {"key": values[0], "seed": "2"}, 0.4)]
+    assert parallel(more, ["key", "seed"], SHARES) is not None

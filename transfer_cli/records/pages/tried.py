@@ -14,6 +14,8 @@ _WIDE_RANGE = 8
 """A key whose largest value is so many times the smallest has a logarithmic axis."""
 _FEW_VALUES, _APART = 9, 0.07
 """So many values stand at their axis themselves, where they lie so far from each other."""
+_LARGEST = 1e300
+"""Beyond it, and below its inverse, the ends of an axis and its round numbers leave what a float can be."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ class Scale:
 
 
 def numbers(values: Iterable[str]) -> dict[str, float] | None:
-    """What each value is as a number; None where one is none, as with names."""
+    """What each value is as a number; None where one is none, as with names, or has no place on an axis."""
     try:
         found = {value: float(value) for value in values}
     except ValueError:
         return None
-    return found if all(map(math.isfinite, found.values())) else None
+    return found if all(one == 0 or 1 / _LARGEST <= abs(one) <= _LARGEST for one in found.values()) else None
 
 
 def axis_of(values: Sequence[float], label: str) -> Axis:
