@@ -92,3 +92,14 @@ def test_copies_within_a_split_hide_none_in_another() -> None:
     assert {pair.one for pair in found} == {*range(12)} and {pair.other for pair in found} == {*range(12, 24)}
     features[12:24] = features[0]
     assert near_duplicates(features, kinds, 1.0), "copies are alike, whatever the rounding"
+
+
+def test_copies_of_one_image_alone_are_alike() -> None:
+    """Standardised they are zeros, which have no direction; likewise one that lies where all others cancel out."""
+    kinds = np.repeat([0, 1], 10)
+    one = torch.tensor(np.random.default_rng(0).normal(size=(1, 30)), dtype=torch.float32)
+    found = near_duplicates(one.repeat(20, 1), kinds, 0.95)
+    assert found and all(pair.similarity == pytest.approx(1.0) for pair in found)
+    assert {pair.one for pair in found} == {*range(10)}
+    table = torch.cat([one, -one, torch.zeros(2, 30)])
+    assert [(p.one, p.other) for p in near_duplicates(table, np.array([0, 1, 0, 1]), 0.95)] == [(2, 3)]
