@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from transfer_cli import __version__, time_limit
+from transfer_cli import __version__, collector, time_limit
 from transfer_cli.command.encoding import restart_in_utf8
 from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.errors import (
@@ -273,5 +273,7 @@ def _sweep(source: ConfigSource, overrides: Overrides) -> int:
     if sweeper == "search":
         from transfer_cli.sweeps.search.search import run_search
 
+        collector.settle()
         return run_search(source, overrides)
+    collector.settle()
     return run_sweep(source, overrides, jobs_of(compose_grid(source, overrides)))

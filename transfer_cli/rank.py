@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from transfer_cli import launched
+from transfer_cli import collector, launched
 from transfer_cli.cli import guarded
 from transfer_cli.errors import EXIT_OK, Stopped
 from transfer_cli.launched import CODE, FROZEN, Place, pid_file
@@ -27,6 +27,7 @@ def run() -> NoReturn:
     """Train as the frozen settings say, one of the ranks that the environment names; end with its exit code."""
     folder, place = Path(sys.argv[1]), launched.place_of(os.environ)
     assert place is not None
+    collector.pause()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     code = guarded(lambda: _first(folder, place) if place.rank == 0 else _other(folder, place))
     if place.rank == 0:

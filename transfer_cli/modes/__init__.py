@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 
+from transfer_cli import collector
 from transfer_cli.command.overrides import Overrides
 from transfer_cli.command.source import ConfigSource
 from transfer_cli.config.modes import MODES
@@ -19,6 +20,8 @@ def run_mode(experiment: Experiment, overrides: Overrides, source: ConfigSource)
     assert experiment.mode in MODES
     preflight(experiment)
     more = [source] if MODES[experiment.mode].composes else []
-    code = importlib.import_module(f"{__name__}.{experiment.mode}").run(experiment, overrides, *more)
+    mode = importlib.import_module(f"{__name__}.{experiment.mode}")
+    collector.settle()
+    code = mode.run(experiment, overrides, *more)
     assert isinstance(code, int)
     return code

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from transfer_cli import launched, signals
+from transfer_cli import collector, launched, signals
 from transfer_cli.config.parse import parse
 from transfer_cli.data.reading.workers import cpus
 from transfer_cli.engine import state_files
@@ -46,6 +46,7 @@ def as_rank(place: Place, work: Callable[[], int], *, says_lost: bool = True) ->
 
     The first speaks for all, the others only of errors of their own; `says_lost`: it says as well that one is lost.
     """
+    collector.settle()
     launched.take(place)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(launched.share_of(cpus()))
