@@ -76,6 +76,9 @@ def test_a_name_may_be_one_in_a_folder_of_its_kind(here: Path) -> None:
         "run=mime-2: no such file or folder. Did you mean outputs/runs/mine-2 or outputs/runs/mine?"
     )
     assert missing("run", "mine") == "run=mine: no such file or folder."
+    # What has the very name comes before what lies here and looks like it.
+    (here / "mine.log").touch()
+    assert missing("run", "mine", runs) == "run=mine: no such file or folder. Did you mean outputs/runs/mine?"
 
 
 def test_a_dead_link_is_missing_and_not_its_own_likeness(here: Path) -> None:

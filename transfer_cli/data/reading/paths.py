@@ -65,7 +65,7 @@ def check_path(dataset: Dataset, expected: ExpectedPath) -> Path:
 def missing(key: str, path: str, folder: Path | None = None) -> str | None:
     """Says that a path does not exist, and which sibling of its first missing part looks like it; or None.
 
-    Where none does, what is in `folder` may be meant.
+    Where none does, or `folder` has just that name, what is in there may be meant.
     """
     wanted = Path(path).expanduser()
     if os.path.exists(wanted):
@@ -77,7 +77,7 @@ def missing(key: str, path: str, folder: Path | None = None) -> str | None:
     message = f"{key}={path}: no such file or folder."
     prefix = "" if parent == Path() else os.path.join(parent, "")
     hint = did_you_mean(first_missing.name, names_in(parent) - {first_missing.name}, prefix)
-    if not hint and folder is not None:
+    if folder is not None and (not hint or path in names_in(folder)):
         hint = like(path, folder)
     if hint or first_missing == wanted:
         return message + hint
