@@ -157,6 +157,24 @@ def test_runs_that_validate_each_others_training_images_are_refused(command: Com
     assert not Path("outputs/runs").exists()
 
 
+def test_seeds_whose_splits_are_folders_make_a_soup(command: Command) -> None:
+    """The most usual one: each has trained on the same images, in another order."""
+    for number in range(36):
+        file = Path("photos", ("train", "val", "test")[number // 12], "abc"[number % 3], f"{number}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 36), (number * 7, 90, 90)).save(file)
+    words = [word for word in TINY if not word.startswith("dataset")]
+    words += ["dataset=folder", "dataset.path=photos", "name=s", "trainer.epochs=1"]
+    assert command("-m", *words, "seed=0,1").code == 0
+    ended = command("mode=soup", f"sweep={SWEEP}", "name=soup")
+    assert ended.code == 0, ended.err
+    # One image of validation is another one now, under its name.
+    Image.new("RGB", (40, 36), (0, 0, 0)).save("photos/val/a/12.png")
+    assert command("-m", *words, "seed=2", "resume=auto").code == 0
+    ended = command("mode=soup", f"sweep={SWEEP}", "name=again")
+    assert ended.code == 2 and "split their images otherwise" in ended.err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -48,7 +48,7 @@ def members_of(folder: Path) -> list[Member]:
         if _images(one) != images:
             raise UserError(
                 f"{pair} split their images otherwise, so each has trained on what validates the other. Sweep over "
-                "other keys than seed and dataset."
+                "other keys than seed and dataset, or give the images as folders train, val and test."
             )
     return found
 
@@ -77,11 +77,12 @@ def _member(path: Path) -> Member | None:
 
 
 def _images(one: Member) -> str:
-    """What tells whose images are in which split."""
+    """What tells whose images are in which split: what they hold, where the run says so, else what chose them."""
     description = read_description(one.run) or {}
-    said = {key: description.get(key) for key in ("images_of_class", "names")}
-    dataset = repr(replace(one.experiment.dataset, store="auto"))
-    return json.dumps([said, dataset, one.experiment.seed], sort_keys=True)
+    said: list[Any] = [description.get(key) for key in ("images_of_class", "names", "fingerprints")]
+    if not description.get("fingerprints"):
+        said += [repr(replace(one.experiment.dataset, store="auto")), one.experiment.seed]
+    return json.dumps(said, sort_keys=True)
 
 
 def best_first(members: Sequence[Member]) -> list[Member]:
