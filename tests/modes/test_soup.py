@@ -155,6 +155,16 @@ def test_runs_that_validate_each_others_training_images_are_refused(command: Com
     assert ended.code == 2
     assert "split their images otherwise" in ended.err
     assert not Path("outputs/runs").exists()
+    assert "dataset.split_seed=0 gives all seeds the same images" in ended.err
+
+
+def test_seeds_that_share_a_split_make_a_soup(command: Command) -> None:
+    runs = sweep(command, "seed=0,1", "dataset.split_seed=0")
+    ended = command("mode=soup", f"sweep={SWEEP}", "name=soup")
+    assert ended.code == 0, ended.err
+    assert (runs[0] / "predictions.csv").read_text() != (runs[1] / "predictions.csv").read_text()
+    paths = [[line.split(",")[:2] for line in (run / "predictions.csv").read_text().splitlines()] for run in runs]
+    assert paths[0] == paths[1]
 
 
 def test_seeds_whose_splits_are_folders_make_a_soup(command: Command) -> None:

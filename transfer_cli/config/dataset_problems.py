@@ -58,8 +58,8 @@ def _fold_problems(e: Experiment) -> list[tuple[bool, str]]:
             f"dataset.fold={fold}: of dataset.folds={folds} the last is {(folds or 1) - 1}.",
         ),
         (
-            (folds is not None or group is not None) and e.dataset.labels == "none",
-            "dataset.folds, dataset.group: with dataset.labels=none nothing is split.",
+            (folds, group, e.dataset.split_seed) != (None, None, None) and e.dataset.labels == "none",
+            "dataset.folds, dataset.group, dataset.split_seed: with dataset.labels=none nothing is split.",
         ),
         (
             # A table may have a column of any name.

@@ -48,7 +48,7 @@ _BEFORE_IT_WAS_AN_OPTION: dict[str, dict[str, Any]] = {
     "strategy": {"keep_probe": False, "wise_ft": False, "use_teacher": True},
     "strategy.adapt": {"wise_ft": False},
     "strategy.teacher": {"run": None},
-    "dataset": {"max_pixels": None, "channels": None, "group": None, "folds": None, "fold": None},
+    "dataset": dict.fromkeys(("max_pixels", "channels", "group", "folds", "fold", "split_seed")),
 }
 _BEFORE_IT_WAS_A_KEY = {"image_fit": "crop", "crop_fraction": "auto"}
 

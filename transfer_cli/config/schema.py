@@ -79,6 +79,7 @@ class Dataset:
     group: str | None = None
     folds: Annotated[int, Between(2, 1000)] | None = None
     fold: Annotated[int, Between(0)] | None = None
+    split_seed: Annotated[int, Between(0)] | None = None
     labels: Literal["classes", "none"] = "classes"
     image_column: str | None = None
     label_column: str | None = None

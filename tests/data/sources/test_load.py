@@ -39,6 +39,16 @@ def test_seed_changes_splits_not_images() -> None:
     assert np.array_equal(np.array(one.read(3)), np.array(two.read(3)))
 
 
+def test_a_seed_of_its_own_holds_the_splits_still() -> None:
+    """Those of the run's seed where it is that one, also where folds or shots draw them."""
+    for more in ({}, {"shots": 3}, {"folds": 4, "fold": 1}):
+        own = load("fake", seed=1, **more)
+        for seed in (1, 2):
+            held = load("fake", seed=seed, split_seed=1, **more)
+            assert all(np.array_equal(held.splits[split], own.splits[split]) for split in own.splits)
+        assert not np.array_equal(load("fake", seed=2, **more).splits["train"], own.splits["train"])
+
+
 def test_fake_classes_can_be_told_apart_but_not_by_one_pixel() -> None:
     """Nearest class mean of the colours is far above chance, and images of a class differ."""
     images = load("fake", num_classes=4, samples=80)

@@ -57,6 +57,7 @@ def source_of(name: str) -> Source:
 def load(dataset: Dataset, seed: int) -> ImageSet:
     """The data set with complete splits: those it brings, the others cut from train by fraction.
 
+    What is drawn is drawn by `dataset.split_seed`, or where that is None by `seed`, the run's.
     With `dataset.labels=none` labels are neither needed nor looked at, and no split is cut. Raises UserError naming the
     `dataset.` key for unknown names, missing or unusable files and impossible fractions.
     """
@@ -65,7 +66,8 @@ def load(dataset: Dataset, seed: int) -> ImageSet:
     splits.check_fraction("dataset.test_fraction", dataset.test_fraction, zero=True)
     listing = source.load(dataset)
     groups, said = groups_of(listing, dataset.group)
-    complete, notes = _complete(listing, groups, dataset, seed)
+    split_seed = seed if dataset.split_seed is None else dataset.split_seed
+    complete, notes = _complete(listing, groups, dataset, split_seed)
     if dataset.max_pixels is not None and not listing.files:
         notes = (*notes, f"dataset.max_pixels={dataset.max_pixels} is ignored: {dataset.name} has no files to decode.")
     weights = None if listing.weights is None else _scaled(dataset.name, listing.weights, complete["train"])

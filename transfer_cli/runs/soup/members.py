@@ -48,7 +48,7 @@ def members_of(folder: Path) -> list[Member]:
         if _images(one) != images:
             raise UserError(
                 f"{pair} split their images otherwise, so each has trained on what validates the other. Sweep over "
-                "other keys than seed and dataset, or give the images as folders train, val and test."
+                "other keys than seed and dataset; dataset.split_seed=0 gives all seeds the same images."
             )
     return found
 
@@ -81,7 +81,9 @@ def _images(one: Member) -> str:
     description = read_description(one.run) or {}
     said: list[Any] = [description.get(key) for key in ("images_of_class", "names", "fingerprints")]
     if not description.get("fingerprints"):
-        said += [repr(replace(one.experiment.dataset, store="auto")), one.experiment.seed]
+        dataset = one.experiment.dataset
+        seed = one.experiment.seed if dataset.split_seed is None else dataset.split_seed
+        said += [repr(replace(dataset, store="auto", split_seed=None)), seed]
     return json.dumps(said, sort_keys=True)
 
 
