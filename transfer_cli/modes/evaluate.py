@@ -75,7 +75,10 @@ def _images(
 
 def _check(directory: Path, trained: Trained, images: ImageSet, e: Experiment) -> None:
     """Raises UserError where a model cannot be shown these images."""
-    as_trained(images, trained.about.classes)
+    try:
+        as_trained(images, trained.about.classes)
+    except UserError as error:
+        raise UserError(f"run={directory}: {error}") from error
     if trained.about.channels != e.dataset.channels:
         raise UserError(f"run={directory}: takes images of other channels than the first run; evaluate it alone.")
     if e.evaluate.corruptions and trained.about.preprocessing.channels != 3:
