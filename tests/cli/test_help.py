@@ -68,6 +68,28 @@ def test_the_page_of_a_mode_has_its_keys(command: Callable[..., Ended], word: st
     assert "Exit codes" not in ended.out
 
 
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("modle", "expected a group, a mode, sweep or all. Did you mean model"),
+        ("strategy=distil", "no such option. Did you mean strategy=distill?"),
+        ("mode=predct", "Did you mean predict"),
+    ],
+)
+def test_a_name_that_nothing_has_is_no_other_page(command: Callable[..., Ended], word: str, says: str) -> None:
+    ended = command("--help", word)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"--help {word}: " in ended.err and says in ended.err
+
+
+def test_all_has_every_page_and_settings_have_none(command: Callable[..., Ended]) -> None:
+    everything = command("--help", "all").out
+    for word in ("model", "strategy", "predict", "sweep"):
+        assert command("--help", word).out in everything
+    assert command("--help", "optimizer.lr").out == command("--help", "optimizer").out
+    assert command("--help", "name=a", "optimizer.lr=1").out == command("--help").out
+
+
 def test_help_imports_no_hydra() -> None:
     script = (
         "import sys; from transfer_cli.cli import main; main(['--help']); main(['--help', 'strategy']);"

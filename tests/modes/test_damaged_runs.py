@@ -158,7 +158,11 @@ def test_what_is_said_of_images_is_of_the_input(
 
 def test_a_class_of_two_lines_forges_none(command: Command, run: Path) -> None:
     edit(run / "model.json", lambda about: about.update(classes=["a", "b\nerror: forged", "c"]))
-    refused(command("mode=evaluate", f"run={run}", "dataset=digits"), "not trained on class")
+    refused(
+        command("mode=evaluate", f"run={run}", "dataset=digits"),
+        f"run={run}: ",
+        "not trained on class 0, 1, 2, 3, 4 and 5 more.",
+    )
     other = run.with_name("other")
     shutil.copytree(run, other)
     edit(other / "model.json", lambda about: about.update(classes=["a", "b", "c"]))

@@ -58,6 +58,14 @@ def test_scores_come_with_intervals_and_classes(command: Command, run: Path) -> 
     assert "95 % interval" in ended.out
 
 
+def test_scores_that_cannot_be_kept_are_shown(command: Command, run: Path) -> None:
+    (run / "evaluation.json").mkdir()
+    ended = command("mode=evaluate", f"run={run}")
+    assert ended.code == 3 and "macro_f1" in ended.out
+    assert f"{run}/evaluation.json: what is shown cannot be kept" in ended.err
+    assert [file.name for file in run.iterdir() if "writing" in file.name] == []
+
+
 def test_two_models_on_the_same_images(command: Command, run: Path) -> None:
     worse = Path("outputs/runs/b")
     shutil.copytree(run, worse)

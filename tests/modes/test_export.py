@@ -130,6 +130,28 @@ def test_weights_for_the_librarys_own_constructor(command: Command, run: Path) -
     assert described["classes"] == by_folder.pretrained_cfg["label_names"] == [*model.about.classes]
 
 
+def test_a_head_that_magnifies_rounding_is_said_with_what_helps(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EfficientNet-Lite0 at 32 pixels: features that two of 1,259 digits activate had weights of 265."""
+    original = plain.construct
+
+    def construct(*arguments: object) -> nn.Module:
+        module = original(*arguments)  # type: ignore[arg-type]
+        module.register_forward_hook(lambda module, inputs, logits: logits + 2e-4)
+        return module
+
+    monkeypatch.setattr(plain, "construct", construct)
+    for standardize in (True, False):
+        name = f"name=head_{standardize}"
+        probe = ["strategy=extract", "strategy.solver=ridge", f"strategy.standardize={standardize}"]
+        assert command(*TINY, *probe, "dataset.samples=60", name).code == 0
+        words = ["mode=export", f"run=outputs/runs/head_{standardize}", "format=safetensors", "export.latency=false"]
+        ended = command(*words)
+        assert ended.code == 3 and "nothing is kept." in ended.err
+        assert ("strategy.standardize=false or a larger image_size" in ended.err) == standardize
+
+
 def test_what_differs_is_not_kept_and_images_come_from_elsewhere(
     command: Command, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from transfer_cli.command.described import Described, default_options, described, option_file
 from transfer_cli.command.source import ConfigSource, options
 from transfer_cli.config.modes import MODES
+from transfer_cli.errors import UserError, did_you_mean
 
 GROUPS = {
     "model": "the pretrained backbone",
@@ -49,7 +50,7 @@ EXAMPLES = [
 ]
 
 FLAGS = {
-    "--help GROUP": "options and keys of a group, as in --help strategy=distill, or keys of a mode",
+    "--help GROUP": "options and keys of a group, as in --help strategy=distill, or keys of a mode; --help all: of all",
     "-m, --multirun": "sweep over comma-separated values",
     "--cfg job": "print the composed configuration and stop",
     "--config-dir DIR": "add your own YAML options (DIR/model/mine.yaml: model=mine)",
@@ -72,16 +73,31 @@ EXIT_CODES = {
 def help_text(source: ConfigSource, words: Sequence[str] = ()) -> str:
     """The page of each group that `words` name, as `strategy` or `strategy=finetune`; of none, the first page.
 
-    A word may also be a mode, or what other keys have before their dot, such as `sweep`.
+    A word may also be a mode, what other keys have before their dot, such as `sweep`, or `all`: the first page and
+    every other. A key has the page that it is on; other settings of a command have none.
+
+    Raises UserError for a name that nothing has.
     """
     groups = options(source)
+    others = [*MODES, *sorted(_prefixes(source) - {*MODES})]
     pages = []
     for word in words:
-        name, _, option = word.removeprefix("mode=").partition("=")
-        if name in groups:
+        name, equals, option = word.removeprefix("mode=").partition("=")
+        if not equals:
+            name = name.partition(".")[0]
+        if word == "all":
+            pages.append(_first_page(source, groups))
+            pages += [_group_page(source, group, "", names) for group, names in groups.items()]
+            pages += [_keys_page(source, name) for name in others]
+        elif name in groups:
+            if option and "," not in option and option not in groups[name]:
+                raise UserError(f"--help {word}: no such option.{did_you_mean(option, groups[name], f'{name}=')}")
             pages.append(_group_page(source, name, option, groups[name]))
-        elif name in MODES or name in _prefixes(source):
+        elif name in others:
             pages.append(_keys_page(source, name))
+        elif not equals:
+            near = did_you_mean(name, [*groups, *others])
+            raise UserError(f"--help {word}: expected a group, a mode, sweep or all.{near}")
     return "\n\n".join(pages) if pages else _first_page(source, groups)
 
 

@@ -14,7 +14,7 @@ from transfer_cli.data.reading.image_set import ImageSet
 from transfer_cli.data.same_images import check_classes
 from transfer_cli.data.sources import load as sources
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import EXIT_OK, UserError, counted
+from transfer_cli.errors import EXIT_OK, RunError, UserError, counted
 from transfer_cli.files import write_json
 from transfer_cli.methods.corruptions import SEVERITIES
 from transfer_cli.records import plots
@@ -44,13 +44,10 @@ def run(experiment: Experiment, overrides: Overrides) -> int:
             for directory, trained in zip(directories, models, strict=True)
         ]
         reports = [_report(one, found, reporter, stop) for one in found]
-    for one, report in zip(found, reports, strict=True):
-        write_json(one.directory / NAME, report)
-    if e.evaluate.corruptions:
-        for one, report in zip(found, reports, strict=True):
-            (one.directory / "plots").mkdir(exist_ok=True)
-            plots.corruptions(report["corruptions"], report["accuracy"], one.directory / "plots" / "corruptions.png")
+    # Shown first: a run may be another's, who lets nobody write in it.
     _show(found, reports, reporter)
+    for one, report in zip(found, reports, strict=True):
+        _keep(one.directory, report)
     for directory in directories:
         reporter.result(directory)
     return EXIT_OK
@@ -75,7 +72,10 @@ def _images(
 
 def _check(directory: Path, trained: Trained, images: ImageSet, e: Experiment) -> None:
     """Raises UserError where a model cannot be shown these images."""
-    as_trained(images, trained.about.classes)
+    try:
+        as_trained(images, trained.about.classes)
+    except UserError as error:
+        raise UserError(f"run={directory}: {error}") from error
     if trained.about.channels != e.dataset.channels:
         raise UserError(f"run={directory}: takes images of other channels than the first run; evaluate it alone.")
     if e.evaluate.corruptions and trained.about.preprocessing.channels != 3:
@@ -101,6 +101,20 @@ def _report(one: Evaluated, found: Sequence[Evaluated], reporter: Reporter, stop
 
         report["corruptions"] = one.corrupted(say, stop)
     return report
+
+
+def _keep(directory: Path, report: dict[str, Any]) -> None:
+    """The scores as JSON, those under corruptions also as a picture. Raises RunError where they cannot be written."""
+    try:
+        write_json(directory / NAME, report)
+        if "corruptions" in report:
+            (directory / "plots").mkdir(exist_ok=True)
+            plots.corruptions(report["corruptions"], report["accuracy"], directory / "plots" / "corruptions.png")
+    except OSError as error:
+        raise RunError(
+            f"{directory / NAME}: what is shown cannot be kept ({error.strerror}); to keep it, evaluate a copy of the "
+            "run where you may write."
+        ) from error
 
 
 def _show(found: Sequence[Evaluated], reports: Sequence[dict[str, Any]], reporter: Reporter) -> None:

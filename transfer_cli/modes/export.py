@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from transfer_cli import __version__
 from transfer_cli.command.overrides import Overrides
+from transfer_cli.config.extract import Extract
 from transfer_cli.config.schema import Experiment
 from transfer_cli.config.using import export_format
 from transfer_cli.engine.stop import Stop
-from transfer_cli.errors import EXIT_OK, RunError
+from transfer_cli.errors import EXIT_OK, RunError, UserError
 from transfer_cli.files import atomic_write_text, file_sha256, write_json
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.records.text import in_words, percent
+from transfer_cli.rundir import saved_experiment
 from transfer_cli.runs.export import programs
 from transfer_cli.runs.export.check import (
     RELATIVE_TOLERANCE,
@@ -93,7 +95,8 @@ def _export(subject: Subject, form: Format, folder: Path, samples: Samples) -> R
     form.write(subject, folder)
     threads = torch.get_num_threads()
     found = run_on(lambda: form.open(subject, folder, threads), subject, samples.pixels)
-    report = Report(largest_difference(expected, found, f"format={subject.format}"), allowed(expected))
+    difference = largest_difference(expected, found, f"format={subject.format}", _advice(subject.run))
+    report = Report(difference, allowed(expected))
     if subject.command.quantize == "int8":
         report.linear_share = programs.quantize(folder)
         rounded = run_on(
@@ -103,6 +106,20 @@ def _export(subject: Subject, form: Format, folder: Path, samples: Samples) -> R
     if subject.command.latency:
         report.timings = _timings(subject, form, folder, subject.inputs(samples.pixels[:64]))
     return report
+
+
+def _advice(run: Path) -> str:
+    """What helps where logits differ by rounding; nothing where the run does not say how it was made."""
+    try:
+        strategy = saved_experiment(run).strategy
+    except UserError:
+        return ""
+    if not (isinstance(strategy, Extract) and strategy.standardize):
+        return ""
+    return (
+        " The head was fitted to standardised features; where some are hardly ever active, as in small images, it "
+        "magnifies rounding: train one with strategy.standardize=false or a larger image_size."
+    )
 
 
 def _timings(subject: Subject, form: Format, folder: Path, inputs: NDArray[np.generic]) -> list[Timing]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
+from transfer_cli.errors import counted
 from transfer_cli.records import metrics, plots
 from transfer_cli.records.events import Recorder, RecorderSetup, RunEnd
 from transfer_cli.records.terminal import Reporter
@@ -29,7 +30,7 @@ class PlotsRecorder(Recorder):
         log = end.directory / "metrics.jsonl"
         events, damaged = metrics.read(log) if log.is_file() else ([], 0)
         if damaged:
-            self._reporter.warn(f"{log}: {damaged} damaged lines are left out of the curves")
+            self._reporter.warn(f"{log}: left out of the curves: {counted(damaged, 'damaged line')}")
         if events:
             folder.mkdir(exist_ok=True)
             plots.curves(events, end.summary["best_epoch"], folder / "curves.png")

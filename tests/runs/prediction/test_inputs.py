@@ -52,6 +52,17 @@ def test_a_list_keeps_its_order_and_names_and_each_file_once(table: str) -> None
     assert said == ["1 of the paths came before and are labelled once"]
 
 
+def test_rows_without_a_path_are_said_and_counted() -> None:
+    Path("list.csv").write_text("path,label\nphotos/a.png,x\n,x\n  ,y\n")
+    said: list[str] = []
+    listed = inputs.find("list.csv", said.append, arrays=False)
+    assert (listed.total, listed.left_out) == (1, 2)
+    assert said == ["left out: 2 rows of list.csv without a path"]
+    Path("list.csv").write_text("path,label\n,x\n")
+    with pytest.raises(UserError, match=r"input=list\.csv: its rows have no path"):
+        found("list.csv")
+
+
 def test_a_table_without_paths_and_an_empty_list_are_refused() -> None:
     Path("list.csv").write_text("label,size\na,3\n")
     with pytest.raises(UserError, match=r"no column of paths; one called path, image, .* It has label, size"):

@@ -60,7 +60,8 @@ def as_trained(images: ImageSet, classes: tuple[str, ...]) -> NDArray[np.int64]:
     if strangers:
         near = nearest(strangers[0], classes)
         hint = f" Nearest of the model's: {one_line(', '.join(near))}." if near else ""
-        names = one_line(", ".join(strangers[:5]))
+        more = f" and {len(strangers) - 5:,} more" if len(strangers) > 5 else ""
+        names = one_line(", ".join(strangers[:5])) + more
         raise UserError(f"dataset: the model was not trained on class {names}.{hint}")
     return np.array([positions[name] for name in images.classes], dtype=np.int64)
 

@@ -42,15 +42,15 @@ def run_on(
     return logits
 
 
-def largest_difference(expected: NDArray[np.float32], found: NDArray[np.float32], what: str) -> float:
-    """The largest difference between logits [N, K]. Raises RunError where one is too large."""
+def largest_difference(expected: NDArray[np.float32], found: NDArray[np.float32], what: str, advice: str = "") -> float:
+    """The largest difference between logits [N, K]. Raises RunError, with the advice, where one is too large."""
     if found.shape != expected.shape:
         raise RunError(f"{what}: logits of shape {[*found.shape]}, not {[*expected.shape]}; nothing is kept.")
     differences, wrong = np.abs(expected - found), _differing(expected, found)
     if wrong.any():
         raise RunError(
             f"{what}: logits of {wrong.sum():,} of {len(expected):,} images differ from the run's, by up to "
-            f"{np.nanmax(differences):.2g} where {allowed(expected)}; nothing is kept."
+            f"{np.nanmax(differences):.2g} where {allowed(expected)}; nothing is kept.{advice}"
         )
     return float(differences.max())
 

@@ -8,7 +8,7 @@ import re
 import select
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from transfer_cli.config.using import STREAM
 from transfer_cli.data.reading.listing import few
 from transfer_cli.data.sources.folder import pictures_below
 from transfer_cli.data.sources.manifest import is_table, paths_in
-from transfer_cli.errors import UserError
+from transfer_cli.errors import UserError, counted
 
 _LISTED_FILES = 50
 _MATCHES_INSIDE = re.compile(r"(^|/)\*\*(/\*)?$")
@@ -65,7 +65,7 @@ def find(source: str, warn: Callable[[str], None], *, arrays: bool) -> Input:
         cells, notes = paths_in(path)
         for note in notes:
             warn(note)
-        return _listed(_beside(path, cells), path.stem, warn)
+        return _rows(path, cells, warn)
     if path.suffix.lower() in _LISTS:
         return _listed(_beside(path, _lines(path)), path.stem, warn)
     return Input([[Item(str(path), str(path))]], 1, path.resolve().stem)
@@ -102,6 +102,16 @@ def _matches(pattern: str, warn: Callable[[str], None], arrays: bool) -> list[It
     if not found:
         raise UserError(f"input={pattern}: no files match this pattern, only folders without images.")
     return found
+
+
+def _rows(file: Path, cells: list[str], warn: Callable[[str], None]) -> Input:
+    """The rows of a table; those without a path are no images, and said. Raises UserError where none has one."""
+    empty = sum(not cell.strip() for cell in cells)
+    if empty == len(cells):
+        raise UserError(f"input={file}: its rows have no path.")
+    if empty:
+        warn(f"left out: {counted(empty, 'row')} of {file} without a path")
+    return replace(_listed(_beside(file, cells), file.stem, warn), left_out=empty)
 
 
 def _lines(file: Path) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from transfer_cli.csv_files import csv_cell
 from transfer_cli.data.reading.decode import DecodeError
 from transfer_cli.data.sources import load as sources
-from transfer_cli.errors import RunError, UserError, first_line
+from transfer_cli.errors import RunError, UserError, counted, first_line
 from transfer_cli.files import atomic_write_text, unfinished
 from transfer_cli.records import metrics, parameters, predictions, sheet
 from transfer_cli.records.pages import pictures
@@ -95,7 +95,7 @@ def gather(directory: Path, images: Images) -> RunFacts:
     if (directory / metrics.NAME).is_file():
         events, damaged = metrics.read(directory / metrics.NAME)
         if damaged:
-            absent.append(f"{metrics.NAME}: {damaged} damaged lines are left out of the curves.")
+            absent.append(f"{metrics.NAME}: left out of the curves: {counted(damaged, 'damaged line')}.")
     predicted = _predicted(directory, dataset, absent)
     samples = directory / "plots" / sheet.SAMPLES
     facts = RunFacts(
