@@ -37,6 +37,16 @@ def test_few_images_that_are_all_right_may_be_luck() -> None:
         assert 0.5 < low < 0.8 and high == 1
 
 
+@pytest.mark.parametrize(("classes", "of_each", "has"), [(200, 3, False), (200, 10, True), (20, 2, False), (20, 3, True)])
+def test_many_classes_of_few_images_have_no_interval_that_would_be_too_narrow(
+    classes: int, of_each: int, has: bool
+) -> None:
+    confusion = np.diag(np.full(classes, of_each - 1)) + np.roll(np.eye(classes, dtype=np.int64), 1, axis=1)
+    # Classes without an image do not count.
+    found = score_intervals(np.pad(confusion, (0, 50)), 0)
+    assert {*found} == ({"accuracy", "macro_f1", "balanced_accuracy"} if has else {"accuracy"})
+
+
 @pytest.mark.parametrize(
     ("classes", "images", "accuracy", "skewed"), [(3, 200, 0.98, False), (5, 100, 0.95, True), (60, 600, 0.8, False)]
 )

@@ -15,6 +15,10 @@ from transfer_cli.records import wilson
 RESAMPLES = 1000
 _LEVELS = (2.5, 97.5)
 _VALUES_AT_ONCE = 10_000_000
+_IMAGES_OF_A_CLASS, _CLASSES_PER_IMAGE = 3, 20
+"""So many images of a class, and one for every so many classes, are the least for an interval of a mean over classes:
+its bias shrinks with the images of a class, its width with all images. Of 60 simulated cases 200 classes of 2 images
+covered macro F1 in 21, of 3 in 45, of 10 in 54 to 60; 20 classes of 2 in 50, of 3 in 54."""
 
 Interval = tuple[float, float]
 
@@ -26,10 +30,14 @@ def score_intervals(confusion: NDArray[np.int64], seed: int) -> dict[str, Interv
     with replacement ("Bootstrap Methods", Efron 1979), which is to draw the cells of the table. As in the rule of plus
     two ("Approximate is better than exact", Agresti and Coull 1998) an image that is right and one that is wrong are
     added, a part in each class: resampling few mistakes knows too little of more. Scores of few images a class are
-    biased, those of resamples once more: the interval is moved back by twice what resamples differ on average. Scores
-    are defined as `methods.scores` has them.
+    biased, those of resamples once more: the interval is moved back by twice what resamples differ on average. Where
+    classes are too many for the images of each, that is not enough, and accuracy's is the only one. Scores are defined
+    as `methods.scores` has them.
     """
-    images = int(confusion.sum())
+    images, classes = int(confusion.sum()), np.count_nonzero(confusion.sum(1))
+    found = {"accuracy": wilson.interval(int(confusion.trace()) / images, images)}
+    if images < classes * max(_IMAGES_OF_A_CLASS, classes / _CLASSES_PER_IMAGE):
+        return found
     counts = _with_two_more(confusion)
     cells = np.flatnonzero(counts)
     shares = counts.ravel()[cells] / counts.sum()
@@ -37,7 +45,6 @@ def score_intervals(confusion: NDArray[np.int64], seed: int) -> dict[str, Interv
     resampled, centre = (_by_class(values, cells, len(confusion)) for values in (drawn, shares[None]))
     there = np.flatnonzero(confusion)
     own = _by_class(confusion.ravel()[None, there], there, len(confusion))
-    found = {"accuracy": wilson.interval(int(confusion.trace()) / images, images)}
     for name, values in resampled.items():
         low, high = _percentiles(np.clip(values - 2 * (values.mean() - centre[name][0]), 0.0, 1.0))
         found[name] = (min(low, float(own[name][0])), max(high, float(own[name][0])))
