@@ -34,7 +34,14 @@ def test_the_first_page_names_every_group_option_mode_usual_key_and_example(
     usual = [key for title in USUAL.values() for key in title]
     assert {*usual} <= keys
     assert {*usual} <= {*words}
-    assert len(ended.out.splitlines()) < 140, "a page that can be read"
+    assert len(ended.out.splitlines()) <= 60, "one screen"
+
+
+def test_what_the_first_page_names_has_a_page_that_says_what_it_is(command: Callable[..., Ended]) -> None:
+    modes = [line.split() for line in command("--help", "modes").out.splitlines()]
+    assert {*MODES} <= {words[0] for words in modes if len(words) > 2}
+    keys = [line.split() for line in command("--help", "keys").out.splitlines()]
+    assert {key for title in USUAL.values() for key in title} <= {words[0] for words in keys if words}
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -71,7 +78,7 @@ def test_the_page_of_a_mode_has_its_keys(command: Callable[..., Ended], word: st
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("modle", "expected a group, a mode, sweep or all. Did you mean model"),
+        ("modle", "expected a group, a mode, modes, keys, sweep or all. Did you mean modes or model?"),
         ("strategy=distil", "no such option. Did you mean strategy=distill?"),
         ("mode=predct", "Did you mean predict"),
     ],
@@ -84,7 +91,7 @@ def test_a_name_that_nothing_has_is_no_other_page(command: Callable[..., Ended],
 
 def test_all_has_every_page_and_settings_have_none(command: Callable[..., Ended]) -> None:
     everything = command("--help", "all").out
-    for word in ("model", "strategy", "predict", "sweep"):
+    for word in ("model", "strategy", "predict", "sweep", "modes", "keys"):
         assert command("--help", word).out in everything
     assert command("--help", "optimizer.lr").out == command("--help", "optimizer").out
     assert command("--help", "name=a", "optimizer.lr=1").out == command("--help").out

@@ -37,7 +37,9 @@ def test_few_images_that_are_all_right_may_be_luck() -> None:
         assert 0.5 < low < 0.8 and high == 1
 
 
-@pytest.mark.parametrize(("classes", "of_each", "has"), [(200, 3, False), (200, 10, True), (20, 2, False), (20, 3, True)])
+@pytest.mark.parametrize(
+    ("classes", "of_each", "has"), [(200, 3, False), (200, 10, True), (20, 2, False), (20, 3, True)]
+)
 def test_many_classes_of_few_images_have_no_interval_that_would_be_too_narrow(
     classes: int, of_each: int, has: bool
 ) -> None:

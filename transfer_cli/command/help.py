@@ -49,8 +49,10 @@ EXAMPLES = [
     ("use what was trained", "transfer-run mode=predict run=outputs/runs/flowers input=photos/new"),
 ]
 
+_COMMAND = 52
+
 FLAGS = {
-    "--help GROUP": "options and keys of a group, as in --help strategy=distill, or keys of a mode; --help all: of all",
+    "--help GROUP": "what its options and keys are, as in --help strategy=distill; --help all: of all, and of modes",
     "-m, --multirun": "sweep over comma-separated values",
     "--cfg job": "print the composed configuration and stop",
     "--config-dir DIR": "add your own YAML options (DIR/model/mine.yaml: model=mine)",
@@ -63,9 +65,9 @@ FLAGS = {
 EXIT_CODES = {
     "0": "done",
     "1": "a bug of transfer-run",
-    "2": "wrong input: one message, nothing written",
-    "3": "failed while running; the last good state is kept",
-    "75": "stopped by SIGTERM, SIGUSR1, SIGUSR2 or SIGHUP, state saved; the same command with resume=auto goes on",
+    "2": "wrong input, nothing written",
+    "3": "failed while running, the last good state kept",
+    "75": "stopped by SIGTERM, SIGUSR1, SIGUSR2 or SIGHUP, state saved: the same command with resume=auto goes on",
     "130": "interrupted by Ctrl-C, state saved",
 }
 
@@ -73,8 +75,9 @@ EXIT_CODES = {
 def help_text(source: ConfigSource, words: Sequence[str] = ()) -> str:
     """The page of each group that `words` name, as `strategy` or `strategy=finetune`; of none, the first page.
 
-    A word may also be a mode, what other keys have before their dot, such as `sweep`, or `all`: the first page and
-    every other. A key has the page that it is on; other settings of a command have none.
+    A word may also be a mode, what other keys have before their dot, such as `sweep`, or `modes` and `keys`, for what
+    the first page names, or `all`: the first page and every other. A key has the page that it is on; other settings of
+    a command have none.
 
     Raises UserError for a name that nothing has.
     """
@@ -85,8 +88,12 @@ def help_text(source: ConfigSource, words: Sequence[str] = ()) -> str:
         name, equals, option = word.removeprefix("mode=").partition("=")
         if not equals:
             name = name.partition(".")[0]
-        if word == "all":
-            pages.append(_first_page(source, groups))
+        if word in ("modes", "mode"):
+            pages.append(_modes_page())
+        elif word in ("keys", "key"):
+            pages.append(_usual_keys_page(source))
+        elif word == "all":
+            pages += [_first_page(source, groups), _modes_page(), _usual_keys_page(source)]
             pages += [_group_page(source, group, "", names) for group, names in groups.items()]
             pages += [_keys_page(source, name) for name in others]
         elif name in groups:
@@ -96,37 +103,65 @@ def help_text(source: ConfigSource, words: Sequence[str] = ()) -> str:
         elif name in others:
             pages.append(_keys_page(source, name))
         elif not equals:
-            near = did_you_mean(name, [*groups, *others])
-            raise UserError(f"--help {word}: expected a group, a mode, sweep or all.{near}")
+            near = did_you_mean(name, [*groups, *others, "modes", "keys", "all"])
+            raise UserError(f"--help {word}: expected a group, a mode, modes, keys, sweep or all.{near}")
     return "\n\n".join(pages) if pages else _first_page(source, groups)
 
 
 def _first_page(source: ConfigSource, groups: dict[str, list[str]]) -> str:
-    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
-    rows = {row.name: row for rows in reversed(described(source).values()) for row in reversed(rows)}
+    """One screen: what there is, by name; what it means is on the other pages."""
+    width = _width()
     firsts = default_options(source)
+    options_of = {
+        group: ", ".join(sorted(groups[group], key=lambda name: name != firsts.get(group))) or "none yet"
+        for group in sorted(groups, key=lambda name: [*GROUPS, name].index(name))
+    }
     parts = [
         "transfer-run: transfer learning from the command line",
         "",
         "usage: transfer-run [mode=<mode>] [group=<option> ...] [key=<value> ...] [-m]",
         "",
         "Examples",
-        *(f"  {command}\n      {meaning}" for meaning, command in EXAMPLES),
+        *(line for meaning, command in EXAMPLES for line in _example(command, meaning, width)),
         "",
-        "Modes (mode=<mode>)",
-        *_columns({name: mode.does for name, mode in MODES.items()}, width),
+        "Modes (mode=<mode>); --help modes says what each does, --help <mode> its keys",
+        *textwrap.wrap(", ".join(MODES), width, initial_indent="  ", subsequent_indent="  "),
         "",
-        "Groups (group=<option>, the default first); --help <group> says what each option is",
+        "Groups (group=<option>, the default first); --help <group>, --help <group>=<option>",
+        *_columns(options_of, width),
+        "",
+        "Keys that people reach for (key=<value>); --help keys says what they are, --help all has every key",
     ]
-    for group in sorted(groups, key=lambda name: [*GROUPS, name].index(name)):
-        names = sorted(groups[group], key=lambda name: name != firsts.get(group))
-        parts += [f"  {group}: {GROUPS.get(group, 'your own group')}"]
-        parts += textwrap.wrap(", ".join(names) or "none yet", width, initial_indent=" " * 6, subsequent_indent=" " * 6)
-    parts += ["", "Keys (key=<value>); --help <group>, --help <mode>, --help sweep and the README have all"]
-    for title, keys in USUAL.items():
-        parts += [f"  {title}", *_columns({f"  {key}": _text(rows[key]) for key in keys if key in rows}, width)]
-    parts += ["", "Flags", *_columns(FLAGS, width), "", "Exit codes", *_columns(EXIT_CODES, width)]
+    for keys in USUAL.values():
+        parts += textwrap.wrap(", ".join(keys), width, initial_indent="  ", subsequent_indent="  ")
+    codes = "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
+    parts += ["", "Flags", *_columns(FLAGS, width), "", *textwrap.wrap(f"Exit codes: {codes}", width)]
     return "\n".join(parts)
+
+
+def _example(command: str, meaning: str, width: int) -> list[str]:
+    """A command and what it does, on one line where that has room."""
+    line = f"  {command:<{_COMMAND}}  {meaning}"
+    fits = len(command) <= _COMMAND and len(line) <= width
+    if fits:
+        return [line]
+    return [f"  {command}", *textwrap.wrap(meaning, width, initial_indent=" " * 6, subsequent_indent=" " * 6)]
+
+
+def _modes_page() -> str:
+    return "\n".join(["Modes (mode=<mode>)", *_columns({name: mode.does for name, mode in MODES.items()}, _width())])
+
+
+def _usual_keys_page(source: ConfigSource) -> str:
+    rows = {row.name: row for rows in reversed(described(source).values()) for row in reversed(rows)}
+    parts = ["Keys that people reach for (key=<value>); --help <group>, --help <mode> and --help sweep have all"]
+    for title, keys in USUAL.items():
+        parts += ["", title, *_columns({key: _text(rows[key]) for key in keys if key in rows}, _width())]
+    return "\n".join(parts)
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size((100, 24)).columns, 120)
 
 
 def _prefixes(source: ConfigSource) -> set[str]:
@@ -136,7 +171,7 @@ def _prefixes(source: ConfigSource) -> set[str]:
 
 def _keys_page(source: ConfigSource, name: str) -> str:
     """What a mode does, and the keys that it alone has; or those of sweeps."""
-    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    width = _width()
     rows = {row.name: _text(row) for row in described(source)[""] if row.name.startswith(f"{name}.")}
     title = f"mode={name}: {MODES[name].does}" if name in MODES else f"{name}: many jobs from one command (-m)"
     parts = textwrap.wrap(title, width)
@@ -149,7 +184,7 @@ def _keys_page(source: ConfigSource, name: str) -> str:
 
 def _group_page(source: ConfigSource, group: str, option: str, names: list[str]) -> str:
     """A group's options, and the keys of all of them or of one."""
-    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    width = _width()
     shown = [option] if option in names else names
     rows = [row for row in described(source)[group] if row.everywhere or row.values.keys() & {*shown}]
     parts = [f"{group}=<option>: {GROUPS.get(group, 'your own group')}"]
