@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transfer_cli.methods.probes.linear_layer import LinearLayer, standardiser
+from transfer_cli.methods.probes.linear_layer import LEAST_DEVIATION, LinearLayer, standardiser
 from transfer_cli.methods.probes.logistic import fit_logistic
 
 EXPONENTS = (4.0, 3.0, 2.0, 1.0, 0.0)
@@ -61,7 +61,7 @@ def held_out(
     penalty: float | None = None
     for fold in np.unique(of_fold):
         out = torch.from_numpy(of_fold == fold).to(features.device)
-        scaler = standardiser(features[~out])
+        scaler = standardiser(features[~out], LEAST_DEVIATION)
         train, left = scaler.apply(features[~out]), scaler.apply(features[out])
         if penalty is None:
             penalty, layer = _best(train, labels[~out], left, labels[out], classes, check)

@@ -16,7 +16,7 @@ from transfer_cli.config.extract import Extract
 from transfer_cli.config.schema import Experiment
 from transfer_cli.engine.stop import Stop
 from transfer_cli.engine.task import Task
-from transfer_cli.methods.probes.linear_layer import Standardiser, standardiser
+from transfer_cli.methods.probes.linear_layer import LEAST_DEVIATION, Standardiser, standardiser
 from transfer_cli.methods.scores import Scores
 from transfer_cli.models.heads import BUILDERS, HeadSpec
 from transfer_cli.models.network import run_frozen
@@ -77,9 +77,12 @@ class Fitting:
         return table(self.features, split)
 
     def scaler(self, train: Tensor) -> Standardiser:
-        """What standardises features, from those of the training samples [N, D]; identity where that is off."""
+        """What standardises features, from those of the training samples [N, D]; identity where that is off.
+
+        Of joined stages each deviates by another measure, and all are brought to one.
+        """
         if self.config.standardize:
-            return standardiser(train)
+            return standardiser(train, 0.0 if self.config.stages else LEAST_DEVIATION)
         width = train.shape[1]
         zeros = torch.zeros(width, dtype=torch.float64, device=train.device)
         return Standardiser(zeros, torch.ones_like(zeros))

@@ -39,6 +39,22 @@ def test_constant_features_stay_finite() -> None:
     assert found.apply(features).abs().max() < 1e-6
 
 
+def test_a_feature_that_hardly_varies_is_not_made_as_large_as_others() -> None:
+    """One that two images of a thousand show, beside constant ones, which count for nothing."""
+    features = torch.cat([torch.randn(1000, 10, generator=GENERATOR), torch.zeros(1000, 10)], dim=1)
+    features[:2, 9] = 0.01
+    features[2:, 9] = 0
+    found = standardiser(features, least=0.5)
+    typical = features[:, :10].double().std(0, unbiased=False).square().mean().sqrt()
+    assert found.deviation[9] == pytest.approx(float(0.5 * typical))
+    assert found.apply(features)[:, 9].abs().max() < 0.03
+    plain = standardiser(features)
+    assert plain.apply(features)[:, 9].abs().max() > 20
+    torch.testing.assert_close(found.deviation[:9], plain.deviation[:9])
+    assert found.deviation[10:].tolist() == [1.0] * 10
+    assert standardiser(torch.ones(5, 3), least=0.5).deviation.tolist() == [1, 1, 1]
+
+
 def test_folding_changes_no_logit() -> None:
     """Exact but for the rounding of float32: at 64 bits nothing is left of the difference."""
     found = standardiser(FEATURES)
