@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test check bench gpu chaos fuzz reference pictures clean
+.PHONY: help run test check bench gpu chaos fuzz reference pictures pages clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -47,6 +47,10 @@ reference: $(READY) ## Write the reference in README.md from the comments in con
 
 pictures: $(READY) ## Take the pictures of the README in outputs/pictures/ (needs chromium)
 	$(BIN)/python -m tests.pictures
+
+pages: $(READY) ## Open the pages in a browser, wide and narrow, light and dark (needs chromium)
+	@$(BIN)/python -m tests.browser.opened
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser
 
 clean: ## Remove the environment, caches and build products; outputs/ stays
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +19,9 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
+from tests.browser.opened import CHROMIUM, chromium
+
 FOLDER = Path("outputs/pictures")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 COLUMNS = 104
 PAGE = (1000, 2500)
 # As many colours as a page of few needs.
@@ -32,9 +32,9 @@ _FETCHED_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 def main() -> None:
     """Run the default experiment in a folder of its own and take both pictures."""
-    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    browser = chromium()
     if browser is None:
-        sys.exit(f"make pictures needs one of {', '.join(BROWSERS)}.")
+        sys.exit(f"make pictures needs one of {', '.join(CHROMIUM)}.")
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         run = [sys.executable, "-m", "transfer_cli", "name=digits"]

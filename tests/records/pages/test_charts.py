@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from transfer_cli.records.pages.charts import Line, Point, curves, reliability, scatter, short_number
+from transfer_cli.records.pages.frame import logarithmic
 from transfer_cli.records.pages.predicted import Bin
 
 
@@ -74,3 +75,10 @@ def test_a_scatter_has_two_runs_and_escapes_their_names() -> None:
 )
 def test_a_short_number_is_one_of_three_digits(value: float, shown: str) -> None:
     assert short_number(value) == shown
+
+
+@pytest.mark.parametrize(("low", "high"), [(7.8, 14.8), (1.0, 1.0), (5.1, 5.2), (1e-4, 1e-2), (1.0, 9e5)])
+def test_a_logarithmic_axis_says_where_it_is(low: float, high: float) -> None:
+    axis = logarithmic([low, high], "seconds", str)
+    assert 1 + (high > 1.5 * low) <= len(axis.ticks) <= 9
+    assert all(0 <= axis.place(tick) <= 1 for tick in axis.ticks)

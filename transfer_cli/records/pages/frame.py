@@ -56,7 +56,7 @@ def logarithmic(values: Iterable[float], label: str, text: Callable[[float], str
     known = [*values]
     low, high = min(known) / 1.25, max(known) * 1.25
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1, 2, 5) if high / low < 200 else (1,)
+    factors = (1, 1.5, 2, 3, 5, 7) if high / low < 10 else (1, 2, 5) if high / low < 200 else (1,)
     ticks = tuple(factor * 10.0**power for power in powers for factor in factors)
     return Axis(low, high, tuple(tick for tick in ticks if low <= tick <= high), label, text, log=True)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from transfer_cli.records.text import duration, printable
 
 NOTHING = "–"
+_PARTS = re.compile(r"(?<=[._/-])(?=[^._/-])")
 
 
 def render(template: str, **values: Any) -> str:
@@ -38,6 +40,7 @@ def _environment() -> Environment:
         "seconds": seconds,
         "count": count,
         "to_page": to_page,
+        "parted": parted,
     }
     return found
 
@@ -79,3 +82,8 @@ def count(value: float | None) -> str:
 def to_page(path: str) -> str:
     """A relative address of a file whose name may hold anything."""
     return quote(os.fsencode(path))
+
+
+def parted(name: str) -> Markup:
+    """A name that breaks where its parts end, should its line be short."""
+    return Markup("<wbr>").join(escape(printable(part)) for part in _PARTS.split(name))
