@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from transfer_cli.errors import UserError
 
 FOREVER = -1.0
+_NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -26,6 +28,11 @@ def locked(path: Path, patience_seconds: float = 0.0) -> Iterator[bool]:
         yield False
         return
     except OSError as error:
+        if error.errno in _NO_RIGHT and not path.is_dir():
+            raise UserError(
+                f"{path.parent}: nothing can be written there ({error.strerror}). Use a copy of it where you may "
+                "write, or change its rights."
+            ) from error
         raise UserError(
             f"{path}: cannot be used as a lock ({error.strerror}). Remove it, or choose another name."
         ) from error
