@@ -174,9 +174,12 @@ def test_a_network_that_finetuning_did_not_improve_is_said_to_be_as_it_was() -> 
 
 def test_where_no_image_was_wrong_that_may_be_luck() -> None:
     scores = {"accuracy": 1.0, "balanced_accuracy": 1.0, "top5_accuracy": 1.0}
-    run = with_predictions(with_model(made(RUN, test=scores)), [("class_0", "class_0"), ("class_1", "class_1")])
-    body = card(run)[1]
+    run, right = with_model(made(RUN, test=scores)), [("class_0", "class_0"), ("class_1", "class_1")]
+    body = card(with_predictions(run, right))[1]
     assert "100.00 % | 34.24 % to 100.00 % |" in body
+    assert re.search(r"^\| balanced accuracy \|.* 100.00 % \| +\|$", body, re.MULTILINE), "an image a class is no mean"
+    body = card(with_predictions(run, 3 * right))[1]
+    assert "100.00 % | 60.97 % to 100.00 % |" in body
     assert re.search(r"^\| balanced accuracy \|.* 100.00 % \| \d+\.\d\d % to 100.00 % \|$", body, re.MULTILINE)
     assert "top-5" not in body, "of three classes the first five are always right"
 
