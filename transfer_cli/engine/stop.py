@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 
 from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, Stopped
-from transfer_cli.signals import ENDING, handled
+from transfer_cli.signals import ENDING, handled, heard, latest
 
 
 class Stop:
@@ -69,3 +69,15 @@ class Stop:
             self.code = EXIT_INTERRUPTED
         elif self.code is None:
             self.code = EXIT_PREEMPTED
+
+
+@contextmanager
+def ends_if_asked(where: str) -> Iterator[None]:
+    """Raises Stopped, which says `where`, after what is within, if a signal came then that nothing in it heeded.
+
+    A training that has looked for the last time becomes complete; that whoever has more to do is to end is not lost.
+    """
+    before = heard()
+    yield
+    if heard() > before:
+        raise Stopped(EXIT_INTERRUPTED if latest() == signal.SIGINT else EXIT_PREEMPTED, where)

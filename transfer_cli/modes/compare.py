@@ -20,6 +20,7 @@ from transfer_cli.config.parse import differences, parse, to_dict
 from transfer_cli.config.schema import Experiment
 from transfer_cli.csv_files import write_csv
 from transfer_cli.data.same_images import check_listed
+from transfer_cli.engine.stop import ends_if_asked
 from transfer_cli.errors import EXIT_FAILED, EXIT_OK, Stopped, UserError
 from transfer_cli.files import write_json
 from transfer_cli.methods.comparison import Recommendation, shown
@@ -158,7 +159,8 @@ def _train(one: Planned, folder: Path, ledger: Ledger, reporter: Reporter) -> No
             leave_whole(path, reporter.warn)
         else:
             own = Reporter(quiet=e.quiet, prints_result=False)
-            code, error = attempt(lambda: train(e, path, own, may_exist=True))
+            with ends_if_asked("which is complete"):
+                code, error = attempt(lambda: train(e, path, own, may_exist=True))
     except Stopped as stopped:
         goes_on = f"go on with name={folder.name} resume=auto"
         raise Stopped(stopped.code, f"in {one.directory}; complete runs and saved states are kept: {goes_on}") from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from transfer_cli import gpu_slots, rundir, signals, time_limit
 from transfer_cli.config.schema import Experiment
+from transfer_cli.engine.stop import ends_if_asked
 from transfer_cli.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, Pruned, Stopped
 from transfer_cli.files import write_json
 from transfer_cli.records.events import Recorder
@@ -78,14 +79,16 @@ def _run(folder: Path, ledger: Ledger, job: Job, reporter: Reporter, watchers: S
         # It is tried again, and until then nothing is known of how it ends.
         (directory / ENDED).unlink()
     started = time.perf_counter()
-    code, error = _train(replace(job.experiment, resume="auto"), directory, reporter, watchers)
-    seconds = time.perf_counter() - started
-    if done and code == EXIT_OK:
-        seconds = before.get("seconds", seconds)  # it took what it took then
-    directory.mkdir(exist_ok=True)
-    ended = {"overrides": [*job.words], "exit_code": code, "error": error, "seconds": seconds, "launch": ledger.launch}
-    write_json(directory / ENDED, ended)
-    leaderboard.keep_up(folder, job.experiment.sweep.objectives)
+    with ends_if_asked(f"after job {job.name}; the same command with resume=auto goes on with those that are left"):
+        code, error = _train(replace(job.experiment, resume="auto"), directory, reporter, watchers)
+        seconds = time.perf_counter() - started
+        if done and code == EXIT_OK:
+            seconds = before.get("seconds", seconds)  # it took what it took then
+        directory.mkdir(exist_ok=True)
+        words = [*job.words]
+        ended = {"overrides": words, "exit_code": code, "error": error, "seconds": seconds, "launch": ledger.launch}
+        write_json(directory / ENDED, ended)
+        leaderboard.keep_up(folder, job.experiment.sweep.objectives)
     return code
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from transfer_cli.engine.stop import Stop
+from transfer_cli.engine.stop import Stop, ends_if_asked
 from transfer_cli.errors import EXIT_PREEMPTED, UserError
 from transfer_cli.files import has_signature, read_signed_json, write_signed_json
 
@@ -69,10 +69,11 @@ class Journal:
     def decide(self, name: str, make: Callable[[], Any]) -> Any:
         """The decision of that name: as it was made before, or made and noted now."""
         if name not in self._decisions:
-            value = make()
-            with self._lock:
-                self._decisions[name] = value
-            self._write()
+            with ends_if_asked(f"after it had the {name}; the same command with resume=auto goes on"):
+                value = make()
+                with self._lock:
+                    self._decisions[name] = value
+                self._write()
         return self._decisions[name]
 
     def _read(self) -> tuple[dict[str, Any], float]:

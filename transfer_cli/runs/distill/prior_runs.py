@@ -16,6 +16,7 @@ from transfer_cli.config.distill import Distill, TeacherOptions
 from transfer_cli.config.parse import config_hash
 from transfer_cli.config.problems import combination_problems
 from transfer_cli.config.schema import Experiment, Model
+from transfer_cli.engine.stop import ends_if_asked
 from transfer_cli.errors import UserError
 from transfer_cli.records.terminal import Reporter
 from transfer_cli.rundir import completed_summary
@@ -125,5 +126,6 @@ def _trained(train: Train, e: Experiment, role: str, reporter: Reporter) -> Path
     with FileLock(path.parent / f".{name}.lock"):
         # On one device, whatever the student trains on.
         alone = replace(e, name=name, resume="auto", trainer=replace(e.trainer, sharding="none"))
-        train(alone, path, reporter.of_job())
+        with ends_if_asked(f"after the {role}, which is complete; the same command goes on"):
+            train(alone, path, reporter.of_job())
     return path
