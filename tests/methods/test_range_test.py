@@ -39,6 +39,16 @@ def test_suggestion_on_a_curve_of_known_shape() -> None:
     assert found.tenth_of_lowest == pytest.approx(1e-2, rel=0.2)
 
 
+def test_what_two_batches_differ_by_at_the_start_is_no_fall() -> None:
+    """The average of one or two losses is as noisy as they are."""
+    tested = rates(1e-7, 1.0, 100)
+    losses = 2 - 1 / (1 + np.exp(-4 * (np.log10(tested) + 3))) + np.where(np.log10(tested) > -1, 1.0, 0)
+    noise = np.random.default_rng(0).normal(size=100)
+    losses[0] += 1.5
+    found = suggest(tested, smoothed((losses + 0.05 * noise).tolist()))
+    assert found is not None and 1e-4 < found.steepest < 1e-1
+
+
 def test_slopes_are_over_the_logarithm_of_the_rate() -> None:
     """The fall of 4.5 between 1e-3 and 1e-2 is the steepest per decade; per unit of rate the first fall is."""
     tested = [1e-4, 1e-3, 1e-2, 1e-1]

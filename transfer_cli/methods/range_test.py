@@ -12,6 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 
+_AVERAGED = 10
+"""Steps that a running average knows little before: a fall within them is mostly that of two batches."""
+
+
 @dataclass(frozen=True)
 class Suggestion:
     """Rates that a curve suggests: where the loss falls fastest, and a tenth of where it is lowest."""
@@ -42,11 +46,13 @@ def has_diverged(losses: Sequence[float], factor: float = 4.0) -> bool:
 def suggest(tested: Sequence[float], losses: Sequence[float]) -> Suggestion | None:
     """Suggested rates from rates [N] and their smoothed losses [N]; None where the loss never falls.
 
-    Both are sought up to the lowest loss, the slope over the logarithm of the rate; neither is below the first rate.
+    Both are sought up to the lowest loss, the slope over the logarithm of the rate and, where that leaves as many
+    again, not in the first ten steps; neither is below the first rate.
     """
     finite = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
     lowest = int(np.argmin(losses[:finite])) if finite else 0
     if lowest < 1:
         return None
-    slopes = np.gradient(np.asarray(losses[: lowest + 1]), np.log(tested[: lowest + 1]))
-    return Suggestion(steepest=tested[int(np.argmin(slopes))], tenth_of_lowest=max(tested[lowest] / 10, tested[0]))
+    first = _AVERAGED if lowest >= 2 * _AVERAGED else 0
+    slopes = np.gradient(np.asarray(losses[first : lowest + 1]), np.log(tested[first : lowest + 1]))
+    return Suggestion(steepest=tested[first + int(np.argmin(slopes))], tenth_of_lowest=max(tested[lowest] / 10, tested[0]))
