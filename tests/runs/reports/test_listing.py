@@ -93,6 +93,8 @@ def test_runs_are_found_wherever_they_are_and_damaged_ones_are_no_obstacle(tmp_p
         (tmp_path / name / "summary.json").write_text(content)
     (tmp_path / "runs" / "begun").mkdir()
     (tmp_path / "runs" / "begun" / "config.yaml").write_text("strategy: {name: extract}\nmodel: 3\nseed: 7\n")
+    (tmp_path / "ranks" / "r").mkdir(parents=True)
+    (tmp_path / "ranks" / "r" / "config.yaml").write_text("mode: rank\nstrategy: {name: finetune}\n")
     found = find_runs(tmp_path)
     assert [str(path.relative_to(tmp_path)) for path in found] == ["auto/x/best", "runs/a", "runs/begun", "sweeps/s/0"]
     records = [record_of(path) for path in found]

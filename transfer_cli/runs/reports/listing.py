@@ -46,12 +46,19 @@ def find_runs(folder: Path) -> list[Path]:
     found = []
     for place, folders, files in os.walk(folder):
         if CONFIG in files or SUMMARY in files:
-            found.append(Path(place))
+            if SUMMARY in files or _trains(Path(place)):
+                found.append(Path(place))
             folders.clear()
         elif len(Path(place).relative_to(folder).parts) >= _DEPTH:
             folders.clear()
         folders.sort()
     return found
+
+
+def _trains(directory: Path) -> bool:
+    """Whether the settings in a folder are of a training, and not of a ranking of backbones; damaged ones may be."""
+    _, config = read_yaml(directory / CONFIG)
+    return config.get("mode", "train") == "train"
 
 
 def record_of(directory: Path) -> Record:
