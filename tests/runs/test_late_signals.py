@@ -19,7 +19,10 @@ Command = Callable[..., Ended]
 SHORT = [*TINY, "trainer.epochs=1", "tune=off", "name=a"]
 FOLLOWED = [
     (["-m", *SHORT, "seed=0,1,2"], "outputs/sweeps/a/*"),
-    (["-m", *SHORT, "hydra/sweeper=search", "sweep.trials=3", "optimizer.lr=interval(1e-4,1e-3)"], "outputs/sweeps/a/*"),
+    (
+        ["-m", *SHORT, "hydra/sweeper=search", "sweep.trials=3", "optimizer.lr=interval(1e-4,1e-3)"],
+        "outputs/sweeps/a/*",
+    ),
     (["mode=compare", *SHORT, "compare.rows=[full,scratch]", "compare.seeds=1"], "outputs/compare/a/*"),
     ([*TAUGHT, *SHORT, *CONVNEXT, "strategy.teacher.finetune=true", "strategy.teacher.epochs=1"], "outputs/runs/*"),
 ]

@@ -55,4 +55,6 @@ def suggest(tested: Sequence[float], losses: Sequence[float]) -> Suggestion | No
         return None
     first = _AVERAGED if lowest >= 2 * _AVERAGED else 0
     slopes = np.gradient(np.asarray(losses[first : lowest + 1]), np.log(tested[first : lowest + 1]))
-    return Suggestion(steepest=tested[first + int(np.argmin(slopes))], tenth_of_lowest=max(tested[lowest] / 10, tested[0]))
+    return Suggestion(
+        steepest=tested[first + int(np.argmin(slopes))], tenth_of_lowest=max(tested[lowest] / 10, tested[0])
+    )

@@ -58,7 +58,7 @@ def find_runs(folder: Path) -> list[Path]:
 def _trains(directory: Path) -> bool:
     """Whether the settings in a folder are of a training, and not of a ranking of backbones; damaged ones may be."""
     _, config = read_yaml(directory / CONFIG)
-    return config.get("mode", "train") == "train"
+    return bool(config.get("mode", "train") == "train")
 
 
 def record_of(directory: Path) -> Record:
