@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 _AVERAGED = 10
 """Steps that a running average knows little before: a fall within them is mostly that of two batches."""
 
