@@ -18,6 +18,7 @@ from transfer_cli.methods.probes.neighbours import nearest, votes
 from transfer_cli.methods.probes.ridge import RIDGE_REGULARIZERS, ridge
 from transfer_cli.methods.scores import Rank, Scores
 from transfer_cli.models.heads import HeadSpec
+from transfer_cli.records import wilson
 from transfer_cli.records.events import EpochEnd
 from transfer_cli.strategies import shared_fits
 from transfer_cli.strategies.extract import Fitted, Fitting
@@ -26,7 +27,10 @@ Table = tuple[Tensor, Tensor]
 
 
 def by_lbfgs(f: Fitting) -> Fitted:
-    """Multinomial logistic regression, its penalty chosen on validation (Kornblith 2019; CLIP, Radford 2021)."""
+    """Multinomial logistic regression, its penalty chosen on validation (Kornblith 2019; CLIP, Radford 2021).
+
+    Among penalties whose scores may differ by chance the loss decides: of 16 images all may be right by luck.
+    """
     (train, labels), (val, val_labels), scaler = _tables(f)
     if len(val_labels) == 0:
         raise UserError("strategy.solver=lbfgs: the penalty is chosen on validation, and there are no such images.")
@@ -35,7 +39,11 @@ def by_lbfgs(f: Fitting) -> Fitted:
     def rank(logits: Tensor) -> Rank:
         return f.task.rank(_measured(f, logits, val_labels))
 
-    found = sweep_logistic(*tables, f.features.classes, rank=rank)
+    def least(score: float) -> float:
+        """What as many images may score by chance where another scores this."""
+        return wilson.interval(score, len(val_labels))[0] if 0 <= score <= 1 and f.task.metric != "loss" else score
+
+    found = sweep_logistic(*tables, f.features.classes, rank=rank, least=least)
     if not found.best.converged:
         f.reporter.warn(f"L-BFGS stopped after {found.best.iterations} iterations, before its gradient was small")
     trials = [

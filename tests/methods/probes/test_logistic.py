@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.methods.probes.clusters import clusters
 from transfer_cli.methods.probes.logistic import Trial, fit_logistic, sweep_logistic
@@ -79,3 +80,19 @@ def test_the_sweep_narrows_down_on_the_best_of_validation() -> None:
     alone = fit_logistic(FEATURES, LABELS, 4, best.penalty, tolerance=1e-6)
     torch.testing.assert_close(found.best.layer.weight, alone.layer.weight, rtol=0.05, atol=0.005)
     assert best.accuracy == pytest.approx(found.best.layer.accuracy(VAL_FEATURES, VAL_LABELS))
+
+
+def test_among_scores_that_differ_by_chance_the_loss_decides() -> None:
+    """A handful of validation samples are all right under many penalties, and under an absurd one by luck."""
+    few = VAL_FEATURES[:12], VAL_LABELS[:12]
+
+    def rank(logits: Tensor) -> tuple[float, float]:
+        right = float((logits.argmax(1) == few[1]).double().mean())
+        return right, -float(torch.nn.functional.cross_entropy(logits, few[1]))
+
+    plain = sweep_logistic(FEATURES, LABELS, *few, 4, rank=rank)
+    found = sweep_logistic(FEATURES, LABELS, *few, 4, rank=rank, least=lambda score: 0.0)
+    assert found.best.penalty == min(found.trials, key=lambda trial: trial.loss).penalty
+    assert [trial.penalty for trial in found.trials] == [trial.penalty for trial in plain.trials]
+    chosen = next(trial for trial in plain.trials if trial.penalty == plain.best.penalty)
+    assert chosen.accuracy == max(trial.accuracy for trial in plain.trials), "by itself the score decides"

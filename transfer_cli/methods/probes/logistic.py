@@ -95,6 +95,7 @@ def sweep_logistic(
     classes: int,
     *,
     rank: Callable[[Tensor], tuple[float, float]],
+    least: Callable[[float], float] = lambda score: score,
     exponents: Sequence[float] = _COARSE_EXPONENTS,
     finer_steps: Sequence[float] = _FINER_STEPS,
     max_iterations: int = 1000,
@@ -102,7 +103,8 @@ def sweep_logistic(
     """The penalty 10^e whose validation logits [N, K] `rank` highest: CLIP's parametric binary search.
 
     Coarse exponents from the strongest penalty to the weakest, each started from the last fit; then, with every finer
-    step, the two neighbours of the best so far, started from it.
+    step, the two neighbours of the best so far, started from it. Of all whose score, the first of the rank, is at least
+    `least` of the highest, the one with the lowest loss is the best: more would be chance.
     """
     tried: dict[float, tuple[LogisticFit, Trial]] = {}
 
@@ -125,7 +127,9 @@ def sweep_logistic(
         for exponent in (centre + step, centre - step):
             if exponent not in tried and min(exponents) <= exponent <= max(exponents):
                 attempt(exponent, tried[centre][0].layer)
-    return Sweep(tried[best()][0], [trial for _, trial in tried.values()])
+    bound = least(tried[best()][1].rank[0])
+    found, _ = min((one for one in tried.values() if one[1].rank[0] >= bound), key=lambda one: one[1].loss)
+    return Sweep(found, [trial for _, trial in tried.values()])
 
 
 def _loss_and_slope(features: Tensor, labels: Tensor, layer: LinearLayer) -> tuple[float, Tensor]:
