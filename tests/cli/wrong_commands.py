@@ -267,6 +267,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "name with a NUL": (["name=a\0b"], ["name=a\\x00b"]),
     "nothing": ([""], ["key=value"]),
     "value without a key": (["=5"], ["no such key"]),
+    "key that is near a group and one of its keys": (["optimizer.rl=1"], ["Did you mean optimizer.lr or optimizer?"]),
     "no option": (["model=null"], ["model=null", "resnet50"]),
     "two options": (["model=[resnet18,resnet50]"], ["model=[resnet18,resnet50]", "-m"]),
     "key of a list": (["optimizer.betas.x=1"], ["optimizer.betas.x", "optimizer.betas?"]),

@@ -129,6 +129,7 @@ def _mapping_problem(override: Override, groups: dict[str, list[str]], keys: lis
 
 def _near_keys(key: str, valid: list[str]) -> list[str]:
     """Up to three: those that look alike, about equally, and those of the same last part."""
+    valid = [*dict.fromkeys(valid)]
     alike = difflib.get_close_matches(key, valid, n=3, cutoff=0.6)
     ratios = {name: difflib.SequenceMatcher(None, name, key).ratio() for name in alike}
     near = [name for name in alike if ratios[name] > max(ratios.values()) - _AS_NEAR]

@@ -36,7 +36,7 @@ def here(tmp_path: Path) -> Path:
         (FOLDER, "pho*", "no such file or folder"),
         (HUB, None, "needs one of them"),
         (FETCHED, "zzz", "dataset.download=true makes it and fetches x there"),
-        (None, "photos", "reads no files"),
+        (None, "photos", "reads no files. Say dataset=folder for your own images"),
         (None, None, None),
     ],
 )

@@ -32,7 +32,12 @@ def path_problem(dataset: Dataset, expected: ExpectedPath | None) -> str | None:
     """Why `dataset.path` cannot work for a source that expects this, None being no files at all; or None."""
     name, path = dataset.name, dataset.path
     if expected is None:
-        return f"dataset.path={path}: dataset={name} reads no files; leave dataset.path out." if path else None
+        if not path:
+            return None
+        return (
+            f"dataset.path={path}: dataset={name} reads no files. Say dataset=folder for your own images, or leave "
+            "dataset.path out."
+        )
     if expected.hub and bool(path) == bool(dataset.hub):
         return (
             f"dataset.path, dataset.hub: dataset={name} needs one of them, dataset.path=<{expected.what}> or "
