@@ -13,7 +13,7 @@ from transfer_cli.command.source import ConfigSource, conf_dir
 from transfer_cli.config.parse import parse
 from transfer_cli.config.schema import Experiment
 from transfer_cli.errors import UserError
-from transfer_cli.sweeps.search.space import corners, searched, space_of, words_of
+from transfer_cli.sweeps.search.space import Space, corners, searched, space_of, words_of
 
 
 @functools.cache
@@ -75,6 +75,9 @@ def test_ends_of_a_range_are_multiples_of_its_step(word: str, ends: tuple[float,
         "optimizer.lr=tag(log, interval(0, 1))",
         "model=glob(*)",
         "seed=range(0,3,0)",
+        "optimizer.lr=tag(lgo, interval(1e-4, 1e-1))",
+        "optimizer.lr=tag(log, range(1e-3, 1e-1, 1e-2))",
+        "optimizer.lr=tag(log, choice(1e-3, 1e-2))",
     ],
 )
 def test_what_cannot_be_searched_is_named(word: str) -> None:
@@ -116,6 +119,20 @@ def test_a_named_space_is_not_widened() -> None:
 
 
 def test_a_proposal_as_words() -> None:
-    assert words_of({"optimizer.lr": 0.00123456, "augment": "light", "seed": 3}) == [
+    space = space_of(
+        parse_overrides(["optimizer.lr=interval(1e-4,1e-2)", "augment=light,none", "seed=range(0,9)"]), base()
+    )
+    assert words_of({"optimizer.lr": 0.00123456, "augment": "light", "seed": 3}, space) == [
         *("optimizer.lr=0.001235", "augment=light", "seed=3"),
     ]
+
+
+def test_values_of_a_narrow_interval_are_told_apart_and_stay_in_it() -> None:
+    space: Space = {"m": FloatDistribution(0.999, 0.99999)}
+    several = [0.999, 0.9991234, 0.99951, 0.99952, 0.99996, 0.99999]
+    shown = [words_of({"m": value}, space)[0] for value in several]
+    assert len({*shown}) == len(several)
+    assert all(0.999 <= float(word.removeprefix("m=")) <= 0.99999 for word in shown)
+    (word,) = words_of({"m": 0.2499999}, {"m": FloatDistribution(0.1, 0.2499999)})
+    assert float(word.removeprefix("m=")) <= 0.2499999
+    assert corners(parse_overrides(["optimizer.lr=interval(0.999,0.99999)"]))[1] == ["optimizer.lr=0.99999"]

@@ -71,6 +71,29 @@ def test_a_damaged_journal_is_named(tmp_path: Path, line: str) -> None:
         study(tmp_path).counts()
 
 
+def test_a_line_that_was_cut_off_is_no_damage(tmp_path: Path) -> None:
+    """As a full disk or a power cut leaves it; what was never said whole is said again."""
+    with study(tmp_path).next_trial() as trial:
+        assert trial is not None
+    for torn in ('{"op_code": 5, "worker_id": "abc', '{"op_code": 6, "values": [' + "0.5, " * 3000):
+        with (tmp_path / "study.journal").open("a") as file:
+            file.write(torn)
+        with study(tmp_path).next_trial() as trial:
+            assert trial is not None and trial.number == 0
+    study(tmp_path).finish(trial, [0.5])
+    assert study(tmp_path).counts() == {"complete": 1, "pruned": 0, "fail": 0, "running": 0}
+    assert "abc" not in (tmp_path / "study.journal").read_text()
+
+
+def test_a_lock_that_a_killed_process_left_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna's own is a link that stays for half a minute."""
+    (tmp_path / "study.journal").touch()
+    (tmp_path / "study.journal.lock").symlink_to("study.journal")
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waits for a lock that nobody holds"))
+    with study(tmp_path).next_trial() as trial:
+        assert trial is not None
+
+
 def test_a_killed_search_proposes_what_it_would_have(tmp_path: Path) -> None:
     def proposals(folder: Path, kills: bool) -> list[float]:
         folder.mkdir()

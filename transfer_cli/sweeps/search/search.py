@@ -58,7 +58,11 @@ class Search:
 
     def entered(self, trial: optuna.Trial) -> tuple[Ledger, Job]:
         """The ledger with the job of a trial, which is in it now, and that job."""
-        found = composed(self.source, [[*self.overrides.shared_words, *words_of(trial.params)]], {*self.study.space})
+        found = composed(
+            self.source,
+            [[*self.overrides.shared_words, *words_of(trial.params, self.study.space)]],
+            {*self.study.space},
+        )
         (job,) = jobs_of(found)
         job = replace(job, experiment=with_what_was_settled(job.experiment, self.base, self.begun))
         with writing(self.folder):
@@ -189,7 +193,7 @@ def _run_each(search: Search, reporter: Reporter, standing: Standing, redraw: Ca
             ledger, job = search.entered(trial)
             standing.begins(job.name, trial.number + 1)
             number = f"{trial.number + 1} of {search.study.settings.trials}"
-            reporter.say(f"trial {number}: {' '.join(words_of(trial.params))}")
+            reporter.say(f"trial {number}: {' '.join(words_of(trial.params, search.study.space))}")
             redraw()
             _run_trial(search, trial, ledger, job, reporter.of_job())
 
@@ -214,7 +218,9 @@ def _close(search: Search, folder: Path, reporter: Reporter) -> int:
     counts = search.study.counts()
     others = [f"{number} {state}" for state, number in counts.items() if number and state != "complete"]
     for one in search.study.best():
-        reporter.say(f"{'front' if search.base.sweep.objectives else 'best':10}{' '.join(words_of(one))}")
+        reporter.say(
+            f"{'front' if search.base.sweep.objectives else 'best':10}{' '.join(words_of(one, search.study.space))}"
+        )
     reporter.say(", ".join([f"{counts['complete']} of {sum(counts.values())} trials complete", *others]))
     reporter.result(folder)
     return EXIT_OK if counts["complete"] and sum(counts.values()) >= search.study.settings.trials else EXIT_FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ _DEFAULTS = {
         "trainer.epochs=choice(20, 50, 100)",
     ),
 }
+_DIGITS = 4
+"""Of a value of an interval whose ends are far apart."""
 _WITH = {"extract": ("strategy.solver=optimizer",), "finetune": (), "distill": ()}
 """Words without which the searched keys are not read."""
 
@@ -73,9 +76,9 @@ def space_of(overrides: Overrides, base: Experiment) -> Space:
     }
 
 
-def words_of(params: Mapping[str, Any]) -> list[str]:
+def words_of(params: Mapping[str, Any], space: Space) -> list[str]:
     """The words that say a proposal, for Hydra."""
-    return [f"{key}={_shown(value)}" for key, value in params.items()]
+    return [f"{key}={_shown(value, space[key])}" for key, value in params.items()]
 
 
 def corners(overrides: Overrides) -> list[list[str]]:
@@ -95,7 +98,10 @@ def _distribution(override: Override, *, whole: bool) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value: Any = override.value()
-    log = "log" in getattr(value, "tags", ())
+    tags = {*getattr(value, "tags", ())}
+    log = "log" in tags
+    if tags - {"log"} or (log and not isinstance(value, IntervalSweep)):
+        raise UserError(f"{override.input_line}: the only tag is log, and only an interval can have it.")
     if isinstance(value, ChoiceSweep):
         return CategoricalDistribution([*override.sweep_string_iterator()])
     if isinstance(value, IntervalSweep):
@@ -126,9 +132,21 @@ def _ends(override: Override) -> list[str]:
 
     value: Any = override.value()
     if isinstance(value, IntervalSweep):
-        return [_shown(value.start), _shown(value.end)]
+        return [_exact(value.start), _exact(value.end)]
     return [*override.sweep_string_iterator()]
 
 
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _exact(value: Any) -> str:
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _shown(value: Any, within: BaseDistribution) -> str:
+    """A value with the digits that tell it from others of its interval, and not beyond an end of it."""
+    from optuna.distributions import FloatDistribution
+
+    if not isinstance(value, float) or not isinstance(within, FloatDistribution):
+        return _exact(value)
+    low, high = within.low, within.high
+    narrow = max(abs(low), abs(high)) / (high - low) if high > low else 1.0
+    digits = min(_DIGITS + max(math.floor(math.log10(narrow)), 0), 12)
+    return _exact(min(max(float(f"{value:.{digits}g}"), low), high))

@@ -133,12 +133,13 @@ class Study:
     def _opened(self) -> optuna.Study:
         import optuna
         from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
+
+        from transfer_cli.sweeps.search.journal import SharedJournal
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         journal = self.folder / JOURNAL
         try:
-            storage = JournalStorage(JournalFileBackend(str(journal)))
+            storage = JournalStorage(SharedJournal(journal, self._locks() / "journal.lock"))
             with _no_warnings():
                 return optuna.create_study(
                     study_name=_NAME,
