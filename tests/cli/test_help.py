@@ -64,7 +64,8 @@ def test_the_page_of_an_option_has_its_keys_with_its_values(command: Callable[..
     ("word", "says"),
     [
         ("mode=predict", ("mode=predict: label images", "needs run=, input=", "predict.top_k")),
-        ("sweep", ("many jobs from one command", "sweep.trials", "hydra/sweeper=search")),
+        ("sweep", ("many jobs from one command", "sweep.trials", "hydra/sweeper=search", "interval", "submitit_slurm")),
+        ("script", ("mode=script: print a training", "format=slurm|loop|cron")),
         ("evaluate", ("mode=evaluate: score trained models", "evaluate.corruptions")),
     ],
 )

@@ -62,6 +62,14 @@ FLAGS = {
     "--version": "the version",
 }
 
+OF_SWEEPS = {
+    "key=a,b,c": "each value, and with several such keys each combination; range(0,5) counts from 0 to 4",
+    "hydra/launcher=joblib": "jobs side by side; likewise ray, submitit_slurm (a cluster) and submitit_local",
+    "hydra/sweeper=search": "sweep.trials settings, chosen by how the ones before did, in place of all of them",
+    "key=interval(a,b)": "of a search: any value between; tag(log, interval(a,b)) over factors of ten alike",
+    "resume=auto": "goes on: what is complete stays, what failed is tried again, new values are added",
+}
+
 EXIT_CODES = {
     "0": "done",
     "1": "a bug of transfer-run",
@@ -176,9 +184,12 @@ def _keys_page(source: ConfigSource, name: str) -> str:
     title = f"mode={name}: {MODES[name].does}" if name in MODES else f"{name}: many jobs from one command (-m)"
     parts = textwrap.wrap(title, width)
     if name in MODES:
-        needs, takes = MODES[name].needs, MODES[name].takes
+        needs, takes, formats = MODES[name].needs, MODES[name].takes, MODES[name].formats
         parts += [f"  needs {', '.join(f'{key}=' for key in needs)}"] if needs else []
         parts += [f"  takes {', '.join(f'{key}=' for key in takes)}"] if takes else []
+        parts += [f"  format={'|'.join(formats)}, auto by itself"] if formats else []
+    if name == "sweep":
+        parts += ["", "Words", *_columns(OF_SWEEPS, width)]
     return "\n".join([*parts, *(["", "Keys", *_columns(rows, width)] if rows else [])])
 
 
