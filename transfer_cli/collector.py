@@ -1,6 +1,6 @@
 """Python's collector of garbage, kept from looking again and again through what imports leave: half a second a start.
 
-What a process of ours imports stays to its end. In a sweep every second job paid for a look through all of it.
+What a process of ours imports stays to its end. In a sweep of heads every third job paid for a look through all of it.
 """
 
 from __future__ import annotations

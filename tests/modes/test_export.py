@@ -130,18 +130,22 @@ def test_weights_for_the_librarys_own_constructor(command: Command, run: Path) -
     assert described["classes"] == by_folder.pretrained_cfg["label_names"] == [*model.about.classes]
 
 
+def off_by(difference: float) -> Callable[..., nn.Module]:
+    """`plain.construct` of modules whose logits are all a little larger."""
+    construct = plain.construct
+
+    def constructed(*arguments: object) -> nn.Module:
+        module = construct(*arguments)  # type: ignore[arg-type]
+        module.register_forward_hook(lambda module, inputs, logits: logits + difference)
+        return module
+
+    return constructed
+
+
 def test_a_head_that_magnifies_rounding_is_said_with_what_helps(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """EfficientNet-Lite0 at 32 pixels: features that two of 1,259 digits activate had weights of 265."""
-    original = plain.construct
-
-    def construct(*arguments: object) -> nn.Module:
-        module = original(*arguments)  # type: ignore[arg-type]
-        module.register_forward_hook(lambda module, inputs, logits: logits + 2e-4)
-        return module
-
-    monkeypatch.setattr(plain, "construct", construct)
+    monkeypatch.setattr(plain, "construct", off_by(2e-4))
     for standardize in (True, False):
         name = f"name=head_{standardize}"
         probe = ["strategy=extract", "strategy.solver=ridge", f"strategy.standardize={standardize}"]
@@ -155,16 +159,9 @@ def test_a_head_that_magnifies_rounding_is_said_with_what_helps(
 def test_what_differs_is_not_kept_and_images_come_from_elsewhere(
     command: Command, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = plain.construct
-
-    def construct(*arguments: object) -> nn.Module:
-        module = original(*arguments)  # type: ignore[arg-type]
-        module.register_forward_hook(lambda module, inputs, logits: logits + 2e-4)
-        return module
-
     words = ["mode=export", f"run={run}", "format=safetensors", "export.latency=false"]
     with monkeypatch.context() as patched:
-        patched.setattr(plain, "construct", construct)
+        patched.setattr(plain, "construct", off_by(2e-4))
         ended = command(*words)
     assert ended.code == 3
     assert "logits of 100 of 100 images differ from the run's, by up to 0.0002 where 0.0001 is allowed" in ended.err

@@ -150,8 +150,7 @@ def _first_page(source: ConfigSource, groups: dict[str, list[str]]) -> str:
 def _example(command: str, meaning: str, width: int) -> list[str]:
     """A command and what it does, on one line where that has room."""
     line = f"  {command:<{_COMMAND}}  {meaning}"
-    fits = len(command) <= _COMMAND and len(line) <= width
-    if fits:
+    if len(command) <= _COMMAND and len(line) <= width:
         return [line]
     return [f"  {command}", *textwrap.wrap(meaning, width, initial_indent=" " * 6, subsequent_indent=" " * 6)]
 

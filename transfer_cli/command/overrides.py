@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transfer_cli.command.typed_text import as_typed, with_signs_quoted
+from transfer_cli.config.commands import REPEATS
 from transfer_cli.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 SWEEPERS = ("basic", "search")
 """What proposes the jobs of a sweep: every combination, or a search."""
 _SWEEPER = "hydra/sweeper"
-_REPEATS = ("seed", "dataset.fold")
 _SWEEP_FOLDER = "sweep.folder"
 _KEY = re.compile(r"[+~]{0,2}[\w./@]+", re.ASCII)
 _NUMBERS = re.compile(r"[-+.,eE\d]*\d[-+.,eE\d]*")
@@ -160,7 +160,7 @@ def words_in(text: str) -> list[str]:
 
 def without_repeats(words: Iterable[str]) -> list[str]:
     """The overrides that tell one configuration from another: all but those of seed and fold, which repeat it."""
-    return [word for word in words if word.lstrip("+").partition("=")[0] not in _REPEATS]
+    return [word for word in words if word.lstrip("+").partition("=")[0] not in REPEATS]
 
 
 def _in_full(argument: str) -> str:

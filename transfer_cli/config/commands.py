@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 
 from transfer_cli.config.convert import Between, Count, Fraction, Positive
 
+REPEATS = ("seed", "dataset.fold")
+"""Keys whose values are no settings that one could prefer: jobs of a sweep that differ in them alone are repeats."""
+
 
 @dataclass(frozen=True)
 class CacheCommand:

@@ -91,6 +91,10 @@ class Dataset:
     num_classes: Annotated[int, Between(2)] | None = None
     samples: Count | None = None
 
+    def drawn_by(self, seed: int) -> int:
+        """The seed that splits and shots are drawn by in a run of this seed."""
+        return seed if self.split_seed is None else self.split_seed
+
 
 Strategy = Finetune | Extract | Distill
 

@@ -140,11 +140,16 @@ def _train_all(e: Experiment, planned: Sequence[Planned], folder: Path, reporter
     runs: list[Run] = []
     for number, one in enumerate(planned, 1):
         reporter.say(f"-- {one.directory} ({number} of {len(planned)})")
-        _train(one, folder, ledger, reporter)
-        runs.append(ledger[one.directory])
-        rows, _ = by_validation(_rows(e, planned, runs, folder, {}), e.trainer.metric, e.compare.seeds)
-        _write(rows, None, runs, e, folder)
+        with ends_if_asked(f"after {one.directory}; {_goes_on(folder)}"):
+            _train(one, folder, ledger, reporter)
+            runs.append(ledger[one.directory])
+            rows, _ = by_validation(_rows(e, planned, runs, folder, {}), e.trainer.metric, e.compare.seeds)
+            _write(rows, None, runs, e, folder)
     return runs
+
+
+def _goes_on(folder: Path) -> str:
+    return f"complete runs and saved states are kept: go on with name={folder.name} resume=auto"
 
 
 def _train(one: Planned, folder: Path, ledger: Ledger, reporter: Reporter) -> None:
@@ -159,11 +164,9 @@ def _train(one: Planned, folder: Path, ledger: Ledger, reporter: Reporter) -> No
             leave_whole(path, reporter.warn)
         else:
             own = Reporter(quiet=e.quiet, prints_result=False)
-            with ends_if_asked("which is complete"):
-                code, error = attempt(lambda: train(e, path, own, may_exist=True))
+            code, error = attempt(lambda: train(e, path, own, may_exist=True))
     except Stopped as stopped:
-        goes_on = f"go on with name={folder.name} resume=auto"
-        raise Stopped(stopped.code, f"in {one.directory}; complete runs and saved states are kept: {goes_on}") from None
+        raise Stopped(stopped.code, f"in {one.directory}; {_goes_on(folder)}") from None
     finally:
         seconds = before if done else before + time.perf_counter() - started
         # What a process was at when it was killed is in no ledger, but in the states that it saved.

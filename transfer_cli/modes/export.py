@@ -117,8 +117,8 @@ def _advice(run: Path) -> str:
     if not (isinstance(strategy, Extract) and strategy.standardize):
         return ""
     return (
-        " The head was fitted to standardised features; where some are hardly ever active, as in small images, it "
-        "magnifies rounding: train one with strategy.standardize=false or a larger image_size."
+        " A head fitted to standardised features may magnify rounding, of small images above all: one of "
+        "strategy.standardize=false or a larger image_size may do without."
     )
 
 

@@ -85,9 +85,8 @@ def _run(folder: Path, ledger: Ledger, job: Job, reporter: Reporter, watchers: S
         if done and code == EXIT_OK:
             seconds = before.get("seconds", seconds)  # it took what it took then
         directory.mkdir(exist_ok=True)
-        words = [*job.words]
-        ended = {"overrides": words, "exit_code": code, "error": error, "seconds": seconds, "launch": ledger.launch}
-        write_json(directory / ENDED, ended)
+        ended = {"exit_code": code, "error": error, "seconds": seconds, "launch": ledger.launch}
+        write_json(directory / ENDED, {"overrides": [*job.words], **ended})
         leaderboard.keep_up(folder, job.experiment.sweep.objectives)
     return code
 

@@ -52,7 +52,7 @@ def test_means_are_those_of_numpy() -> None:
 
 
 def test_numbers_lie_on_an_axis_and_names_have_a_row_each() -> None:
-    rate, head, _ = (effect.chart(SHARES) for effect in effects(grid()))
+    rate, head, seed = (effect.chart(SHARES) for effect in effects(grid()))
     assert [rate.count(f">{text}</text>") for text in ("0.0001", "0.001", "0.01")] == [1, 1, 1]
     line = re.search(r'class="line train" d="M([^"]+)"', rate)
     assert line
@@ -64,6 +64,7 @@ def test_numbers_lie_on_an_axis_and_names_have_a_row_each() -> None:
     assert head.index("&lt;mlp&gt;</text>") < head.index("linear</text>"), "the value with the best job comes first"
     assert head.count('class="mean"') == 2
     assert head.count('class="dot job"') == len(grid())
+    assert "line train" not in seed and seed.count('class="mean"') == 2, "nothing lies between two seeds"
 
 
 def test_values_that_all_differ_have_no_means() -> None:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import TINY, Ended, summary
 from transfer_cli.models import backbones
+from transfer_cli.records import wilson
 
 Command = Callable[..., Ended]
 EXTRACT = [*TINY, "strategy=extract", "image_size=64", "augment=none", "quiet=true"]
@@ -106,6 +108,28 @@ def test_the_best_head_of_a_grid_is_the_head_trained_alone(command: Command) -> 
     )
     assert (grid / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
     assert (grid / "plots" / "grid.png").exists()
+
+
+def test_among_penalties_that_differ_by_chance_the_loss_decides(command: Command) -> None:
+    """Noise, and twelve images of it to validate on."""
+    rng = np.random.default_rng(0)
+    for number in range(80):
+        path = Path("noise", "ab"[number % 2], f"{number}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(path)
+    plain = [word for word in EXTRACT if not word.startswith("dataset")]
+    run = Path("outputs/runs/run")
+    words = ["strategy.solver=lbfgs", "dataset=folder", "dataset.path=noise", "name=run"]
+    assert command(*plain, *words).code == 0
+    with (run / "grid.csv").open() as file:
+        found = [*csv.DictReader(file)]
+    rows = [(float(row["val_accuracy"]), float(row["val_loss"]), row["chosen"] == "True") for row in found]
+    images = json.loads((run / "dataset.json").read_text())["images"]["val"]
+    best = max(accuracy for accuracy, _, _ in rows)
+    alike = [loss for accuracy, loss, _ in rows if accuracy >= wilson.interval(best, images)[0]]
+    ((accuracy, loss),) = [row[:2] for row in rows if row[2]]
+    assert loss == min(alike)
+    assert accuracy < best, "or this shows nothing"
 
 
 @pytest.fixture

@@ -66,8 +66,7 @@ def load(dataset: Dataset, seed: int) -> ImageSet:
     splits.check_fraction("dataset.test_fraction", dataset.test_fraction, zero=True)
     listing = source.load(dataset)
     groups, said = groups_of(listing, dataset.group)
-    split_seed = seed if dataset.split_seed is None else dataset.split_seed
-    complete, notes = _complete(listing, groups, dataset, split_seed)
+    complete, notes = _complete(listing, groups, dataset, dataset.drawn_by(seed))
     if dataset.max_pixels is not None and not listing.files:
         notes = (*notes, f"dataset.max_pixels={dataset.max_pixels} is ignored: {dataset.name} has no files to decode.")
     weights = None if listing.weights is None else _scaled(dataset.name, listing.weights, complete["train"])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from transfer_cli.config.commands import REPEATS
 from transfer_cli.errors import counted
 from transfer_cli.records.pages.frame import Axis, Frame
 from transfer_cli.records.pages.tried import Scale, Tried, axis_of, numbers
@@ -49,8 +50,11 @@ class Effect:
         return f"{self.key}: means {scale.text(low)} to {scale.text(high)}"
 
     def chart(self, scale: Scale) -> Markup:
-        """Scores over its values where these are numbers, else a row for each value, the best first."""
-        known = numbers(self.groups)
+        """Scores over its values where these are numbers, else a row for each value, the best first.
+
+        Numbers of seeds and folds are names: nothing lies between them.
+        """
+        known = None if self.key in REPEATS else numbers(self.groups)
         marks, frame = self._by_rows(scale) if known is None else self._over(known, scale)
         means = ", ".join(f"{value} {scale.text(mean)}" for value, mean in [*self.means.items()][:_MOST_ROWS])
         return frame.svg(f"{scale.metric} by {self.key} of {counted(len(self.jobs), 'job')}, means: {means}", marks)

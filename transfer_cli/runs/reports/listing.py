@@ -45,9 +45,8 @@ def find_runs(folder: Path) -> list[Path]:
     """The run directories in a folder, whatever they are part of, by name."""
     found = []
     for place, folders, files in os.walk(folder):
-        if CONFIG in files or SUMMARY in files:
-            if SUMMARY in files or _trains(Path(place)):
-                found.append(Path(place))
+        if SUMMARY in files or (CONFIG in files and _trains(Path(place))):
+            found.append(Path(place))
             folders.clear()
         elif len(Path(place).relative_to(folder).parts) >= _DEPTH:
             folders.clear()

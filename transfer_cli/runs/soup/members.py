@@ -82,8 +82,7 @@ def _images(one: Member) -> str:
     said: list[Any] = [description.get(key) for key in ("images_of_class", "names", "fingerprints")]
     if not description.get("fingerprints"):
         dataset = one.experiment.dataset
-        seed = one.experiment.seed if dataset.split_seed is None else dataset.split_seed
-        said += [repr(replace(dataset, store="auto", split_seed=None)), seed]
+        said += [repr(replace(dataset, store="auto", split_seed=None)), dataset.drawn_by(one.experiment.seed)]
     return json.dumps(said, sort_keys=True)
 
 

@@ -18,6 +18,7 @@ from transfer_cli.config.objectives import Direction
 from transfer_cli.errors import UserError, first_line
 from transfer_cli.extras import need
 from transfer_cli.locks import FOREVER, locked
+from transfer_cli.sweeps.search.journal import JournalLock
 from transfer_cli.sweeps.search.space import Space
 
 if TYPE_CHECKING:
@@ -133,13 +134,14 @@ class Study:
     def _opened(self) -> optuna.Study:
         import optuna
         from optuna.storages import JournalStorage
-
-        from transfer_cli.sweeps.search.journal import SharedJournal
+        from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         journal = self.folder / JOURNAL
         try:
-            storage = JournalStorage(SharedJournal(journal, self._locks() / "journal.lock"))
+            # Whatever has the two methods of a lock will do.
+            lock: Any = JournalLock(journal, self._locks() / "journal.lock")
+            storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
             with _no_warnings():
                 return optuna.create_study(
                     study_name=_NAME,
